@@ -1,0 +1,1 @@
+//! Redis behind one small type: a cache that is down is a cache that misses

@@ -1,0 +1,1 @@
+//! The Rust client: deadlines, and retries with the same request id

@@ -1,0 +1,1 @@
+//! Pool, named retried transactions, SQLSTATE classes, migrations, feeds

@@ -1,0 +1,1 @@
+//! Serving gRPC: configuration, health, reflection, telemetry, clock, shutdown, errors

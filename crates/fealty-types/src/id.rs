@@ -1,0 +1,169 @@
+//! Ids: strings with limits, cheap to clone.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::InvalidValue;
+
+/// Characters of a slug: ids of programmes, brands, currencies, tiers, rewards.
+const SLUG_LEN_MAX: usize = 64;
+const MEMBER_LEN_MAX: usize = 64;
+const REQUEST_ID_LEN_MAX: usize = 128;
+const ORDER_NUMBER_LEN_MAX: usize = 128;
+const REFERENCE_LEN_MAX: usize = 256;
+
+const SLUG_RULE: &str = "must be 1 to 64 characters of a-z, 0-9 and -, and begin with a letter";
+const MEMBER_RULE: &str = "must be 1 to 64 characters of A-Z, a-z, 0-9 and any of - _ . :";
+const REQUEST_ID_RULE: &str = "must be 1 to 128 printable ASCII characters";
+const ORDER_NUMBER_RULE: &str = "must be 1 to 128 printable ASCII characters";
+const REFERENCE_RULE: &str = "must be at most 256 characters, none of them a control character";
+
+fn is_slug(value: &str) -> bool {
+    value.len() <= SLUG_LEN_MAX
+        && value.starts_with(|c: char| c.is_ascii_lowercase())
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn is_member(value: &str) -> bool {
+    (1..=MEMBER_LEN_MAX).contains(&value.len())
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+}
+
+fn is_printable(value: &str, len_max: usize) -> bool {
+    (1..=len_max).contains(&value.len()) && value.bytes().all(|b| (0x20..0x7f).contains(&b))
+}
+
+fn is_request_id(value: &str) -> bool {
+    is_printable(value, REQUEST_ID_LEN_MAX)
+}
+
+fn is_order_number(value: &str) -> bool {
+    is_printable(value, ORDER_NUMBER_LEN_MAX)
+}
+
+fn is_reference(value: &str) -> bool {
+    value.chars().count() <= REFERENCE_LEN_MAX && !value.chars().any(char::is_control)
+}
+
+macro_rules! string_id {
+    ($(#[doc = $doc:literal] $name:ident: $check:ident, $rule:ident;)+) => {$(
+        #[doc = $doc]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidValue;
+
+            fn from_str(value: &str) -> Result<Self, InvalidValue> {
+                if $check(value) {
+                    Ok(Self(value.into()))
+                } else {
+                    Err(InvalidValue::new($rule))
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+
+        impl BorshSerialize for $name {
+            fn serialize<W: borsh::io::Write>(&self, writer: &mut W) -> borsh::io::Result<()> {
+                str::serialize(&self.0, writer)
+            }
+        }
+
+        impl BorshDeserialize for $name {
+            fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
+                <String as BorshDeserialize>::deserialize_reader(reader)?
+                    .parse()
+                    .map_err(|error: InvalidValue| {
+                        borsh::io::Error::new(borsh::io::ErrorKind::InvalidData, error)
+                    })
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(|error: InvalidValue| {
+                    serde::de::Error::custom(format_args!("`{text}` {error}"))
+                })
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+    )+};
+}
+
+string_id! {
+    /// A programme: a tenant with its currencies, brands, rules, tiers and catalogue.
+    ProgramId: is_slug, SLUG_RULE;
+    /// A company of a programme that issues points, accepts them, or both.
+    BrandId: is_slug, SLUG_RULE;
+    /// A unit of points.
+    CurrencyId: is_slug, SLUG_RULE;
+    /// A tier of a programme's scheme.
+    TierId: is_slug, SLUG_RULE;
+    /// A reward of the catalogue.
+    RewardId: is_slug, SLUG_RULE;
+    /// An earning rule.
+    RuleId: is_slug, SLUG_RULE;
+    /// A member, opaque: it must not hold personal data, for it stays in the log.
+    MemberId: is_member, MEMBER_RULE;
+    /// The caller's name for a change, unique for a programme and member.
+    RequestId: is_request_id, REQUEST_ID_RULE;
+    /// A brand's own number of an order.
+    OrderNumber: is_order_number, ORDER_NUMBER_RULE;
+    /// The caller's own word for a change; may be empty.
+    Reference: is_reference, REFERENCE_RULE;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_keep_to_their_limits() {
+        assert!("record-club".parse::<ProgramId>().is_ok());
+        let too_long = "a".repeat(65);
+        for bad in ["", "Record", "9lives", "a b", "ä", too_long.as_str()] {
+            assert!(bad.parse::<ProgramId>().is_err(), "{bad:?}");
+        }
+        assert!("00001".parse::<MemberId>().is_ok());
+        for bad in ["", "a b", "x\n", too_long.as_str()] {
+            assert!(bad.parse::<MemberId>().is_err(), "{bad:?}");
+        }
+        assert!("x".repeat(128).parse::<RequestId>().is_ok());
+        for bad in [String::new(), "x".repeat(129), "tab\t".to_owned()] {
+            assert!(bad.parse::<RequestId>().is_err(), "{bad:?}");
+        }
+        assert!("".parse::<Reference>().is_ok());
+        assert!("ä".repeat(257).parse::<Reference>().is_err());
+    }
+}

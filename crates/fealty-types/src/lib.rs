@@ -1,0 +1,38 @@
+//! Values that every part of Fealty shares: ids, points, money, time.
+//!
+//! Each type checks its own limits when it is made, so a value that exists is
+//! valid from the edge inwards. No type here does I/O, except that
+//! [`SystemClock`] reads the machine's time.
+
+mod cursor;
+mod id;
+mod money;
+mod points;
+mod shard;
+mod time;
+
+pub use cursor::{Cursor, InvalidCursor};
+pub use id::{
+    BrandId, CurrencyId, MemberId, OrderNumber, ProgramId, Reference, RequestId, RewardId, RuleId,
+    TierId,
+};
+pub use money::{Money, MoneyCurrency};
+pub use points::Points;
+pub use shard::{LotId, Position, ShardId, TransactionName, shard_of};
+pub use time::{Clock, SystemClock, Timestamp};
+
+/// A value outside its documented limits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{rule}")]
+pub struct InvalidValue {
+    /// The limit that was broken, as a sentence for the caller: "must be …".
+    pub rule: &'static str,
+}
+
+impl InvalidValue {
+    /// A value that breaks `rule`.
+    #[must_use]
+    pub const fn new(rule: &'static str) -> Self {
+        Self { rule }
+    }
+}

@@ -1,0 +1,1 @@
+//! The points service: purchases in, points on a double-entry ledger

@@ -1,0 +1,1 @@
+//! The rewards service: a catalogue, and redemptions that survive a crash

@@ -1,0 +1,1 @@
+//! The tiers service: the status that a member's purchases give

@@ -1,1 +1,48 @@
-//! The ledger engine: state and a command in, a transaction out, no I/O
+//! The ledger engine: state and a request in, transactions out, no I/O.
+//!
+//! The service, the verifier and the property tests run this code. It takes
+//! time and state as arguments, so the same log gives the same state on every
+//! machine, every time.
+//!
+//! - [`WalletBook`] is a wallet as far as it has been read: its buckets, and
+//!   those of its lots and holds that the work at hand needs. Where a step
+//!   needs lots that have not been read, it says [`Stop::LotsNeeded`] before
+//!   it changes anything, and is called again with more of them.
+//! - [`advance_step`] does the next thing that is due by a time: activations,
+//!   hold time-outs, expiries. [`execute`] does all of them, and then what a
+//!   request asks for.
+//! - Both write [`Transaction`]s to a [`Log`]; [`canonical`] is how those
+//!   become bytes, and how the bytes are chained.
+//!
+//! Invariants, kept by every step: no bucket is below zero; the open lots of a
+//! wallet sum to its pending and available points, its holds to the held ones;
+//! pending, available and held together stay within 10^15, so no move between
+//! buckets can overflow; each transfer debits one account and credits another.
+
+#![deny(clippy::float_arithmetic)]
+
+mod account;
+mod advance;
+pub mod canonical;
+mod command;
+mod execute;
+mod limits;
+mod refusal;
+mod transaction;
+mod wallet;
+
+pub use account::{Account, AccountTotals, BucketName};
+pub use advance::{advance, advance_step};
+pub use command::{
+    Accrue, Capture, Command, Grant, Hold as HoldCommand, Purchase, PurchaseFacts, Redeem, Release,
+    Request, RuleResult,
+};
+pub use execute::{apply, execute};
+pub use limits::{HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, RELEASE_GRACE, TRANSFERS_PER_EXPIRY_MAX};
+pub use refusal::{Refusal, Stop};
+pub use transaction::{
+    Cause, Due, ExpiryChange, Log, LotOrigin, LotTerms, Transaction, Transfer, WalletAfter,
+};
+pub use wallet::{
+    Buckets, Hold, HoldLot, Lot, MemberBook, ReadThrough, SpendKey, Wallet, WalletBook,
+};

@@ -1,1 +1,78 @@
-//! A private Postgres and Redis in a temporary folder, for the demo and the tests
+//! A private Postgres and Redis in temporary folders, for the demo and the
+//! tests.
+//!
+//! Each server runs on a free port under a small supervisor, a shell that
+//! holds the read end of a pipe. When the process that asked for the server
+//! ends, however it ends, the pipe closes, and the supervisor stops the server
+//! and removes its folder. No server outlives the process, and none that was
+//! there before is touched.
+//!
+//! Postgres refuses to run as root, so root's servers run as the user
+//! `postgres`, or `nobody` where there is none.
+
+mod binaries;
+mod postgres;
+mod redis;
+mod supervised;
+mod user;
+
+pub use binaries::{Binaries, MissingBinaries};
+pub use postgres::{Durability, Postgres};
+pub use redis::Redis;
+pub use supervised::Supervised;
+
+/// A server that could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// Programs are missing on this machine.
+    #[error(transparent)]
+    Missing(#[from] MissingBinaries),
+    /// The machine refused.
+    #[error("{doing}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// What the machine said.
+        source: std::io::Error,
+    },
+    /// The server did not come up in time.
+    #[error("{server} did not start: {log}")]
+    NotStarted {
+        /// Which server.
+        server: &'static str,
+        /// The end of its log.
+        log: String,
+    },
+}
+
+pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> StackError {
+    let doing = doing.into();
+    move |source| StackError::Io { doing, source }
+}
+
+/// A port that nobody listens on at this moment.
+pub fn free_port() -> Result<u16, StackError> {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(io("looking for a free port"))
+}
+
+/// A private Postgres and a private Redis.
+#[derive(Debug)]
+pub struct Stack {
+    /// The Postgres.
+    pub postgres: Postgres,
+    /// The Redis.
+    pub redis: Redis,
+}
+
+impl Stack {
+    /// Starts both and waits until they answer. Blocks for a second or two.
+    pub fn start(durability: Durability) -> Result<Self, StackError> {
+        let binaries = Binaries::find()?;
+        let redis = Redis::start(&binaries)?;
+        let postgres = Postgres::start(&binaries, durability)?;
+        Ok(Self { postgres, redis })
+    }
+}

@@ -1,0 +1,16 @@
+//! Bounds of the engine.
+
+use std::time::Duration;
+
+/// How much longer than now a lot lives when it comes back from a hold.
+pub const RELEASE_GRACE: Duration = Duration::from_hours(24);
+
+/// The longest time-out of a hold.
+pub const HOLD_TIMEOUT_MAX: Duration = Duration::from_hours(366 * 24);
+
+/// Holds that a wallet may have open at once.
+pub const HOLDS_PER_WALLET_MAX: usize = 100;
+
+/// Lots that one transaction expires. More that fall due at the same instant
+/// make further transactions: 500 transfers of about 60 bytes are 30 KiB.
+pub const TRANSFERS_PER_EXPIRY_MAX: usize = 500;

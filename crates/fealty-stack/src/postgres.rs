@@ -1,0 +1,217 @@
+//! A private Postgres.
+
+use std::{
+    fs,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{Binaries, StackError, Supervised, free_port, io, user::User};
+use std::os::unix::process::CommandExt as _;
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Whether commits reach the disk before they are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// They do, as in production.
+    Synced,
+    /// They do not: a killed server loses nothing, a machine without power
+    /// may. For tests.
+    Unsynced,
+}
+
+/// A private Postgres with a superuser `fealty`, on a Unix socket and a free
+/// port of the loopback address.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Option<Supervised>,
+    binaries: Binaries,
+    user: Option<User>,
+    folder: PathBuf,
+    port: u16,
+    durability: Durability,
+}
+
+impl Postgres {
+    /// Makes a cluster and starts it. Blocks until it answers.
+    pub fn start(binaries: &Binaries, durability: Durability) -> Result<Self, StackError> {
+        let user = User::to_drop_to();
+        let folder = private_folder("fealty-postgres-", user)?;
+        let mut initdb = Command::new(binaries.postgres_bin.join("initdb"));
+        initdb.args([
+            "--no-sync",
+            "--no-instructions",
+            "-A",
+            "trust",
+            "-U",
+            "fealty",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-D",
+        ]);
+        initdb.arg(folder.join("data")).current_dir("/");
+        if let Some(user) = user {
+            initdb.uid(user.uid).gid(user.gid);
+        }
+        let made = initdb.output().map_err(io("running initdb"))?;
+        if !made.status.success() {
+            let log = String::from_utf8_lossy(&made.stderr).into_owned();
+            return Err(StackError::NotStarted {
+                server: "initdb",
+                log,
+            });
+        }
+        let mut postgres = Self {
+            process: None,
+            binaries: binaries.clone(),
+            user,
+            folder,
+            port: free_port()?,
+            durability,
+        };
+        postgres.resume()?;
+        Ok(postgres)
+    }
+
+    /// Stops the server, keeping its data: `INT` is a fast shutdown, `QUIT`
+    /// an immediate one, as if it had crashed.
+    pub fn interrupt(&mut self, signal: &str) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+            let deadline = Instant::now() + START_TIMEOUT;
+            while process.is_running() && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// Starts the server again, or for the first time.
+    pub fn resume(&mut self) -> Result<(), StackError> {
+        let fsync = match self.durability {
+            Durability::Synced => "fsync=on",
+            Durability::Unsynced => "fsync=off",
+        };
+        let log = self.folder.join("postgres.log");
+        let data = self.folder.join("data");
+        let settings = [
+            fsync,
+            "listen_addresses=127.0.0.1",
+            "max_connections=400",
+            "shared_buffers=256MB",
+            "max_wal_size=4GB",
+            "checkpoint_timeout=15min",
+            "wal_compression=on",
+        ];
+        let mut args: Vec<String> = vec![
+            "-D".to_owned(),
+            data.display().to_string(),
+            "-p".to_owned(),
+            self.port.to_string(),
+            "-k".to_owned(),
+            self.folder.display().to_string(),
+        ];
+        args.extend(
+            settings
+                .iter()
+                .flat_map(|setting| ["-c".to_owned(), (*setting).to_owned()]),
+        );
+        // The one before must be gone, but must not take the folder with it.
+        if let Some(ended) = self.process.take() {
+            std::mem::forget(ended);
+        }
+        let program = self.binaries.postgres_bin.join("postgres");
+        let process = Supervised::start_as(
+            self.user,
+            &program,
+            args,
+            [],
+            &log,
+            "QUIT",
+            Some(&self.folder),
+        )?;
+        self.process = Some(process);
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !self.answers() {
+            if Instant::now() > deadline
+                || !self.process.as_ref().is_some_and(Supervised::is_running)
+            {
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(5).collect();
+                return Err(StackError::NotStarted {
+                    server: "postgres",
+                    log: tail.join(" | "),
+                });
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn answers(&self) -> bool {
+        Command::new(self.binaries.postgres_bin.join("pg_isready"))
+            .args(["-q", "-h"])
+            .arg(&self.folder)
+            .args([
+                "-p",
+                &self.port.to_string(),
+                "-d",
+                "postgres",
+                "-U",
+                "fealty",
+            ])
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+
+    /// The URL of one of its databases, over its Unix socket.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!(
+            "postgres://fealty@localhost:{}/{database}?host={}",
+            self.port,
+            self.folder.display()
+        )
+    }
+
+    /// Folder of `psql` and `pgbench`.
+    #[must_use]
+    pub fn bin(&self) -> &Path {
+        &self.binaries.postgres_bin
+    }
+
+    /// Makes a database.
+    pub fn create_database(&self, name: &str) -> Result<(), StackError> {
+        let made = Command::new(self.binaries.postgres_bin.join("createdb"))
+            .arg("-h")
+            .arg(&self.folder)
+            .args(["-p", &self.port.to_string(), "-U", "fealty", name])
+            .output()
+            .map_err(io("running createdb"))?;
+        if made.status.success() {
+            return Ok(());
+        }
+        let log = String::from_utf8_lossy(&made.stderr).into_owned();
+        Err(StackError::NotStarted {
+            server: "createdb",
+            log,
+        })
+    }
+}
+
+/// A new folder in the temporary folder, that user's alone.
+pub(crate) fn private_folder(prefix: &str, user: Option<User>) -> Result<PathBuf, StackError> {
+    let folder = tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir()
+        .map_err(io("making a temporary folder"))?
+        .keep();
+    if let Some(user) = user {
+        chown(&folder, Some(user.uid), Some(user.gid)).map_err(io("handing over a folder"))?;
+    }
+    Ok(folder)
+}

@@ -1,1 +1,16 @@
-//! Pool, named retried transactions, SQLSTATE classes, migrations, feeds
+//! Postgres as the services use it: one pool, one way to open a transaction,
+//! one place that reads SQLSTATEs.
+
+mod database;
+mod error;
+pub mod foundation;
+mod heads;
+mod time;
+
+#[doc(hidden)]
+pub use database::Attempts;
+pub use database::Database;
+pub use error::{DatabaseError, HasDatabaseError};
+pub use heads::Heads;
+pub use sqlx::PgConnection;
+pub use time::{PgTime, from_pg, to_pg};

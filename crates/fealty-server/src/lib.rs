@@ -1,1 +1,23 @@
-//! Serving gRPC: configuration, health, reflection, telemetry, clock, shutdown, errors
+//! What the three services have in common as servers.
+//!
+//! A service brings its routes, its database and its [`Operations`];
+//! [`serve`] adds health, reflection, tracing, metrics, the feed status and
+//! the test clock, and ends in order on SIGTERM.
+
+mod clock;
+pub mod config;
+mod convert;
+mod observe;
+mod operations;
+mod programs;
+mod rejection;
+mod serve;
+mod telemetry;
+
+pub use clock::ServiceClock;
+pub use convert::{from_wire_time, to_wire_time};
+pub use operations::{ConsumedFeed, FeedStatus, Operations};
+pub use programs::{OnApply, ProgramVersion, Programs, ProgramsError};
+pub use rejection::{Rejection, Violations};
+pub use serve::{Served, Service, serve, shutdown_signal};
+pub use telemetry::Telemetry;

@@ -1,0 +1,76 @@
+//! What Postgres can answer, by SQLSTATE.
+
+use sqlx::postgres::PgDatabaseError;
+
+/// A statement that did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The database cannot be reached, is starting or stopping, or has no
+    /// connection or space left. Retrying may help.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// The transaction lost against another one; it can be run again.
+    #[error("the transaction conflicts with another")]
+    Conflict(#[source] sqlx::Error),
+    /// The database took longer than a statement may.
+    #[error("the statement took too long")]
+    Timeout(#[source] sqlx::Error),
+    /// Everything else: a defect of ours.
+    #[error("the statement failed")]
+    Defect(#[source] sqlx::Error),
+}
+
+/// An error that may hold one of the database's, so that a transaction that
+/// failed by it can be run again.
+pub trait HasDatabaseError: From<DatabaseError> {
+    /// The database's error, if it is one.
+    fn database_error(&self) -> Option<&DatabaseError>;
+}
+
+impl HasDatabaseError for DatabaseError {
+    fn database_error(&self) -> Option<&DatabaseError> {
+        Some(self)
+    }
+}
+
+impl From<sqlx::Error> for DatabaseError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+            sqlx::Error::Database(database) => {
+                let state = database
+                    .try_downcast_ref::<PgDatabaseError>()
+                    .map_or("", PgDatabaseError::code);
+                match state {
+                    // serialization_failure, deadlock_detected
+                    "40001" | "40P01" => Self::Conflict(error),
+                    // query_canceled, by statement_timeout
+                    "57014" => Self::Timeout(error),
+                    // connection exceptions, insufficient resources (disk full
+                    // among them), operator intervention
+                    _ if ["08", "53", "57"]
+                        .iter()
+                        .any(|class| state.starts_with(class)) =>
+                    {
+                        Self::Unavailable(error)
+                    }
+                    _ => Self::Defect(error),
+                }
+            }
+            _ => Self::Defect(error),
+        }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for DatabaseError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::Execute(error) => error.into(),
+            other => Self::Defect(sqlx::Error::Migrate(Box::new(other))),
+        }
+    }
+}

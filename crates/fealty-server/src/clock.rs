@@ -1,0 +1,49 @@
+//! The clock of a service.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use fealty_types::{Clock, SystemClock, Timestamp};
+
+/// The machine's clock, or one that a test sets.
+#[derive(Clone, Debug)]
+pub struct ServiceClock(Option<Arc<AtomicI64>>);
+
+impl ServiceClock {
+    /// The machine's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(None)
+    }
+
+    /// A clock that stands at `start` until it is set.
+    #[must_use]
+    pub fn test(start: Timestamp) -> Self {
+        Self(Some(Arc::new(AtomicI64::new(start.micros()))))
+    }
+
+    /// Whether it can be set.
+    #[must_use]
+    pub fn is_test(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Sets a test clock.
+    pub(crate) fn set(&self, moment: Timestamp) {
+        if let Some(micros) = &self.0 {
+            micros.store(moment.micros(), Ordering::SeqCst);
+        }
+    }
+}
+
+impl Clock for ServiceClock {
+    fn now(&self) -> Timestamp {
+        match &self.0 {
+            None => SystemClock.now(),
+            Some(micros) => Timestamp::from_micros(micros.load(Ordering::SeqCst))
+                .expect("only moments are stored"),
+        }
+    }
+}

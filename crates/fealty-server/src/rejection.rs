@@ -1,0 +1,185 @@
+//! Errors as callers see them: the one mapping from reasons to gRPC.
+
+use std::{collections::HashMap, time::Duration};
+
+use fealty_postgres::DatabaseError;
+use fealty_proto::r#type::v1::ErrorReason;
+use fealty_types::InvalidValue;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+const DOMAIN: &str = "fealty";
+
+/// A refusal on its way to the caller.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    reason: ErrorReason,
+    message: String,
+    metadata: HashMap<String, String>,
+    violations: Vec<FieldViolation>,
+    retry_after: Option<Duration>,
+}
+
+impl Rejection {
+    /// A refusal for a reason, with a sentence for people.
+    #[must_use]
+    pub fn new(reason: ErrorReason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            metadata: HashMap::new(),
+            violations: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// Adds a figure that the reason documents.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl ToString) -> Self {
+        self.metadata.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Says when trying again may help.
+    #[must_use]
+    pub fn retry_after(mut self, duration: Duration) -> Self {
+        self.retry_after = Some(duration);
+        self
+    }
+
+    /// A defect: the caller learns nothing of it, the log does.
+    #[must_use]
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "a defect");
+        Self::new(
+            ErrorReason::Internal,
+            "an internal error; the service's log has it",
+        )
+    }
+
+    /// The code that belongs to the reason.
+    fn code(&self) -> Code {
+        use ErrorReason as R;
+        match self.reason {
+            R::Unspecified | R::Internal => Code::Internal,
+            R::InvalidField | R::ProgramInvalid => Code::InvalidArgument,
+            R::RequestIdReused | R::OrderAlreadyRecorded => Code::AlreadyExists,
+            R::ProgramNotFound
+            | R::BrandNotFound
+            | R::CurrencyNotFound
+            | R::HoldNotFound
+            | R::RewardNotFound
+            | R::RedemptionNotFound
+            | R::MemberNotFound
+            | R::NotFound => Code::NotFound,
+            R::BrandNotAllowed
+            | R::InsufficientPoints
+            | R::HoldExhausted
+            | R::AmountLimit
+            | R::TooManyHolds
+            | R::SoldOut
+            | R::WrongMoneyCurrency
+            | R::ProgramConflict
+            | R::ClockBackwards => Code::FailedPrecondition,
+            R::Overloaded => Code::ResourceExhausted,
+            R::Unavailable => Code::Unavailable,
+            R::StockContended | R::RedemptionInProgress => Code::Aborted,
+            R::TestClockDisabled => Code::Unimplemented,
+            R::CursorOutOfRange => Code::OutOfRange,
+            R::DeadlineExceeded => Code::DeadlineExceeded,
+        }
+    }
+}
+
+impl From<DatabaseError> for Rejection {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unavailable(_)
+            | DatabaseError::Conflict(_)
+            | DatabaseError::Timeout(_) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the database did not do it"
+                );
+                Self::new(
+                    ErrorReason::Unavailable,
+                    "the database cannot be reached; send the same request id again",
+                )
+                .retry_after(Duration::from_millis(100))
+            }
+            DatabaseError::Defect(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<Rejection> for Status {
+    fn from(rejection: Rejection) -> Self {
+        let mut details = ErrorDetails::new();
+        let reason = rejection.reason.as_str_name();
+        let reason = reason.strip_prefix("ERROR_REASON_").unwrap_or(reason);
+        details.set_error_info(reason, DOMAIN, rejection.metadata.clone());
+        if !rejection.violations.is_empty() {
+            details.set_bad_request(rejection.violations.clone());
+        }
+        if rejection.retry_after.is_some() {
+            details.set_retry_info(rejection.retry_after);
+        }
+        Self::with_error_details(rejection.code(), rejection.message, details)
+    }
+}
+
+/// Collects what is wrong with the fields of a request, so that the caller
+/// learns all of it at once.
+#[derive(Debug, Default)]
+pub struct Violations(Vec<FieldViolation>);
+
+impl Violations {
+    /// None so far.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes a violation of `rule` by `field`.
+    pub fn add(&mut self, field: &str, rule: impl Into<String>) {
+        self.0.push(FieldViolation::new(field, rule));
+    }
+
+    /// The value, or `None` with its violation noted.
+    pub fn check<T>(&mut self, field: &str, value: Result<T, InvalidValue>) -> Option<T> {
+        value
+            .map_err(|error| self.add(field, error.to_string()))
+            .ok()
+    }
+
+    /// Parses a text field.
+    pub fn parse<T: std::str::FromStr<Err = InvalidValue>>(
+        &mut self,
+        field: &str,
+        text: &str,
+    ) -> Option<T> {
+        self.check(field, text.parse())
+    }
+
+    /// What was parsed, if nothing was wrong. A value is missing only where a
+    /// violation was noted.
+    pub fn finish<T>(self, parsed: Option<T>) -> Result<T, Rejection> {
+        match parsed {
+            Some(parsed) if self.0.is_empty() => Ok(parsed),
+            _ => Err(self.into()),
+        }
+    }
+}
+
+impl From<Violations> for Rejection {
+    fn from(violations: Violations) -> Self {
+        let fields: Vec<String> = violations
+            .0
+            .iter()
+            .map(|violation| format!("{} {}", violation.field, violation.description))
+            .collect();
+        let mut rejection = Self::new(ErrorReason::InvalidField, fields.join("; "));
+        rejection.violations = violations.0;
+        rejection
+    }
+}

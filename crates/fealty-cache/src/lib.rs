@@ -103,14 +103,9 @@ impl Cache {
     /// Reads an entry.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, CacheError> {
         let key = self.entry_key(key);
-        self.call(async |connection| {
-            redis::cmd("HGET")
-                .arg(&key)
-                .arg("d")
-                .query_async(connection)
-                .await
-        })
-        .await
+        let mut get = redis::cmd("HGET");
+        get.arg(&key).arg("d");
+        self.call(get).await
     }
 
     /// Writes entries that a stretch of a shard's log brought about, and moves
@@ -135,8 +130,11 @@ impl Cache {
                 .arg(entry.version)
                 .arg(&entry.value[..]);
         }
-        self.call(async |connection| script.invoke_async(connection).await)
-            .await
+        self.within_limits(async {
+            let mut connection = self.connection().await?;
+            script.invoke_async(&mut connection).await
+        })
+        .await
     }
 
     /// How far each shard has been written; `None` for one of which the cache
@@ -156,27 +154,17 @@ impl Cache {
         let pattern = format!("{}:*", self.0.prefix);
         let mut at = 0_u64;
         loop {
-            let (next, keys): (u64, Vec<String>) = self
-                .call(async |connection| {
-                    redis::cmd("SCAN")
-                        .arg(at)
-                        .arg("MATCH")
-                        .arg(&pattern)
-                        .arg("COUNT")
-                        .arg(1_000)
-                        .query_async(connection)
-                        .await
-                })
-                .await?;
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(at)
+                .arg("MATCH")
+                .arg(&pattern)
+                .arg("COUNT")
+                .arg(1_000);
+            let (next, keys): (u64, Vec<String>) = self.call(scan).await?;
             if !keys.is_empty() {
-                let _: i64 = self
-                    .call(async |connection| {
-                        redis::cmd("UNLINK")
-                            .arg(&keys)
-                            .query_async(connection)
-                            .await
-                    })
-                    .await?;
+                let mut unlink = redis::cmd("UNLINK");
+                unlink.arg(&keys);
+                let _: i64 = self.call(unlink).await?;
             }
             if next == 0 {
                 break;
@@ -187,8 +175,7 @@ impl Cache {
         for (shard, position) in (0..=u8::MAX).zip(positions) {
             set.arg(self.progress_key(shard)).arg(*position);
         }
-        self.call(async |connection| set.query_async::<()>(connection).await)
-            .await
+        self.call(set).await
     }
 
     fn entry_key(&self, key: &str) -> String {

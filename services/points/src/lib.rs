@@ -1,1 +1,108 @@
-//! The points service: purchases in, points on a double-entry ledger
+//! The points service: purchases in, points on a double-entry ledger that
+//! anyone can check.
+//!
+//! A request's way is `grpc` (parses, calls, renders), `app` (does), `domain`
+//! (decides, without I/O), with every SQL statement in `store`, which `app`
+//! alone calls. The ledger engine is `fealty-ledger`, the rules `fealty-rules`.
+
+pub mod app;
+pub mod config;
+pub mod domain;
+pub mod error;
+mod grpc;
+pub mod store;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use fealty_cache::Cache;
+use fealty_postgres::{Database, PgConnection, foundation};
+use fealty_program::Program;
+use fealty_server::{OnApply, Programs, ProgramsError, Served, Service, ServiceClock};
+use fealty_types::{Clock as _, SystemClock};
+use sqlx::migrate::Migrator;
+use tokio_util::sync::CancellationToken;
+use tonic::async_trait;
+
+use crate::{
+    app::{App, BalanceCache},
+    config::Config,
+};
+
+/// The service's name.
+pub const NAME: &str = "points";
+
+/// The service's own tables.
+pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// The programme has nothing to do here when it is applied: purchases read it.
+struct NothingToApply;
+
+#[async_trait]
+impl OnApply for NothingToApply {
+    async fn apply(
+        &self,
+        _: &mut PgConnection,
+        _: Option<&Program>,
+        _: &Program,
+    ) -> Result<(), ProgramsError> {
+        Ok(())
+    }
+}
+
+/// Brings the service's tables up to date.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let database = Database::open(&config.database.url, 2).context("database.url")?;
+    foundation::migrate(&database, &MIGRATOR)
+        .await
+        .context("bringing the tables up to date")
+}
+
+/// Starts the service; it ends with `shutdown`.
+pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Served> {
+    anyhow::ensure!(
+        (1..=256).contains(&config.ledger.shards),
+        "ledger.shards must be 1 to 256"
+    );
+    if config.database.migrate {
+        migrate(&config).await?;
+    }
+    let database = Database::open(&config.database.url, config.database.connections_max)
+        .context("database.url")?;
+    let clock = if config.server.test_clock {
+        let saved = foundation::test_time(database.pool()).await?;
+        ServiceClock::test(saved.unwrap_or_else(|| SystemClock.now()))
+    } else {
+        ServiceClock::system()
+    };
+    let cache = match &config.cache.url {
+        Some(url) => BalanceCache::over(Cache::open(url, "fealty").context("cache.url")?),
+        None => BalanceCache::none(),
+    };
+    let programs =
+        Programs::load(database.clone(), clock.clone(), Arc::new(NothingToApply)).await?;
+    let shards = config.ledger.shards;
+    let app = App::start(
+        database.clone(),
+        clock.clone(),
+        cache,
+        programs,
+        shards,
+        &shutdown,
+    )
+    .await?;
+    if let Some(url) = &config.tiers.url {
+        let tiers = fealty_client::connect(url).context("tiers.url")?;
+        let (following, shutdown) = (app.clone().follow_tiers(tiers), shutdown.clone());
+        tokio::spawn(async move { shutdown.run_until_cancelled(following).await });
+    }
+    let service = Service {
+        name: NAME,
+        routes: grpc::routes(app.clone(), &shutdown),
+        database,
+        clock,
+        operations: Arc::new(app),
+        shutdown,
+    };
+    Ok(fealty_server::serve(service, &config.server).await?)
+}

@@ -1,0 +1,251 @@
+//! Balances in Redis: written after each commit and before its answers, mended
+//! by a tailer, and read only while it is known to be whole.
+//!
+//! Next to the balances stands how far each shard's log has been written to
+//! Redis. The tailer compares that with the heads in Postgres, and writes what
+//! a crash, a lost connection or a Redis that was away has left out. As soon as
+//! a write fails, this instance reads balances from Postgres, until the tailer
+//! has seen the cache whole again. Nothing is ever decided by a cached balance.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fealty_cache::{Cache, CacheError, Entry};
+use fealty_ledger::{Buckets, Wallet};
+use fealty_postgres::DatabaseError;
+use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::{App, batch::decode, reading::read_members};
+use crate::store;
+
+/// How often the tailer compares the cache with the log.
+const TAIL_INTERVAL: Duration = Duration::from_millis(100);
+const TAIL_BATCH_LEN: i64 = 1_000;
+
+/// A wallet to cache.
+#[derive(Clone, Debug)]
+pub(super) struct CachedWallet {
+    pub(super) program: ProgramId,
+    pub(super) member: MemberId,
+    pub(super) currency: CurrencyId,
+    pub(super) wallet: Wallet,
+}
+
+/// A wallet as cached.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct Value {
+    buckets: Buckets,
+    sequence: i64,
+    last_position: Option<Position>,
+    last_at: Option<Timestamp>,
+    next_due: Option<Timestamp>,
+}
+
+fn key(program: &ProgramId, member: &MemberId, currency: &CurrencyId) -> String {
+    format!("{program}/{currency}/{member}")
+}
+
+/// The cache of balances; without a Redis it always misses.
+#[derive(Clone)]
+pub struct BalanceCache(Option<Arc<Inner>>);
+
+struct Inner {
+    cache: Cache,
+    /// Whether everything committed is known to be in it.
+    whole: AtomicBool,
+}
+
+impl BalanceCache {
+    /// A cache over Redis.
+    #[must_use]
+    pub fn over(cache: Cache) -> Self {
+        Self(Some(Arc::new(Inner {
+            cache,
+            whole: AtomicBool::new(false),
+        })))
+    }
+
+    /// No cache.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Reads a wallet; nothing if it is not there or may be old.
+    pub(super) async fn get(
+        &self,
+        program: &ProgramId,
+        member: &MemberId,
+        currency: &CurrencyId,
+    ) -> Option<Wallet> {
+        let inner = self
+            .0
+            .as_deref()
+            .filter(|inner| inner.whole.load(Ordering::SeqCst))?;
+        let read = match inner.cache.get(&key(program, member, currency)).await {
+            Ok(read) => read?,
+            Err(error) => {
+                inner.failed(&error);
+                return None;
+            }
+        };
+        let value = Value::try_from_slice(&read).ok()?;
+        Some(Wallet {
+            buckets: value.buckets,
+            sequence: value.sequence,
+            last_position: value.last_position,
+            last_at: value.last_at,
+            next_due: value.next_due,
+        })
+    }
+
+    /// Writes what a stretch of a shard's log brought about.
+    pub(super) async fn put(
+        &self,
+        shard: ShardId,
+        after: Position,
+        through: Position,
+        wallets: &[CachedWallet],
+    ) {
+        let Some(inner) = self.0.as_deref() else {
+            return;
+        };
+        let entries: Vec<Entry> = wallets.iter().map(entry).collect();
+        if let Err(error) = inner
+            .cache
+            .put(shard.get(), after.get(), through.get(), &entries)
+            .await
+        {
+            inner.failed(&error);
+        }
+    }
+}
+
+impl Inner {
+    fn failed(&self, error: &CacheError) {
+        if self.whole.swap(false, Ordering::SeqCst) {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "balances are read from Postgres"
+            );
+        }
+    }
+}
+
+fn entry(cached: &CachedWallet) -> Entry {
+    let wallet = &cached.wallet;
+    let value = Value {
+        buckets: wallet.buckets,
+        sequence: wallet.sequence,
+        last_position: wallet.last_position,
+        last_at: wallet.last_at,
+        next_due: wallet.next_due,
+    };
+    Entry {
+        key: key(&cached.program, &cached.member, &cached.currency),
+        version: wallet.sequence,
+        value: borsh::to_vec(&value).expect("writing to memory does not fail"),
+    }
+}
+
+/// Why the tailer stopped short.
+#[derive(Debug, thiserror::Error)]
+enum TailError {
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Keeps the cache whole until the service ends.
+pub(super) async fn tail(app: App, shutdown: CancellationToken) {
+    let Some(inner) = app.cache.0.clone() else {
+        return;
+    };
+    loop {
+        match mend(&app, &inner.cache).await {
+            Ok(()) => {
+                if !inner.whole.swap(true, Ordering::SeqCst) {
+                    tracing::info!("the cache of balances is whole");
+                }
+            }
+            Err(TailError::Cache(error)) => inner.failed(&error),
+            Err(TailError::Database(error)) => {
+                let error: &(dyn std::error::Error + 'static) = &error;
+                tracing::debug!(error, "the cache was not compared with the log");
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(TAIL_INTERVAL) => {}
+        }
+    }
+}
+
+/// Writes to the cache what the log has and it has not.
+async fn mend(app: &App, cache: &Cache) -> Result<(), TailError> {
+    let heads = app.look_at_heads().await?;
+    let progress = cache.progress(app.shards()).await?;
+    if progress.iter().any(Option::is_none) {
+        // It lost its memory, or part of it. What it still holds may be old.
+        cache.reset(heads.positions()).await?;
+        return Ok(());
+    }
+    for ((shard, written), head) in app.shard_ids().zip(progress).zip(heads.positions()) {
+        let mut written = written.unwrap_or_default();
+        while written < *head {
+            let through = mend_shard(app, cache, shard, written).await?;
+            if through == written {
+                break;
+            }
+            written = through;
+        }
+    }
+    Ok(())
+}
+
+async fn mend_shard(
+    app: &App,
+    cache: &Cache,
+    shard: ShardId,
+    written: i64,
+) -> Result<i64, TailError> {
+    let after = Position::new(written);
+    let rows = store::log::read(app.database.pool(), shard, after, TAIL_BATCH_LEN).await?;
+    let Some(last) = rows.last().map(|row| row.position) else {
+        return Ok(written);
+    };
+    let mut members = HashMap::new();
+    for row in &rows {
+        let transaction = decode(&row.body)?;
+        members.insert((transaction.program, transaction.member), ());
+    }
+    let mut connection = app
+        .database
+        .pool()
+        .acquire()
+        .await
+        .map_err(DatabaseError::from)?;
+    let slots = read_members(&mut connection, shard, members.into_keys()).await?;
+    let mut entries = Vec::new();
+    for slot in slots {
+        for (currency, wallet) in slot.book.wallets {
+            entries.push(entry(&CachedWallet {
+                program: slot.book.program.clone(),
+                member: slot.book.member.clone(),
+                currency,
+                wallet: *wallet.wallet(),
+            }));
+        }
+    }
+    cache.put(shard.get(), written, last, &entries).await?;
+    Ok(last)
+}

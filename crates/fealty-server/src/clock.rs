@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
+use fealty_postgres::{Database, DatabaseError, foundation};
 use fealty_types::{Clock, SystemClock, Timestamp};
 
 /// The machine's clock, or one that a test sets.
@@ -12,6 +13,16 @@ use fealty_types::{Clock, SystemClock, Timestamp};
 pub struct ServiceClock(Option<Arc<AtomicI64>>);
 
 impl ServiceClock {
+    /// The machine's clock; or a test's, as it was set before the service was
+    /// restarted.
+    pub async fn load(database: &Database, test_clock: bool) -> Result<Self, DatabaseError> {
+        if !test_clock {
+            return Ok(Self::system());
+        }
+        let saved = foundation::test_time(database.pool()).await?;
+        Ok(Self::test(saved.unwrap_or_else(|| SystemClock.now())))
+    }
+
     /// The machine's clock.
     #[must_use]
     pub fn system() -> Self {

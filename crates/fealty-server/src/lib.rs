@@ -17,7 +17,7 @@ mod telemetry;
 pub use clock::ServiceClock;
 pub use convert::{from_wire_time, to_wire_time};
 pub use operations::{ConsumedFeed, FeedStatus, Operations};
-pub use programs::{OnApply, ProgramVersion, Programs, ProgramsError};
+pub use programs::{NothingToApply, OnApply, ProgramVersion, Programs, ProgramsError};
 pub use rejection::{Rejection, Violations};
 pub use serve::{Served, Service, serve, shutdown_signal};
 pub use telemetry::Telemetry;

@@ -88,6 +88,22 @@ pub trait OnApply: Send + Sync + 'static {
     ) -> Result<(), ProgramsError>;
 }
 
+/// For services that read a programme where they need it.
+#[derive(Clone, Copy, Debug)]
+pub struct NothingToApply;
+
+#[async_trait]
+impl OnApply for NothingToApply {
+    async fn apply(
+        &self,
+        _: &mut PgConnection,
+        _: Option<&Program>,
+        _: &Program,
+    ) -> Result<(), ProgramsError> {
+        Ok(())
+    }
+}
+
 /// The programmes of a service.
 #[derive(Clone)]
 pub struct Programs {

@@ -16,13 +16,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fealty_cache::Cache;
-use fealty_postgres::{Database, PgConnection, foundation};
-use fealty_program::Program;
-use fealty_server::{OnApply, Programs, ProgramsError, Served, Service, ServiceClock};
-use fealty_types::{Clock as _, SystemClock};
+use fealty_postgres::{Database, foundation};
+use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
 use sqlx::migrate::Migrator;
 use tokio_util::sync::CancellationToken;
-use tonic::async_trait;
 
 use crate::{
     app::{App, BalanceCache},
@@ -34,21 +31,6 @@ pub const NAME: &str = "points";
 
 /// The service's own tables.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
-
-/// The programme has nothing to do here when it is applied: purchases read it.
-struct NothingToApply;
-
-#[async_trait]
-impl OnApply for NothingToApply {
-    async fn apply(
-        &self,
-        _: &mut PgConnection,
-        _: Option<&Program>,
-        _: &Program,
-    ) -> Result<(), ProgramsError> {
-        Ok(())
-    }
-}
 
 /// Brings the service's tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
@@ -69,12 +51,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     }
     let database = Database::open(&config.database.url, config.database.connections_max)
         .context("database.url")?;
-    let clock = if config.server.test_clock {
-        let saved = foundation::test_time(database.pool()).await?;
-        ServiceClock::test(saved.unwrap_or_else(|| SystemClock.now()))
-    } else {
-        ServiceClock::system()
-    };
+    let clock = ServiceClock::load(&database, config.server.test_clock).await?;
     let cache = match &config.cache.url {
         Some(url) => BalanceCache::over(Cache::open(url, "fealty").context("cache.url")?),
         None => BalanceCache::none(),

@@ -1,1 +1,61 @@
-//! The tiers service: the status that a member's purchases give
+//! The tiers service: the status that a member's purchases give.
+//!
+//! It learns of purchases from the points service's feed, and tells of changes
+//! of tier by a feed of its own. The layout is that of every service: `grpc`,
+//! `app`, `domain`, `store`.
+
+pub mod app;
+pub mod config;
+pub mod domain;
+pub mod error;
+mod grpc;
+pub mod store;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use fealty_postgres::{Database, foundation};
+use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
+use sqlx::migrate::Migrator;
+use tokio_util::sync::CancellationToken;
+
+use crate::{app::App, config::Config};
+
+/// The service's name.
+pub const NAME: &str = "tiers";
+
+/// The service's own tables.
+pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Brings the service's tables up to date.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let database = Database::open(&config.database.url, 2).context("database.url")?;
+    foundation::migrate(&database, &MIGRATOR)
+        .await
+        .context("bringing the tables up to date")
+}
+
+/// Starts the service; it ends with `shutdown`.
+pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Served> {
+    if config.database.migrate {
+        migrate(&config).await?;
+    }
+    let database = Database::open(&config.database.url, config.database.connections_max)
+        .context("database.url")?;
+    let clock = ServiceClock::load(&database, config.server.test_clock).await?;
+    let programs =
+        Programs::load(database.clone(), clock.clone(), Arc::new(NothingToApply)).await?;
+    let app = App::start(database.clone(), clock.clone(), programs, &shutdown).await?;
+    let points = fealty_client::connect(&config.points.url).context("points.url")?;
+    let (following, ending) = (app.clone().follow_points(points), shutdown.clone());
+    tokio::spawn(async move { ending.run_until_cancelled(following).await });
+    let service = Service {
+        name: NAME,
+        routes: grpc::routes(app.clone(), &shutdown),
+        database,
+        clock,
+        operations: Arc::new(app),
+        shutdown,
+    };
+    Ok(fealty_server::serve(service, &config.server).await?)
+}

@@ -1,0 +1,85 @@
+//! The feed of changes of tier, from a cursor on.
+
+use std::time::Duration;
+
+use fealty_types::Cursor;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use crate::{
+    error::Error,
+    store::{self, changes::Logged},
+};
+
+/// Changes in one response.
+const WATCH_BATCH_LEN_MAX: i64 = 500;
+/// How often other instances' commits are looked for while somebody listens.
+const HEAD_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Some changes, and the cursor after them.
+pub(crate) type Batch = (Vec<Logged>, Cursor);
+
+impl App {
+    /// Checks a caller's cursor against the log.
+    pub async fn cursor(&self, token: &str) -> Result<Cursor, Error> {
+        let cursor = Cursor::parse(token, 1).map_err(|_| Error::CursorOutOfRange)?;
+        let head = self.look_at_head().await?;
+        if cursor.positions()[0] > head.positions()[0] {
+            return Err(Error::CursorOutOfRange);
+        }
+        Ok(cursor)
+    }
+
+    /// Sends everything from a cursor on, until nobody listens or the database
+    /// fails. The channel's bound holds it back to the listener's speed.
+    pub(crate) async fn watch(self, cursor: Cursor, listener: mpsc::Sender<Result<Batch, Error>>) {
+        let mut heads = self.heads.watch();
+        let mut at = cursor.positions()[0];
+        if listener.send(Ok((Vec::new(), cursor))).await.is_err() {
+            return;
+        }
+        loop {
+            let head = heads.borrow_and_update()[0];
+            while at < head {
+                let rows =
+                    store::changes::read(self.database.pool(), at, WATCH_BATCH_LEN_MAX).await;
+                let sent = match rows {
+                    Ok(rows) => {
+                        let Some(last) = rows.last() else { break };
+                        at = last.position;
+                        listener.send(Ok((rows, Cursor::new(vec![at])))).await
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a feed broke off");
+                        // The listener may have gone as well.
+                        let _ = listener.send(Err(error.into())).await;
+                        return;
+                    }
+                };
+                if sent.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = listener.closed() => return,
+                changed = heads.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+/// Learns of other instances' commits while somebody listens.
+pub(super) async fn follow_head(app: App, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(HEAD_INTERVAL) => {}
+        }
+        if app.heads.is_watched()
+            && let Err(error) = app.look_at_head().await
+        {
+            tracing::debug!(%error, "the head could not be read");
+        }
+    }
+}

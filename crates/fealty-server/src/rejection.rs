@@ -57,6 +57,13 @@ impl Rejection {
         )
     }
 
+    /// The reason as it reads on the wire.
+    #[must_use]
+    pub fn reason_name(&self) -> &'static str {
+        let name = self.reason.as_str_name();
+        name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+    }
+
     /// The code that belongs to the reason.
     fn code(&self) -> Code {
         use ErrorReason as R;
@@ -115,9 +122,7 @@ impl From<DatabaseError> for Rejection {
 impl From<Rejection> for Status {
     fn from(rejection: Rejection) -> Self {
         let mut details = ErrorDetails::new();
-        let reason = rejection.reason.as_str_name();
-        let reason = reason.strip_prefix("ERROR_REASON_").unwrap_or(reason);
-        details.set_error_info(reason, DOMAIN, rejection.metadata.clone());
+        details.set_error_info(rejection.reason_name(), DOMAIN, rejection.metadata.clone());
         if !rejection.violations.is_empty() {
             details.set_bad_request(rejection.violations.clone());
         }

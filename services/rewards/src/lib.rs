@@ -1,1 +1,74 @@
-//! The rewards service: a catalogue, and redemptions that survive a crash
+//! The rewards service: a catalogue, and redemptions that survive a crash.
+//!
+//! A redemption holds points in the points service before it issues anything,
+//! and every step is stored before the next. The layout is that of every
+//! service: `grpc`, `app`, `domain`, `store`.
+
+pub mod app;
+pub mod config;
+pub mod domain;
+pub mod error;
+mod grpc;
+pub mod store;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use fealty_postgres::{Database, foundation};
+use fealty_server::{Programs, Served, Service, ServiceClock};
+use sqlx::migrate::Migrator;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::{App, OpenStock, PointsClient},
+    config::Config,
+    domain::VoucherKey,
+};
+
+/// The service's name.
+pub const NAME: &str = "rewards";
+
+/// The service's own tables.
+pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Brings the service's tables up to date.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let database = Database::open(&config.database.url, 2).context("database.url")?;
+    foundation::migrate(&database, &MIGRATOR)
+        .await
+        .context("bringing the tables up to date")
+}
+
+/// The service as configured, without recovery and not served.
+pub async fn open(config: &Config) -> anyhow::Result<(App, Database, ServiceClock)> {
+    let key = VoucherKey::parse(&config.vouchers.key).context("vouchers.key")?;
+    if config.database.migrate {
+        migrate(config).await?;
+    }
+    let database = Database::open(&config.database.url, config.database.connections_max)
+        .context("database.url")?;
+    let clock = ServiceClock::load(&database, config.server.test_clock).await?;
+    let programs = Programs::load(database.clone(), clock.clone(), Arc::new(OpenStock)).await?;
+    let points = fealty_client::connect(&config.points.url).context("points.url")?;
+    let points = PointsClient::new(points);
+    Ok((
+        App::new(database.clone(), clock.clone(), programs, points, key),
+        database,
+        clock,
+    ))
+}
+
+/// Starts the service; it ends with `shutdown`.
+pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Served> {
+    let (app, database, clock) = open(&config).await?;
+    app.start_background(&shutdown);
+    let service = Service {
+        name: NAME,
+        routes: grpc::routes(app.clone()),
+        database,
+        clock,
+        operations: Arc::new(app),
+        shutdown,
+    };
+    Ok(fealty_server::serve(service, &config.server).await?)
+}

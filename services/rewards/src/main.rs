@@ -1,0 +1,22 @@
+//! `fealty-rewards`: the rewards service alone, configured by `FEALTY_…`.
+
+use fealty_server::{Telemetry, config, shutdown_signal};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let source = config::Source {
+        file: None,
+        table: None,
+        prefix: "FEALTY_",
+    };
+    let config: fealty_rewards::config::Config = config::load(source)?;
+    let telemetry = Telemetry::start(fealty_rewards::NAME, &config.telemetry)?;
+    let shutdown = CancellationToken::new();
+    let served = fealty_rewards::start(config, shutdown.clone()).await?;
+    shutdown_signal().await;
+    shutdown.cancel();
+    served.task.await??;
+    tokio::task::spawn_blocking(|| telemetry.end()).await?;
+    Ok(())
+}

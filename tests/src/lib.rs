@@ -1,1 +1,1 @@
-//! End-to-end tests over the three services
+//! End-to-end tests over the three services: see `e2e`.

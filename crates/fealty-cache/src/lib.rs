@@ -17,7 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Client, FromRedisValue, Script, aio::MultiplexedConnection};
+use redis::{
+    Client, FromRedisValue, IntoConnectionInfo as _, Script, aio::MultiplexedConnection,
+    io::tcp::TcpSettings,
+};
 use tokio::sync::Mutex;
 
 /// The longest that a call may take.
@@ -90,8 +93,11 @@ impl Cache {
     /// A cache at `url`, with keys that begin with `prefix`. It need not
     /// answer yet.
     pub fn open(url: &str, prefix: &str) -> Result<Self, CacheError> {
+        // A commit's answers wait for this: no waiting for acknowledgements.
+        let settings = TcpSettings::default().set_nodelay(true);
+        let server = url.into_connection_info()?.set_tcp_settings(settings);
         Ok(Self(Arc::new(Inner {
-            client: Client::open(url)?,
+            client: Client::open(server)?,
             prefix: prefix.to_owned(),
             put: Script::new(PUT),
             connection: Mutex::new(None),

@@ -1,1 +1,14 @@
-//! The fealty command
+//! The `fealty` command, a module for each of its subcommands.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command speaks to people"
+)]
+
+pub mod apply;
+pub mod demo;
+pub mod endpoints;
+pub mod member;
+pub mod serve;
+pub mod verify;

@@ -463,6 +463,12 @@ impl WalletBook {
         Ok([activation, timeout, expiry].into_iter().flatten().min())
     }
 
+    /// When the next thing falls due, of a wallet that has been read so far as
+    /// to tell.
+    pub fn first_due(&self, currency: &CurrencyId) -> Result<Option<Timestamp>, Stop> {
+        Ok(self.next_event(currency)?.map(|(due, _)| due))
+    }
+
     /// The first `max` pending lots that are activated at `at`.
     pub(crate) fn activating(&self, at: Timestamp, max: usize) -> Vec<LotId> {
         let at_instant = self

@@ -14,13 +14,13 @@ pub struct ServiceClock(Option<Arc<AtomicI64>>);
 
 impl ServiceClock {
     /// The machine's clock; or a test's, as it was set before the service was
-    /// restarted.
+    /// restarted. One that was never set stands at 1970-01-01T00:00Z.
     pub async fn load(database: &Database, test_clock: bool) -> Result<Self, DatabaseError> {
         if !test_clock {
             return Ok(Self::system());
         }
         let saved = foundation::test_time(database.pool()).await?;
-        Ok(Self::test(saved.unwrap_or_else(|| SystemClock.now())))
+        Ok(Self::test(saved.unwrap_or(Timestamp::EPOCH)))
     }
 
     /// The machine's clock.

@@ -7,9 +7,11 @@ use fealty_proto::operations::v1::{
     feed_service_server::FeedServiceServer, test_clock_service_server::TestClockServiceServer,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{service::Routes, transport::Server};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -87,9 +89,9 @@ pub async fn serve(service: Service, section: &ServerSection) -> std::io::Result
     let server = Server::builder()
         .layer(ObserveLayer::new())
         .timeout(section.request_timeout())
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(30)));
-    let incoming = TcpListenerStream::new(listener);
+    // A small answer must not wait for the acknowledgement of the one before.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving: JoinHandle<_> = if section.grpc_web {
         let server = server
             .layer(tonic_web::GrpcWebLayer::new())

@@ -9,6 +9,9 @@ use std::{
 /// The oldest Postgres that will do.
 const POSTGRES_MAJOR_MIN: u32 = 15;
 
+/// What is needed of it.
+const NEEDED: [&str; 4] = ["postgres", "initdb", "pg_isready", "createdb"];
+
 /// Where the servers' programs are.
 #[derive(Clone, Debug)]
 pub struct Binaries {
@@ -99,7 +102,7 @@ fn find_postgres() -> Option<PathBuf> {
     folders.extend(path_folders());
     folders
         .into_iter()
-        .filter(|folder| folder.join("initdb").is_file())
+        .filter(|folder| NEEDED.iter().all(|program| folder.join(program).is_file()))
         .filter_map(|folder| Some((major_version(&folder)?, folder)))
         .filter(|(major, _)| *major >= POSTGRES_MAJOR_MIN)
         .max_by_key(|(major, _)| *major)

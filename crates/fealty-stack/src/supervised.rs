@@ -34,15 +34,16 @@ pub struct Supervised {
 
 impl Supervised {
     /// Starts `program` with its output in `log`, to be ended with `signal`
-    /// (`TERM`, `INT`, `QUIT`).
+    /// (`TERM`, `INT`, `QUIT`). The folder `remove` goes when it has ended.
     pub fn start<S: AsRef<OsStr>>(
         program: &Path,
         args: impl IntoIterator<Item = S>,
         env: impl IntoIterator<Item = (String, String)>,
         log: &Path,
         signal: &str,
+        remove: Option<&Path>,
     ) -> Result<Self, StackError> {
-        Self::start_as(None, program, args, env, log, signal, None)
+        Self::start_as(None, program, args, env, log, signal, remove)
     }
 
     pub(crate) fn start_as<S: AsRef<OsStr>>(

@@ -9,6 +9,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 pub struct Timestamp(jiff::Timestamp);
 
 impl Timestamp {
+    /// 1970-01-01T00:00Z.
+    pub const EPOCH: Self = Self(jiff::Timestamp::UNIX_EPOCH);
+
     /// The moment, cut to whole microseconds.
     #[must_use]
     pub fn new(moment: jiff::Timestamp) -> Self {

@@ -337,10 +337,11 @@ impl Shard {
                     .get(&(self.numbers[member], currency.clone()))
                     .is_some_and(|stored| {
                         // When to look next may be earlier than need be, never later.
-                        let due_in_time = match (stored.next_due, made.next_due) {
+                        let first_due = wallet.first_due(currency).ok().flatten();
+                        let due_in_time = match (stored.next_due, first_due) {
                             (_, None) => true,
                             (None, Some(_)) => false,
-                            (Some(stored), Some(made)) => stored <= made,
+                            (Some(stored), Some(first)) => stored <= first,
                         };
                         let made = fealty_ledger::Wallet {
                             next_due: stored.next_due,

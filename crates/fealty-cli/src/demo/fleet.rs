@@ -1,0 +1,243 @@
+//! The three services as three processes over a private stack.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use fealty_client::{Deadline, call};
+use fealty_proto::operations::v1::{GetFeedStatusRequest, feed_service_client::FeedServiceClient};
+use fealty_stack::{Stack, Supervised, free_port};
+use tokio::sync::{Mutex, RwLock};
+
+use crate::endpoints::{Clients, Endpoints};
+
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// A key for a demo's vouchers; a real one is a secret.
+const DEMO_VOUCHER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// One of the services, as a process.
+#[derive(Debug)]
+pub struct RunningService {
+    name: &'static str,
+    port: u16,
+    env: BTreeMap<String, String>,
+    process: Mutex<Process>,
+}
+
+/// A process and the folder of its log, which its supervisor removes.
+#[derive(Debug)]
+struct Process {
+    supervised: Supervised,
+    log: PathBuf,
+}
+
+/// The three services and what they stand on. All of it ends with this value.
+#[derive(Debug)]
+pub struct Fleet {
+    program: PathBuf,
+    services: Vec<RunningService>,
+    endpoints: Endpoints,
+    clients: Clients,
+    /// The Postgres and Redis.
+    pub stack: RwLock<Stack>,
+    points_database_url: String,
+}
+
+impl Fleet {
+    /// Starts the services with the `fealty` command at `program`, and waits
+    /// until they answer.
+    pub async fn start(program: &Path, stack: Stack) -> anyhow::Result<Self> {
+        Self::start_with(program, stack, &[]).await
+    }
+
+    /// Starts the services with further variables of the environment.
+    pub async fn start_with(
+        program: &Path,
+        stack: Stack,
+        variables: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
+        let names = [
+            fealty_points::NAME,
+            fealty_tiers::NAME,
+            fealty_rewards::NAME,
+        ];
+        let ports = [free_port()?, free_port()?, free_port()?];
+        let [points, tiers, rewards] = ports.map(|port| format!("http://127.0.0.1:{port}"));
+        let endpoints = Endpoints {
+            points: points.clone(),
+            tiers: tiers.clone(),
+            rewards,
+        };
+        let mut services = Vec::new();
+        for (name, port) in names.into_iter().zip(ports) {
+            stack.postgres.create_database(name)?;
+            let mut env: BTreeMap<String, String> = variables
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), value.clone()))
+                .collect();
+            let mut set = |key: &str, value: String| env.insert(format!("FEALTY_{key}"), value);
+            set("SERVER_LISTEN", format!("127.0.0.1:{port}"));
+            set("DATABASE_URL", stack.postgres.url(name));
+            match name {
+                fealty_points::NAME => {
+                    set("CACHE_URL", stack.redis.url());
+                    set("TIERS_URL", tiers.clone());
+                }
+                fealty_rewards::NAME => {
+                    set("POINTS_URL", points.clone());
+                    set("VOUCHERS_KEY", DEMO_VOUCHER_KEY.to_owned());
+                }
+                _ => {
+                    set("POINTS_URL", points.clone());
+                }
+            }
+            let process = Mutex::new(start(program, name, &env)?);
+            services.push(RunningService {
+                name,
+                port,
+                env,
+                process,
+            });
+        }
+        let clients = Clients::connect(&endpoints)?;
+        let fleet = Self {
+            program: program.to_owned(),
+            services,
+            endpoints,
+            clients,
+            points_database_url: stack.postgres.url(fealty_points::NAME),
+            stack: RwLock::new(stack),
+        };
+        for service in &fleet.services {
+            fleet.wait_for(service.name).await?;
+        }
+        Ok(fleet)
+    }
+
+    /// Connections to the services.
+    #[must_use]
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// Where the services are.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// The points service's database.
+    #[must_use]
+    pub fn points_database_url(&self) -> &str {
+        &self.points_database_url
+    }
+
+    fn service(&self, name: &str) -> anyhow::Result<&RunningService> {
+        self.services
+            .iter()
+            .find(|service| service.name == name)
+            .context("no such service")
+    }
+
+    /// Sends a service's process a signal: `KILL`, `TERM`.
+    pub async fn signal(&self, name: &str, signal: &str) -> anyhow::Result<()> {
+        self.service(name)?
+            .process
+            .lock()
+            .await
+            .supervised
+            .signal(signal);
+        Ok(())
+    }
+
+    /// Whether a service's process runs.
+    pub async fn is_running(&self, name: &str) -> anyhow::Result<bool> {
+        Ok(self
+            .service(name)?
+            .process
+            .lock()
+            .await
+            .supervised
+            .is_running())
+    }
+
+    /// Starts a service again that has ended.
+    pub async fn restart(&self, name: &str) -> anyhow::Result<()> {
+        let service = self.service(name)?;
+        let mut process = service.process.lock().await;
+        *process = start(&self.program, service.name, &service.env)?;
+        drop(process);
+        self.wait_for(service.name).await
+    }
+
+    /// What a service has logged since it was last started.
+    pub async fn log(&self, name: &str) -> anyhow::Result<String> {
+        let process = self.service(name)?.process.lock().await;
+        Ok(std::fs::read_to_string(&process.log).unwrap_or_default())
+    }
+
+    async fn wait_for(&self, name: &'static str) -> anyhow::Result<()> {
+        let channels = self.clients.channels();
+        let (_, channel) = channels
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .context("no such service")?;
+        let status = call(Deadline::within(START_DEADLINE), || {
+            let mut client = FeedServiceClient::new(channel.clone());
+            async move { client.get_feed_status(GetFeedStatusRequest {}).await }
+        });
+        if let Err(status) = status.await {
+            let log = self.log(name).await?;
+            let tail: Vec<&str> = log.lines().rev().take(5).collect();
+            anyhow::bail!(
+                "the {name} service does not answer: {status}: {}",
+                tail.join(" | ")
+            );
+        }
+        Ok(())
+    }
+
+    /// A line for each service that can be pasted into a shell.
+    #[must_use]
+    pub fn grpcurl_lines(&self) -> Vec<String> {
+        let calls = [
+            (
+                r#"{"program":"record-club","member":"00001","currency":"points"}"#,
+                "fealty.points.v1.LedgerService/GetBalance",
+            ),
+            (
+                r#"{"program":"record-club","member":"00001"}"#,
+                "fealty.tiers.v1.TierService/GetStatus",
+            ),
+            (
+                r#"{"program":"record-club","member":"00001"}"#,
+                "fealty.rewards.v1.CatalogService/ListRewards",
+            ),
+        ];
+        let lines = self
+            .services
+            .iter()
+            .zip(calls)
+            .map(|(service, (data, method))| {
+                format!(
+                    "grpcurl -plaintext -d '{data}' 127.0.0.1:{} {method}",
+                    service.port
+                )
+            });
+        lines.collect()
+    }
+}
+
+fn start(program: &Path, name: &str, env: &BTreeMap<String, String>) -> anyhow::Result<Process> {
+    let folder = tempfile::Builder::new()
+        .prefix(&format!("fealty-{name}-"))
+        .tempdir()?
+        .keep();
+    let log = folder.join("log");
+    let args = ["serve", name, "--test-clock"];
+    let supervised = Supervised::start(program, args, env.clone(), &log, "TERM", Some(&folder))?;
+    Ok(Process { supervised, log })
+}

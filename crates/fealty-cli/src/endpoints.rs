@@ -1,0 +1,129 @@
+//! Where the services are.
+
+use clap::Args;
+use fealty_client::{Channel, connect};
+use fealty_proto::{
+    operations::v1::{
+        feed_service_client::FeedServiceClient, test_clock_service_client::TestClockServiceClient,
+    },
+    points::v1::{
+        audit_service_client::AuditServiceClient, earning_service_client::EarningServiceClient,
+        ledger_service_client::LedgerServiceClient,
+    },
+    program::v1::program_service_client::ProgramServiceClient,
+    rewards::v1::{
+        catalog_service_client::CatalogServiceClient,
+        redemption_service_client::RedemptionServiceClient,
+    },
+    tiers::v1::tier_service_client::TierServiceClient,
+};
+
+/// URLs of the three services.
+#[derive(Args, Clone, Debug)]
+pub struct Endpoints {
+    /// URL of the points service.
+    #[arg(
+        long,
+        env = "FEALTY_POINTS_URL",
+        default_value = "http://127.0.0.1:7001"
+    )]
+    pub points: String,
+    /// URL of the tiers service.
+    #[arg(
+        long,
+        env = "FEALTY_TIERS_URL",
+        default_value = "http://127.0.0.1:7002"
+    )]
+    pub tiers: String,
+    /// URL of the rewards service.
+    #[arg(
+        long,
+        env = "FEALTY_REWARDS_URL",
+        default_value = "http://127.0.0.1:7003"
+    )]
+    pub rewards: String,
+}
+
+/// Connections to the three services.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    points: Channel,
+    tiers: Channel,
+    rewards: Channel,
+}
+
+impl Clients {
+    /// Connects; the connections are made when they are first used.
+    pub fn connect(endpoints: &Endpoints) -> anyhow::Result<Self> {
+        Ok(Self {
+            points: connect(&endpoints.points)?,
+            tiers: connect(&endpoints.tiers)?,
+            rewards: connect(&endpoints.rewards)?,
+        })
+    }
+
+    /// The three, by name.
+    pub fn channels(&self) -> [(&'static str, Channel); 3] {
+        [
+            (fealty_points::NAME, self.points.clone()),
+            (fealty_tiers::NAME, self.tiers.clone()),
+            (fealty_rewards::NAME, self.rewards.clone()),
+        ]
+    }
+
+    /// Purchases.
+    #[must_use]
+    pub fn earning(&self) -> EarningServiceClient<Channel> {
+        EarningServiceClient::new(self.points.clone())
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> LedgerServiceClient<Channel> {
+        LedgerServiceClient::new(self.points.clone())
+    }
+
+    /// The auditor's questions.
+    #[must_use]
+    pub fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.points.clone())
+    }
+
+    /// Members' statuses.
+    #[must_use]
+    pub fn tier(&self) -> TierServiceClient<Channel> {
+        TierServiceClient::new(self.tiers.clone())
+    }
+
+    /// The catalogue.
+    #[must_use]
+    pub fn catalog(&self) -> CatalogServiceClient<Channel> {
+        CatalogServiceClient::new(self.rewards.clone())
+    }
+
+    /// Redemptions.
+    #[must_use]
+    pub fn redemption(&self) -> RedemptionServiceClient<Channel> {
+        RedemptionServiceClient::new(self.rewards.clone())
+    }
+
+    /// Programmes, of each service.
+    #[must_use]
+    pub fn programs(&self) -> [(&'static str, ProgramServiceClient<Channel>); 3] {
+        self.channels()
+            .map(|(name, channel)| (name, ProgramServiceClient::new(channel)))
+    }
+
+    /// Test clocks, of each service.
+    #[must_use]
+    pub fn clocks(&self) -> [TestClockServiceClient<Channel>; 3] {
+        self.channels()
+            .map(|(_, channel)| TestClockServiceClient::new(channel))
+    }
+
+    /// The feeds of points and of tiers.
+    #[must_use]
+    pub fn feeds(&self) -> [FeedServiceClient<Channel>; 2] {
+        [self.points.clone(), self.tiers.clone()].map(FeedServiceClient::new)
+    }
+}

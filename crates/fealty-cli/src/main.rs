@@ -1,0 +1,37 @@
+//! The `fealty` command.
+
+use clap::{Parser, Subcommand};
+use fealty_cli::{apply, demo, member, serve, verify};
+
+/// Points, tiers and rewards on a double-entry ledger that anyone can check.
+///
+/// Three gRPC services keep the books: points (purchases in, points out), tiers
+/// (the status that purchases give) and rewards (what points buy). See it all
+/// at work with `fealty demo`.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Arguments),
+    Apply(apply::Arguments),
+    Demo(demo::Arguments),
+    Verify(verify::Arguments),
+    #[command(subcommand)]
+    Member(member::Command),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Apply(arguments) => apply::run(arguments).await,
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Verify(arguments) => verify::run(arguments).await,
+        Command::Member(command) => member::run(command).await,
+    }
+}

@@ -1,0 +1,135 @@
+//! Everything that can be checked without running the services.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context as _, ensure};
+
+use crate::{install, prepare, sh};
+
+const BUF: &str = "@bufbuild/buf@1.75.0";
+const CARGO_DENY: &str = "0.20.2";
+
+pub(crate) fn all() -> anyhow::Result<()> {
+    let offline = [("SQLX_OFFLINE", "true")];
+    step("format", || sh::cargo(&["fmt", "--all", "--check"], &[]))?;
+    step("clippy", || {
+        let args = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        sh::cargo(&args, &offline)
+    })?;
+    step("docs", || {
+        let variables = [("SQLX_OFFLINE", "true"), ("RUSTDOCFLAGS", "-D warnings")];
+        sh::cargo(&["doc", "--workspace", "--no-deps", "--locked"], &variables)
+    })?;
+    step("dependencies", deny)?;
+    step("generated files", drift)?;
+    step("contracts", contracts)?;
+    step("manifests", manifests)
+}
+
+fn step(name: &str, check: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    eprintln!("== {name}");
+    check().with_context(|| format!("checking {name}"))
+}
+
+fn deny() -> anyhow::Result<()> {
+    if !sh::has("cargo-deny") {
+        eprintln!("installing cargo-deny {CARGO_DENY}");
+        sh::cargo(
+            &[
+                "install",
+                "--locked",
+                "--quiet",
+                "cargo-deny",
+                "--version",
+                CARGO_DENY,
+            ],
+            &[],
+        )?;
+    }
+    // Advisories need a database that is fetched; see deny.toml.
+    sh::cargo(
+        &[
+            "deny",
+            "--offline",
+            "--locked",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ],
+        &[],
+    )
+}
+
+/// The committed `.sqlx` folders are what the statements give.
+fn drift() -> anyhow::Result<()> {
+    install::servers()?;
+    let fresh = sh::target_dir().join("sqlx-fresh");
+    prepare::write(&fresh)?;
+    for (_, folder, _) in prepare::CRATES {
+        let committed = files(&sh::root().join(folder).join(".sqlx"))?;
+        let generated = files(&fresh.join(folder).join(".sqlx"))?;
+        ensure!(
+            committed == generated,
+            "{folder}/.sqlx is not what its statements give: run `cargo xtask prepare`"
+        );
+    }
+    Ok(())
+}
+
+fn files(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        files.push((name, fs::read_to_string(&path)?));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn contracts() -> anyhow::Result<()> {
+    if !sh::has("npx") {
+        install::packages("npm", "npx, which runs buf,")?;
+    }
+    let proto = sh::root().join("proto");
+    let linted = Command::new("npx")
+        .args(["--yes", "--package", BUF, "buf", "lint"])
+        .current_dir(proto)
+        .status()
+        .context("running buf")?;
+    ensure!(linted.success(), "buf lint failed");
+    Ok(())
+}
+
+/// What the manifests must have is a test of the end-to-end package; here
+/// kustomize builds them, where it is to be had.
+fn manifests() -> anyhow::Result<()> {
+    for overlay in ["dev", "production"] {
+        let folder = sh::root().join("k8s/overlays").join(overlay);
+        if !sh::has("kubectl") {
+            eprintln!("no kubectl: {} is not built", folder.display());
+            continue;
+        }
+        let built = Command::new("kubectl")
+            .arg("kustomize")
+            .arg(&folder)
+            .output()
+            .context("running kubectl")?;
+        let told = String::from_utf8_lossy(&built.stderr).into_owned();
+        ensure!(built.status.success(), "{}: {told}", folder.display());
+    }
+    Ok(())
+}

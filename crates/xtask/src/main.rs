@@ -1,0 +1,71 @@
+//! Development tasks.
+
+#![expect(clippy::print_stderr, reason = "a task speaks to people")]
+
+mod check;
+mod install;
+mod prepare;
+mod sh;
+
+use std::env;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build, and play real purchases through the three services.
+    Demo {
+        /// Print one JSON object with the figures as the last line.
+        #[arg(long)]
+        json: bool,
+        /// Leave the services running until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Run every test.
+    Test {
+        /// Only those whose name has this in it.
+        filter: Option<String>,
+    },
+    /// Check format, lints, docs, dependencies, generated files, contracts and
+    /// manifests.
+    Check,
+    /// Generate the `.sqlx` folders from the SQL statements and migrations.
+    Prepare,
+}
+
+fn main() -> anyhow::Result<()> {
+    // The statements are checked against the committed `.sqlx`, not against a
+    // database that happens to be configured.
+    let offline = [("SQLX_OFFLINE", "true")];
+    match Arguments::parse().task {
+        Task::Demo { json, keep } => {
+            install::servers()?;
+            sh::cargo(&["build", "--package", "fealty-cli"], &offline)?;
+            let mut args = vec!["demo"];
+            args.extend(json.then_some("--json"));
+            args.extend(keep.then_some("--keep"));
+            sh::run(&sh::target_dir().join("debug/fealty"), &args, &[])
+        }
+        Task::Test { filter } => {
+            install::servers()?;
+            // The end-to-end tests run the command that people run.
+            sh::cargo(&["build", "--package", "fealty-cli"], &offline)?;
+            let mut args = vec!["test", "--workspace", "--all-targets"];
+            args.extend(filter.as_deref());
+            sh::cargo(&args, &offline)
+        }
+        Task::Check => check::all(),
+        Task::Prepare => {
+            install::servers()?;
+            prepare::write(&env::current_dir()?)
+        }
+    }
+}

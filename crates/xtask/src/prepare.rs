@@ -1,0 +1,81 @@
+//! The `.sqlx` folders: what Postgres says of each SQL statement, so that the
+//! workspace builds and is checked without a database.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context as _, ensure};
+use fealty_stack::{Binaries, Durability, Postgres};
+
+use crate::sh;
+
+/// Crates with SQL: package, folder, and the service whose tables it needs.
+pub(crate) const CRATES: [(&str, &str, &str); 4] = [
+    ("fealty-postgres", "crates/fealty-postgres", "points"),
+    ("fealty-points", "services/points", "points"),
+    ("fealty-tiers", "services/tiers", "tiers"),
+    ("fealty-rewards", "services/rewards", "rewards"),
+];
+
+/// Writes the `.sqlx` folders below `into`, which may be another folder than
+/// the workspace's.
+pub(crate) fn write(into: &Path) -> anyhow::Result<()> {
+    let postgres = Postgres::start(&Binaries::find()?, Durability::Unsynced)?;
+    for service in ["points", "tiers", "rewards"] {
+        postgres.create_database(service)?;
+        let own = format!("services/{service}/migrations");
+        for folder in ["crates/fealty-postgres/migrations", &own] {
+            let mut files: Vec<_> = fs::read_dir(sh::root().join(folder))?
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect::<Result<_, _>>()?;
+            files.sort();
+            for file in files {
+                let applied = Command::new(postgres.bin().join("psql"))
+                    .args([
+                        "-q",
+                        "-v",
+                        "ON_ERROR_STOP=1",
+                        "-d",
+                        &postgres.url(service),
+                        "-f",
+                    ])
+                    .arg(&file)
+                    .status()
+                    .context("running psql")?;
+                ensure!(applied.success(), "{} failed", file.display());
+            }
+        }
+    }
+    for (package, folder, service) in CRATES {
+        let sqlx = into.join(folder).join(".sqlx");
+        if sqlx.exists() {
+            fs::remove_dir_all(&sqlx)?;
+        }
+        fs::create_dir_all(&sqlx)?;
+        // The macros write while they are expanded, so they must be.
+        let lib = fs::File::options()
+            .append(true)
+            .open(sh::root().join(folder).join("src/lib.rs"))?;
+        lib.set_modified(std::time::UNIX_EPOCH + now()?)?;
+        let sqlx = sqlx.display().to_string();
+        let url = postgres.url(service);
+        let variables = [
+            ("SQLX_OFFLINE", "false"),
+            ("SQLX_OFFLINE_DIR", &*sqlx),
+            ("DATABASE_URL", &*url),
+        ];
+        sh::cargo(&["check", "--package", package], &variables)?;
+    }
+    Ok(())
+}
+
+fn now() -> anyhow::Result<std::time::Duration> {
+    // A file just made has the time of now.
+    let file = tempfile_time()?;
+    Ok(file.duration_since(std::time::UNIX_EPOCH)?)
+}
+
+fn tempfile_time() -> anyhow::Result<std::time::SystemTime> {
+    let path = sh::target_dir().join(".now");
+    fs::write(&path, "")?;
+    Ok(fs::metadata(&path)?.modified()?)
+}

@@ -32,7 +32,11 @@ impl Date {
     /// month after the twelfth month on.
     fn gone(self) -> i64 {
         let (year, month) = (self.year + 1, self.month + 1);
-        if month == 13 { day_number(year + 1, 1, 1) } else { day_number(year, month, 1) }
+        if month == 13 {
+            day_number(year + 1, 1, 1)
+        } else {
+            day_number(year, month, 1)
+        }
     }
 }
 
@@ -54,11 +58,18 @@ const BONUS_PERCENT: [i64; 4] = [0, 25, 50, 100];
 impl Member {
     /// Money spent on the days `from..=to`.
     fn spent(&self, from: i64, to: i64) -> i64 {
-        self.spent.iter().filter(|(day, _)| (from..=to).contains(day)).map(|(_, cents)| cents).sum()
+        self.spent
+            .iter()
+            .filter(|(day, _)| (from..=to).contains(day))
+            .map(|(_, cents)| cents)
+            .sum()
     }
 
     fn rank_for(cents: i64) -> usize {
-        (0..4).rev().find(|rank| THRESHOLDS[*rank] <= cents).unwrap_or(0)
+        (0..4)
+            .rev()
+            .find(|rank| THRESHOLDS[*rank] <= cents)
+            .unwrap_or(0)
     }
 }
 
@@ -69,11 +80,21 @@ pub(crate) fn play(text: &str) -> Report {
     let mut by_day: BTreeMap<i64, (Date, Vec<(&str, i64)>)> = BTreeMap::new();
     for line in text.lines().skip(1) {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        let [member, date, _, amount] = columns[..] else { continue };
+        let [member, date, _, amount] = columns[..] else {
+            continue;
+        };
         let date: i64 = date.parse().expect("a date");
-        let date = Date { year: date / 10_000, month: date / 100 % 100, day: date % 100 };
+        let date = Date {
+            year: date / 10_000,
+            month: date / 100 % 100,
+            day: date % 100,
+        };
         let cents: i64 = amount.replace('.', "").parse().expect("an amount");
-        by_day.entry(date.number()).or_insert((date, Vec::new())).1.push((member, cents));
+        by_day
+            .entry(date.number())
+            .or_insert((date, Vec::new()))
+            .1
+            .push((member, cents));
     }
     let mut concerts = 0;
     let last_day = *by_day.keys().last().expect("purchases");
@@ -93,10 +114,14 @@ pub(crate) fn play(text: &str) -> Report {
                 member.lots.remove(&gone);
             }
         }
-        let Some((date, purchases)) = by_day.get(&day) else { continue };
+        let Some((date, purchases)) = by_day.get(&day) else {
+            continue;
+        };
         // The tier that counts is the one held as the day began.
-        let ranks: BTreeMap<&str, usize> =
-            purchases.iter().map(|(id, _)| (*id, members.get(id).map_or(0, |m| m.rank))).collect();
+        let ranks: BTreeMap<&str, usize> = purchases
+            .iter()
+            .map(|(id, _)| (*id, members.get(id).map_or(0, |m| m.rank)))
+            .collect();
         for (id, cents) in purchases {
             let base = cents * 10 / 100;
             let bonus = base * BONUS_PERCENT[ranks[id]] / 100;
@@ -138,7 +163,10 @@ pub(crate) fn play(text: &str) -> Report {
     report.points_outstanding = members.values().flat_map(|m| m.lots.values()).sum();
     report.members = members.len() as u64;
     for (rank, name) in NAMES.iter().enumerate() {
-        let count = members.values().filter(|member| member.rank == rank).count();
+        let count = members
+            .values()
+            .filter(|member| member.rank == rank)
+            .count();
         report.tiers.insert((*name).to_owned(), count as i64);
     }
     report

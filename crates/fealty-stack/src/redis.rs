@@ -74,6 +74,13 @@ impl Redis {
         Ok(())
     }
 
+    /// Sends it a signal: `STOP` puts it to sleep, `CONT` wakes it.
+    pub fn signal(&self, signal: &str) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+
     fn answers(&self) -> bool {
         let ping = || -> std::io::Result<bool> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;

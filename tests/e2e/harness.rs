@@ -1,0 +1,200 @@
+//! What every test stands on: a fleet of its own, and calls that are sent
+//! again until they are answered.
+
+use std::{future::Future, path::PathBuf, time::Duration};
+
+use fealty_cli::{
+    apply::apply,
+    demo::{Fleet, PROGRAM},
+    endpoints::Clients,
+};
+use fealty_client::{Deadline, call};
+use fealty_proto::{
+    operations::v1::{GetFeedStatusRequest, SetTimeRequest},
+    points::v1::{
+        AccrueRequest, AccrueResponse, Balance, Consistency, GetBalanceRequest,
+        GetTrialBalanceRequest, RecordPurchaseRequest,
+    },
+    r#type::v1::Money,
+};
+use fealty_stack::{Durability, Stack};
+use tokio::time::Instant;
+use tonic::{Response, Status};
+
+pub(crate) const CLUB: &str = "record-club";
+pub(crate) const SHOP: &str = "record-shop";
+pub(crate) const POINTS: &str = "points";
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// Noon of 1 January 1997.
+pub(crate) const START_S: i64 = 852_120_000;
+
+/// The `fealty` command, which `cargo xtask test` has built.
+pub(crate) fn fealty() -> PathBuf {
+    let mut path = std::env::current_exe().expect("a test has a path");
+    path.pop();
+    path.pop();
+    path.push("fealty");
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build -p fealty-cli` first",
+        path.display()
+    );
+    path
+}
+
+pub(crate) async fn stack() -> Stack {
+    let started = tokio::task::spawn_blocking(|| Stack::start(Durability::Unsynced)).await;
+    started
+        .expect("the task ends")
+        .expect("Postgres and Redis start")
+}
+
+/// A fleet with the club's programme and its clocks set.
+pub(crate) async fn club() -> Fleet {
+    club_with(&[]).await
+}
+
+pub(crate) async fn club_with(variables: &[(&str, String)]) -> Fleet {
+    let fleet = Fleet::start_with(&fealty(), stack().await, variables).await;
+    let fleet = fleet.expect("the services start");
+    set_time(&fleet, START_S).await;
+    apply(fleet.clients(), PROGRAM, false)
+        .await
+        .expect("the programme is applied");
+    fleet
+}
+
+/// Sends until it is answered or refused.
+pub(crate) async fn send<T, F: Future<Output = Result<Response<T>, Status>>>(
+    send: impl Fn() -> F,
+) -> Result<T, Status> {
+    call(Deadline::within(DEADLINE), send).await
+}
+
+/// Waits for a condition.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "waiting in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) async fn set_time(fleet: &Fleet, second: i64) {
+    let time = Some(prost_types::Timestamp {
+        seconds: second,
+        nanos: 0,
+    });
+    for client in fleet.clients().clocks() {
+        send(|| {
+            let mut client = client.clone();
+            async move { client.set_time(SetTimeRequest { time }).await }
+        })
+        .await
+        .expect("the clock is set");
+    }
+}
+
+pub(crate) fn accrual(request_id: &str, member: &str, points: i64) -> AccrueRequest {
+    AccrueRequest {
+        request_id: request_id.to_owned(),
+        program: CLUB.to_owned(),
+        member: member.to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points,
+        reference: String::new(),
+    }
+}
+
+pub(crate) async fn accrue(
+    clients: &Clients,
+    request: AccrueRequest,
+) -> Result<AccrueResponse, Status> {
+    send(|| {
+        let (mut client, request) = (clients.ledger(), request.clone());
+        async move { client.accrue(request).await }
+    })
+    .await
+}
+
+pub(crate) fn purchase(number: usize, member: &str, cents: i64) -> RecordPurchaseRequest {
+    RecordPurchaseRequest {
+        request_id: format!("purchase-{number}"),
+        program: CLUB.to_owned(),
+        member: member.to_owned(),
+        brand: SHOP.to_owned(),
+        order_number: format!("order-{number}"),
+        amount: Some(Money {
+            currency_code: "USD".to_owned(),
+            minor_units: cents,
+        }),
+        purchase_time: None,
+    }
+}
+
+pub(crate) async fn balance(
+    clients: &Clients,
+    member: &str,
+    consistency: Consistency,
+) -> (Balance, bool) {
+    let request = GetBalanceRequest {
+        program: CLUB.to_owned(),
+        member: member.to_owned(),
+        currency: POINTS.to_owned(),
+        consistency: consistency.into(),
+    };
+    let read = send(|| {
+        let (mut client, request) = (clients.ledger(), request.clone());
+        async move { client.get_balance(request).await }
+    })
+    .await
+    .expect("the balance is read");
+    (read.balance.expect("a balance"), read.cached)
+}
+
+pub(crate) async fn available(clients: &Clients, member: &str) -> i64 {
+    balance(clients, member, Consistency::Strong)
+        .await
+        .0
+        .available
+}
+
+/// How many transactions the logs have, and what the books say: equal before
+/// and after something that changed nothing.
+pub(crate) async fn books(fleet: &Fleet) -> (i64, String) {
+    let [points, _] = fleet.clients().feeds();
+    let status = send(|| {
+        let mut client = points.clone();
+        async move { client.get_feed_status(GetFeedStatusRequest {}).await }
+    });
+    let entries = status.await.expect("the status is read").head_entries;
+    let totals = send(|| {
+        let mut client = fleet.clients().audit();
+        let request = GetTrialBalanceRequest {
+            program: CLUB.to_owned(),
+        };
+        async move { client.get_trial_balance(request).await }
+    });
+    (
+        entries,
+        format!(
+            "{:?}",
+            totals.await.expect("the accounts are read").accounts
+        ),
+    )
+}
+
+/// Verifies a fleet's ledger.
+pub(crate) async fn verify(fleet: &Fleet) -> Result<i64, String> {
+    let database = fealty_postgres::Database::open(fleet.points_database_url(), 1).expect("a URL");
+    let verified = fealty_points::app::verify::verify(&database, |_, _| {}).await;
+    verified
+        .map(|verified| verified.transactions)
+        .map_err(|error| error.to_string())
+}
+
+/// The reason of a refusal.
+pub(crate) fn reason(status: &Status) -> String {
+    fealty_client::reason(status).unwrap_or_else(|| panic!("no reason: {status:?}"))
+}

@@ -1,5 +1,5 @@
 //! The demo's figures, computed a second time: a plain loop over the file, in
-//! floating nothing and sharing no code with the engine, the rules or the
+//! integers alone, sharing no code with the engine, the rules or the
 //! tiers. Days are numbers of days since 1970-01-01.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,11 +73,14 @@ impl Member {
     }
 }
 
+/// Customer and cents.
+type Purchase<'a> = (&'a str, i64);
+
 /// Plays the purchases of `text`, of which each must be in 1997 or 1998.
 pub(crate) fn play(text: &str) -> Report {
     let mut report = Report::default();
     let mut members: BTreeMap<&str, Member> = BTreeMap::new();
-    let mut by_day: BTreeMap<i64, (Date, Vec<(&str, i64)>)> = BTreeMap::new();
+    let mut by_day: BTreeMap<i64, (Date, Vec<Purchase>)> = BTreeMap::new();
     for line in text.lines().skip(1) {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let [member, date, _, amount] = columns[..] else {
@@ -167,7 +170,8 @@ pub(crate) fn play(text: &str) -> Report {
             .values()
             .filter(|member| member.rank == rank)
             .count();
-        report.tiers.insert((*name).to_owned(), count as i64);
+        let count = i64::try_from(count).expect("a small number");
+        report.tiers.insert((*name).to_owned(), count);
     }
     report
 }

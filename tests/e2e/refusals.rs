@@ -88,6 +88,7 @@ fn hold() -> HoldRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a row for each refusal")]
 async fn accrue_and_redeem_refuse() {
     let (fleet, before) = with_anna().await;
     let clients = fleet.clients();
@@ -212,6 +213,7 @@ async fn accrue_and_redeem_refuse() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a row for each refusal")]
 async fn hold_capture_and_release_refuse() {
     let (fleet, _) = with_anna().await;
     let clients = fleet.clients();

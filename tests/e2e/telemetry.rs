@@ -132,10 +132,9 @@ async fn one_trace_leads_from_the_caller_through_rewards_and_points() {
     until("the trace is whole", || async {
         let spans = collector.spans.lock().expect("no test panics with it");
         wanted.iter().all(|(service, name)| {
-            spans.iter().any(|(of, called, id)| {
-                let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-                of == service && called == name && hex == trace
-            })
+            spans
+                .iter()
+                .any(|(of, called, id)| of == service && called == name && *id == trace_id(trace))
         })
     })
     .await;
@@ -151,4 +150,10 @@ async fn one_trace_leads_from_the_caller_through_rewards_and_points() {
     })
     .await;
     server.abort();
+}
+
+/// 32 hexadecimal digits as 16 bytes.
+fn trace_id(hex: &str) -> Vec<u8> {
+    let id = u128::from_str_radix(hex, 16).expect("hexadecimal digits");
+    id.to_be_bytes().to_vec()
 }

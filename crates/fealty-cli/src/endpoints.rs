@@ -63,6 +63,7 @@ impl Clients {
     }
 
     /// The three, by name.
+    #[must_use]
     pub fn channels(&self) -> [(&'static str, Channel); 3] {
         [
             (fealty_points::NAME, self.points.clone()),

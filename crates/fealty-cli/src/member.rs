@@ -54,6 +54,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     show_transactions(&clients, &show).await
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` takes")]
 fn told(status: tonic::Status) -> anyhow::Error {
     anyhow::anyhow!("{}", status.message())
 }

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 /// Serve one of the services, or all three.
 ///
 /// A service is configured by a TOML file and, over it, by variables of the
-/// environment: `listen` in section `[server]` is FEALTY_SERVER_LISTEN. With
+/// environment: `listen` in section `[server]` is `FEALTY_SERVER_LISTEN`. With
 /// --all, the file has the services' configurations in tables `[points]`,
-/// `[tiers]` and `[rewards]`, and the variables begin with FEALTY_POINTS_ and so
+/// `[tiers]` and `[rewards]`, and the variables begin with `FEALTY_POINTS`_ and so
 /// on; examples/fealty.toml is one. SIGTERM and Ctrl-C finish what is in flight.
 #[derive(Args, Debug)]
 pub struct Arguments {

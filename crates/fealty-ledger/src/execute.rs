@@ -249,7 +249,7 @@ impl Draft {
         }
         let mut captured = Vec::new();
         wallet.change_hold(capture.hold, |hold| {
-            captured = take_first(&mut hold.lots, points)
+            captured = take_first(&mut hold.lots, points);
         });
         for part in captured {
             wallet.change_lot(part.lot, |lot| take(&mut lot.held, part.points));

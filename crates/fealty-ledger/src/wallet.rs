@@ -107,7 +107,7 @@ impl Hold {
 /// oldest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SpendKey {
-    /// When it expires; [`SpendKey::NEVER`] stands for never.
+    /// When it expires; [`SpendKey::never`] stands for never.
     pub expires_at: Timestamp,
     /// When its points were earned.
     pub earned_at: Timestamp,

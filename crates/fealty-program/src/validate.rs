@@ -47,15 +47,20 @@ pub(crate) fn parse(source: &str) -> Result<ProgramSource, ProgramError> {
     let file = read(source)?;
     let program = Arc::new(program(&file)?);
     let meaning = serde_json::to_vec(&file).map_err(|error| at("file", error.to_string()))?;
-    let digest = Sha256::digest(meaning)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = hex(&Sha256::digest(meaning));
     Ok(ProgramSource {
         program,
         source: source.to_owned(),
         digest,
     })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 pub(crate) fn read(source: &str) -> Result<File, ProgramError> {

@@ -119,12 +119,11 @@ impl test_clock_service_server::TestClockService for ClockApi {
     ) -> Result<Response<wire::SetTimeResponse>, Status> {
         self.enabled()?;
         let mut violations = Violations::new();
-        let time = match request.into_inner().time {
-            Some(time) => violations.check("time", from_wire_time(time)),
-            None => {
-                violations.add("time", "must be set");
-                None
-            }
+        let time = if let Some(time) = request.into_inner().time {
+            violations.check("time", from_wire_time(time))
+        } else {
+            violations.add("time", "must be set");
+            None
         };
         let time = violations.finish(time)?;
         let due_items = self.set(time).await?;

@@ -171,7 +171,7 @@ impl Programs {
                     program: parsed.program,
                 }),
                 Err(error) => {
-                    tracing::error!(%error, program = %id, version, "a stored programme cannot be read")
+                    tracing::error!(%error, program = %id, version, "a stored programme cannot be read");
                 }
             }
         }

@@ -34,6 +34,10 @@ impl Rejection {
     }
 
     /// Adds a figure that the reason documents.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "figures are small and often made here"
+    )]
     #[must_use]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
         self.metadata.insert(key.to_owned(), value.to_string());

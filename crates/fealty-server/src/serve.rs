@@ -24,7 +24,7 @@ use crate::{
 /// How often the health looks at the database, and how long it waits for it.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between NOT_SERVING and the end of accepting: load balancers turn away.
+/// Between `NOT_SERVING` and the end of accepting: load balancers turn away.
 const DRAIN_NOTICE: Duration = Duration::from_millis(200);
 
 /// A service, ready to be served.
@@ -33,7 +33,7 @@ pub struct Service {
     pub name: &'static str,
     /// Its own gRPC services.
     pub routes: Routes,
-    /// Its database; without it the health is NOT_SERVING.
+    /// Its database; without it the health is `NOT_SERVING`.
     pub database: Database,
     /// Its clock.
     pub clock: ServiceClock,
@@ -53,7 +53,7 @@ pub struct Served {
 }
 
 /// Serves until the shutdown token is cancelled: from then on health says
-/// NOT_SERVING, no connection is accepted, and calls in flight are finished,
+/// `NOT_SERVING`, no connection is accepted, and calls in flight are finished,
 /// within the grace.
 pub async fn serve(service: Service, section: &ServerSection) -> std::io::Result<Served> {
     let listener = TcpListener::bind(section.listen).await?;

@@ -12,7 +12,7 @@ use std::{
 use crate::{Binaries, StackError, Supervised, free_port, io, user::User};
 use std::os::unix::process::CommandExt as _;
 
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Whether commits reach the disk before they are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,7 +52,7 @@ fn main() -> anyhow::Result<()> {
             let mut args = vec!["demo"];
             args.extend(json.then_some("--json"));
             args.extend(keep.then_some("--keep"));
-            sh::run(&sh::target_dir().join("debug/fealty"), &args, &[])
+            sh::run(sh::target_dir().join("debug/fealty"), &args, &[])
         }
         Task::Test { filter } => {
             install::servers()?;

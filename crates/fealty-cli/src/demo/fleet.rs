@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, RwLock};
 
 use crate::endpoints::{Clients, Endpoints};
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 /// A key for a demo's vouchers; a real one is a secret.
 const DEMO_VOUCHER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 

@@ -31,7 +31,7 @@ const BRAND: &str = "record-shop";
 const CONCERT: &str = "concert-evening";
 const TEN_OFF: &str = "ten-off";
 /// Long enough for a service to be killed and started again meanwhile.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// How to play.
@@ -219,7 +219,7 @@ impl Player {
                 .context("no balance was told")?;
             let known = newest.entry(request.member.clone()).or_default();
             *known = (*known).max((balance.sequence, balance.available));
-            if self.report.purchases % replay_every as u64 == 0 {
+            if self.report.purchases.is_multiple_of(replay_every as u64) {
                 again.push((request, transaction.name));
             }
         }

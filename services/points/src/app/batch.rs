@@ -65,6 +65,10 @@ pub(super) async fn run(
 }
 
 /// What a job comes to before it is written.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each job of a batch, gone with it"
+)]
 enum Pending {
     /// The transaction at this position, in this batch, or its replay.
     Written { position: Position, replayed: bool },

@@ -8,7 +8,7 @@
 //! has seen the cache whole again. Nothing is ever decided by a cached balance.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -223,10 +223,10 @@ async fn mend_shard(
     let Some(last) = rows.last().map(|row| row.position) else {
         return Ok(written);
     };
-    let mut members = HashMap::new();
+    let mut members = HashSet::new();
     for row in &rows {
         let transaction = decode(&row.body)?;
-        members.insert((transaction.program, transaction.member), ());
+        members.insert((transaction.program, transaction.member));
     }
     let mut connection = app
         .database
@@ -234,7 +234,7 @@ async fn mend_shard(
         .acquire()
         .await
         .map_err(DatabaseError::from)?;
-    let slots = read_members(&mut connection, shard, members.into_keys()).await?;
+    let slots = read_members(&mut connection, shard, members).await?;
     let mut entries = Vec::new();
     for slot in slots {
         for (currency, wallet) in slot.book.wallets {

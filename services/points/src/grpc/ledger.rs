@@ -54,8 +54,8 @@ impl LedgerApi {
     }
 }
 
-fn transaction(answer: &Answer) -> Option<wire::Transaction> {
-    Some(render::transaction(&answer.transaction, &answer.chain))
+fn transaction(answer: &Answer) -> wire::Transaction {
+    render::transaction(&answer.transaction, &answer.chain)
 }
 
 #[async_trait]
@@ -66,7 +66,7 @@ impl LedgerService for LedgerApi {
     ) -> Result<Response<wire::AccrueResponse>, Status> {
         let (target, command) = parse::accrue(request.get_ref())?;
         let answer = self.submit(target, command).await?;
-        let transaction = transaction(&answer);
+        let transaction = Some(transaction(&answer));
         Ok(Response::new(wire::AccrueResponse {
             transaction,
             replayed: answer.replayed,
@@ -79,7 +79,7 @@ impl LedgerService for LedgerApi {
     ) -> Result<Response<wire::RedeemResponse>, Status> {
         let (target, command) = parse::redeem(request.get_ref())?;
         let answer = self.submit(target, command).await?;
-        let transaction = transaction(&answer);
+        let transaction = Some(transaction(&answer));
         Ok(Response::new(wire::RedeemResponse {
             transaction,
             replayed: answer.replayed,
@@ -93,7 +93,7 @@ impl LedgerService for LedgerApi {
         let (target, command) = parse::hold(request.get_ref())?;
         let answer = self.submit(target, command).await?;
         let hold = render::name(answer.transaction.shard, answer.transaction.position);
-        let transaction = transaction(&answer);
+        let transaction = Some(transaction(&answer));
         Ok(Response::new(wire::HoldResponse {
             transaction,
             replayed: answer.replayed,
@@ -107,7 +107,7 @@ impl LedgerService for LedgerApi {
     ) -> Result<Response<wire::CaptureResponse>, Status> {
         let (target, hold, command) = parse::capture(request.get_ref())?;
         let answer = self.submit_for_hold(target, hold, command).await?;
-        let transaction = transaction(&answer);
+        let transaction = Some(transaction(&answer));
         Ok(Response::new(wire::CaptureResponse {
             transaction,
             replayed: answer.replayed,
@@ -120,7 +120,7 @@ impl LedgerService for LedgerApi {
     ) -> Result<Response<wire::ReleaseResponse>, Status> {
         let (target, hold, command) = parse::release(request.get_ref())?;
         let answer = self.submit_for_hold(target, hold, command).await?;
-        let transaction = transaction(&answer);
+        let transaction = Some(transaction(&answer));
         Ok(Response::new(wire::ReleaseResponse {
             transaction,
             replayed: answer.replayed,

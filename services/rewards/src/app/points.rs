@@ -97,6 +97,7 @@ impl PointsClient {
 
 /// A refusal with a reason of its own is passed on; everything else means that
 /// nobody knows what happened.
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` takes")]
 fn refused(status: Status) -> Error {
     let known = match status.code() {
         Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists => {

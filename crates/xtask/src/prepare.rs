@@ -52,10 +52,7 @@ pub(crate) fn write(into: &Path) -> anyhow::Result<()> {
         }
         fs::create_dir_all(&sqlx)?;
         // The macros write while they are expanded, so they must be.
-        let lib = fs::File::options()
-            .append(true)
-            .open(sh::root().join(folder).join("src/lib.rs"))?;
-        lib.set_modified(std::time::UNIX_EPOCH + now()?)?;
+        touch(&sh::root().join(folder).join("src/lib.rs"))?;
         let sqlx = sqlx.display().to_string();
         let url = postgres.url(service);
         let variables = [
@@ -65,17 +62,28 @@ pub(crate) fn write(into: &Path) -> anyhow::Result<()> {
         ];
         sh::cargo(&["check", "--package", package], &variables)?;
     }
+    // A service's check expands what it depends on as well.
+    let (_, shared, _) = CRATES[0];
+    for entry in fs::read_dir(into.join(shared).join(".sqlx"))? {
+        let name = entry?.file_name();
+        for (_, folder, _) in &CRATES[1..] {
+            let copy = into.join(folder).join(".sqlx").join(&name);
+            if copy.exists() {
+                fs::remove_file(copy)?;
+            }
+        }
+    }
     Ok(())
 }
 
-fn now() -> anyhow::Result<std::time::Duration> {
-    // A file just made has the time of now.
-    let file = tempfile_time()?;
-    Ok(file.duration_since(std::time::UNIX_EPOCH)?)
-}
-
-fn tempfile_time() -> anyhow::Result<std::time::SystemTime> {
-    let path = sh::target_dir().join(".now");
-    fs::write(&path, "")?;
-    Ok(fs::metadata(&path)?.modified()?)
+/// Gives a file the time of now, as a file just made has it.
+fn touch(path: &Path) -> anyhow::Result<()> {
+    let made = sh::target_dir().join(".touch");
+    fs::write(&made, "")?;
+    let now = fs::metadata(&made)?.modified()?;
+    fs::File::options()
+        .append(true)
+        .open(path)?
+        .set_modified(now)?;
+    Ok(())
 }

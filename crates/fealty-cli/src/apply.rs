@@ -75,20 +75,17 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             (before, after) => println!("~ {}: {before} -> {after}", change.path),
         }
     }
+    let unchanged = compared.changes.is_empty();
     let applied = if arguments.dry_run {
         compared
     } else {
         apply(&clients, &source, false).await?
     };
     let version = applied.version.unwrap_or_default();
-    if compared_nothing(&applied.changes, arguments.dry_run) {
-        println!("{} is at version {}", version.program, version.version);
-    } else {
+    if arguments.dry_run && !unchanged {
         println!("{} would get version {}", version.program, version.version);
+    } else {
+        println!("{} is at version {}", version.program, version.version);
     }
     Ok(())
-}
-
-fn compared_nothing<T>(changes: &[T], dry_run: bool) -> bool {
-    !dry_run || changes.is_empty()
 }

@@ -160,7 +160,7 @@ impl Default for TelemetrySection {
     fn default() -> Self {
         Self {
             log_format: LogFormat::Pretty,
-            log_filter: "info".to_owned(),
+            log_filter: "info,sqlx::postgres::notice=warn".to_owned(),
             otlp_endpoint: None,
             metrics_interval_ms: 10_000,
         }

@@ -11,7 +11,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -59,8 +59,11 @@ pub struct BalanceCache(Option<Arc<Inner>>);
 
 struct Inner {
     cache: Cache,
-    /// Whether everything committed is known to be in it.
-    whole: AtomicBool,
+    /// Counts what failed to be written or read, from 1.
+    failures: AtomicU64,
+    /// How many had failed when the tailer last began a look after which
+    /// everything committed was in the cache; 0 before the first.
+    mended: AtomicU64,
 }
 
 impl BalanceCache {
@@ -69,7 +72,8 @@ impl BalanceCache {
     pub fn over(cache: Cache) -> Self {
         Self(Some(Arc::new(Inner {
             cache,
-            whole: AtomicBool::new(false),
+            failures: AtomicU64::new(1),
+            mended: AtomicU64::new(0),
         })))
     }
 
@@ -86,10 +90,7 @@ impl BalanceCache {
         member: &MemberId,
         currency: &CurrencyId,
     ) -> Option<Wallet> {
-        let inner = self
-            .0
-            .as_deref()
-            .filter(|inner| inner.whole.load(Ordering::SeqCst))?;
+        let inner = self.0.as_deref().filter(|inner| inner.is_whole())?;
         let read = match inner.cache.get(&key(program, member, currency)).await {
             Ok(read) => read?,
             Err(error) => {
@@ -130,12 +131,18 @@ impl BalanceCache {
 }
 
 impl Inner {
+    /// Whether everything committed is known to be in the cache. A failure
+    /// during the tailer's look counts as one after it.
+    fn is_whole(&self) -> bool {
+        self.mended.load(Ordering::SeqCst) == self.failures.load(Ordering::SeqCst)
+    }
+
     fn failed(&self, error: &CacheError) {
-        if self.whole.swap(false, Ordering::SeqCst) {
-            tracing::warn!(
-                error = error as &dyn std::error::Error,
-                "balances are read from Postgres"
-            );
+        let was_whole = self.is_whole();
+        self.failures.fetch_add(1, Ordering::SeqCst);
+        if was_whole {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(error, "balances are read from Postgres");
         }
     }
 }
@@ -171,9 +178,12 @@ pub(super) async fn tail(app: App, shutdown: CancellationToken) {
         return;
     };
     loop {
+        let failures = inner.failures.load(Ordering::SeqCst);
         match mend(&app, &inner.cache).await {
             Ok(()) => {
-                if !inner.whole.swap(true, Ordering::SeqCst) {
+                let was_whole = inner.is_whole();
+                inner.mended.store(failures, Ordering::SeqCst);
+                if !was_whole && inner.is_whole() {
                     tracing::info!("the cache of balances is whole");
                 }
             }

@@ -19,6 +19,10 @@ pub enum Account {
     Redeemed(BrandId),
     /// Points of the brand that expired.
     Expired(BrandId),
+    /// Points that operators put right in the brand's name.
+    Adjusted(BrandId),
+    /// Points on their way from one member to another; empty in between.
+    Gift,
 }
 
 /// A bucket of a wallet.
@@ -32,7 +36,7 @@ pub enum BucketName {
     Available,
     /// Points set aside by holds.
     Held,
-    /// Points owed.
+    /// Points owed: the one bucket that a debit raises.
     Debt,
 }
 
@@ -48,6 +52,8 @@ impl Account {
             Self::Issued(_) => "issued",
             Self::Redeemed(_) => "redeemed",
             Self::Expired(_) => "expired",
+            Self::Adjusted(_) => "adjusted",
+            Self::Gift => "gift",
         }
     }
 
@@ -55,40 +61,74 @@ impl Account {
     #[must_use]
     pub fn brand(&self) -> Option<&BrandId> {
         match self {
-            Self::Wallet(_) => None,
-            Self::Issued(brand) | Self::Redeemed(brand) | Self::Expired(brand) => Some(brand),
+            Self::Wallet(_) | Self::Gift => None,
+            Self::Issued(brand)
+            | Self::Redeemed(brand)
+            | Self::Expired(brand)
+            | Self::Adjusted(brand) => Some(brand),
         }
     }
 }
 
-/// Debits and credits by account, over all wallets. An account is a programme,
-/// a currency and an [`Account`]; a wallet's bucket stands for that of all.
+/// An account with the brand whose points are counted in it: what brand A
+/// issued and brand B accepted is `Redeemed(B)` of issuer A.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountKey {
+    /// The programme.
+    pub program: ProgramId,
+    /// The currency of points.
+    pub currency: CurrencyId,
+    /// The account; a wallet's bucket stands for that of all wallets.
+    pub account: Account,
+    /// The brand that issued the points.
+    pub issuer: BrandId,
+}
+
+/// Sums of what was debited and credited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Debits.
+    pub debits: i128,
+    /// Credits.
+    pub credits: i128,
+}
+
+/// Debits and credits by account and issuer, over all wallets: a plain sum
+/// over transfers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AccountTotals(BTreeMap<(ProgramId, CurrencyId, Account), (i128, i128)>);
+pub struct AccountTotals(BTreeMap<AccountKey, Sums>);
 
 impl AccountTotals {
     /// Adds a transaction's transfers.
     pub fn add(&mut self, transaction: &Transaction) {
         for transfer in &transaction.transfers {
             let amount = i128::from(transfer.amount.get());
-            let key = |account: &Account| {
-                (
-                    transaction.program.clone(),
-                    transfer.currency.clone(),
-                    account.clone(),
-                )
+            let key = |account: &Account| AccountKey {
+                program: transaction.program.clone(),
+                currency: transfer.currency.clone(),
+                account: account.clone(),
+                issuer: transfer.issuer().clone(),
             };
-            self.0.entry(key(&transfer.debit)).or_default().0 += amount;
-            self.0.entry(key(&transfer.credit)).or_default().1 += amount;
+            self.0.entry(key(&transfer.debit)).or_default().debits += amount;
+            self.0.entry(key(&transfer.credit)).or_default().credits += amount;
         }
     }
 
-    /// The rows: account, sum of debits, sum of credits.
-    pub fn rows(&self) -> impl Iterator<Item = (&ProgramId, &CurrencyId, &Account, i128, i128)> {
-        self.0
-            .iter()
-            .map(|((program, currency, account), (debits, credits))| {
-                (program, currency, account, *debits, *credits)
-            })
+    /// Adds sums to an account.
+    pub fn add_sums(&mut self, key: AccountKey, sums: Sums) {
+        let total = self.0.entry(key).or_default();
+        total.debits += sums.debits;
+        total.credits += sums.credits;
+    }
+
+    /// The rows, in order.
+    pub fn rows(&self) -> impl Iterator<Item = (&AccountKey, &Sums)> {
+        self.0.iter()
+    }
+
+    /// Whether nothing was moved.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }

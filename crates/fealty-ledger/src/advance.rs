@@ -4,11 +4,11 @@
 //! Each is a transaction of its own, in effect at the time it fell due. So a
 //! wallet that is advanced late, or in several steps, has the same log.
 
-use fealty_types::{CurrencyId, Points, Position, Timestamp};
+use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 
 use crate::{
     Account, BucketName, Cause, Due, ExpiryChange, HoldLot, Log, MemberBook, RELEASE_GRACE, Stop,
-    TRANSFERS_PER_EXPIRY_MAX, Transaction, Transfer, WalletBook, wallet::Event,
+    TRANSFERS_PER_EXPIRY_MAX, Transaction, Transfer, WalletBook, book::Event,
 };
 
 /// Does everything that is due in a wallet by `now`.
@@ -36,9 +36,9 @@ pub fn advance_step(
     if !wallet.is_due(now) {
         return Ok(false);
     }
-    let event = wallet.next_event(currency)?;
-    let Some((due, event)) = event.filter(|(due, _)| *due <= now) else {
-        wallet.set_next_due(event.map(|(due, _)| due));
+    let next = wallet.next_event(currency)?;
+    let Some((due, event)) = next.filter(|(due, _)| *due <= now) else {
+        wallet.set_next_due(next.map(|(due, _)| due));
         return Ok(false);
     };
     // A purchase recorded late may make a lot whose expiry lies before what
@@ -50,10 +50,7 @@ pub fn advance_step(
         Event::Activate => {
             for lot in wallet.activating(due, TRANSFERS_PER_EXPIRY_MAX) {
                 let points = wallet.lots[&lot].remaining;
-                wallet.change_lot(lot, |lot| lot.pending = false);
-                let (from, to) = (BucketName::Pending, BucketName::Available);
-                wallet.shift(Some(from), Some(to), points);
-                transfers.push(within(currency, from, to, HoldLot { lot, points }));
+                transfers.extend(activate(wallet, currency, HoldLot { lot, points }));
             }
             Due::Activate
         }
@@ -61,20 +58,9 @@ pub fn advance_step(
             (transfers, expiry_changes) = release(wallet, currency, hold, at);
             Due::HoldTimeout { hold }
         }
-        Event::Expire => {
-            for lot in wallet.expiring(currency, due, TRANSFERS_PER_EXPIRY_MAX)? {
-                let points = wallet.lots[&lot].remaining;
-                let brand = wallet.lots[&lot].terms.brand.clone();
-                wallet.change_lot(lot, |lot| lot.remaining = Points::ZERO);
-                wallet.shift(Some(BucketName::Available), None, points);
-                transfers.push(Transfer {
-                    currency: currency.clone(),
-                    debit: Account::Wallet(BucketName::Available),
-                    credit: Account::Expired(brand),
-                    amount: points,
-                    lot,
-                    rule: None,
-                });
+        Event::Expire | Event::ExpireInactive | Event::ExpirePending => {
+            for lot in wallet.expiring(currency, event, due, TRANSFERS_PER_EXPIRY_MAX)? {
+                transfers.push(expire(wallet, currency, lot));
             }
             Due::Expire
         }
@@ -95,6 +81,56 @@ pub fn advance_step(
     Ok(true)
 }
 
+/// Makes a lot's pending points available; what the wallet owes is repaid
+/// first.
+pub(crate) fn activate(
+    wallet: &mut WalletBook,
+    currency: &CurrencyId,
+    part: HoldLot,
+) -> Vec<Transfer> {
+    let owed = wallet.wallet.buckets.debt.min(part.points);
+    let kept = part
+        .points
+        .checked_sub(owed)
+        .expect("no more is repaid than there is");
+    wallet.change_lot(part.lot, |lot| {
+        lot.pending = false;
+        lot.remaining = kept;
+    });
+    wallet.shift(Some(BucketName::Pending), None, part.points);
+    wallet.shift(Some(BucketName::Debt), None, owed);
+    wallet.shift(None, Some(BucketName::Available), kept);
+    let mut transfers = Vec::new();
+    for (points, to) in [(owed, BucketName::Debt), (kept, BucketName::Available)] {
+        if !points.is_zero() {
+            let part = HoldLot { points, ..part };
+            transfers.push(within(wallet, currency, BucketName::Pending, to, part));
+        }
+    }
+    transfers
+}
+
+/// Ends a lot's points that are left.
+fn expire(wallet: &mut WalletBook, currency: &CurrencyId, id: LotId) -> Transfer {
+    let lot = &wallet.lots[&id];
+    let (points, brand) = (lot.remaining, lot.terms.brand.clone());
+    let from = if lot.pending {
+        BucketName::Pending
+    } else {
+        BucketName::Available
+    };
+    wallet.change_lot(id, |lot| {
+        lot.expired = lot
+            .expired
+            .checked_add(points)
+            .expect("no more expires of a lot than it was made with");
+        lot.remaining = Points::ZERO;
+    });
+    wallet.shift(Some(from), None, points);
+    let (from, to) = (Account::Wallet(from), Account::Expired(brand.clone()));
+    Transfer::of(currency, from, to, points, id, &brand)
+}
+
 /// Gives all that is left of a hold back to its lots, and ends it.
 pub(crate) fn release(
     wallet: &mut WalletBook,
@@ -108,7 +144,10 @@ pub(crate) fn release(
     wallet.change_hold(hold, |hold| parts = std::mem::take(&mut hold.lots));
     let grace_until = at.checked_add(RELEASE_GRACE).unwrap_or(at);
     for part in parts {
-        let mut extended = None;
+        let known = &wallet.lots[&part.lot].terms;
+        let too_soon = wallet
+            .expiry_of(known)
+            .is_some_and(|expires_at| expires_at < grace_until);
         wallet.change_lot(part.lot, |lot| {
             lot.held = lot
                 .held
@@ -118,40 +157,32 @@ pub(crate) fn release(
                 .remaining
                 .checked_add(part.points)
                 .expect("a lot is within the wallet's total");
-            if lot
-                .terms
-                .expires_at
-                .is_some_and(|expires_at| expires_at < grace_until)
-            {
+            if too_soon {
                 lot.terms.expires_at = Some(grace_until);
-                extended = Some(ExpiryChange {
-                    lot: part.lot,
-                    expires_at: grace_until,
-                });
             }
         });
-        wallet.due_by(wallet.lots[&part.lot].terms.expires_at);
-        expiry_changes.extend(extended);
+        if too_soon {
+            expiry_changes.push(ExpiryChange {
+                lot: part.lot,
+                expires_at: grace_until,
+            });
+        }
         let (from, to) = (BucketName::Held, BucketName::Available);
         wallet.shift(Some(from), Some(to), part.points);
-        transfers.push(within(currency, from, to, part));
+        transfers.push(within(wallet, currency, from, to, part));
     }
     (transfers, expiry_changes)
 }
 
 /// A transfer from one bucket of a wallet to another.
 pub(crate) fn within(
+    wallet: &WalletBook,
     currency: &CurrencyId,
     from: BucketName,
     to: BucketName,
     part: HoldLot,
 ) -> Transfer {
-    Transfer {
-        currency: currency.clone(),
-        debit: Account::Wallet(from),
-        credit: Account::Wallet(to),
-        amount: part.points,
-        lot: part.lot,
-        rule: None,
-    }
+    let issuer = &wallet.lots[&part.lot].terms.brand;
+    let (from, to) = (Account::Wallet(from), Account::Wallet(to));
+    Transfer::of(currency, from, to, part.points, part.lot, issuer)
 }

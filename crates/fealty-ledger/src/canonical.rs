@@ -20,7 +20,7 @@ pub const CHAIN_START: Chain = [0; 32];
 
 /// The encoding of this version. Another one gets another number, and this
 /// one stays readable for ever.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// Bytes that are no transaction.
 #[derive(Debug, thiserror::Error)]

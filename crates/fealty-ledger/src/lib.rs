@@ -23,6 +23,7 @@
 
 mod account;
 mod advance;
+mod book;
 pub mod canonical;
 mod command;
 mod execute;
@@ -31,18 +32,22 @@ mod refusal;
 mod transaction;
 mod wallet;
 
-pub use account::{Account, AccountTotals, BucketName};
+pub use account::{Account, AccountKey, AccountTotals, BucketName, Sums};
 pub use advance::{advance, advance_step};
+pub use book::{MemberBook, ReadThrough, SpendKey, WalletBook};
 pub use command::{
-    Accrue, Capture, Command, Grant, Hold as HoldCommand, Purchase, PurchaseFacts, Redeem, Release,
-    Request, RuleResult,
+    Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Facts, GivenLot, Grant,
+    Hold as HoldCommand, Named, Purchase, PurchaseFacts, Redeem, RefundPolicy, RefundTerms,
+    Reinstate, Release, Request, ReversalFacts, Reverse, RuleResult, TransferOut,
 };
-pub use execute::{apply, execute};
-pub use limits::{HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, RELEASE_GRACE, TRANSFERS_PER_EXPIRY_MAX};
+pub use execute::{apply, apply_received, execute, given, receive};
+pub use limits::{
+    HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, LOTS_PER_SPEND_MAX, RELEASE_GRACE,
+    TRANSFERS_PER_EXPIRY_MAX,
+};
 pub use refusal::{Refusal, Stop};
 pub use transaction::{
-    Cause, Due, ExpiryChange, Log, LotOrigin, LotTerms, Transaction, Transfer, WalletAfter,
+    Cause, Due, ExpiryChange, Log, LotOrigin, LotTerms, Received, Transaction, Transfer,
+    WalletAfter,
 };
-pub use wallet::{
-    Buckets, Hold, HoldLot, Lot, MemberBook, ReadThrough, SpendKey, Wallet, WalletBook,
-};
+pub use wallet::{Buckets, Hold, HoldLot, Lot, Reversal, Wallet};

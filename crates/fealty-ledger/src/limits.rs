@@ -11,6 +11,11 @@ pub const HOLD_TIMEOUT_MAX: Duration = Duration::from_hours(366 * 24);
 /// Holds that a wallet may have open at once.
 pub const HOLDS_PER_WALLET_MAX: usize = 100;
 
-/// Lots that one transaction expires. More that fall due at the same instant
-/// make further transactions: 500 transfers of about 60 bytes are 30 KiB.
+/// Lots that one transaction expires or activates. More that fall due at the
+/// same instant make further transactions: 500 transfers of about 60 bytes are
+/// 30 KiB.
 pub const TRANSFERS_PER_EXPIRY_MAX: usize = 500;
+
+/// Lots that one transaction may take from: 10,000 transfers of about 60 bytes
+/// are 600 KiB. Beyond that, points are spent in parts.
+pub const LOTS_PER_SPEND_MAX: usize = 10_000;

@@ -3,10 +3,10 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{
     BrandId, CurrencyId, LotId, MemberId, Points, Position, ProgramId, RequestId, RuleId, ShardId,
-    Timestamp,
+    Timestamp, TransactionName,
 };
 
-use crate::{Account, Buckets, Command, PurchaseFacts};
+use crate::{Account, Buckets, Command, Facts, command::GivenLot};
 
 /// One entry of a shard's log, of one member. Immutable. The order of the
 /// fields is the order of the canonical bytes.
@@ -43,11 +43,17 @@ pub enum Cause {
         request_id: RequestId,
         /// What was asked.
         command: Command,
-        /// The facts that decided a purchase's points.
-        facts: Option<PurchaseFacts>,
+        /// When it was asked, where that is not when it took effect.
+        asked_at: Option<Timestamp>,
+        /// The version of the programme that was applied.
+        program_version: u32,
+        /// What was looked up to decide it, or decided once for all.
+        facts: Option<Facts>,
     },
     /// It fell due.
     Due(Due),
+    /// Another member gave points.
+    Received(Received),
 }
 
 /// What fell due. Variants are only ever added at the end.
@@ -64,6 +70,19 @@ pub enum Due {
     Expire,
 }
 
+/// The other side of a transfer between members.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Received {
+    /// The member who gave them.
+    pub from: MemberId,
+    /// The giver's transaction, written together with this one.
+    pub transfer: TransactionName,
+    /// The currency.
+    pub currency: CurrencyId,
+    /// The points, with the terms they keep.
+    pub lots: Vec<GivenLot>,
+}
+
 /// One movement of points.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Transfer {
@@ -77,8 +96,52 @@ pub struct Transfer {
     pub amount: Points,
     /// The lot whose points moved.
     pub lot: LotId,
+    /// The brand that issued them, where neither account names it.
+    pub other_issuer: Option<BrandId>,
     /// The earning rule that gave them.
     pub rule: Option<RuleId>,
+}
+
+impl Transfer {
+    /// A movement of a lot's points that no rule gave.
+    pub(crate) fn of(
+        currency: &CurrencyId,
+        debit: Account,
+        credit: Account,
+        amount: Points,
+        lot: LotId,
+        issuer: &BrandId,
+    ) -> Self {
+        let mut transfer = Self {
+            currency: currency.clone(),
+            debit,
+            credit,
+            amount,
+            lot,
+            other_issuer: None,
+            rule: None,
+        };
+        if transfer.named_brand() != Some(issuer) {
+            transfer.other_issuer = Some(issuer.clone());
+        }
+        transfer
+    }
+
+    fn named_brand(&self) -> Option<&BrandId> {
+        self.debit.brand().or_else(|| self.credit.brand())
+    }
+
+    /// The brand that issued the points.
+    ///
+    /// # Panics
+    /// If the transfer names no brand, which none that the engine wrote does.
+    #[must_use]
+    pub fn issuer(&self) -> &BrandId {
+        self.other_issuer
+            .as_ref()
+            .or_else(|| self.named_brand())
+            .expect("a transfer names its issuer")
+    }
 }
 
 /// The terms of a lot, as made.
@@ -94,14 +157,31 @@ pub struct LotTerms {
     pub amount: Points,
     /// When they were earned.
     pub earned_at: Timestamp,
-    /// When they become available; at once, if there is nothing.
+    /// When they become available: at once, if there is nothing; with
+    /// [`LotTerms::ON_EVENT`], when a request says so.
     pub activates_at: Option<Timestamp>,
-    /// From when on they are gone; never, if there is nothing.
+    /// From when on they are gone: never, if there is nothing; with
+    /// [`LotTerms::WITH_ACTIVITY`], when the wallet has been inactive for long
+    /// enough.
     pub expires_at: Option<Timestamp>,
     /// How they came to be.
     pub origin: LotOrigin,
+    /// What a point was worth when it was earned, in millionths of one unit of
+    /// the programme's money: 10,000 is 0.01 USD.
+    pub unit_value_micros: Option<i64>,
     /// The version of the programme that gave the terms.
-    pub program_version: i64,
+    pub program_version: u32,
+}
+
+impl LotTerms {
+    /// The expiry of what does not expire: 9999-01-01T00:00Z, later than any
+    /// calendar date that a programme can give.
+    pub const NEVER: Timestamp = Timestamp::constant(253_370_764_800_000_000);
+    /// The expiry of what goes when its wallet is inactive: 9998-01-01T00:00Z.
+    /// So such lots are spent after those with a date, and before those without.
+    pub const WITH_ACTIVITY: Timestamp = Timestamp::constant(253_339_228_800_000_000);
+    /// The activation of what waits for a request: 9999-01-01T00:00Z.
+    pub const ON_EVENT: Timestamp = Self::NEVER;
 }
 
 /// How the points of a lot came to be. Variants are only ever added at the end.
@@ -111,6 +191,8 @@ pub enum LotOrigin {
     Purchase,
     /// Given outside a purchase.
     Promotion,
+    /// Given by an operator who put something right.
+    Adjustment,
 }
 
 /// A lot whose expiry was moved.
@@ -131,6 +213,8 @@ pub struct WalletAfter {
     pub buckets: Buckets,
     /// How many transactions have touched it.
     pub sequence: i64,
+    /// When the points that go with inactivity are gone.
+    pub inactive_at: Option<Timestamp>,
 }
 
 impl Transaction {
@@ -138,27 +222,48 @@ impl Transaction {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.cause {
-            Cause::Request { command, .. } => match command {
-                Command::Purchase(_) => "purchase",
-                Command::Accrue(_) => "accrue",
-                Command::Redeem(_) => "redeem",
-                Command::Hold(_) => "hold",
-                Command::Capture(_) => "capture",
-                Command::Release(_) => "release",
-            },
+            Cause::Request { command, .. } => command.kind(),
             Cause::Due(Due::Activate) => "activate",
             Cause::Due(Due::HoldTimeout { .. }) => "hold_timeout",
             Cause::Due(Due::Expire) => "expire",
+            Cause::Received(_) => "transfer_in",
         }
     }
 
-    /// The request that made it, unless it fell due.
+    /// The request that made it, unless it fell due or was received.
     #[must_use]
     pub fn request_id(&self) -> Option<&RequestId> {
         match &self.cause {
             Cause::Request { request_id, .. } => Some(request_id),
-            Cause::Due(_) => None,
+            Cause::Due(_) | Cause::Received(_) => None,
         }
+    }
+
+    /// What was asked for, unless it fell due or was received.
+    #[must_use]
+    pub fn command(&self) -> Option<&Command> {
+        match &self.cause {
+            Cause::Request { command, .. } => Some(command),
+            Cause::Due(_) | Cause::Received(_) => None,
+        }
+    }
+
+    /// The public name.
+    #[must_use]
+    pub fn name(&self) -> TransactionName {
+        TransactionName {
+            shard: self.shard,
+            position: self.position,
+        }
+    }
+
+    /// The brands that it names: those of its accounts, and the issuers.
+    pub fn brands(&self) -> impl Iterator<Item = &BrandId> {
+        let of_command = self.command().and_then(Command::brand);
+        let of_transfers = self.transfers.iter().flat_map(|transfer| {
+            [transfer.debit.brand(), transfer.credit.brand(), transfer.other_issuer.as_ref()]
+        });
+        of_command.into_iter().chain(of_transfers.flatten())
     }
 }
 
@@ -197,6 +302,14 @@ impl Log {
     #[must_use]
     pub fn written(&self) -> &[Transaction] {
         &self.written
+    }
+
+    /// The transaction at a position, if it was written here.
+    #[must_use]
+    pub fn at(&self, position: Position) -> Option<&Transaction> {
+        let first = self.written.first()?.position;
+        let index = usize::try_from(position.get().checked_sub(first.get())?).ok()?;
+        self.written.get(index)
     }
 
     pub(crate) fn append(&mut self, transaction: Transaction) {

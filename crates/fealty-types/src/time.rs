@@ -12,6 +12,16 @@ impl Timestamp {
     /// 1970-01-01T00:00Z.
     pub const EPOCH: Self = Self(jiff::Timestamp::UNIX_EPOCH);
 
+    /// A moment known when compiling, in microseconds since 1970-01-01T00:00Z.
+    ///
+    /// # Panics
+    /// If the calendar has no such moment.
+    #[must_use]
+    pub const fn constant(micros: i64) -> Self {
+        assert!(micros % 1_000_000 == 0, "whole seconds");
+        Self(jiff::Timestamp::constant(micros / 1_000_000, 0))
+    }
+
     /// The moment, cut to whole microseconds.
     #[must_use]
     pub fn new(moment: jiff::Timestamp) -> Self {

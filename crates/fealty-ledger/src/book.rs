@@ -1,0 +1,616 @@
+//! Wallets as far as they have been read, and what the engine changed in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fealty_types::{CurrencyId, LotId, MemberId, Points, Position, ProgramId, Timestamp};
+
+use crate::{
+    BucketName, Hold, HoldLot, LOTS_PER_SPEND_MAX, Lot, LotTerms, Refusal, Reversal, Stop, Wallet,
+    WalletAfter,
+};
+
+/// Where a lot stands in the order of spending: soonest-expiring first, then
+/// oldest.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize,
+)]
+pub struct SpendKey {
+    /// When it expires; [`LotTerms::NEVER`] and [`LotTerms::WITH_ACTIVITY`]
+    /// come last.
+    pub expires_at: Timestamp,
+    /// The lot: an older one has a lower number.
+    pub lot: LotId,
+}
+
+impl SpendKey {
+    /// Before the first lot.
+    pub const START: Self = Self {
+        expires_at: Timestamp::constant(-62_000_000_000_000_000),
+        lot: LotId::from_stored(0),
+    };
+
+    fn of(lot: &Lot) -> Self {
+        Self {
+            expires_at: lot.terms.expires_at.unwrap_or(LotTerms::NEVER),
+            lot: lot.terms.lot,
+        }
+    }
+}
+
+/// How far the available lots have been read, in the order of spending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum ReadThrough {
+    /// Not at all; nor have pending lots and holds.
+    Nothing,
+    /// Up to and with this lot; pending lots and holds entirely.
+    Key(SpendKey),
+    /// Entirely.
+    All,
+}
+
+/// A wallet as far as it has been read, and what the engine changed in it.
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+pub struct WalletBook {
+    pub(crate) wallet: Wallet,
+    pub(crate) lots: BTreeMap<LotId, Lot>,
+    /// Lots with available points. One beyond `read_through` is here because
+    /// it was touched or named; others beyond may exist unread.
+    spendable: BTreeSet<SpendKey>,
+    /// Lots with pending points, by activation.
+    pending: BTreeSet<(Timestamp, LotId)>,
+    pub(crate) holds: BTreeMap<Position, Hold>,
+    read_through: ReadThrough,
+    changed: bool,
+    changed_lots: BTreeSet<LotId>,
+    changed_holds: BTreeSet<Position>,
+}
+
+/// What falls due next in a wallet. The order is that of events at the same
+/// instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Event {
+    Activate,
+    HoldTimeout(Position),
+    /// Points that can be spent expire.
+    Expire,
+    /// Points that go with inactivity do.
+    ExpireInactive,
+    /// Points that wait for an event do.
+    ExpirePending,
+}
+
+impl WalletBook {
+    /// A wallet of which only the row has been read.
+    #[must_use]
+    pub fn of(wallet: Wallet) -> Self {
+        Self::with(wallet, ReadThrough::Nothing)
+    }
+
+    /// A wallet that does not exist yet: all of it is known.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::with(Wallet::default(), ReadThrough::All)
+    }
+
+    fn with(wallet: Wallet, read_through: ReadThrough) -> Self {
+        Self {
+            wallet,
+            lots: BTreeMap::new(),
+            spendable: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            holds: BTreeMap::new(),
+            read_through,
+            changed: false,
+            changed_lots: BTreeSet::new(),
+            changed_holds: BTreeSet::new(),
+        }
+    }
+
+    /// Adds what was read: open lots, those that holds name, and open holds.
+    /// What is here already is newer and stays.
+    pub fn add_read(
+        &mut self,
+        lots: impl IntoIterator<Item = Lot>,
+        holds: impl IntoIterator<Item = Hold>,
+        read_through: ReadThrough,
+    ) {
+        self.add_named(lots, holds);
+        self.read_through = read_through;
+    }
+
+    /// Adds lots and holds that were read by name, open or not.
+    pub fn add_named(
+        &mut self,
+        lots: impl IntoIterator<Item = Lot>,
+        holds: impl IntoIterator<Item = Hold>,
+    ) {
+        for lot in lots {
+            if !self.lots.contains_key(&lot.terms.lot) {
+                self.file(&lot);
+                self.lots.insert(lot.terms.lot, lot);
+            }
+        }
+        for hold in holds {
+            self.holds.entry(hold.position).or_insert(hold);
+        }
+    }
+
+    /// The wallet.
+    #[must_use]
+    pub fn wallet(&self) -> &Wallet {
+        &self.wallet
+    }
+
+    /// How far its lots have been read.
+    #[must_use]
+    pub fn read_through(&self) -> ReadThrough {
+        self.read_through
+    }
+
+    /// Whether something may be due at `now`.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.wallet.next_due.is_some_and(|due| due <= now)
+    }
+
+    /// Whether the wallet's row was changed.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// The lots that were made or changed.
+    pub fn changed_lots(&self) -> impl Iterator<Item = &Lot> {
+        self.changed_lots.iter().map(|lot| &self.lots[lot])
+    }
+
+    /// The holds that were made or changed.
+    pub fn changed_holds(&self) -> impl Iterator<Item = &Hold> {
+        self.changed_holds.iter().map(|hold| &self.holds[hold])
+    }
+
+    /// All lots known here.
+    pub fn lots(&self) -> impl Iterator<Item = &Lot> {
+        self.lots.values()
+    }
+
+    /// All holds known here.
+    pub fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.holds.values()
+    }
+
+    /// When a lot's points are gone, as things stand.
+    #[must_use]
+    pub fn expiry_of(&self, terms: &LotTerms) -> Option<Timestamp> {
+        if terms.expires_at == Some(LotTerms::WITH_ACTIVITY) {
+            self.wallet.inactive_at
+        } else {
+            terms.expires_at
+        }
+    }
+
+    /// Forgets what was changed, and holds that have ended: for one who keeps
+    /// a book for longer than a batch.
+    pub fn settle(&mut self) {
+        self.changed_lots.clear();
+        for hold in std::mem::take(&mut self.changed_holds) {
+            let ended = |hold: &Hold| hold.lots.is_empty();
+            if self.holds.get(&hold).is_some_and(ended) {
+                self.holds.remove(&hold);
+            }
+        }
+        self.changed = false;
+    }
+
+    /// Puts a lot in the order it belongs to.
+    fn file(&mut self, lot: &Lot) {
+        if lot.remaining.is_zero() {
+            return;
+        }
+        match lot.terms.activates_at {
+            Some(activates_at) if lot.pending => {
+                self.pending.insert((activates_at, lot.terms.lot));
+            }
+            _ => {
+                self.spendable.insert(SpendKey::of(lot));
+            }
+        }
+    }
+
+    fn unfile(&mut self, lot: &Lot) {
+        self.spendable.remove(&SpendKey::of(lot));
+        if let Some(activates_at) = lot.terms.activates_at {
+            self.pending.remove(&(activates_at, lot.terms.lot));
+        }
+    }
+
+    /// Changes a lot and keeps the orders true.
+    pub(crate) fn change_lot(&mut self, id: LotId, change: impl FnOnce(&mut Lot)) {
+        let mut lot = self
+            .lots
+            .remove(&id)
+            .expect("a lot that is changed has been read");
+        self.unfile(&lot);
+        change(&mut lot);
+        self.file(&lot);
+        self.due_by_lot(&lot);
+        self.lots.insert(id, lot);
+        self.changed_lots.insert(id);
+    }
+
+    pub(crate) fn add_lot(&mut self, lot: Lot) {
+        let id = lot.terms.lot;
+        self.file(&lot);
+        self.due_by_lot(&lot);
+        self.lots.insert(id, lot);
+        self.changed_lots.insert(id);
+    }
+
+    /// Sees to it that the wallet is looked at when something of the lot falls
+    /// due.
+    fn due_by_lot(&mut self, lot: &Lot) {
+        if lot.remaining.is_zero() {
+            return;
+        }
+        let activates_at = lot.terms.activates_at.filter(|_| lot.pending);
+        let due = match activates_at {
+            Some(activates_at) if activates_at < LotTerms::ON_EVENT => Some(activates_at),
+            _ => self.expiry_of(&lot.terms),
+        };
+        self.due_by(due);
+    }
+
+    pub(crate) fn add_hold(&mut self, hold: Hold) {
+        self.due_by(Some(hold.expires_at));
+        self.changed_holds.insert(hold.position);
+        self.holds.insert(hold.position, hold);
+    }
+
+    pub(crate) fn change_hold(&mut self, position: Position, change: impl FnOnce(&mut Hold)) {
+        let hold = self
+            .holds
+            .get_mut(&position)
+            .expect("a hold that is changed has been read");
+        change(hold);
+        self.changed_holds.insert(position);
+    }
+
+    /// Sees to it that the wallet is looked at no later than `due`.
+    fn due_by(&mut self, due: Option<Timestamp>) {
+        self.wallet.next_due = match (self.wallet.next_due, due) {
+            (Some(known), Some(due)) => Some(known.min(due)),
+            (known, due) => known.or(due),
+        };
+    }
+
+    /// Records activity: what goes with inactivity now lives until `inactive_at`.
+    pub(crate) fn keep_active(&mut self, inactive_at: Timestamp) {
+        let later = self
+            .wallet
+            .inactive_at
+            .is_none_or(|known| known < inactive_at);
+        if later {
+            self.wallet.inactive_at = Some(inactive_at);
+            self.changed = true;
+        }
+    }
+
+    /// Moves points between buckets.
+    pub(crate) fn shift(
+        &mut self,
+        from: Option<BucketName>,
+        to: Option<BucketName>,
+        points: Points,
+    ) {
+        let buckets = &mut self.wallet.buckets;
+        if let Some(from) = from {
+            let bucket = buckets.bucket(from);
+            *bucket = bucket
+                .checked_sub(points)
+                .expect("a bucket covers its lots");
+        }
+        if let Some(to) = to {
+            let bucket = buckets.bucket(to);
+            *bucket = bucket
+                .checked_add(points)
+                .expect("a bucket is within the wallet's total");
+        }
+    }
+
+    /// Records that the transaction at `position` touched the wallet.
+    pub(crate) fn touch(
+        &mut self,
+        currency: &CurrencyId,
+        position: Position,
+        at: Timestamp,
+    ) -> WalletAfter {
+        self.wallet.sequence += 1;
+        self.wallet.last_position = Some(position);
+        self.wallet.last_at = Some(at);
+        self.changed = true;
+        WalletAfter {
+            currency: currency.clone(),
+            buckets: self.wallet.buckets,
+            sequence: self.wallet.sequence,
+            inactive_at: self.wallet.inactive_at,
+        }
+    }
+
+    fn has_read(&self, key: &SpendKey) -> bool {
+        match self.read_through {
+            ReadThrough::Nothing => false,
+            ReadThrough::Key(read) => *key <= read,
+            ReadThrough::All => true,
+        }
+    }
+
+    /// Lots to take `points` from, in the order of spending, when `taken` has
+    /// been taken from them. The caller has made sure that so many are available.
+    pub(crate) fn plan_spend(
+        &self,
+        currency: &CurrencyId,
+        points: Points,
+        taken: &[HoldLot],
+    ) -> Result<Vec<HoldLot>, Stop> {
+        let mut parts = Vec::new();
+        let mut missing = points;
+        if missing.is_zero() {
+            return Ok(parts);
+        }
+        for key in self.spendable.iter().take_while(|key| self.has_read(key)) {
+            let mut remaining = self.lots[&key.lot].remaining;
+            for taken in taken.iter().filter(|taken| taken.lot == key.lot) {
+                remaining = remaining.checked_sub(taken.points).unwrap_or(Points::ZERO);
+            }
+            let part = remaining.min(missing);
+            if part.is_zero() {
+                continue;
+            }
+            if parts.len() == LOTS_PER_SPEND_MAX {
+                return Err(Refusal::TooManyLots.into());
+            }
+            parts.push(HoldLot {
+                lot: key.lot,
+                points: part,
+            });
+            missing = missing
+                .checked_sub(part)
+                .expect("a part is at most what is missing");
+            if missing.is_zero() {
+                return Ok(parts);
+            }
+        }
+        Err(Stop::LotsNeeded {
+            currency: currency.clone(),
+        })
+    }
+
+    /// What falls due first, whenever that is.
+    pub(crate) fn next_event(
+        &self,
+        currency: &CurrencyId,
+    ) -> Result<Option<(Timestamp, Event)>, Stop> {
+        if self.read_through == ReadThrough::Nothing {
+            return Err(Stop::LotsNeeded {
+                currency: currency.clone(),
+            });
+        }
+        let activation = self
+            .pending
+            .first()
+            .filter(|(at, _)| *at < LotTerms::ON_EVENT)
+            .map(|(at, _)| (*at, Event::Activate));
+        let timeout = self
+            .holds
+            .values()
+            .filter(|hold| !hold.lots.is_empty())
+            .map(|hold| (hold.expires_at, Event::HoldTimeout(hold.position)))
+            .min();
+        let waiting = self
+            .waiting()
+            .filter_map(|lot| self.expiry_of(&self.lots[&lot].terms))
+            .map(|at| (at, Event::ExpirePending))
+            .min();
+        let expiry = self.next_expiry(currency)?;
+        Ok([activation, timeout, expiry, waiting]
+            .into_iter()
+            .flatten()
+            .min())
+    }
+
+    /// Lots that wait for an event.
+    fn waiting(&self) -> impl Iterator<Item = LotId> {
+        let from = (LotTerms::ON_EVENT, LotId::from_stored(0));
+        self.pending.range(from..).map(|(_, lot)| *lot)
+    }
+
+    fn next_expiry(&self, currency: &CurrencyId) -> Result<Option<(Timestamp, Event)>, Stop> {
+        let needed = || {
+            Err(Stop::LotsNeeded {
+                currency: currency.clone(),
+            })
+        };
+        let first = match self.spendable.first() {
+            Some(key) if self.has_read(key) => Some(key),
+            _ if self.read_through == ReadThrough::All => None,
+            _ => return needed(),
+        };
+        let dated = first
+            .filter(|key| key.expires_at < LotTerms::WITH_ACTIVITY)
+            .map(|key| (key.expires_at, Event::Expire));
+        let Some(inactive_at) = self.wallet.inactive_at else {
+            return Ok(dated);
+        };
+        if dated.is_some_and(|(at, _)| at <= inactive_at) {
+            return Ok(dated);
+        }
+        if self.with_activity().next().is_some() {
+            return Ok(Some((inactive_at, Event::ExpireInactive)));
+        }
+        let read_past = match self.read_through {
+            ReadThrough::Nothing => false,
+            ReadThrough::Key(key) => key.expires_at > LotTerms::WITH_ACTIVITY,
+            ReadThrough::All => true,
+        };
+        if read_past { Ok(dated) } else { needed() }
+    }
+
+    /// Lots that go with inactivity, as far as they are known.
+    fn with_activity(&self) -> impl Iterator<Item = LotId> {
+        let from = SpendKey {
+            expires_at: LotTerms::WITH_ACTIVITY,
+            lot: LotId::from_stored(0),
+        };
+        self.spendable
+            .range(from..)
+            .take_while(|key| key.expires_at == LotTerms::WITH_ACTIVITY)
+            .map(|key| key.lot)
+    }
+
+    /// When the next thing falls due, of a wallet that has been read so far as
+    /// to tell.
+    pub fn first_due(&self, currency: &CurrencyId) -> Result<Option<Timestamp>, Stop> {
+        Ok(self.next_event(currency)?.map(|(due, _)| due))
+    }
+
+    /// The first `max` pending lots that are activated at `at`.
+    pub(crate) fn activating(&self, at: Timestamp, max: usize) -> Vec<LotId> {
+        let at_instant = self
+            .pending
+            .iter()
+            .take_while(|(activates_at, _)| *activates_at == at);
+        at_instant.take(max).map(|(_, lot)| *lot).collect()
+    }
+
+    /// The first `max` lots that an expiry at `at` ends.
+    pub(crate) fn expiring(
+        &self,
+        currency: &CurrencyId,
+        event: Event,
+        at: Timestamp,
+        max: usize,
+    ) -> Result<Vec<LotId>, Stop> {
+        if event == Event::ExpirePending {
+            let due = |lot: &LotId| self.expiry_of(&self.lots[lot].terms) == Some(at);
+            return Ok(self.waiting().filter(due).take(max).collect());
+        }
+        let (lots, date): (Vec<LotId>, Timestamp) = if event == Event::ExpireInactive {
+            (self.with_activity().take(max).collect(), LotTerms::WITH_ACTIVITY)
+        } else {
+            let at_instant = self
+                .spendable
+                .iter()
+                .take_while(|key| key.expires_at == at && self.has_read(key));
+            (at_instant.take(max).map(|key| key.lot).collect(), at)
+        };
+        let all_read = match self.read_through {
+            ReadThrough::Nothing => false,
+            ReadThrough::Key(key) => key.expires_at > date,
+            ReadThrough::All => true,
+        };
+        if (lots.len() < max || event == Event::ExpireInactive) && !all_read {
+            return Err(Stop::LotsNeeded {
+                currency: currency.clone(),
+            });
+        }
+        Ok(lots)
+    }
+
+    /// Sets when the wallet is to be looked at next.
+    pub(crate) fn set_next_due(&mut self, due: Option<Timestamp>) {
+        if self.wallet.next_due != due {
+            self.wallet.next_due = due;
+            self.changed = true;
+        }
+    }
+}
+
+/// A member's wallets as far as they have been read, and what has been
+/// reversed of transactions that the work at hand names.
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+pub struct MemberBook {
+    /// The programme.
+    pub program: ProgramId,
+    /// The member.
+    pub member: MemberId,
+    /// The wallets that exist or that the work at hand may open.
+    pub wallets: BTreeMap<CurrencyId, WalletBook>,
+    /// What has been reversed, by the transaction's position.
+    reversals: BTreeMap<Position, Reversal>,
+    changed_reversals: BTreeSet<Position>,
+}
+
+impl MemberBook {
+    /// A member without wallets.
+    #[must_use]
+    pub fn new(program: ProgramId, member: MemberId) -> Self {
+        Self {
+            program,
+            member,
+            wallets: BTreeMap::new(),
+            reversals: BTreeMap::new(),
+            changed_reversals: BTreeSet::new(),
+        }
+    }
+
+    /// The wallet with that hold, ended or not, as far as it has been read.
+    #[must_use]
+    pub fn wallet_of_hold(&self, hold: Position) -> Option<&CurrencyId> {
+        self.wallet_with(|wallet| wallet.holds.contains_key(&hold))
+    }
+
+    /// The wallet with that lot, open or not, as far as it has been read.
+    #[must_use]
+    pub fn wallet_of_lot(&self, lot: LotId) -> Option<&CurrencyId> {
+        self.wallet_with(|wallet| wallet.lots.contains_key(&lot))
+    }
+
+    fn wallet_with(&self, has: impl Fn(&WalletBook) -> bool) -> Option<&CurrencyId> {
+        self.wallets
+            .iter()
+            .find(|(_, wallet)| has(wallet))
+            .map(|(currency, _)| currency)
+    }
+
+    /// Adds what was read of a transaction's reversals. What is here already
+    /// is newer and stays.
+    pub fn add_reversal(&mut self, transaction: Position, reversal: Reversal) {
+        self.reversals.entry(transaction).or_insert(reversal);
+    }
+
+    /// What has been reversed of a transaction, as far as it has been read.
+    #[must_use]
+    pub fn reversal(&self, transaction: Position) -> Option<&Reversal> {
+        self.reversals.get(&transaction)
+    }
+
+    /// All that is known to have been reversed.
+    pub fn reversals(&self) -> impl Iterator<Item = (Position, &Reversal)> {
+        self.reversals.iter().map(|(at, reversal)| (*at, reversal))
+    }
+
+    /// Reversals that were made.
+    pub fn changed_reversals(&self) -> impl Iterator<Item = (Position, &Reversal)> {
+        self.changed_reversals
+            .iter()
+            .map(|position| (*position, &self.reversals[position]))
+    }
+
+    pub(crate) fn note_reversal(&mut self, transaction: Position, parts: &[HoldLot]) {
+        let reversal = self.reversals.entry(transaction).or_default();
+        for part in parts {
+            reversal.add(*part);
+        }
+        self.changed_reversals.insert(transaction);
+    }
+
+    /// Forgets what was changed: for one who keeps a book for longer than a
+    /// batch.
+    pub fn settle(&mut self) {
+        for wallet in self.wallets.values_mut() {
+            wallet.settle();
+        }
+        self.changed_reversals.clear();
+    }
+}

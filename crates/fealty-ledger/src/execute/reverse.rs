@@ -1,0 +1,336 @@
+//! Undoing what was done: points given are taken back, points spent are
+//! restored. The sum of a transaction's reversals never exceeds it.
+//!
+//! Points that were given go from the lot that they made, as far as it still
+//! has them. Of the rest, what expired is let go; what was spent or is held is
+//! taken by the programme's policy. Points that were spent go back to their
+//! lots, last taken first.
+
+use std::collections::BTreeMap;
+
+use fealty_types::{CurrencyId, LotId, Points, Timestamp};
+
+use super::{Draft, give, take};
+use crate::{
+    Account, BucketName, Command, ExpiryChange, Facts, HoldLot, LotTerms, MemberBook, Named,
+    RefundPolicy, Refusal, Request, ReversalFacts, Stop, Transaction, Transfer, WalletBook,
+    command::Reverse,
+};
+
+/// Points of a lot that an earlier transaction moved: what can be reversed.
+#[derive(Clone)]
+struct Moved {
+    currency: CurrencyId,
+    lot: LotId,
+    points: Points,
+    /// Where they came from, or went to.
+    account: Account,
+}
+
+impl Draft {
+    pub(super) fn reverse(
+        &mut self,
+        book: &mut MemberBook,
+        request: &Request,
+        reverse: &Reverse,
+    ) -> Result<(), Stop> {
+        let transaction = reverse.transaction;
+        let original = request.original.as_deref();
+        let original = original.ok_or(Refusal::TransactionNotFound { transaction })?;
+        let (gave, moved) = moved(original)?;
+        let parts = parts(book, reverse, &moved)?;
+        let facts = if gave {
+            self.take_back(book, request, &parts)?
+        } else {
+            self.restore(book, request, &parts)?
+        };
+        let reversed: Vec<HoldLot> = facts.parts.clone();
+        self.facts = Some(Facts::Reversal(facts));
+        book.note_reversal(transaction, &reversed);
+        let mut currencies: Vec<&CurrencyId> = parts.iter().map(|part| &part.currency).collect();
+        currencies.sort();
+        currencies.dedup();
+        for currency in currencies {
+            if let Some(wallet) = book.wallets.get_mut(currency) {
+                self.touch(wallet, currency);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back points that were given.
+    fn take_back(
+        &mut self,
+        book: &mut MemberBook,
+        request: &Request,
+        parts: &[Moved],
+    ) -> Result<ReversalFacts, Stop> {
+        // First all is planned, so that a refusal changes nothing.
+        let mut plans = Vec::new();
+        let mut planned: BTreeMap<CurrencyId, Vec<HoldLot>> = BTreeMap::new();
+        let mut owed: BTreeMap<CurrencyId, Points> = BTreeMap::new();
+        for part in parts {
+            let wallet = &book.wallets[&part.currency];
+            let lot = &wallet.lots[&part.lot];
+            let own = lot.remaining.min(part.points);
+            let pending = lot.pending;
+            let mut missing = part.points;
+            take(&mut missing, own);
+            let expired = lot.expired.min(missing);
+            take(&mut missing, expired);
+            if !own.is_zero() && !pending {
+                let own = HoldLot {
+                    lot: part.lot,
+                    points: own,
+                };
+                planned.entry(part.currency.clone()).or_default().push(own);
+            }
+            plans.push((part, own, pending, expired, missing));
+        }
+        let mut steps = Vec::new();
+        let mut facts = ReversalFacts {
+            parts: Vec::new(),
+            expired: Points::ZERO,
+            borne: Points::ZERO,
+        };
+        for (part, own, pending, expired, mut missing) in plans {
+            let wallet = &book.wallets[&part.currency];
+            let taken = planned.entry(part.currency.clone()).or_default();
+            let mut others = Vec::new();
+            if request.refunds.policy != RefundPolicy::LotOnly {
+                let mut left = wallet.wallet.buckets.available;
+                for taken in &*taken {
+                    take(&mut left, taken.points);
+                }
+                let elsewhere = left.min(missing);
+                others = wallet.plan_spend(&part.currency, elsewhere, taken)?;
+                taken.extend(&others);
+                take(&mut missing, elsewhere);
+            }
+            let mut debt = Points::ZERO;
+            if request.refunds.policy == RefundPolicy::Debt && !missing.is_zero() {
+                debt = std::mem::replace(&mut missing, Points::ZERO);
+                let owed = owed
+                    .entry(part.currency.clone())
+                    .or_insert(wallet.wallet.buckets.debt);
+                *owed = owed.checked_add(debt).ok_or(Refusal::AmountLimit)?;
+            }
+            give(&mut facts.expired, expired);
+            give(&mut facts.borne, missing);
+            facts.parts.push(HoldLot {
+                lot: part.lot,
+                points: part.points,
+            });
+            steps.push((part, own, pending, expired, others, debt));
+        }
+        for (part, own, pending, expired, others, debt) in steps {
+            let wallet = book
+                .wallets
+                .get_mut(&part.currency)
+                .expect("a lot's wallet is there");
+            let own = HoldLot {
+                lot: part.lot,
+                points: own,
+            };
+            wallet.change_lot(part.lot, |lot| take(&mut lot.expired, expired));
+            if pending && !own.points.is_zero() {
+                wallet.change_lot(part.lot, |lot| take(&mut lot.remaining, own.points));
+                wallet.shift(Some(BucketName::Pending), None, own.points);
+                let from = BucketName::Pending;
+                self.out(wallet, &part.currency, from, own, &part.account);
+            } else if !own.points.is_zero() {
+                self.take_available(wallet, &part.currency, own, &part.account);
+            }
+            for other in others {
+                self.take_available(wallet, &part.currency, other, &part.account);
+            }
+            if !debt.is_zero() {
+                wallet.shift(None, Some(BucketName::Debt), debt);
+                let issuer = &wallet.lots[&part.lot].terms.brand;
+                let from = Account::Wallet(BucketName::Debt);
+                let (currency, to) = (&part.currency, part.account.clone());
+                self.transfers
+                    .push(Transfer::of(currency, from, to, debt, part.lot, issuer));
+            }
+        }
+        Ok(facts)
+    }
+
+    /// Restores points that were spent.
+    fn restore(
+        &mut self,
+        book: &mut MemberBook,
+        request: &Request,
+        parts: &[Moved],
+    ) -> Result<ReversalFacts, Refusal> {
+        let mut totals: BTreeMap<&CurrencyId, Points> = BTreeMap::new();
+        for part in parts {
+            let total = totals
+                .entry(&part.currency)
+                .or_insert_with(|| book.wallets[&part.currency].wallet.buckets.total());
+            *total = total
+                .checked_add(part.points)
+                .ok_or(Refusal::AmountLimit)?;
+        }
+        let grace_until = request
+            .refunds
+            .restore_grace
+            .and_then(|grace| self.at.checked_add(grace));
+        let mut facts = ReversalFacts {
+            parts: Vec::new(),
+            expired: Points::ZERO,
+            borne: Points::ZERO,
+        };
+        for part in parts {
+            let wallet = book
+                .wallets
+                .get_mut(&part.currency)
+                .expect("a lot's wallet is there");
+            let terms = wallet.lots[&part.lot].terms.clone();
+            let gone = wallet
+                .expiry_of(&terms)
+                .is_some_and(|expires_at| expires_at <= self.at);
+            let (points, lot) = (part.points, part.lot);
+            let (currency, from) = (&part.currency, part.account.clone());
+            facts.parts.push(HoldLot { lot, points });
+            if gone && grace_until.is_none() {
+                wallet.change_lot(lot, |lot| give(&mut lot.expired, points));
+                give(&mut facts.expired, points);
+                let to = Account::Expired(terms.brand.clone());
+                let transfer = Transfer::of(currency, from, to, points, lot, &terms.brand);
+                self.transfers.push(transfer);
+                continue;
+            }
+            let moved = grace_until.filter(|_| gone);
+            restore_to(wallet, lot, points, moved);
+            self.expiry_changes
+                .extend(moved.map(|expires_at| ExpiryChange { lot, expires_at }));
+            let to = Account::Wallet(BucketName::Available);
+            let transfer = Transfer::of(currency, from, to, points, lot, &terms.brand);
+            self.transfers.push(transfer);
+        }
+        Ok(facts)
+    }
+}
+
+/// Puts points back into a lot, with a new expiry where it has one.
+pub(super) fn restore_to(
+    wallet: &mut WalletBook,
+    lot: LotId,
+    points: Points,
+    expires_at: Option<Timestamp>,
+) {
+    wallet.change_lot(lot, |lot| {
+        give(&mut lot.remaining, points);
+        if expires_at.is_some() {
+            lot.terms.expires_at = expires_at.filter(|at| *at < LotTerms::NEVER);
+        }
+    });
+    wallet.shift(None, Some(BucketName::Available), points);
+}
+
+/// What a transaction moved between the wallet and an account outside, in the
+/// order of its transfers, and whether it gave the points.
+fn moved(original: &Transaction) -> Result<(bool, Vec<Moved>), Refusal> {
+    let gave = match original.command() {
+        Some(Command::Purchase(_) | Command::Accrue(_)) => true,
+        Some(Command::Adjust(adjust)) => adjust.gives,
+        Some(Command::Redeem(_) | Command::Capture(_)) => false,
+        _ => {
+            return Err(Refusal::NotReversible {
+                transaction: original.position,
+                kind: original.kind(),
+            });
+        }
+    };
+    let mut moved: Vec<Moved> = Vec::new();
+    for transfer in &original.transfers {
+        let outside = if gave {
+            &transfer.debit
+        } else {
+            &transfer.credit
+        };
+        if matches!(outside, Account::Wallet(_)) {
+            continue;
+        }
+        if let Some(known) = moved.iter_mut().find(|known| known.lot == transfer.lot) {
+            give(&mut known.points, transfer.amount);
+            continue;
+        }
+        moved.push(Moved {
+            currency: transfer.currency.clone(),
+            lot: transfer.lot,
+            points: transfer.amount,
+            account: outside.clone(),
+        });
+    }
+    Ok((gave, moved))
+}
+
+/// The points to reverse, by lot, last moved first.
+fn parts(book: &MemberBook, reverse: &Reverse, moved: &[Moved]) -> Result<Vec<Moved>, Refusal> {
+    let transaction = reverse.transaction;
+    let unclear = || Refusal::CurrencyUnclear { transaction };
+    let first = moved.first().map(|part| &part.currency);
+    let several = moved.iter().any(|part| Some(&part.currency) != first);
+    if several && reverse.currency.is_none() && reverse.points.is_some() {
+        return Err(unclear());
+    }
+    if let Some(currency) = &reverse.currency
+        && !moved.iter().any(|part| part.currency == *currency)
+    {
+        return Err(unclear());
+    }
+    let known = book.reversal(transaction);
+    let mut left = Points::ZERO;
+    let mut open = Vec::new();
+    let asked = |part: &&Moved| {
+        let currency = reverse.currency.as_ref();
+        currency.is_none_or(|currency| part.currency == *currency)
+    };
+    for part in moved.iter().rev().filter(asked) {
+        if book.wallet_of_lot(part.lot).is_none() {
+            return Err(Refusal::LotNotFound { lot: part.lot });
+        }
+        let reversed = known.map_or(Points::ZERO, |known| known.of(part.lot));
+        let mut part = part.clone();
+        take(&mut part.points, reversed);
+        left = left
+            .checked_add(part.points)
+            .ok_or(Refusal::AmountLimit)?;
+        if !part.points.is_zero() {
+            open.push(part);
+        }
+    }
+    let mut missing = reverse.points.unwrap_or(left);
+    if missing > left || left.is_zero() {
+        return Err(Refusal::ReversalExceeded { transaction, left });
+    }
+    let mut parts = Vec::new();
+    for mut part in open {
+        part.points = part.points.min(missing);
+        take(&mut missing, part.points);
+        if !part.points.is_zero() {
+            parts.push(part);
+        }
+    }
+    Ok(parts)
+}
+
+impl Request {
+    /// The lots that a command names, to be read before it is executed.
+    #[must_use]
+    pub fn named_lots(&self) -> Vec<LotId> {
+        match (self.command.names(), self.original.as_deref()) {
+            (Some(Named::Lot(lot)), _) => vec![lot],
+            (Some(Named::Transaction(_)), Some(original)) => {
+                let lots = original.transfers.iter().map(|transfer| transfer.lot);
+                let mut lots: Vec<LotId> = lots.collect();
+                lots.sort_unstable();
+                lots.dedup();
+                lots
+            }
+            _ => Vec::new(),
+        }
+    }
+}

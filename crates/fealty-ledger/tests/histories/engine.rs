@@ -1,0 +1,562 @@
+//! The engine on a history: on whole books and on books read in part.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use fealty_ledger::{
+    Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Grant,
+    Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named, ReadThrough, Redeem,
+    RefundPolicy, RefundTerms, Refusal, Reinstate, Release, Request, Reversal, Reverse, SpendKey,
+    Stop, TransferOut, Wallet, WalletBook, advance, canonical, execute, given,
+    receive,
+};
+use fealty_types::{BrandId, CurrencyId, LotId, Points, Position, Reference, ShardId, Timestamp};
+use proptest::prelude::*;
+
+use crate::{
+    model::{LotName, Picture, shard_of},
+    steps::{MEMBERS, Policy, Step, What, When},
+};
+
+/// Lots that the partial book reads at a time.
+const SLICE: usize = 2;
+
+fn currency() -> CurrencyId {
+    "points".parse().expect("an id")
+}
+
+fn brand(number: usize) -> BrandId {
+    ["shop", "cafe"][number].parse().expect("an id")
+}
+
+fn text(text: &str) -> Reference {
+    text.parse().expect("a reference")
+}
+
+fn points(value: i64) -> Points {
+    Points::amount(value).expect("in range")
+}
+
+fn hours(hours: i64) -> Duration {
+    Duration::from_secs(u64::try_from(hours).expect("forward") * 3_600)
+}
+
+fn shard(member: usize) -> ShardId {
+    ShardId::new(u8::try_from(shard_of(member)).expect("small"))
+}
+
+/// What a database would hold of a member.
+#[derive(Default)]
+struct Stored {
+    wallet: Option<Wallet>,
+    lots: BTreeMap<LotId, Lot>,
+    holds: BTreeMap<Position, Hold>,
+    reversals: BTreeMap<Position, Reversal>,
+}
+
+/// A member as the history sees it.
+struct Member {
+    known: MemberBook,
+    stored: Stored,
+    holds: Vec<Position>,
+    lots: Vec<LotId>,
+    requests: Vec<Position>,
+}
+
+pub(crate) struct Engine {
+    now: Timestamp,
+    members: Vec<Member>,
+    logs: Vec<Log>,
+    totals: AccountTotals,
+    number: usize,
+}
+
+fn empty_book(member: usize) -> MemberBook {
+    MemberBook::new(
+        "club".parse().expect("an id"),
+        format!("member-{member}").parse().expect("an id"),
+    )
+}
+
+impl Engine {
+    pub(crate) fn new() -> Self {
+        let members = (0..MEMBERS).map(|member| Member {
+            known: empty_book(member),
+            stored: Stored::default(),
+            holds: Vec::new(),
+            lots: Vec::new(),
+            requests: Vec::new(),
+        });
+        let log = |shard| Log::new(ShardId::new(shard), Position::FIRST);
+        Self {
+            now: Timestamp::EPOCH,
+            members: members.collect(),
+            logs: vec![log(0), log(1)],
+            totals: AccountTotals::default(),
+            number: 0,
+        }
+    }
+
+    /// Plays a step: the reason of a refusal, or nothing.
+    pub(crate) fn play(&mut self, step: &Step) -> Result<Option<&'static str>, TestCaseError> {
+        let member = step.member;
+        if let What::Wait { hours: waited } = step.what {
+            self.now = self.now.checked_add(hours(waited)).expect("in range");
+            return Ok(None);
+        }
+        let Some(request) = self.request(member, &step.what) else {
+            return Ok(Some(match step.what {
+                What::Capture { .. } | What::Release { .. } => "hold not found",
+                What::Extend { .. } | What::Reinstate { .. } => "lot not found",
+                What::Transfer { .. } => "to oneself",
+                _ => "transaction not found",
+            }));
+        };
+        let starts: Vec<usize> = self.logs.iter().map(|log| log.written().len()).collect();
+        let answer = self.execute(member, &request)?;
+        let position = |log: &Log| log.written().last().expect("it was written").position;
+        if answer.is_none() {
+            let at = position(&self.logs[shard_of(member)]);
+            self.members[member].requests.push(at);
+            if matches!(request.command, Command::Hold(_)) {
+                self.members[member].holds.push(at);
+            }
+            let transaction = self.logs[shard_of(member)].at(at).expect("it is there");
+            let lots = transaction.lots.iter().map(|terms| terms.lot);
+            self.members[member].lots.extend(lots);
+            if let What::Transfer { to, .. } = step.what {
+                let received = given(&self.members[member].known, &transaction.clone());
+                self.receive(to, &received)?;
+                let log = &self.logs[shard_of(to)];
+                let lots = log.written().last().expect("it was written").lots.iter();
+                let lots: Vec<LotId> = lots.map(|terms| terms.lot).collect();
+                self.members[to].lots.extend(lots);
+            }
+        }
+        for (log, start) in self.logs.iter().zip(starts) {
+            for transaction in &log.written()[start..] {
+                self.totals.add(transaction);
+                let bytes = canonical::encode(transaction);
+                let decoded = canonical::decode(&bytes).expect("our own bytes");
+                prop_assert_eq!(&decoded, transaction);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// On both books; both must do the same.
+    fn execute(
+        &mut self,
+        member: usize,
+        request: &Request,
+    ) -> Result<Option<&'static str>, TestCaseError> {
+        let (now, log) = (self.now, &mut self.logs[shard_of(member)]);
+        let of = &mut self.members[member];
+        let start = log.written().len();
+        let mut partial = of.stored.book(member);
+        let mut partial_log = Log::new(shard(member), log.next());
+        let answer = execute(&mut of.known, request, now, log);
+        let needs = matches!(answer, Err(Stop::LotsNeeded { .. }));
+        prop_assert!(!needs, "all is known");
+        of.stored.read_named(&mut partial, request);
+        let partial_answer = loop {
+            match execute(&mut partial, request, now, &mut partial_log) {
+                Err(Stop::LotsNeeded { .. }) => of.stored.read_on(&mut partial),
+                answer => break answer,
+            }
+        };
+        prop_assert_eq!(&partial_answer, &answer);
+        prop_assert_eq!(partial_log.written(), &log.written()[start..]);
+        of.stored.write(&partial);
+        Ok(answer.err().map(|stop| reason(&stop)))
+    }
+
+    fn receive(
+        &mut self,
+        to: usize,
+        received: &fealty_ledger::Received,
+    ) -> Result<(), TestCaseError> {
+        let (now, log) = (self.now, &mut self.logs[shard_of(to)]);
+        let of = &mut self.members[to];
+        let start = log.written().len();
+        let mut partial = of.stored.book(to);
+        let mut partial_log = Log::new(shard(to), log.next());
+        receive(&mut of.known, received, now, log).expect("there is room");
+        loop {
+            match receive(&mut partial, received, now, &mut partial_log) {
+                Err(Stop::LotsNeeded { .. }) => of.stored.read_on(&mut partial),
+                answer => break answer.expect("there is room"),
+            }
+        }
+        prop_assert_eq!(partial_log.written(), &log.written()[start..]);
+        of.stored.write(&partial);
+        Ok(())
+    }
+
+    fn request(&mut self, member: usize, what: &What) -> Option<Request> {
+        let now = self.now;
+        let later = |h: i64| now.checked_add(hours(h)).expect("in range");
+        let of = &self.members[member];
+        let (mut grants, mut activity) = (Vec::new(), Vec::new());
+        let mut refunds = RefundTerms::default();
+        let mut grant = |amount: i64, brand: BrandId, activates_at, expires_at, origin| {
+            grants.push(Grant {
+                rule: None,
+                currency: currency(),
+                points: points(amount),
+                brand,
+                earned_at: now,
+                activates_at,
+                expires_at,
+                origin,
+                unit_value_micros: None,
+                program_version: 1,
+            });
+        };
+        let named = |index: usize| of.requests.get(index).copied();
+        let command = match what {
+            What::Wait { .. } => return None,
+            What::Accrue {
+                points: amount,
+                brand: issuer,
+                activates,
+                expires,
+            } => {
+                let activates_at = match activates {
+                    When::Unset => None,
+                    When::After(hours) => Some(later(*hours)),
+                    When::Otherwise(_) => Some(LotTerms::ON_EVENT),
+                };
+                let expires_at = match expires {
+                    When::Unset => None,
+                    When::After(hours) => Some(later(*hours)),
+                    When::Otherwise(hours) => {
+                        activity.push((currency(), later(*hours)));
+                        Some(LotTerms::WITH_ACTIVITY)
+                    }
+                };
+                let issuer = brand(*issuer);
+                let origin = LotOrigin::Promotion;
+                grant(*amount, issuer.clone(), activates_at, expires_at, origin);
+                Command::Accrue(Accrue {
+                    brand: issuer,
+                    currency: currency(),
+                    points: points(*amount),
+                    activation: activates_at.map(Activation::At),
+                    expires_at,
+                    reference: text(""),
+                })
+            }
+            What::Adjust {
+                points: amount,
+                brand: bearer,
+                gives,
+            } => {
+                if *gives {
+                    let origin = LotOrigin::Adjustment;
+                    grant(*amount, brand(*bearer), None, None, origin);
+                }
+                Command::Adjust(Adjust {
+                    brand: brand(*bearer),
+                    currency: currency(),
+                    points: points(*amount),
+                    gives: *gives,
+                    reason: text("goodwill"),
+                    actor: text("ines"),
+                    approver: None,
+                    note: text(""),
+                })
+            }
+            What::Redeem {
+                points: amount,
+                brand: acceptor,
+                active,
+            } => {
+                activity.extend(active.map(|hours| (currency(), later(hours))));
+                Command::Redeem(Redeem {
+                    brand: brand(*acceptor),
+                    currency: currency(),
+                    points: points(*amount),
+                    reference: text(""),
+                })
+            }
+            What::Hold {
+                points: amount,
+                brand: acceptor,
+                timeout,
+            } => Command::Hold(HoldCommand {
+                brand: brand(*acceptor),
+                currency: currency(),
+                points: points(*amount),
+                timeout_micros: u64::try_from(hours(*timeout).as_micros()).expect("in range"),
+                reference: text(""),
+            }),
+            What::Capture {
+                hold,
+                points: amount,
+                is_final,
+            } => Command::Capture(Capture {
+                hold: *of.holds.get(*hold)?,
+                points: amount.map(points),
+                is_final: *is_final,
+            }),
+            What::Release { hold } => Command::Release(Release {
+                hold: *of.holds.get(*hold)?,
+            }),
+            What::Reverse {
+                transaction,
+                points: amount,
+                policy,
+                grace,
+            } => {
+                refunds = RefundTerms {
+                    policy: match policy {
+                        Policy::LotOnly => RefundPolicy::LotOnly,
+                        Policy::Balance => RefundPolicy::Balance,
+                        Policy::Debt => RefundPolicy::Debt,
+                    },
+                    restore_grace: grace.map(hours),
+                };
+                Command::Reverse(Reverse {
+                    transaction: named(*transaction)?,
+                    currency: None,
+                    points: amount.map(points),
+                    reference: text(""),
+                })
+            }
+            What::Transfer { to, points: amount } => Command::TransferOut(TransferOut {
+                to: (*to != member).then(|| self.members[*to].known.member.clone())?,
+                currency: currency(),
+                points: points(*amount),
+                reference: text(""),
+            }),
+            What::Extend { lot, hours } => Command::Extend(Extend {
+                lot: *of.lots.get(*lot)?,
+                expires_at: later(*hours),
+                reason: text("goodwill"),
+                actor: text("ines"),
+            }),
+            What::Reinstate {
+                lot,
+                points: amount,
+                hours,
+            } => Command::Reinstate(Reinstate {
+                lot: *of.lots.get(*lot)?,
+                points: amount.map(points),
+                expires_at: later(*hours),
+                reason: text("goodwill"),
+                actor: text("ines"),
+            }),
+            What::Activate { transaction } => Command::Activate(Activate {
+                transaction: named(*transaction)?,
+                reference: text(""),
+            }),
+        };
+        let original = match command.names() {
+            Some(Named::Transaction(at)) => self.logs[shard_of(member)].at(at).cloned(),
+            _ => None,
+        };
+        self.number += 1;
+        Some(Request {
+            request_id: format!("request-{}", self.number).parse().expect("an id"),
+            command,
+            asked_at: now,
+            program_version: 1,
+            facts: None,
+            grants,
+            activity,
+            refunds,
+            original: original.map(Box::new),
+        })
+    }
+
+    /// What is to be seen of the books.
+    pub(crate) fn picture(&self) -> Picture {
+        let mut picture = Picture::default();
+        for log in &self.logs {
+            picture.heads.push(log.next().get() - 1);
+        }
+        for (number, member) in self.members.iter().enumerate() {
+            let name = |lot: LotId| -> LotName {
+                (shard_of(number), lot.position().get(), lot.number())
+            };
+            let Some(wallet) = member.known.wallets.get(&currency()) else {
+                picture.buckets.push([0; 4]);
+                continue;
+            };
+            let buckets = wallet.wallet().buckets;
+            let of = [buckets.pending, buckets.available, buckets.held, buckets.debt];
+            picture.buckets.push(of.map(Points::get));
+            for lot in wallet.lots() {
+                let pending = lot.pending && !lot.remaining.is_zero();
+                let of = [lot.remaining, lot.held, lot.expired].map(Points::get);
+                let seen = (of[0], of[1], of[2], pending);
+                picture.lots.insert(name(lot.terms.lot), seen);
+            }
+            for hold in wallet.holds().filter(|hold| !hold.lots.is_empty()) {
+                let parts = hold.lots.iter().map(|part| (name(part.lot), part.points.get()));
+                let key = (shard_of(number), hold.position.get());
+                picture.holds.insert(key, parts.collect());
+            }
+        }
+        for (key, sums) in self.totals.rows() {
+            let kind = key.account.kind().to_owned();
+            let brand = key.account.brand().map(ToString::to_string);
+            let name = (kind, brand.unwrap_or_default(), key.issuer.to_string());
+            let small = |sum: i128| i64::try_from(sum).expect("small");
+            let sums = (small(sums.debits), small(sums.credits));
+            picture.accounts.insert(name, sums);
+        }
+        picture
+    }
+
+    /// What must hold of the whole log at the end.
+    pub(crate) fn check_end(&self) -> Result<(), TestCaseError> {
+        let (mut debits, mut credits, mut gifts) = (0, 0, 0);
+        for (key, sums) in self.totals.rows() {
+            debits += sums.debits;
+            credits += sums.credits;
+            if key.account == Account::Gift {
+                gifts += sums.credits - sums.debits;
+            }
+        }
+        prop_assert_eq!(debits, credits);
+        prop_assert_eq!(gifts, 0, "every gift has arrived");
+        for (number, member) in self.members.iter().enumerate() {
+            advancing_in_steps_is_advancing_at_once(
+                &member.known,
+                &self.logs[shard_of(number)],
+                self.now,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// To t1 and then to t2 is to t2, whichever t1.
+fn advancing_in_steps_is_advancing_at_once(
+    book: &MemberBook,
+    log: &Log,
+    now: Timestamp,
+) -> Result<(), TestCaseError> {
+    let end = now.checked_add(hours(1_000)).expect("in range");
+    let empty = || Log::new(log.shard(), log.next());
+    let (mut once, mut once_log) = (book.clone(), empty());
+    advance(&mut once, &currency(), end, &mut once_log).expect("all is known");
+    let (mut often, mut often_log) = (book.clone(), empty());
+    for step in 1..=10 {
+        let at = now.checked_add(hours(100 * step)).expect("in range");
+        advance(&mut often, &currency(), at, &mut often_log).expect("all is known");
+    }
+    prop_assert_eq!(once_log.written(), often_log.written());
+    Ok(())
+}
+
+fn reason(stop: &Stop) -> &'static str {
+    let Stop::Refused(refusal) = stop else {
+        return "lots needed";
+    };
+    match refusal {
+        Refusal::InsufficientPoints { .. } => "insufficient points",
+        Refusal::AmountLimit => "amount limit",
+        Refusal::HoldNotFound { .. } => "hold not found",
+        Refusal::HoldExhausted { .. } => "hold exhausted",
+        Refusal::TooManyHolds => "too many holds",
+        Refusal::TooManyLots => "too many lots",
+        Refusal::TimeOutOfRange => "time out of range",
+        Refusal::TransactionNotFound { .. } => "transaction not found",
+        Refusal::NotReversible { .. } => "not reversible",
+        Refusal::ReversalExceeded { .. } => "reversal exceeded",
+        Refusal::CurrencyUnclear { .. } => "currency unclear",
+        Refusal::LotNotFound { .. } => "lot not found",
+        Refusal::LotClosed { .. } => "lot closed",
+        Refusal::ExpiryNotLater { .. } => "expiry not later",
+        Refusal::NotExpired { .. } => "not expired",
+        Refusal::NothingPending { .. } => "nothing pending",
+    }
+}
+
+impl Stored {
+    fn book(&self, member: usize) -> MemberBook {
+        let mut book = empty_book(member);
+        if let Some(wallet) = self.wallet {
+            book.wallets.insert(currency(), WalletBook::of(wallet));
+        }
+        book
+    }
+
+    /// Reads what a request names.
+    fn read_named(&self, book: &mut MemberBook, request: &Request) {
+        if let Some(Named::Transaction(position)) = request.command.names()
+            && let Some(reversal) = self.reversals.get(&position)
+        {
+            book.add_reversal(position, reversal.clone());
+        }
+        let mut lots = request.named_lots();
+        let mut holds = Vec::new();
+        if let Some(Named::Hold(position)) = request.command.names() {
+            let hold = self.holds.get(&position).cloned();
+            lots.extend(hold.iter().flat_map(|hold| hold.lots.iter().map(|part| part.lot)));
+            holds.extend(hold);
+        }
+        let lots = lots.iter().filter_map(|lot| self.lots.get(lot).cloned());
+        if let Some(wallet) = book.wallets.get_mut(&currency()) {
+            wallet.add_named(lots, holds);
+        }
+    }
+
+    /// Reads on: the next few lots, and the first time all else.
+    fn read_on(&self, book: &mut MemberBook) {
+        let Some(wallet) = book.wallets.get_mut(&currency()) else {
+            return;
+        };
+        let key = |lot: &Lot| SpendKey {
+            expires_at: lot.terms.expires_at.unwrap_or(LotTerms::NEVER),
+            lot: lot.terms.lot,
+        };
+        let first = wallet.read_through() == ReadThrough::Nothing;
+        let open = self
+            .lots
+            .values()
+            .filter(|lot| !lot.remaining.is_zero() && !lot.pending);
+        let mut open: Vec<&Lot> = open
+            .filter(|lot| match wallet.read_through() {
+                ReadThrough::Nothing => true,
+                ReadThrough::Key(read) => key(lot) > read,
+                ReadThrough::All => false,
+            })
+            .collect();
+        open.sort_by_key(|lot| key(lot));
+        let through = match open.get(SLICE - 1) {
+            Some(last) => ReadThrough::Key(key(last)),
+            None => ReadThrough::All,
+        };
+        let mut lots: Vec<Lot> = open.into_iter().take(SLICE).cloned().collect();
+        let mut holds = Vec::new();
+        if first {
+            let other =
+                |lot: &&Lot| (lot.pending && !lot.remaining.is_zero()) || !lot.held.is_zero();
+            lots.extend(self.lots.values().filter(other).cloned());
+            let open = self.holds.values().filter(|hold| !hold.lots.is_empty());
+            holds.extend(open.cloned());
+        }
+        wallet.add_read(lots, holds, through);
+    }
+
+    fn write(&mut self, book: &MemberBook) {
+        let reversals = book.changed_reversals();
+        self.reversals
+            .extend(reversals.map(|(position, reversal)| (position, reversal.clone())));
+        let Some(wallet) = book.wallets.get(&currency()) else {
+            return;
+        };
+        if wallet.is_changed() {
+            self.wallet = Some(*wallet.wallet());
+        }
+        for lot in wallet.changed_lots() {
+            self.lots.insert(lot.terms.lot, lot.clone());
+        }
+        for hold in wallet.changed_holds() {
+            self.holds.insert(hold.position, hold.clone());
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Random histories of three members in two shards: whatever is asked, in
+//! whatever order, with jumps in time, the books hold.
+//!
+//! Each history is played three times side by side: by the engine on books
+//! that are entirely known; by the engine on books that are read anew for each
+//! command from what was stored, a few lots at a time, as the service does; and
+//! by a model that shares no code with it (`model.rs`) and does everything the
+//! long way round. All three must agree on every answer, lot, hold, bucket,
+//! debt and account after every command.
+//!
+//! `FEALTY_HISTORIES` says how many are played: 2,000 if it is not set.
+
+mod engine;
+mod model;
+mod steps;
+
+use proptest::{prelude::*, test_runner::TestRunner};
+
+use engine::Engine;
+use model::Model;
+
+const HISTORIES: u32 = 2_000;
+const STEPS: usize = 200;
+
+fn play(steps: &[steps::Step]) -> Result<(), TestCaseError> {
+    let mut engine = Engine::new();
+    let mut model = Model::new();
+    for step in steps {
+        let answer = engine.play(step)?;
+        let expected = model.play(step);
+        prop_assert_eq!(&answer, &expected, "the answer to {:?}", step);
+        prop_assert_eq!(engine.picture(), model.picture(), "after {:?}", step);
+    }
+    engine.check_end()
+}
+
+#[test]
+fn whatever_is_asked_the_books_hold() {
+    let cases = std::env::var("FEALTY_HISTORIES").ok();
+    let cases = cases.map_or(HISTORIES, |cases| cases.parse().expect("a number"));
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases,
+        ..ProptestConfig::default()
+    });
+    let history = prop::collection::vec(steps::step(), STEPS);
+    runner
+        .run(&history, |steps| play(&steps))
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}

@@ -1,0 +1,706 @@
+//! The ledger the long way round: plain numbers in plain lists, every question
+//! answered by looking at everything. It shares no code with the engine.
+
+use std::collections::BTreeMap;
+
+use crate::steps::{MEMBERS, Policy, Step, What, When};
+
+/// An hour count that never comes.
+const NEVER: i64 = i64::MAX;
+const RELEASE_GRACE: i64 = 24;
+
+/// A lot's name: shard, position, number.
+pub(crate) type LotName = (usize, i64, i64);
+
+/// What is to be seen of the books.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Picture {
+    /// Pending, available, held, debt by member.
+    pub(crate) buckets: Vec<[i64; 4]>,
+    /// Remaining, held, expired points, whether pending, by lot.
+    pub(crate) lots: BTreeMap<LotName, (i64, i64, i64, bool)>,
+    /// Points left by open hold and lot.
+    pub(crate) holds: BTreeMap<(usize, i64), Vec<(LotName, i64)>>,
+    /// Length of each shard's log.
+    pub(crate) heads: Vec<i64>,
+    /// Debits and credits by kind of account, its brand, and issuer.
+    pub(crate) accounts: BTreeMap<(String, String, String), (i64, i64)>,
+}
+
+#[derive(Clone, Debug)]
+struct Lot {
+    name: LotName,
+    brand: usize,
+    left: i64,
+    held: i64,
+    expired: i64,
+    /// Hour of activation while it is pending; `NEVER`: on an event.
+    activates: Option<i64>,
+    /// Hour of expiry; `None`: with inactivity; `NEVER`: never.
+    expires: Option<i64>,
+}
+
+#[derive(Clone, Debug)]
+struct Hold {
+    position: i64,
+    brand: usize,
+    times_out: i64,
+    parts: Vec<(LotName, i64)>,
+}
+
+/// What a transaction moved over the wallet's border.
+#[derive(Clone, Debug)]
+struct Entry {
+    position: i64,
+    /// Gave or took; `None` where it cannot be reversed.
+    gave: Option<bool>,
+    account: (&'static str, usize),
+    parts: Vec<(LotName, i64)>,
+    reversed: BTreeMap<LotName, i64>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Member {
+    lots: Vec<Lot>,
+    holds: Vec<Hold>,
+    entries: Vec<Entry>,
+    /// Positions of all holds ever made, and of all requests' transactions.
+    hold_names: Vec<i64>,
+    lot_names: Vec<LotName>,
+    debt: i64,
+    inactive: Option<i64>,
+    last: i64,
+}
+
+pub(crate) struct Model {
+    now: i64,
+    members: Vec<Member>,
+    heads: Vec<i64>,
+    accounts: BTreeMap<(String, String, String), (i64, i64)>,
+}
+
+fn brand_name(brand: usize) -> String {
+    ["shop", "cafe"][brand].to_owned()
+}
+
+pub(crate) fn shard_of(member: usize) -> usize {
+    usize::from(member == 2)
+}
+
+impl Member {
+    fn sum(&self, of: impl Fn(&Lot) -> i64) -> i64 {
+        self.lots.iter().map(of).sum()
+    }
+
+    fn pending(&self) -> i64 {
+        self.sum(|lot| if lot.activates.is_some() { lot.left } else { 0 })
+    }
+
+    fn available(&self) -> i64 {
+        self.sum(|lot| if lot.activates.is_none() { lot.left } else { 0 })
+    }
+
+    fn lot(&mut self, name: LotName) -> &mut Lot {
+        let found = self.lots.iter_mut().find(|lot| lot.name == name);
+        found.expect("the lot is there")
+    }
+
+    fn expiry(&self, lot: &Lot) -> i64 {
+        lot.expires.or(self.inactive).unwrap_or(NEVER)
+    }
+
+    /// Lots in the order of spending, with what they have left.
+    fn in_order(&self) -> Vec<(LotName, i64)> {
+        let mut open: Vec<&Lot> = self
+            .lots
+            .iter()
+            .filter(|lot| lot.left > 0 && lot.activates.is_none())
+            .collect();
+        // With inactivity comes after every date, and before never.
+        open.sort_by_key(|lot| (lot.expires.unwrap_or(NEVER - 1), lot.name));
+        open.iter().map(|lot| (lot.name, lot.left)).collect()
+    }
+
+    fn choose(&self, points: i64) -> Vec<(LotName, i64)> {
+        let mut missing = points;
+        let mut parts = Vec::new();
+        for (name, left) in self.in_order() {
+            let part = left.min(missing);
+            if part > 0 {
+                parts.push((name, part));
+                missing -= part;
+            }
+        }
+        parts
+    }
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        Self {
+            now: 0,
+            members: vec![Member::default(); MEMBERS],
+            heads: vec![0; 2],
+            accounts: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn picture(&self) -> Picture {
+        let mut picture = Picture {
+            heads: self.heads.clone(),
+            accounts: self.accounts.clone(),
+            ..Picture::default()
+        };
+        for (number, member) in self.members.iter().enumerate() {
+            let held = member.sum(|lot| lot.held);
+            picture
+                .buckets
+                .push([member.pending(), member.available(), held, member.debt]);
+            for lot in &member.lots {
+                let pending = lot.activates.is_some() && lot.left > 0;
+                picture
+                    .lots
+                    .insert(lot.name, (lot.left, lot.held, lot.expired, pending));
+            }
+            for hold in &member.holds {
+                picture
+                    .holds
+                    .insert((shard_of(number), hold.position), hold.parts.clone());
+            }
+        }
+        picture
+    }
+
+    fn next(&mut self, member: usize) -> i64 {
+        let head = &mut self.heads[shard_of(member)];
+        *head += 1;
+        *head
+    }
+
+    /// Books a movement: kinds of accounts, with a brand for those outside.
+    fn book(
+        &mut self,
+        debit: (&str, Option<usize>),
+        credit: (&str, Option<usize>),
+        issuer: usize,
+        points: i64,
+    ) {
+        if points == 0 {
+            return;
+        }
+        let key = |(kind, brand): (&str, Option<usize>)| {
+            let brand = brand.map(brand_name).unwrap_or_default();
+            (kind.to_owned(), brand, brand_name(issuer))
+        };
+        self.accounts.entry(key(debit)).or_default().0 += points;
+        self.accounts.entry(key(credit)).or_default().1 += points;
+    }
+
+    fn put(
+        &mut self,
+        member: usize,
+        lot: Lot,
+        source: (&'static str, Option<usize>),
+    ) {
+        let points = lot.left;
+        let debt = self.members[member].debt;
+        let owed = if lot.activates.is_some() { 0 } else { debt.min(points) };
+        let bucket = if lot.activates.is_some() { "pending" } else { "available" };
+        self.book(source, ("debt", None), lot.brand, owed);
+        self.book(source, (bucket, None), lot.brand, points - owed);
+        let of = &mut self.members[member];
+        of.debt -= owed;
+        of.lot_names.push(lot.name);
+        of.lots.push(Lot {
+            left: points - owed,
+            ..lot
+        });
+    }
+
+    fn release(&mut self, member: usize, hold: &Hold, at: i64) {
+        for (name, points) in &hold.parts {
+            let inactive = self.members[member].inactive;
+            let lot = self.members[member].lot(*name);
+            lot.held -= points;
+            lot.left += points;
+            let expiry = lot.expires.or(inactive).unwrap_or(NEVER);
+            if expiry < at + RELEASE_GRACE {
+                lot.expires = Some(at + RELEASE_GRACE);
+            }
+            let brand = lot.brand;
+            self.book(("held", None), ("available", None), brand, *points);
+        }
+    }
+
+    /// Does what is due, one event after the other.
+    fn advance(&mut self, member: usize, to: i64) {
+        loop {
+            let of = &self.members[member];
+            let mut events: Vec<(i64, u8, i64)> = Vec::new();
+            for lot in of.lots.iter().filter(|lot| lot.left > 0) {
+                match lot.activates {
+                    Some(NEVER) => events.push((of.expiry(lot), 4, 0)),
+                    Some(at) => events.push((at, 0, 0)),
+                    None if lot.expires.is_none() => events.push((of.expiry(lot), 3, 0)),
+                    None => events.push((of.expiry(lot), 2, 0)),
+                }
+            }
+            for hold in &of.holds {
+                events.push((hold.times_out, 1, hold.position));
+            }
+            let Some((due, kind, hold)) = events.into_iter().min().filter(|event| event.0 <= to)
+            else {
+                return;
+            };
+            let at = due.max(of.last);
+            self.next(member);
+            self.members[member].last = at;
+            match kind {
+                0 => {
+                    let activated: Vec<LotName> = self.members[member]
+                        .lots
+                        .iter()
+                        .filter(|lot| lot.left > 0 && lot.activates == Some(due))
+                        .map(|lot| lot.name)
+                        .collect();
+                    for name in activated {
+                        self.activate(member, name);
+                    }
+                }
+                1 => {
+                    let holds = &mut self.members[member].holds;
+                    let index = holds.iter().position(|open| open.position == hold);
+                    let hold = holds.remove(index.expect("the hold is open"));
+                    self.release(member, &hold, at);
+                }
+                _ => {
+                    let of = &self.members[member];
+                    let dies = |lot: &&Lot| {
+                        let class = match (lot.activates, lot.expires) {
+                            (Some(NEVER), _) => 4,
+                            (Some(_), _) => return false,
+                            (None, None) => 3,
+                            (None, Some(_)) => 2,
+                        };
+                        lot.left > 0 && class == kind && of.expiry(lot) == due
+                    };
+                    let dead: Vec<LotName> =
+                        of.lots.iter().filter(dies).map(|lot| lot.name).collect();
+                    for name in dead {
+                        let lot = self.members[member].lot(name);
+                        let (points, brand) = (lot.left, lot.brand);
+                        lot.left = 0;
+                        lot.expired += points;
+                        let bucket = if kind == 4 { "pending" } else { "available" };
+                        self.book((bucket, None), ("expired", Some(brand)), brand, points);
+                    }
+                }
+            }
+        }
+    }
+
+    fn activate(&mut self, member: usize, name: LotName) {
+        let debt = self.members[member].debt;
+        let lot = self.members[member].lot(name);
+        let (points, brand) = (lot.left, lot.brand);
+        let owed = debt.min(points);
+        lot.activates = None;
+        lot.left -= owed;
+        self.members[member].debt -= owed;
+        self.book(("pending", None), ("debt", None), brand, owed);
+        self.book(("pending", None), ("available", None), brand, points - owed);
+    }
+
+    fn take(&mut self, member: usize, parts: &[(LotName, i64)], to: (&'static str, Option<usize>)) {
+        for (name, points) in parts {
+            let lot = self.members[member].lot(*name);
+            lot.left -= points;
+            let brand = lot.brand;
+            self.book(("available", None), to, brand, *points);
+        }
+    }
+
+    /// Plays a step: the reason of a refusal, or nothing.
+    pub(crate) fn play(&mut self, step: &Step) -> Option<&'static str> {
+        let member = step.member;
+        if let What::Wait { hours } = step.what {
+            self.now += hours;
+            return None;
+        }
+        // Who names what is not there is refused before anything is advanced.
+        match &step.what {
+            What::Capture { hold, .. } | What::Release { hold }
+                if *hold >= self.members[member].hold_names.len() =>
+            {
+                return Some("hold not found");
+            }
+            What::Extend { lot, .. } | What::Reinstate { lot, .. }
+                if *lot >= self.members[member].lot_names.len() =>
+            {
+                return Some("lot not found");
+            }
+            What::Reverse { transaction, .. } | What::Activate { transaction }
+                if *transaction >= self.members[member].entries.len() =>
+            {
+                return Some("transaction not found");
+            }
+            What::Transfer { to, .. } if *to == member => return Some("to oneself"),
+            _ => {}
+        }
+        let at = self.now.max(self.members[member].last);
+        self.advance(member, at);
+        let refused = self.ask(member, &step.what, at);
+        if refused.is_none() {
+            self.members[member].last = at;
+        }
+        refused
+    }
+
+    fn done(
+        &mut self,
+        member: usize,
+        gave: Option<bool>,
+        account: (&'static str, usize),
+        parts: Vec<(LotName, i64)>,
+    ) -> i64 {
+        let position = self.next(member);
+        self.members[member].entries.push(Entry {
+            position,
+            gave,
+            account,
+            parts,
+            reversed: BTreeMap::new(),
+        });
+        position
+    }
+
+    fn ask(&mut self, member: usize, what: &What, at: i64) -> Option<&'static str> {
+        let available = self.members[member].available();
+        match what {
+            What::Wait { .. } => {}
+            What::Accrue { points, brand, activates, expires } => {
+                let now = self.now;
+                let expires = match expires {
+                    When::Unset => Some(NEVER),
+                    When::After(hours) => Some(now + hours),
+                    When::Otherwise(_) => None,
+                };
+                let activates = match activates {
+                    When::Unset => None,
+                    When::After(hours) => Some(now + hours),
+                    When::Otherwise(_) => Some(NEVER),
+                };
+                if let (Some(activates), Some(expires)) = (activates, expires)
+                    && activates >= expires
+                    && activates != NEVER
+                {
+                    return Some("time out of range");
+                }
+                self.give(member, *points, *brand, activates, expires, "issued", at);
+            }
+            What::Adjust { points, brand, gives: true } => {
+                self.give(member, *points, *brand, None, Some(NEVER), "adjusted", at);
+            }
+            What::Adjust { points, brand, gives: false } => {
+                if available < *points {
+                    return Some("insufficient points");
+                }
+                let parts = self.members[member].choose(*points);
+                self.take(member, &parts, ("adjusted", Some(*brand)));
+                self.done(member, Some(false), ("adjusted", *brand), parts);
+            }
+            What::Redeem { points, brand, active } => {
+                if available < *points {
+                    return Some("insufficient points");
+                }
+                let parts = self.members[member].choose(*points);
+                self.take(member, &parts, ("redeemed", Some(*brand)));
+                if let Some(hours) = active {
+                    let until = self.now + hours;
+                    let inactive = &mut self.members[member].inactive;
+                    *inactive = Some(inactive.map_or(until, |known| known.max(until)));
+                }
+                self.done(member, Some(false), ("redeemed", *brand), parts);
+            }
+            What::Hold { points, brand, timeout } => {
+                if available < *points {
+                    return Some("insufficient points");
+                }
+                let parts = self.members[member].choose(*points);
+                for (name, points) in &parts {
+                    let lot = self.members[member].lot(*name);
+                    lot.left -= points;
+                    lot.held += points;
+                    let brand = lot.brand;
+                    self.book(("available", None), ("held", None), brand, *points);
+                }
+                let position = self.done(member, None, ("", 0), Vec::new());
+                self.members[member].hold_names.push(position);
+                self.members[member].holds.push(Hold {
+                    position,
+                    brand: *brand,
+                    times_out: at + timeout,
+                    parts,
+                });
+            }
+            What::Capture { hold, points, is_final } => {
+                let name = self.members[member].hold_names[*hold];
+                let holds = &self.members[member].holds;
+                let Some(index) = holds.iter().position(|open| open.position == name) else {
+                    return Some("hold exhausted");
+                };
+                let mut hold = holds[index].clone();
+                let total: i64 = hold.parts.iter().map(|part| part.1).sum();
+                let points = points.unwrap_or(total);
+                if points > total {
+                    return Some("hold exhausted");
+                }
+                let mut missing = points;
+                let mut captured = Vec::new();
+                for (name, left) in &mut hold.parts {
+                    let part = missing.min(*left);
+                    missing -= part;
+                    *left -= part;
+                    if part > 0 {
+                        captured.push((*name, part));
+                    }
+                }
+                hold.parts.retain(|part| part.1 > 0);
+                for (name, points) in &captured {
+                    let lot = self.members[member].lot(*name);
+                    lot.held -= points;
+                    let brand = lot.brand;
+                    let to = ("redeemed", Some(hold.brand));
+                    self.book(("held", None), to, brand, *points);
+                }
+                if *is_final {
+                    self.release(member, &hold, at);
+                    hold.parts.clear();
+                }
+                if hold.parts.is_empty() {
+                    self.members[member].holds.remove(index);
+                } else {
+                    self.members[member].holds[index] = hold.clone();
+                }
+                self.done(member, Some(false), ("redeemed", hold.brand), captured);
+            }
+            What::Release { hold } => {
+                let name = self.members[member].hold_names[*hold];
+                let holds = &mut self.members[member].holds;
+                let Some(index) = holds.iter().position(|open| open.position == name) else {
+                    return Some("hold exhausted");
+                };
+                let hold = holds.remove(index);
+                self.release(member, &hold, at);
+                self.done(member, None, ("", 0), Vec::new());
+            }
+            What::Reverse { transaction, points, policy, grace } => {
+                return self.reverse(member, *transaction, *points, *policy, *grace, at);
+            }
+            What::Transfer { to, points } => {
+                if available < *points {
+                    return Some("insufficient points");
+                }
+                let parts = self.members[member].choose(*points);
+                self.take(member, &parts, ("gift", None));
+                self.done(member, None, ("", 0), Vec::new());
+                let there = self.now.max(self.members[*to].last);
+                self.advance(*to, there);
+                self.members[*to].last = there;
+                let position = self.next(*to);
+                for (number, (name, points)) in (0..).zip(&parts) {
+                    let given = self.members[member].lot(*name).clone();
+                    let lot = Lot {
+                        name: (shard_of(*to), position, number),
+                        left: *points,
+                        held: 0,
+                        expired: 0,
+                        activates: None,
+                        ..given
+                    };
+                    self.put(*to, lot, ("gift", None));
+                }
+            }
+            What::Extend { lot, hours } => {
+                let name = self.members[member].lot_names[*lot];
+                let known = self.members[member].lot(name).clone();
+                if known.left == 0 && known.held == 0 {
+                    return Some("lot closed");
+                }
+                let until = self.now + hours;
+                if until <= at || until <= self.members[member].expiry(&known) {
+                    return Some("expiry not later");
+                }
+                self.members[member].lot(name).expires = Some(until);
+                self.done(member, None, ("", 0), Vec::new());
+            }
+            What::Reinstate { lot, points, hours } => {
+                let name = self.members[member].lot_names[*lot];
+                let known = self.members[member].lot(name);
+                let points = points.unwrap_or(known.expired);
+                if known.expired == 0 || points > known.expired {
+                    return Some("not expired");
+                }
+                let until = self.now + hours;
+                if until <= at {
+                    return Some("expiry not later");
+                }
+                let known = self.members[member].lot(name);
+                known.expired -= points;
+                known.left += points;
+                known.activates = None;
+                known.expires = Some(until);
+                let brand = known.brand;
+                self.book(("expired", Some(brand)), ("available", None), brand, points);
+                self.done(member, None, ("", 0), Vec::new());
+            }
+            What::Activate { transaction } => {
+                let entry = self.members[member].entries[*transaction].clone();
+                let waiting: Vec<LotName> = self.members[member]
+                    .lots
+                    .iter()
+                    .filter(|lot| lot.name.1 == entry.position)
+                    .filter(|lot| lot.activates.is_some() && lot.left > 0)
+                    .map(|lot| lot.name)
+                    .collect();
+                if waiting.is_empty() {
+                    return Some("nothing pending");
+                }
+                for name in waiting {
+                    self.activate(member, name);
+                }
+                self.done(member, None, ("", 0), Vec::new());
+            }
+        }
+        None
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "plain numbers, in one place")]
+    fn give(
+        &mut self,
+        member: usize,
+        points: i64,
+        brand: usize,
+        activates: Option<i64>,
+        expires: Option<i64>,
+        source: &'static str,
+        at: i64,
+    ) {
+        let position = self.done(member, Some(true), (source, brand), Vec::new());
+        let name = (shard_of(member), position, 0);
+        let entries = &mut self.members[member].entries;
+        let entry = entries.last_mut().expect("it was just added");
+        entry.parts.push((name, points));
+        if expires.is_none() {
+            let until = self.now + 150;
+            let inactive = &mut self.members[member].inactive;
+            *inactive = Some(inactive.map_or(until, |known| known.max(until)));
+        }
+        let lot = Lot {
+            name,
+            brand,
+            left: points,
+            held: 0,
+            expired: 0,
+            activates: activates.filter(|activates| *activates > at),
+            expires,
+        };
+        self.put(member, lot, (source, Some(brand)));
+    }
+
+    fn reverse(
+        &mut self,
+        member: usize,
+        transaction: usize,
+        points: Option<i64>,
+        policy: Policy,
+        grace: Option<i64>,
+        at: i64,
+    ) -> Option<&'static str> {
+        let entry = self.members[member].entries[transaction].clone();
+        let Some(gave) = entry.gave else {
+            return Some("not reversible");
+        };
+        let left_of = |name: &LotName, points: i64| {
+            points - entry.reversed.get(name).copied().unwrap_or_default()
+        };
+        let left: i64 = entry.parts.iter().map(|(name, n)| left_of(name, *n)).sum();
+        let points = points.unwrap_or(left);
+        if points > left || left == 0 {
+            return Some("reversal exceeded");
+        }
+        let (kind, brand) = entry.account;
+        let account = (kind, Some(brand));
+        let mut missing = points;
+        for (name, moved) in entry.parts.iter().rev() {
+            let part = left_of(name, *moved).min(missing);
+            if part == 0 {
+                continue;
+            }
+            missing -= part;
+            let entries = &mut self.members[member].entries;
+            *entries[transaction].reversed.entry(*name).or_default() += part;
+            if gave {
+                self.take_back(member, *name, part, policy, account);
+            } else {
+                self.restore(member, *name, part, grace, account, at);
+            }
+        }
+        self.done(member, None, ("", 0), Vec::new());
+        None
+    }
+
+    fn take_back(
+        &mut self,
+        member: usize,
+        name: LotName,
+        points: i64,
+        policy: Policy,
+        account: (&'static str, Option<usize>),
+    ) {
+        let mut missing = points;
+        let lot = self.members[member].lot(name);
+        let own = lot.left.min(missing);
+        lot.left -= own;
+        missing -= own;
+        let bucket = if lot.activates.is_some() { "pending" } else { "available" };
+        let gone = lot.expired.min(missing);
+        lot.expired -= gone;
+        missing -= gone;
+        let brand = lot.brand;
+        self.book((bucket, None), account, brand, own);
+        if policy != Policy::LotOnly {
+            let others = self.members[member].choose(missing);
+            missing -= others.iter().map(|part| part.1).sum::<i64>();
+            self.take(member, &others, account);
+        }
+        if policy == Policy::Debt {
+            self.members[member].debt += missing;
+            self.book(("debt", None), account, brand, missing);
+        }
+    }
+
+    fn restore(
+        &mut self,
+        member: usize,
+        name: LotName,
+        points: i64,
+        grace: Option<i64>,
+        account: (&'static str, Option<usize>),
+        at: i64,
+    ) {
+        let lot = self.members[member].lot(name).clone();
+        let gone = self.members[member].expiry(&lot) <= at;
+        let known = self.members[member].lot(name);
+        if gone && grace.is_none() {
+            known.expired += points;
+            self.book(account, ("expired", Some(lot.brand)), lot.brand, points);
+            return;
+        }
+        known.left += points;
+        if let (true, Some(hours)) = (gone, grace) {
+            known.expires = Some(at + hours);
+        }
+        self.book(account, ("available", None), lot.brand, points);
+    }
+}

@@ -9,6 +9,7 @@ use fealty_cli::{
     endpoints::Clients,
 };
 use fealty_client::{Deadline, call};
+use fealty_points::app::verify::Options;
 use fealty_proto::{
     operations::v1::{GetFeedStatusRequest, SetTimeRequest},
     points::v1::{
@@ -104,6 +105,8 @@ pub(crate) fn accrual(request_id: &str, member: &str, points: i64) -> AccrueRequ
         currency: POINTS.to_owned(),
         points,
         reference: String::new(),
+        activation: None,
+        expiry_time: None,
     }
 }
 
@@ -143,6 +146,7 @@ pub(crate) async fn balance(
         member: member.to_owned(),
         currency: POINTS.to_owned(),
         consistency: consistency.into(),
+        moment: None,
     };
     let read = send(|| {
         let (mut client, request) = (clients.ledger(), request.clone());
@@ -173,6 +177,7 @@ pub(crate) async fn books(fleet: &Fleet) -> (i64, String) {
         let mut client = fleet.clients().audit();
         let request = GetTrialBalanceRequest {
             program: CLUB.to_owned(),
+            cursor: String::new(),
         };
         async move { client.get_trial_balance(request).await }
     });
@@ -188,7 +193,7 @@ pub(crate) async fn books(fleet: &Fleet) -> (i64, String) {
 /// Verifies a fleet's ledger.
 pub(crate) async fn verify(fleet: &Fleet) -> Result<i64, String> {
     let database = fealty_postgres::Database::open(fleet.points_database_url(), 1).expect("a URL");
-    let verified = fealty_points::app::verify::verify(&database, |_, _| {}).await;
+    let verified = fealty_points::app::verify::verify(&database, &Options::default(), |_, _| {}).await;
     verified
         .map(|verified| verified.transactions)
         .map_err(|error| error.to_string())

@@ -508,6 +508,7 @@ async fn reads_of_points_refuse(clients: &Clients) {
             member: member.to_owned(),
             currency: currency.to_owned(),
             consistency,
+            moment: None,
         };
         clients.ledger().get_balance(request).await
     };
@@ -529,6 +530,7 @@ async fn reads_of_points_refuse(clients: &Clients) {
             member: "anna".to_owned(),
             page_size,
             page_token: page_token.to_owned(),
+            filter: None,
         };
         clients.ledger().list_transactions(request).await
     };
@@ -540,6 +542,7 @@ async fn reads_of_points_refuse(clients: &Clients) {
         let request = WatchTransactionsRequest {
             cursor: cursor.to_owned(),
             include_canonical_bytes: false,
+            filter: None,
         };
         clients.ledger().watch_transactions(request).await.map(drop)
     };
@@ -548,11 +551,11 @@ async fn reads_of_points_refuse(clients: &Clients) {
     refused(watch("a.a.a.a.a.a.a.a").await, out_of_range, &[]);
     refused(watch(&"0.".repeat(9_000)).await, INVALID, &["cursor"]);
     let totals = async |program: &str| {
-        let program = program.to_owned();
-        clients
-            .audit()
-            .get_trial_balance(GetTrialBalanceRequest { program })
-            .await
+        let request = GetTrialBalanceRequest {
+            program: program.to_owned(),
+            cursor: String::new(),
+        };
+        clients.audit().get_trial_balance(request).await
     };
     refused(totals("").await, INVALID, &["program"]);
     refused(totals("no-club").await, NO_PROGRAM, &[]);

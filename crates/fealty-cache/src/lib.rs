@@ -11,7 +11,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -21,7 +21,7 @@ use redis::{
     Client, FromRedisValue, IntoConnectionInfo as _, Script, aio::MultiplexedConnection,
     io::tcp::TcpSettings,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// The longest that a call may take.
 pub const CALL_TIMEOUT: Duration = Duration::from_millis(250);
@@ -30,17 +30,21 @@ const REST_AFTER_FAILURE: Duration = Duration::from_millis(200);
 /// Entries that nobody writes are forgotten after this.
 const ENTRY_TTL_S: u64 = 24 * 60 * 60;
 
+/// Digits of an entry's version, in hexadecimal, before its value.
+const VERSION_LEN: usize = 16;
+/// Reads that wait to be sent together.
+const READS_MAX: usize = 4_096;
+
 /// `KEYS[1]`: where the shard's progress is kept; the rest: entries.
 /// `ARGV[1]`, `ARGV[2]`: progress before and after; `ARGV[3]`: time to live;
-/// then a version and a value for each entry. Progress moves only from where
-/// it was, so a gap stays visible.
+/// then each entry: its version in digits of a fixed number, and its value.
+/// Progress moves only from where it was, so a gap stays visible.
 const PUT: &str = r"
 for i = 2, #KEYS do
-  local version = tonumber(ARGV[2 * i])
-  local known = redis.call('HGET', KEYS[i], 'v')
-  if not known or tonumber(known) < version then
-    redis.call('HSET', KEYS[i], 'v', version, 'd', ARGV[2 * i + 1])
-    redis.call('EXPIRE', KEYS[i], ARGV[3])
+  local entry = ARGV[i + 2]
+  local known = redis.call('GETRANGE', KEYS[i], 0, 15)
+  if known < string.sub(entry, 1, 16) then
+    redis.call('SET', KEYS[i], entry, 'EX', ARGV[3])
   end
 end
 if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -62,6 +66,18 @@ pub enum CacheError {
     /// It cannot be reached, or refused.
     #[error("the cache failed")]
     Redis(#[from] redis::RedisError),
+    /// More reads wait than are taken.
+    #[error("too many reads of the cache are waiting")]
+    Overloaded,
+    /// The read that this one was sent with failed.
+    #[error(transparent)]
+    Shared(Arc<CacheError>),
+}
+
+/// A read that waits to be sent.
+struct Read {
+    key: String,
+    reply: oneshot::Sender<Result<Option<Vec<u8>>, CacheError>>,
 }
 
 /// An entry to write.
@@ -83,6 +99,7 @@ struct Inner {
     client: Client,
     prefix: String,
     put: Script,
+    reads: OnceLock<mpsc::Sender<Read>>,
     connection: Mutex<Option<MultiplexedConnection>>,
     started: Instant,
     /// Milliseconds after `started` until which the cache is left alone.
@@ -100,18 +117,76 @@ impl Cache {
             client: Client::open(server)?,
             prefix: prefix.to_owned(),
             put: Script::new(PUT),
+            reads: OnceLock::new(),
             connection: Mutex::new(None),
             started: Instant::now(),
             rest_until_ms: AtomicU64::new(0),
         })))
     }
 
-    /// Reads an entry.
+    /// Reads an entry. Reads that come at the same time are sent as one.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, CacheError> {
-        let key = self.entry_key(key);
-        let mut get = redis::cmd("HGET");
-        get.arg(&key).arg("d");
-        self.call(get).await
+        let (reply, answer) = oneshot::channel();
+        let read = Read {
+            key: self.entry_key(key),
+            reply,
+        };
+        self.reads()
+            .try_send(read)
+            .map_err(|_| CacheError::Overloaded)?;
+        answer.await.map_err(|_| CacheError::Overloaded)?
+    }
+
+    /// Reads entries.
+    pub async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, CacheError> {
+        let keys = keys.iter().map(|key| self.entry_key(key)).collect();
+        self.read(keys).await
+    }
+
+    async fn read(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, CacheError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut read = redis::cmd("MGET");
+        read.arg(&keys);
+        let entries: Vec<Option<Vec<u8>>> = self.call(read).await?;
+        let value = |mut entry: Vec<u8>| {
+            entry.drain(..VERSION_LEN.min(entry.len()));
+            entry
+        };
+        Ok(entries.into_iter().map(|entry| entry.map(value)).collect())
+    }
+
+    /// The queue of reads; the first caller starts the task that serves it.
+    fn reads(&self) -> &mpsc::Sender<Read> {
+        self.0.reads.get_or_init(|| {
+            let (reads, mut waiting) = mpsc::channel::<Read>(READS_MAX);
+            let inner = Arc::downgrade(&self.0);
+            tokio::spawn(async move {
+                let mut batch = Vec::new();
+                while waiting.recv_many(&mut batch, READS_MAX).await > 0 {
+                    let Some(inner) = inner.upgrade() else { return };
+                    let keys = batch.iter_mut().map(|read| std::mem::take(&mut read.key));
+                    let keys: Vec<String> = keys.collect();
+                    match Self(inner).read(keys).await {
+                        Ok(entries) => {
+                            for (read, entry) in batch.drain(..).zip(entries) {
+                                // A caller that has gone away wants no answer.
+                                let _ = read.reply.send(Ok(entry));
+                            }
+                        }
+                        Err(error) => {
+                            let error = Arc::new(error);
+                            for read in batch.drain(..) {
+                                let shared = CacheError::Shared(Arc::clone(&error));
+                                let _ = read.reply.send(Err(shared));
+                            }
+                        }
+                    }
+                }
+            });
+            reads
+        })
     }
 
     /// Writes entries that a stretch of a shard's log brought about, and moves
@@ -131,10 +206,9 @@ impl Cache {
             .arg(through)
             .arg(ENTRY_TTL_S);
         for entry in entries {
-            script
-                .key(self.entry_key(&entry.key))
-                .arg(entry.version)
-                .arg(&entry.value[..]);
+            let mut value = format!("{:016x}", entry.version).into_bytes();
+            value.extend_from_slice(&entry.value);
+            script.key(self.entry_key(&entry.key)).arg(value);
         }
         self.within_limits(async {
             let mut connection = self.connection().await?;

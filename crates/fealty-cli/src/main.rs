@@ -21,6 +21,7 @@ enum Command {
     Apply(apply::Arguments),
     Demo(demo::Arguments),
     Verify(verify::Arguments),
+    Checkpoint(verify::CheckpointArguments),
     #[command(subcommand)]
     Member(member::Command),
 }
@@ -32,6 +33,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Apply(arguments) => apply::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments).await,
+        Command::Checkpoint(arguments) => verify::checkpoint(arguments).await,
         Command::Member(command) => member::run(command).await,
     }
 }

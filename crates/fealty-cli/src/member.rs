@@ -82,7 +82,7 @@ async fn show_balance(clients: &Clients, show: &Show) -> anyhow::Result<()> {
         program: show.program.clone(),
         member: show.member.clone(),
         currency: show.currency.clone(),
-        consistency: 0,
+        ..GetBalanceRequest::default()
     };
     let read = call(Deadline::within(DEADLINE), || {
         let (mut client, request) = (clients.ledger(), request.clone());
@@ -169,7 +169,7 @@ async fn show_transactions(clients: &Clients, show: &Show) -> anyhow::Result<()>
         program: show.program.clone(),
         member: show.member.clone(),
         page_size: show.transactions,
-        page_token: String::new(),
+        ..ListTransactionsRequest::default()
     };
     let read = call(Deadline::within(DEADLINE), || {
         let (mut client, request) = (clients.ledger(), request.clone());

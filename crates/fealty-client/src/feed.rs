@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use opentelemetry::{KeyValue, global};
 use tonic::{Response, Status, Streaming, async_trait};
 
 /// How long a consumer waits after a feed broke, or another instance was ahead.
@@ -21,6 +22,9 @@ pub trait FeedConsumer: Send + Sync {
     /// Opens the feed at a cursor.
     async fn open(&self, cursor: String) -> Result<Response<Streaming<Self::Item>>, Status>;
 
+    /// How many entries the feed has beyond an item: the consumer's lag.
+    fn behind(item: &Self::Item) -> i64;
+
     /// Does what an item asks for, and in the same transaction moves the
     /// stored cursor on from `from`. Answers with the new cursor, or with
     /// `None` if the stored one is not at `from`: another instance has been
@@ -28,17 +32,26 @@ pub trait FeedConsumer: Send + Sync {
     async fn take(&self, from: &str, item: Self::Item) -> Result<Option<String>, Self::Error>;
 }
 
-/// Consumes a feed for ever, from where the stored cursor stands.
+/// Consumes a feed for ever, from where the stored cursor stands. The gauge
+/// `fealty.feed.lag` says how many entries of the feed are still to be taken.
 pub async fn consume<C: FeedConsumer>(source: &'static str, consumer: C) {
+    let lag = global::meter("fealty")
+        .i64_gauge("fealty.feed.lag")
+        .with_description("Entries of the feed that are still to be taken")
+        .build();
+    let labels = [KeyValue::new("fealty.feed", source)];
     loop {
-        if let Err(broken) = consume_once(&consumer).await {
+        if let Err(broken) = consume_once(&consumer, |behind| lag.record(behind, &labels)).await {
             tracing::debug!(source, %broken, "the feed is opened again");
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn consume_once<C: FeedConsumer>(consumer: &C) -> Result<(), String> {
+async fn consume_once<C: FeedConsumer>(
+    consumer: &C,
+    lag: impl Fn(i64),
+) -> Result<(), String> {
     let told = |error: C::Error| error.to_string();
     let mut cursor = consumer.cursor().await.map_err(told)?;
     let opened = consumer
@@ -47,8 +60,12 @@ async fn consume_once<C: FeedConsumer>(consumer: &C) -> Result<(), String> {
         .map_err(|status| status.to_string())?;
     let mut feed = opened.into_inner();
     while let Some(item) = feed.message().await.map_err(|status| status.to_string())? {
+        let behind = C::behind(&item);
         match consumer.take(&cursor, item).await.map_err(told)? {
-            Some(next) => cursor = next,
+            Some(next) => {
+                cursor = next;
+                lag(behind);
+            }
             None => return Err("another instance consumes it".to_owned()),
         }
     }

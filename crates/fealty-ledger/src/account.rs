@@ -72,7 +72,7 @@ impl Account {
 
 /// An account with the brand whose points are counted in it: what brand A
 /// issued and brand B accepted is `Redeemed(B)` of issuer A.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct AccountKey {
     /// The programme.
     pub program: ProgramId,
@@ -85,7 +85,7 @@ pub struct AccountKey {
 }
 
 /// Sums of what was debited and credited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Sums {
     /// Debits.
     pub debits: i128,
@@ -95,12 +95,14 @@ pub struct Sums {
 
 /// Debits and credits by account and issuer, over all wallets: a plain sum
 /// over transfers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct AccountTotals(BTreeMap<AccountKey, Sums>);
 
 impl AccountTotals {
-    /// Adds a transaction's transfers.
-    pub fn add(&mut self, transaction: &Transaction) {
+    /// Adds a transaction's transfers; answers with the accounts that they
+    /// touched, some more than once.
+    pub fn add(&mut self, transaction: &Transaction) -> Vec<AccountKey> {
+        let mut touched = Vec::with_capacity(2 * transaction.transfers.len());
         for transfer in &transaction.transfers {
             let amount = i128::from(transfer.amount.get());
             let key = |account: &Account| AccountKey {
@@ -109,9 +111,18 @@ impl AccountTotals {
                 account: account.clone(),
                 issuer: transfer.issuer().clone(),
             };
-            self.0.entry(key(&transfer.debit)).or_default().debits += amount;
-            self.0.entry(key(&transfer.credit)).or_default().credits += amount;
+            let (debit, credit) = (key(&transfer.debit), key(&transfer.credit));
+            self.0.entry(debit.clone()).or_default().debits += amount;
+            self.0.entry(credit.clone()).or_default().credits += amount;
+            touched.extend([debit, credit]);
         }
+        touched
+    }
+
+    /// The sums of an account, if it was touched.
+    #[must_use]
+    pub fn of(&self, key: &AccountKey) -> Option<Sums> {
+        self.0.get(key).copied()
     }
 
     /// Adds sums to an account.

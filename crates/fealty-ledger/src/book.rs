@@ -170,6 +170,12 @@ impl WalletBook {
         self.changed_holds.iter().map(|hold| &self.holds[hold])
     }
 
+    /// A lot, if it is known here.
+    #[must_use]
+    pub fn lot(&self, lot: LotId) -> Option<&Lot> {
+        self.lots.get(&lot)
+    }
+
     /// All lots known here.
     pub fn lots(&self) -> impl Iterator<Item = &Lot> {
         self.lots.values()

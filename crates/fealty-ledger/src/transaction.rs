@@ -304,6 +304,12 @@ impl Log {
         &self.written
     }
 
+    /// What has been written to it here, to keep.
+    #[must_use]
+    pub fn into_written(self) -> Vec<Transaction> {
+        self.written
+    }
+
     /// The transaction at a position, if it was written here.
     #[must_use]
     pub fn at(&self, position: Position) -> Option<&Transaction> {

@@ -51,6 +51,33 @@ impl Period {
         Timestamp::new(zoned.timestamp())
     }
 
+    /// The same time of day, one period later.
+    #[must_use]
+    pub fn after(self, moment: Timestamp, zone: &TimeZone) -> Timestamp {
+        let zoned = moment.to_jiff().to_zoned(zone.clone());
+        zone.to_ambiguous_zoned(self.after_date(zoned.date()).to_datetime(zoned.time()))
+            .compatible()
+            .map_or(Timestamp::new(jiff::Timestamp::MAX), |zoned| {
+                Timestamp::new(zoned.timestamp())
+            })
+    }
+
+    /// Days it has at the least.
+    pub(crate) fn days_at_least(self) -> i32 {
+        match self {
+            Self::Days(days) => days,
+            Self::Months(months) => months * 28,
+        }
+    }
+
+    /// Days it has at the most.
+    pub(crate) fn days_at_most(self) -> i32 {
+        match self {
+            Self::Days(days) => days,
+            Self::Months(months) => months * 31,
+        }
+    }
+
     /// The same date, one period later.
     #[must_use]
     pub fn after_date(self, date: Date) -> Date {
@@ -80,6 +107,31 @@ pub(crate) fn end_of(date: Date, zone: &TimeZone) -> Timestamp {
 /// The moment the date's month ends: the start of the next.
 pub(crate) fn end_of_month(date: Date, zone: &TimeZone) -> Timestamp {
     end_of(date.last_of_month(), zone)
+}
+
+/// Reads a day of the year such as `12-31`.
+pub(crate) fn month_and_day(text: &str) -> Option<(i8, i8)> {
+    let (month, day) = text.split_once('-')?;
+    let (month, day) = (month.parse().ok()?, day.parse().ok()?);
+    // A leap year has all days that any year has.
+    Date::new(2000, month, day).ok()?;
+    Some((month, day))
+}
+
+/// The first such day of a year from `date` on; 29 February is the 28th in
+/// years that lack it.
+pub(crate) fn next_of_year(date: Date, month: i8, day: i8) -> Date {
+    let of_year = |year: i16| {
+        Date::new(year, month, day)
+            .or_else(|_| Date::new(year, month, 28))
+            .unwrap_or(Date::MAX)
+    };
+    let this_year = of_year(date.year());
+    if this_year < date {
+        of_year(date.year().saturating_add(1))
+    } else {
+        this_year
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,10 @@ pub(crate) struct File {
     pub(crate) tiers: Option<Tiers>,
     #[serde(default)]
     pub(crate) rewards: BTreeMap<RewardId, Reward>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) refunds: Option<Refunds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) adjustments: Option<Adjustments>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -34,13 +38,69 @@ pub(crate) struct Currency {
     #[serde(default)]
     pub(crate) decimals: u8,
     pub(crate) expires: Option<Expires>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) activates: Option<Activates>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unit_value: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Expires {
-    pub(crate) after: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<String>,
     pub(crate) round_to: Option<RoundTo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by_tier: Option<BTreeMap<TierId, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) on: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) at_least: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) inactive_for: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) activity: Option<Vec<Activity>>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Activity {
+    Purchase,
+    Redeem,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Activates {
+    pub(crate) after: Option<String>,
+    pub(crate) on: Option<ActivatesOn>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ActivatesOn {
+    Event,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Refunds {
+    pub(crate) policy: RefundPolicy,
+    pub(crate) restore_grace: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RefundPolicy {
+    LotOnly,
+    Balance,
+    Debt,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Adjustments {
+    pub(crate) approval_above: i64,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -7,21 +7,26 @@
 //! silently ignored gives wrong points.
 //!
 //! `file` is the text's shape, `program` the meaning, `validate` the way from
-//! one to the other, `calendar` the date arithmetic, `diff` the comparison.
+//! one to the other, `terms` what the programme says of its points, `calendar` the date arithmetic, `diff` the comparison.
 
 mod calendar;
 mod decimal;
 mod diff;
 mod file;
 mod program;
+mod terms;
 mod validate;
 
 pub use calendar::Period;
 pub use decimal::Ratio;
 pub use diff::{Change, diff};
 pub use program::{
-    Brand, Currency, EarnFormula, EarningRule, Expiry, MoneyUnit, Program, ProgramSource, Reward,
-    TierAsOf, TierLevel, TierScheme,
+    Brand, Currency, EarnFormula, EarningRule, MoneyUnit, Program, ProgramSource, Reward, TierAsOf,
+    TierLevel, TierScheme,
+};
+pub use terms::{
+    ActivationRule, ActivationTerms, Activity, Adjustments, Expiry, ExpiryTerms, RefundPolicy,
+    Refunds,
 };
 
 /// The longest programme file, in bytes.

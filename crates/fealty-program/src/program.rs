@@ -9,7 +9,8 @@ use fealty_types::{
 use jiff::tz::TimeZone;
 
 use crate::{
-    ProgramError, Ratio,
+    ActivationRule, ActivationTerms, Activity, Adjustments, Expiry, ExpiryTerms, ProgramError,
+    Ratio, Refunds,
     calendar::{self, Period},
     validate,
 };
@@ -33,6 +34,10 @@ pub struct Program {
     pub tiers: Option<TierScheme>,
     /// Its catalogue.
     pub rewards: BTreeMap<RewardId, Reward>,
+    /// How points are taken back and restored.
+    pub refunds: Refunds,
+    /// What operators may put right.
+    pub adjustments: Adjustments,
 }
 
 /// A programme together with the text it was read from.
@@ -63,33 +68,11 @@ pub struct Currency {
     pub decimals: u8,
     /// When points expire; never, if there is nothing.
     pub expiry: Option<Expiry>,
-}
-
-/// When points expire.
-#[derive(Clone, Copy, Debug)]
-pub struct Expiry {
-    /// How long after they were earned.
-    pub after: Period,
-    /// Whether that is rounded up to the end of the month.
-    pub end_of_month: bool,
-}
-
-impl Expiry {
-    /// The moment from which on points earned at `earned_at` are gone. Without
-    /// rounding, that is the same time of day.
-    #[must_use]
-    pub fn of(self, earned_at: Timestamp, zone: &TimeZone) -> Timestamp {
-        let earned = earned_at.to_jiff().to_zoned(zone.clone());
-        let date = self.after.after_date(earned.date());
-        if self.end_of_month {
-            return calendar::end_of_month(date, zone);
-        }
-        zone.to_ambiguous_zoned(date.to_datetime(earned.time()))
-            .compatible()
-            .map_or(Timestamp::new(jiff::Timestamp::MAX), |zoned| {
-                Timestamp::new(zoned.timestamp())
-            })
-    }
+    /// When earned points become available; at once, if there is nothing.
+    pub activation: Option<ActivationRule>,
+    /// What a point is worth, in millionths of one unit of the programme's
+    /// money: 10,000 is 0.01 USD.
+    pub unit_value_micros: Option<i64>,
 }
 
 /// What a brand may do with points.
@@ -225,10 +208,62 @@ impl Program {
         calendar::start_of(calendar::date_of(moment, &self.time_zone), &self.time_zone)
     }
 
-    /// When points of `currency` earned at `earned_at` expire; `None` for never.
+    /// When points of `currency` earned at `earned_at` by a member of `tier`
+    /// expire.
     #[must_use]
-    pub fn expiry_of(&self, currency: &CurrencyId, earned_at: Timestamp) -> Option<Timestamp> {
-        let expiry = self.currencies.get(currency)?.expiry?;
-        Some(expiry.of(earned_at, &self.time_zone))
+    pub fn expiry_of(
+        &self,
+        currency: &CurrencyId,
+        earned_at: Timestamp,
+        tier: Option<&TierId>,
+    ) -> ExpiryTerms {
+        let currency = self.currencies.get(currency);
+        currency
+            .and_then(|currency| currency.expiry.as_ref())
+            .map_or(ExpiryTerms::Never, |expiry| {
+                expiry.of(earned_at, tier, &self.time_zone)
+            })
+    }
+
+    /// Whether the tier decides when points of `currency` expire.
+    #[must_use]
+    pub fn expires_by_tier(&self, currency: &CurrencyId) -> bool {
+        let expiry = self.currencies.get(currency);
+        let expiry = expiry.and_then(|currency| currency.expiry.as_ref());
+        matches!(expiry, Some(Expiry::After { by_tier, .. }) if !by_tier.is_empty())
+    }
+
+    /// Until when something done at `moment` keeps points of `currency` alive
+    /// that go with inactivity; `None` where there are none, or it does not count.
+    /// Earning such points (`activity` is `None`) always counts.
+    #[must_use]
+    pub fn active_until(
+        &self,
+        currency: &CurrencyId,
+        activity: Option<Activity>,
+        moment: Timestamp,
+    ) -> Option<Timestamp> {
+        match self.currencies.get(currency)?.expiry.as_ref()? {
+            Expiry::Inactivity {
+                period,
+                activity: counts,
+            } if activity.is_none_or(|activity| counts.contains(&activity)) => {
+                Some(period.after(moment, &self.time_zone))
+            }
+            _ => None,
+        }
+    }
+
+    /// When points of `currency` earned at `moment` become available.
+    #[must_use]
+    pub fn activation_of(&self, currency: &CurrencyId, moment: Timestamp) -> ActivationTerms {
+        let currency = self.currencies.get(currency);
+        match currency.and_then(|currency| currency.activation) {
+            None => ActivationTerms::AtOnce,
+            Some(ActivationRule::OnEvent) => ActivationTerms::OnEvent,
+            Some(ActivationRule::After(period)) => {
+                ActivationTerms::At(period.after(moment, &self.time_zone))
+            }
+        }
     }
 }

@@ -82,6 +82,8 @@ impl Rejection {
             | R::RewardNotFound
             | R::RedemptionNotFound
             | R::MemberNotFound
+            | R::TransactionNotFound
+            | R::LotNotFound
             | R::NotFound => Code::NotFound,
             R::BrandNotAllowed
             | R::InsufficientPoints
@@ -91,6 +93,17 @@ impl Rejection {
             | R::SoldOut
             | R::WrongMoneyCurrency
             | R::ProgramConflict
+            | R::NotReversible
+            | R::ReversalExceeded
+            | R::CurrencyUnclear
+            | R::LotClosed
+            | R::LotNotExpired
+            | R::ExpiryNotLater
+            | R::NothingPending
+            | R::ApprovalRequired
+            | R::TooManyLots
+            | R::LotTermsInvalid
+            | R::CheckpointsDisabled
             | R::ClockBackwards => Code::FailedPrecondition,
             R::Overloaded => Code::ResourceExhausted,
             R::Unavailable => Code::Unavailable,

@@ -18,7 +18,7 @@ pub use id::{
 };
 pub use money::{Money, MoneyCurrency};
 pub use points::Points;
-pub use shard::{LotId, Position, ShardId, TransactionName, shard_of};
+pub use shard::{LotId, LotName, Position, ShardId, TransactionName, shard_of};
 pub use time::{Clock, SystemClock, Timestamp};
 
 /// A value outside its documented limits.

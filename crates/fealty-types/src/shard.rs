@@ -166,6 +166,47 @@ impl FromStr for TransactionName {
     }
 }
 
+/// The public name of a lot: `{shard}-{position}-{number}`, after the
+/// transaction that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LotName {
+    /// The shard.
+    pub shard: ShardId,
+    /// The lot.
+    pub lot: LotId,
+}
+
+impl fmt::Display for LotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (position, number) = (self.lot.position(), self.lot.number());
+        write!(f, "{}-{position}-{number}", self.shard)
+    }
+}
+
+impl FromStr for LotName {
+    type Err = InvalidValue;
+
+    fn from_str(name: &str) -> Result<Self, InvalidValue> {
+        const INVALID: InvalidValue =
+            InvalidValue::new("must be a name as the service gave it: {shard}-{position}-{number}");
+        let (transaction, number) = name.rsplit_once('-').ok_or(INVALID)?;
+        let transaction: TransactionName = transaction.parse().map_err(|_| INVALID)?;
+        let number: u16 = number.parse().map_err(|_| INVALID)?;
+        if transaction.position.0 >= 1 << 47 {
+            return Err(INVALID);
+        }
+        let parsed = Self {
+            shard: transaction.shard,
+            lot: LotId::new(transaction.position, number),
+        };
+        // One spelling each.
+        if parsed.to_string() != name {
+            return Err(INVALID);
+        }
+        Ok(parsed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

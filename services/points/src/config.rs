@@ -1,7 +1,10 @@
 //! The service's configuration.
 
+use ed25519_dalek::SigningKey;
 use fealty_server::config::{DatabaseSection, ServerSection, TelemetrySection};
 use serde::Deserialize;
+
+use crate::app::checkpoint::unhex;
 
 /// The configuration of a points service.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,6 +26,39 @@ pub struct Config {
     /// The tiers service.
     #[serde(default)]
     pub tiers: TiersSection,
+    /// The signed heads of the logs.
+    #[serde(default)]
+    pub checkpoints: CheckpointsSection,
+}
+
+/// `[checkpoints]`
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointsSection {
+    /// The Ed25519 key to sign checkpoints with: 32 secret bytes in
+    /// hexadecimal. Without it, none are signed.
+    pub key: Option<String>,
+}
+
+impl std::fmt::Debug for CheckpointsSection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CheckpointsSection")
+            .field("configured", &self.key.is_some())
+            .finish()
+    }
+}
+
+impl CheckpointsSection {
+    /// The key, if one is configured.
+    pub fn signing_key(&self) -> anyhow::Result<Option<SigningKey>> {
+        let Some(key) = &self.key else {
+            return Ok(None);
+        };
+        let bytes = unhex(key).ok_or_else(|| {
+            anyhow::anyhow!("checkpoints.key must be 64 hexadecimal digits")
+        })?;
+        Ok(Some(SigningKey::from_bytes(&bytes)))
+    }
 }
 
 /// `[ledger]`

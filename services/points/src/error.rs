@@ -7,7 +7,8 @@ use fealty_postgres::DatabaseError;
 use fealty_proto::r#type::v1::ErrorReason as R;
 use fealty_server::Rejection;
 use fealty_types::{
-    BrandId, CurrencyId, MoneyCurrency, OrderNumber, Position, ShardId, TransactionName,
+    BrandId, CurrencyId, LotId, LotName, MoneyCurrency, OrderNumber, Points, Position, ShardId,
+    TransactionName,
 };
 
 /// Why a request is refused.
@@ -54,6 +55,18 @@ pub enum Error {
     /// The purchase lies in the future.
     #[error("purchase_time must be at most one hour from now")]
     PurchaseInFuture,
+    /// There is no such transaction.
+    #[error("there is no transaction `{0}`")]
+    TransactionNotFound(String),
+    /// So many points need a second person.
+    #[error("more than {approval_above} points need a second person's approval")]
+    ApprovalRequired {
+        /// The programme's limit.
+        approval_above: Points,
+    },
+    /// There is no key to sign checkpoints with.
+    #[error("the service has no key to sign checkpoints with")]
+    CheckpointsDisabled,
     /// The ledger refuses.
     #[error(transparent)]
     Ledger(#[from] Refusal),
@@ -102,7 +115,15 @@ impl Error {
             shard,
             position: hold,
         };
+        let lot_name = |lot: LotId| LotName { shard, lot };
         match self {
+            Self::TransactionNotFound(asked) => {
+                told(R::TransactionNotFound).with("transaction", asked)
+            }
+            Self::ApprovalRequired { approval_above } => {
+                told(R::ApprovalRequired).with("approval_above", approval_above)
+            }
+            Self::CheckpointsDisabled => told(R::CheckpointsDisabled),
             Self::RequestIdReused { field } => told(R::RequestIdReused).with("field", field),
             Self::OrderAlreadyRecorded { order_number, .. } => {
                 told(R::OrderAlreadyRecorded).with("order_number", order_number)
@@ -131,7 +152,34 @@ impl Error {
                 } => told(R::InsufficientPoints)
                     .with("available", available)
                     .with("required", required),
-                Refusal::AmountLimit | Refusal::TimeOutOfRange => told(R::AmountLimit),
+                Refusal::AmountLimit => told(R::AmountLimit),
+                Refusal::TimeOutOfRange => told(R::LotTermsInvalid),
+                Refusal::TooManyLots => {
+                    told(R::TooManyLots).with("lots_max", fealty_ledger::LOTS_PER_SPEND_MAX)
+                }
+                Refusal::TransactionNotFound { transaction } => {
+                    told(R::TransactionNotFound).with("transaction", name(*transaction))
+                }
+                Refusal::NotReversible { transaction, kind } => told(R::NotReversible)
+                    .with("transaction", name(*transaction))
+                    .with("kind", kind),
+                Refusal::ReversalExceeded { transaction, left } => told(R::ReversalExceeded)
+                    .with("transaction", name(*transaction))
+                    .with("left", left),
+                Refusal::CurrencyUnclear { transaction } => {
+                    told(R::CurrencyUnclear).with("transaction", name(*transaction))
+                }
+                Refusal::LotNotFound { lot } => told(R::LotNotFound).with("lot", lot_name(*lot)),
+                Refusal::LotClosed { lot } => told(R::LotClosed).with("lot", lot_name(*lot)),
+                Refusal::ExpiryNotLater { lot } => {
+                    told(R::ExpiryNotLater).with("lot", lot_name(*lot))
+                }
+                Refusal::NotExpired { lot, expired } => told(R::LotNotExpired)
+                    .with("lot", lot_name(*lot))
+                    .with("expired", expired),
+                Refusal::NothingPending { transaction } => {
+                    told(R::NothingPending).with("transaction", name(*transaction))
+                }
                 Refusal::HoldNotFound { hold } => told(R::HoldNotFound).with("hold", name(*hold)),
                 Refusal::HoldExhausted { hold, remaining } => told(R::HoldExhausted)
                     .with("hold", name(*hold))

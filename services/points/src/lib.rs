@@ -59,12 +59,14 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let programs =
         Programs::load(database.clone(), clock.clone(), Arc::new(NothingToApply)).await?;
     let shards = config.ledger.shards;
+    let signing_key = config.checkpoints.signing_key()?;
     let app = App::start(
         database.clone(),
         clock.clone(),
         cache,
         programs,
         shards,
+        signing_key,
         &shutdown,
     )
     .await?;

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use fealty_client::{Deadline, call};
+use fealty_points::app::verify::Options;
 use fealty_proto::{
     operations::v1::{GetFeedStatusRequest, SetTimeRequest},
     points::v1::{AccountKind, GetTrialBalanceRequest, RecordPurchaseRequest, Transaction},
@@ -313,6 +314,7 @@ impl Player {
             let mut client = self.clients.audit();
             let request = GetTrialBalanceRequest {
                 program: PROGRAM_ID.to_owned(),
+                cursor: String::new(),
             };
             async move { client.get_trial_balance(request).await }
         });
@@ -326,7 +328,11 @@ impl Player {
                 AccountKind::Pending | AccountKind::Available | AccountKind::Held => {
                     self.report.points_outstanding += row.credits - row.debits;
                 }
-                AccountKind::Unspecified | AccountKind::Debt | AccountKind::Issued => {}
+                AccountKind::Unspecified
+                | AccountKind::Debt
+                | AccountKind::Issued
+                | AccountKind::Adjusted
+                | AccountKind::Gift => {}
             }
         }
         self.report.debits_equal_credits = debits == credits;
@@ -349,7 +355,7 @@ impl Player {
             .max(1);
         self.report.purchases_per_second = self.report.purchases * 1_000_000 / micros;
         let database = fealty_postgres::Database::open(fleet.points_database_url(), 1)?;
-        let verified = fealty_points::app::verify::verify(&database, |_, _| {}).await;
+        let verified = fealty_points::app::verify::verify(&database, &Options::default(), |_, _| {}).await;
         if let Err(error) = &verified {
             eprintln!("{error}");
         }

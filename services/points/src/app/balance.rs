@@ -1,16 +1,27 @@
-//! Balances.
+//! Balances: now, in the past, in the future.
 
-use fealty_ledger::{Log, Stop, Wallet, WalletBook};
+use fealty_ledger::{Transaction, Wallet, WalletAfter};
 use fealty_postgres::{DatabaseError, PgConnection, run};
 use fealty_server::Rejection;
-use fealty_types::{Clock as _, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
+use fealty_types::{
+    Clock as _, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionName,
+};
+use futures::future::join_all;
 
 use super::{
     App,
+    batch::{Interrupted, LOTS_FIRST, ReadOn, ShardWork, decode},
     cache::CachedWallet,
-    reading::{LOTS_FIRST, LOTS_NEXT, Slot, Want, read_members, read_on},
 };
-use crate::{error::Error, store};
+use crate::{
+    error::Error,
+    store::{self, batch_read::Asked},
+};
+
+/// Transactions looked at in one step of a search.
+const SEARCH_LEN: i64 = 64;
+/// Wallets that one call reads from the database at once.
+const READS_AT_ONCE: usize = 4;
 
 /// A wallet as it was read.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +34,33 @@ pub struct BalanceRead {
     pub cached: bool,
 }
 
+/// The moment whose balance is asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    /// The present.
+    Now,
+    /// A past time.
+    AsOf(Timestamp),
+    /// After a transaction.
+    After(TransactionName),
+    /// A future time.
+    At(Timestamp),
+}
+
 impl App {
+    fn checked(
+        &self,
+        program: &ProgramId,
+        currency: &CurrencyId,
+        shard: ShardId,
+    ) -> Result<(), Rejection> {
+        let applied = self.programs.newest(program)?;
+        if applied.program.currencies.contains_key(currency) {
+            return Ok(());
+        }
+        Err(Error::CurrencyNotFound(currency.clone()).rejection(shard))
+    }
+
     /// Reads a wallet as it stands now; one that does not exist is empty.
     pub async fn balance(
         &self,
@@ -32,11 +69,8 @@ impl App {
         currency: &CurrencyId,
         strong: bool,
     ) -> Result<BalanceRead, Rejection> {
-        let applied = self.programs.newest(program)?;
         let shard = self.shard(program, member);
-        if !applied.program.currencies.contains_key(currency) {
-            return Err(Error::CurrencyNotFound(currency.clone()).rejection(shard));
-        }
+        self.checked(program, currency, shard)?;
         let now = self.clock.now();
         if !strong
             && let Some(wallet) = self.cache.get(program, member, currency).await
@@ -48,12 +82,24 @@ impl App {
                 cached: true,
             });
         }
-        let read: Result<(Wallet, Wallet), DatabaseError> =
-            run!(self.database, "balance", |connection| async {
-                read_wallet(connection, shard, program, member, currency, now).await
-            });
-        let (stored, wallet) = read?;
-        if !strong && stored.sequence > 0 {
+        self.stored_balance(shard, program, member, currency, now, !strong)
+            .await
+    }
+
+    /// Reads a wallet from the database, and caches it where that is wanted.
+    async fn stored_balance(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        member: &MemberId,
+        currency: &CurrencyId,
+        at: Timestamp,
+        caches: bool,
+    ) -> Result<BalanceRead, Rejection> {
+        let (stored, wallet) = self
+            .read_wallet(shard, program, member, currency, at)
+            .await?;
+        if caches && stored.sequence > 0 {
             let cached = CachedWallet {
                 program: program.clone(),
                 member: member.clone(),
@@ -70,60 +116,254 @@ impl App {
             cached: false,
         })
     }
-}
 
-/// Reads a wallet as stored, and as it stands at `now`, all at one moment.
-async fn read_wallet(
-    connection: &mut PgConnection,
-    shard: ShardId,
-    program: &ProgramId,
-    member: &MemberId,
-    currency: &CurrencyId,
-    now: Timestamp,
-) -> Result<(Wallet, Wallet), DatabaseError> {
-    store::shards::read_one_moment(connection).await?;
-    let mut slots = read_members(connection, shard, [(program.clone(), member.clone())]).await?;
-    let mut slot = slots.pop().expect("one member was asked for");
-    let stored = slot
-        .book
-        .wallets
-        .get(currency)
-        .map_or_else(Wallet::default, |w| *w.wallet());
-    if stored.next_due.is_none_or(|due| due > now) {
-        return Ok((stored, stored));
+    /// Reads a wallet as stored, and as it stands at `at`, all at one moment.
+    async fn read_wallet(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        member: &MemberId,
+        currency: &CurrencyId,
+        at: Timestamp,
+    ) -> Result<(Wallet, Wallet), Rejection> {
+        let member = (program.clone(), member.clone());
+        let pool = self.database.pool();
+        let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
+        // One statement tells all, but for a wallet in which much is due.
+        let read = advanced(
+            &mut connection,
+            shard,
+            member.clone(),
+            currency,
+            at,
+            ReadOn::Never,
+        );
+        match read.await {
+            Ok(read) => return Ok(read),
+            Err(Interrupted::Database(error)) => return Err(error.into()),
+            Err(Interrupted::NeedsLock | Interrupted::Overtaken) => drop(connection),
+        }
+        let read: Result<(Wallet, Wallet), DatabaseError> =
+            run!(self.database, "balance", |connection| async {
+                store::shards::read_one_moment(connection).await?;
+                let read = advanced(
+                    connection,
+                    shard,
+                    member.clone(),
+                    currency,
+                    at,
+                    ReadOn::Locked,
+                );
+                read.await.map_err(|interrupted| match interrupted {
+                    Interrupted::Database(error) => error,
+                    Interrupted::NeedsLock | Interrupted::Overtaken => DatabaseError::Defect(
+                        sqlx::Error::Protocol("a snapshot has moved".to_owned()),
+                    ),
+                })
+            });
+        Ok(read?)
     }
-    let mut limit = LOTS_FIRST;
-    let mut scratch = Log::new(shard, Position::FIRST);
-    loop {
-        read_lots(connection, shard, &mut slot, currency, limit).await?;
-        match fealty_ledger::advance(&mut slot.book, currency, now, &mut scratch) {
-            Err(Stop::LotsNeeded { .. }) => limit = LOTS_NEXT,
-            Ok(()) | Err(Stop::Refused(_)) => break,
+
+    /// Reads many wallets of one currency, in the order of `members`.
+    pub async fn balances(
+        &self,
+        program: &ProgramId,
+        members: &[MemberId],
+        currency: &CurrencyId,
+        strong: bool,
+    ) -> Result<Vec<BalanceRead>, Rejection> {
+        self.checked(program, currency, ShardId::new(0))?;
+        let now = self.clock.now();
+        let cached = if strong {
+            members.iter().map(|_| None).collect()
+        } else {
+            self.cache.get_many(program, members, currency).await
+        };
+        let mut balances: Vec<Option<BalanceRead>> = cached
+            .into_iter()
+            .map(|cached| {
+                let wallet = cached.filter(|w| w.next_due.is_none_or(|due| due > now))?;
+                Some(BalanceRead {
+                    wallet,
+                    position: wallet.last_position,
+                    cached: true,
+                })
+            })
+            .collect();
+        let missing: Vec<usize> = (0..members.len())
+            .filter(|index| balances[*index].is_none())
+            .collect();
+        // A few at a time, so that one call does not take every connection.
+        for some in missing.chunks(READS_AT_ONCE) {
+            let mut reads = Vec::with_capacity(some.len());
+            for index in some {
+                let member = &members[*index];
+                let shard = self.shard(program, member);
+                reads.push(self.stored_balance(shard, program, member, currency, now, !strong));
+            }
+            for (index, read) in some.iter().zip(join_all(reads).await) {
+                balances[*index] = Some(read?);
+            }
+        }
+        let balances = balances.into_iter().flatten().collect();
+        Ok(balances)
+    }
+
+    /// Reads a wallet as it stood, or will stand, at another moment.
+    pub async fn balance_at(
+        &self,
+        program: &ProgramId,
+        member: &MemberId,
+        currency: &CurrencyId,
+        moment: Moment,
+    ) -> Result<BalanceRead, Rejection> {
+        let shard = self.shard(program, member);
+        self.checked(program, currency, shard)?;
+        let (through, at) = match moment {
+            Moment::Now => return self.balance(program, member, currency, true).await,
+            Moment::At(at) => {
+                return self
+                    .stored_balance(shard, program, member, currency, at, false)
+                    .await;
+            }
+            Moment::After(name) => (Some(name), None),
+            Moment::AsOf(at) => (None, Some(at)),
+        };
+        if let Some(at) = at {
+            let (stored, wallet) = self
+                .read_wallet(shard, program, member, currency, at)
+                .await?;
+            // Nothing was written since: what was due by then is known.
+            if stored.last_at.is_none_or(|last| last <= at) {
+                return Ok(BalanceRead {
+                    wallet,
+                    position: stored.last_position,
+                    cached: false,
+                });
+            }
+        }
+        let found = self
+            .find_past(shard, program, member, currency, through, at)
+            .await?;
+        let Some((transaction, after)) = found else {
+            return match through {
+                Some(name) => Err(Error::TransactionNotFound(name.to_string()).rejection(shard)),
+                None => Ok(BalanceRead {
+                    wallet: Wallet::default(),
+                    position: None,
+                    cached: false,
+                }),
+            };
+        };
+        Ok(BalanceRead {
+            wallet: Wallet {
+                buckets: after.buckets,
+                sequence: after.sequence,
+                last_position: Some(transaction.position),
+                last_at: Some(transaction.effective_at),
+                next_due: None,
+                inactive_at: after.inactive_at,
+            },
+            position: Some(transaction.position),
+            cached: false,
+        })
+    }
+
+    /// The last transaction of a wallet through a name, or in effect by a time.
+    /// A wallet's log is in order of time, so the time is searched for by
+    /// halves: some twenty look-ups for a million transactions.
+    async fn find_past(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        member: &MemberId,
+        currency: &CurrencyId,
+        through: Option<TransactionName>,
+        by: Option<Timestamp>,
+    ) -> Result<Option<(Transaction, WalletAfter)>, DatabaseError> {
+        let pool = self.database.pool();
+        let Some(number) = store::members::number(pool, shard, program, member).await? else {
+            return Ok(None);
+        };
+        let last_before = |position: Position| self.last_of_wallet(shard, number, currency, position);
+        if let Some(name) = through {
+            if name.shard != shard {
+                return Ok(None);
+            }
+            let found = last_before(name.position.next()).await?;
+            return Ok(found.filter(|(transaction, _)| transaction.position == name.position));
+        }
+        let by = by.unwrap_or(Timestamp::EPOCH);
+        let heads = store::shards::heads(pool).await?;
+        // The answer lies before `high`; everything at or before `low` is early.
+        let mut low = 0;
+        let mut high = heads[usize::from(shard.get())].position.get() + 1;
+        let mut best = None;
+        while low + 1 < high {
+            let middle = low + (high - low) / 2;
+            match last_before(Position::new(middle + 1)).await? {
+                None => low = middle,
+                Some((transaction, after)) if transaction.effective_at <= by => {
+                    low = middle;
+                    best = Some((transaction, after));
+                }
+                Some((transaction, _)) => high = transaction.position.get(),
+            }
+        }
+        Ok(best)
+    }
+
+    /// The last transaction of a wallet before a position.
+    async fn last_of_wallet(
+        &self,
+        shard: ShardId,
+        member_no: i64,
+        currency: &CurrencyId,
+        mut before: Position,
+    ) -> Result<Option<(Transaction, WalletAfter)>, DatabaseError> {
+        let mut limit = 1;
+        loop {
+            let pool = self.database.pool();
+            let rows = store::log::page(pool, shard, member_no, before, limit).await?;
+            let Some(last) = rows.last() else {
+                return Ok(None);
+            };
+            before = Position::new(last.position);
+            for row in &rows {
+                let transaction = decode(&row.body)?;
+                let of_wallet = |after: &&WalletAfter| after.currency == *currency;
+                if let Some(after) = transaction.wallets.iter().find(of_wallet).cloned() {
+                    return Ok(Some((transaction, after)));
+                }
+            }
+            // The others are of the member's other wallets.
+            limit = SEARCH_LEN;
         }
     }
-    let advanced = slot
-        .book
-        .wallets
-        .get(currency)
-        .map_or(stored, |wallet| *wallet.wallet());
-    Ok((stored, advanced))
 }
 
-async fn read_lots(
+async fn advanced(
     connection: &mut PgConnection,
     shard: ShardId,
-    slot: &mut Slot,
+    member: (ProgramId, MemberId),
     currency: &CurrencyId,
-    limit: i64,
-) -> Result<(), DatabaseError> {
-    let wallet: Option<&mut WalletBook> = slot.book.wallets.get_mut(currency);
-    if let (Some(wallet), Some(member_no)) = (wallet, slot.member_no) {
-        let want = Want {
-            member_no,
-            currency: currency.clone(),
-            wallet,
-        };
-        read_on(connection, shard, vec![want], limit).await?;
+    at: Timestamp,
+    read_on: ReadOn,
+) -> Result<(Wallet, Wallet), Interrupted> {
+    let mut asked = Asked {
+        lots_max: LOTS_FIRST,
+        ..Asked::default()
+    };
+    let (mut work, _) =
+        ShardWork::read(connection, shard, [member], &mut asked, at, read_on).await?;
+    let wallet = |work: &ShardWork| {
+        let wallet = work.book(0).wallets.get(currency);
+        wallet.map_or_else(Wallet::default, |wallet| *wallet.wallet())
+    };
+    let stored = wallet(&work);
+    if stored.next_due.is_none_or(|due| due > at) {
+        return Ok((stored, stored));
     }
-    Ok(())
+    work.advance(connection, 0, currency).await?;
+    Ok((stored, wallet(&work)))
 }

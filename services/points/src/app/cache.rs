@@ -16,15 +16,15 @@ use std::{
     time::Duration,
 };
 
-use borsh::{BorshDeserialize, BorshSerialize};
+use borsh::BorshDeserialize as _;
 use fealty_cache::{Cache, CacheError, Entry};
-use fealty_ledger::{Buckets, Wallet};
+use fealty_ledger::Wallet;
 use fealty_postgres::DatabaseError;
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::{App, batch::decode, reading::read_members};
-use crate::store;
+use super::{App, batch::decode};
+use crate::store::{self, batch_read::Asked};
 
 /// How often the tailer compares the cache with the log.
 const TAIL_INTERVAL: Duration = Duration::from_millis(100);
@@ -37,16 +37,6 @@ pub(super) struct CachedWallet {
     pub(super) member: MemberId,
     pub(super) currency: CurrencyId,
     pub(super) wallet: Wallet,
-}
-
-/// A wallet as cached.
-#[derive(BorshSerialize, BorshDeserialize)]
-struct Value {
-    buckets: Buckets,
-    sequence: i64,
-    last_position: Option<Position>,
-    last_at: Option<Timestamp>,
-    next_due: Option<Timestamp>,
 }
 
 fn key(program: &ProgramId, member: &MemberId, currency: &CurrencyId) -> String {
@@ -98,14 +88,35 @@ impl BalanceCache {
                 return None;
             }
         };
-        let value = Value::try_from_slice(&read).ok()?;
-        Some(Wallet {
-            buckets: value.buckets,
-            sequence: value.sequence,
-            last_position: value.last_position,
-            last_at: value.last_at,
-            next_due: value.next_due,
-        })
+        Wallet::try_from_slice(&read).ok()
+    }
+
+    /// Reads wallets of one currency; nothing for those that are not there or
+    /// may be old.
+    pub(super) async fn get_many(
+        &self,
+        program: &ProgramId,
+        members: &[MemberId],
+        currency: &CurrencyId,
+    ) -> Vec<Option<Wallet>> {
+        let nothing = || members.iter().map(|_| None).collect();
+        let Some(inner) = self.0.as_deref().filter(|inner| inner.is_whole()) else {
+            return nothing();
+        };
+        let keys: Vec<String> = members
+            .iter()
+            .map(|member| key(program, member, currency))
+            .collect();
+        match inner.cache.get_many(&keys).await {
+            Ok(read) => read
+                .into_iter()
+                .map(|value| Wallet::try_from_slice(&value?).ok())
+                .collect(),
+            Err(error) => {
+                inner.failed(&error);
+                nothing()
+            }
+        }
     }
 
     /// Writes what a stretch of a shard's log brought about.
@@ -149,17 +160,10 @@ impl Inner {
 
 fn entry(cached: &CachedWallet) -> Entry {
     let wallet = &cached.wallet;
-    let value = Value {
-        buckets: wallet.buckets,
-        sequence: wallet.sequence,
-        last_position: wallet.last_position,
-        last_at: wallet.last_at,
-        next_due: wallet.next_due,
-    };
     Entry {
         key: key(&cached.program, &cached.member, &cached.currency),
         version: wallet.sequence,
-        value: borsh::to_vec(&value).expect("writing to memory does not fail"),
+        value: borsh::to_vec(wallet).expect("writing to memory does not fail"),
     }
 }
 
@@ -244,17 +248,24 @@ async fn mend_shard(
         .acquire()
         .await
         .map_err(DatabaseError::from)?;
-    let slots = read_members(&mut connection, shard, members).await?;
+    let members: Vec<(ProgramId, MemberId)> = members.into_iter().collect();
+    let asked = Asked {
+        programs: members.iter().map(|member| member.0.to_string()).collect(),
+        members: members.iter().map(|member| member.1.to_string()).collect(),
+        spends: vec![false; members.len()],
+        ..Asked::default()
+    };
+    let now = Timestamp::EPOCH;
+    let found = store::batch_read::read(&mut connection, shard, &asked, now).await?;
     let mut entries = Vec::new();
-    for slot in slots {
-        for (currency, wallet) in slot.book.wallets {
-            entries.push(entry(&CachedWallet {
-                program: slot.book.program.clone(),
-                member: slot.book.member.clone(),
-                currency,
-                wallet: *wallet.wallet(),
-            }));
-        }
+    for found in found.wallets {
+        let (program, member) = members[found.member].clone();
+        entries.push(entry(&CachedWallet {
+            program,
+            member,
+            currency: found.currency,
+            wallet: found.wallet,
+        }));
     }
     cache.put(shard.get(), written, last, &entries).await?;
     Ok(last)

@@ -7,13 +7,30 @@ use fealty_types::{Cursor, Position};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{App, batch::decode, history::Logged};
+use super::{
+    App,
+    history::{Filter, Logged},
+};
 use crate::{error::Error, store};
 
 /// Transactions in one response.
 pub const WATCH_BATCH_LEN_MAX: i64 = 500;
 /// How often other instances' commits are looked for while somebody listens.
 const HEADS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Reads in a row that a filter may leave out without a word.
+const LEFT_OUT_MAX: u32 = 20;
+
+/// Some transactions of the feed.
+#[derive(Debug)]
+pub struct Watched {
+    /// The transactions.
+    pub transactions: Vec<Logged>,
+    /// The cursor after them.
+    pub cursor: Cursor,
+    /// How many the logs have beyond it.
+    pub behind: i64,
+}
 
 impl App {
     /// Checks a caller's cursor against the log.
@@ -36,24 +53,27 @@ impl App {
         }
     }
 
-    /// Sends everything from a cursor on, until nobody listens or the database
-    /// fails. The channel's bound holds it back to the listener's speed.
+    /// Sends everything from a cursor on that the filter wants, until nobody
+    /// listens or the database fails. The channel's bound holds it back to the
+    /// listener's speed.
     pub async fn watch(
         self,
         mut cursor: Cursor,
-        listener: mpsc::Sender<Result<(Vec<Logged>, Cursor), Error>>,
+        filter: Filter,
+        listener: mpsc::Sender<Result<Watched, Error>>,
     ) {
         let mut heads = self.heads.watch();
-        if listener
-            .send(Ok((Vec::new(), cursor.clone())))
-            .await
-            .is_err()
-        {
+        let first = Watched {
+            transactions: Vec::new(),
+            cursor: cursor.clone(),
+            behind: self.behind(&cursor),
+        };
+        if listener.send(Ok(first)).await.is_err() {
             return;
         }
         loop {
             heads.borrow_and_update();
-            match self.send_all(&mut cursor, &listener).await {
+            match self.send_all(&mut cursor, &filter, &listener).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -71,15 +91,22 @@ impl App {
         }
     }
 
+    /// How many transactions the logs have beyond a cursor.
+    fn behind(&self, cursor: &Cursor) -> i64 {
+        self.heads.cursor().entries() - cursor.entries()
+    }
+
     /// Sends what the logs have beyond the cursor; `false` once nobody listens.
     async fn send_all(
         &self,
         cursor: &mut Cursor,
-        listener: &mpsc::Sender<Result<(Vec<Logged>, Cursor), Error>>,
+        filter: &Filter,
+        listener: &mpsc::Sender<Result<Watched, Error>>,
     ) -> Result<bool, DatabaseError> {
         let heads = self.heads.cursor();
         for shard in self.shard_ids() {
             let index = usize::from(shard.get());
+            let mut left_out = 0;
             while cursor.positions()[index] < heads.positions()[index] {
                 let after = Position::new(cursor.positions()[index]);
                 let pool = self.database.pool();
@@ -87,17 +114,28 @@ impl App {
                 let Some(last) = rows.last().map(|row| row.position) else {
                     break;
                 };
-                let mut logged = Vec::with_capacity(rows.len());
+                let mut transactions = Vec::with_capacity(rows.len());
                 for row in rows {
-                    let transaction = decode(&row.body)?;
-                    logged.push(Logged {
-                        transaction,
-                        chain: row.chain,
-                        body: row.body,
-                    });
+                    let logged = Logged::try_from(row)?;
+                    if filter.wants(&logged.transaction) {
+                        transactions.push(logged);
+                    }
                 }
                 cursor.advance(index, last);
-                if listener.send(Ok((logged, cursor.clone()))).await.is_err() {
+                // A filter that leaves everything out still moves the cursor,
+                // now and then and at the end.
+                let at_end = last >= heads.positions()[index];
+                left_out += 1;
+                if transactions.is_empty() && !at_end && left_out < LEFT_OUT_MAX {
+                    continue;
+                }
+                left_out = 0;
+                let watched = Watched {
+                    transactions,
+                    cursor: cursor.clone(),
+                    behind: self.behind(cursor).max(0),
+                };
+                if listener.send(Ok(watched)).await.is_err() {
                     return Ok(false);
                 }
             }

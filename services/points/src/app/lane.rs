@@ -6,7 +6,7 @@
 //! commits. The shard's head row orders the lanes of several instances.
 
 use fealty_ledger::Command;
-use fealty_postgres::{Database, DatabaseError, Heads, run};
+use fealty_postgres::{Database, Heads};
 use fealty_server::{ProgramVersion, ServiceClock};
 use fealty_types::{Clock as _, CurrencyId, MemberId, RequestId, ShardId};
 use opentelemetry::{
@@ -65,8 +65,7 @@ impl Lane {
         shard: ShardId,
         database: Database,
         clock: ServiceClock,
-        cache: BalanceCache,
-        heads: Heads,
+        publisher: Publisher,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(QUEUE_LEN_MAX);
         let meters = Meters::new(shard);
@@ -74,8 +73,7 @@ impl Lane {
             shard,
             database,
             clock,
-            cache,
-            heads,
+            publisher,
             meters,
         };
         tokio::spawn(runner.run(waiting));
@@ -108,7 +106,6 @@ impl Lane {
 struct Meters {
     batch_len: Histogram<u64>,
     commit: Histogram<f64>,
-    points: Counter<u64>,
     labels: [KeyValue; 1],
 }
 
@@ -121,7 +118,6 @@ impl Meters {
                 .f64_histogram("fealty.lane.commit.duration")
                 .with_unit("s")
                 .build(),
-            points: meter.u64_counter("fealty.points.moved").build(),
             labels: [KeyValue::new("fealty.shard", i64::from(shard.get()))],
         }
     }
@@ -131,8 +127,7 @@ struct Runner {
     shard: ShardId,
     database: Database,
     clock: ServiceClock,
-    cache: BalanceCache,
-    heads: Heads,
+    publisher: Publisher,
     meters: Meters,
 }
 
@@ -140,23 +135,23 @@ impl Runner {
     /// Ends when all who could submit have ended.
     async fn run(self, mut waiting: mpsc::Receiver<Job>) {
         let mut jobs = Vec::with_capacity(BATCH_LEN_MAX);
+        let mut contention = batch::Contention::default();
         while waiting.recv_many(&mut jobs, BATCH_LEN_MAX).await > 0 {
             let span = tracing::info_span!("batch", shard = %self.shard, length = jobs.len());
             for job in &jobs {
                 // The spans belong together: the caller's waits for the batch's.
                 span.follows_from(&job.span);
             }
-            self.run_batch(&mut jobs).instrument(span).await;
+            self.run_batch(&mut jobs, &mut contention)
+                .instrument(span)
+                .await;
         }
     }
 
-    async fn run_batch(&self, jobs: &mut Vec<Job>) {
+    async fn run_batch(&self, jobs: &mut Vec<Job>, contention: &mut batch::Contention) {
         let begun = tokio::time::Instant::now();
         let now = self.clock.now();
-        let done: Result<batch::Outcome, DatabaseError> =
-            run!(self.database, "batch", |connection| async {
-                batch::run(connection, self.shard, jobs, now).await
-            });
+        let done = batch::run(&self.database, self.shard, jobs, now, contention).await;
         self.meters
             .batch_len
             .record(jobs.len() as u64, &self.meters.labels);
@@ -165,18 +160,7 @@ impl Runner {
             .record(begun.elapsed().as_secs_f64(), &self.meters.labels);
         match done {
             Ok(outcome) => {
-                let through = outcome.through.get();
-                if through > outcome.after.get() {
-                    self.cache
-                        .put(self.shard, outcome.after, outcome.through, &outcome.wallets)
-                        .await;
-                    self.heads.reached(usize::from(self.shard.get()), through);
-                }
-                for (kind, points) in outcome.moved {
-                    self.meters
-                        .points
-                        .add(points, &[KeyValue::new("fealty.account", kind)]);
-                }
+                self.publisher.publish(self.shard, &outcome.written).await;
                 for (job, done) in jobs.drain(..).zip(outcome.done) {
                     // A caller that has gone away wants no answer.
                     let _ = job.reply.send(done);
@@ -189,6 +173,43 @@ impl Runner {
                     let _ = job.reply.send(Err(Error::from(&error)));
                 }
             }
+        }
+    }
+}
+
+/// Tells the cache and the feed of what was committed.
+#[derive(Clone)]
+pub(super) struct Publisher {
+    cache: BalanceCache,
+    heads: Heads,
+    points: Counter<u64>,
+}
+
+impl Publisher {
+    pub(super) fn new(cache: BalanceCache, heads: Heads) -> Self {
+        let points = global::meter("fealty")
+            .u64_counter("fealty.points.moved")
+            .build();
+        Self {
+            cache,
+            heads,
+            points,
+        }
+    }
+
+    /// Before the answers, so that a caller who then asks the cache finds what
+    /// it was told.
+    pub(super) async fn publish(&self, shard: ShardId, written: &batch::Written) {
+        let through = written.through.get();
+        if through > written.after.get() {
+            self.cache
+                .put(shard, written.after, written.through, &written.wallets)
+                .await;
+            self.heads.reached(usize::from(shard.get()), through);
+        }
+        for (kind, points) in &written.moved {
+            self.points
+                .add(*points, &[KeyValue::new("fealty.account", *kind)]);
         }
     }
 }

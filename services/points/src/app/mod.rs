@@ -4,16 +4,18 @@ mod audit;
 mod balance;
 mod batch;
 mod cache;
+pub mod checkpoint;
 mod feed;
 mod history;
 mod lane;
-mod reading;
 mod sweeper;
 mod tier_feed;
+mod transfer;
 pub mod verify;
 
 use std::sync::Arc;
 
+use ed25519_dalek::SigningKey;
 use fealty_ledger::{Command, Transaction, canonical::Chain};
 use fealty_postgres::{Database, DatabaseError, Heads, foundation, run};
 use fealty_server::{ConsumedFeed, FeedStatus, Operations, Programs, Rejection, ServiceClock};
@@ -21,13 +23,14 @@ use fealty_types::{Cursor, MemberId, ProgramId, RequestId, ShardId, Timestamp, s
 use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
-pub use balance::BalanceRead;
+pub use balance::{BalanceRead, Moment};
 pub use cache::BalanceCache;
-pub use feed::WATCH_BATCH_LEN_MAX;
-pub use history::{Logged, Page};
+pub use feed::{WATCH_BATCH_LEN_MAX, Watched};
+pub use history::{By, Explained, Filter, Logged, LotsAfter, Page};
+pub use transfer::Transferred;
 
 use crate::{error::Error, store};
-use lane::{Lane, Work};
+use lane::{Lane, Publisher, Work};
 
 /// The points service at work.
 #[derive(Clone)]
@@ -35,17 +38,20 @@ pub struct App {
     /// Its programmes.
     pub programs: Programs,
     database: Database,
-    clock: ServiceClock,
+    /// Its clock.
+    pub clock: ServiceClock,
     cache: BalanceCache,
     lanes: Arc<[Lane]>,
     heads: Heads,
+    publisher: Publisher,
+    signing_key: Option<Arc<SigningKey>>,
 }
 
 /// What a request brought about.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Its transaction.
-    pub transaction: Transaction,
+    pub transaction: Arc<Transaction>,
     /// The chain after it.
     pub chain: Chain,
     /// Whether it was there already, from the same request sent before.
@@ -61,6 +67,7 @@ impl App {
         cache: BalanceCache,
         programs: Programs,
         shards: u16,
+        signing_key: Option<SigningKey>,
         shutdown: &CancellationToken,
     ) -> Result<Self, DatabaseError> {
         let shards: Result<u16, DatabaseError> = run!(database, "initialise", |connection| async {
@@ -68,6 +75,7 @@ impl App {
         });
         let shards = shards?;
         let heads = Heads::new(usize::from(shards));
+        let publisher = Publisher::new(cache.clone(), heads.clone());
         let lanes = (0..shards)
             .filter_map(|shard| u8::try_from(shard).ok())
             .map(|shard| {
@@ -75,8 +83,7 @@ impl App {
                     ShardId::new(shard),
                     database.clone(),
                     clock.clone(),
-                    cache.clone(),
-                    heads.clone(),
+                    publisher.clone(),
                 )
             });
         let lanes = lanes.collect();
@@ -87,6 +94,8 @@ impl App {
             cache,
             lanes,
             heads,
+            publisher,
+            signing_key: signing_key.map(Arc::new),
         };
         app.look_at_heads().await?;
         tokio::spawn(app.programs.clone().keep_fresh(shutdown.clone()));
@@ -136,6 +145,11 @@ impl App {
             .await;
         let answer = done.map_err(|error| error.rejection(shard))?;
         answer.ok_or_else(|| Error::Defect.rejection(shard))
+    }
+
+    /// Tells the cache and the feed of what was committed.
+    async fn publish(&self, shard: ShardId, written: &batch::Written) {
+        self.publisher.publish(shard, written).await;
     }
 
     /// Reads how far the logs reach.

@@ -47,6 +47,10 @@ impl FeedConsumer for TierConsumer {
             .await
     }
 
+    fn behind(item: &Self::Item) -> i64 {
+        item.behind
+    }
+
     async fn take(
         &self,
         from: &str,

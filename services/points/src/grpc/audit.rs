@@ -1,24 +1,62 @@
 //! The auditor's questions.
 
+use std::collections::BTreeMap;
+
+use fealty_ledger::{Account, BucketName, Sums};
 use fealty_proto::points::v1::{self as wire, audit_service_server::AuditService};
 use fealty_server::{Rejection, Violations};
-use fealty_types::ProgramId;
+use fealty_types::{BrandId, CurrencyId, ProgramId, ShardId};
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::app::App;
+use super::render;
+use crate::{app::App, error::Error};
 
 pub(super) struct AuditApi(pub(super) App);
 
-fn kind(stored: &str) -> wire::AccountKind {
-    match stored {
-        "pending" => wire::AccountKind::Pending,
-        "available" => wire::AccountKind::Available,
-        "held" => wire::AccountKind::Held,
-        "debt" => wire::AccountKind::Debt,
-        "issued" => wire::AccountKind::Issued,
-        "redeemed" => wire::AccountKind::Redeemed,
-        "expired" => wire::AccountKind::Expired,
-        _ => wire::AccountKind::Unspecified,
+/// A sum on the wire; one beyond 64 bits is a defect, for no currency has so
+/// many points.
+pub(super) fn wire_sum(sum: i128) -> Result<i64, Rejection> {
+    i64::try_from(sum).map_err(|error| Rejection::internal(&error))
+}
+
+/// An account as a caller names it.
+fn account(violations: &mut Violations, asked: Option<&wire::Account>) -> Option<Account> {
+    let Some(asked) = asked else {
+        violations.add("account", "must be set");
+        return None;
+    };
+    let kind = wire::AccountKind::try_from(asked.kind).ok();
+    let unbranded = match kind {
+        Some(wire::AccountKind::Pending) => Some(Account::Wallet(BucketName::Pending)),
+        Some(wire::AccountKind::Available) => Some(Account::Wallet(BucketName::Available)),
+        Some(wire::AccountKind::Held) => Some(Account::Wallet(BucketName::Held)),
+        Some(wire::AccountKind::Debt) => Some(Account::Wallet(BucketName::Debt)),
+        Some(wire::AccountKind::Gift) => Some(Account::Gift),
+        _ => None,
+    };
+    if let Some(account) = unbranded {
+        if !asked.brand.is_empty() {
+            violations.add("account.brand", "must be empty for this kind");
+        }
+        return Some(account);
+    }
+    let branded = match kind {
+        Some(wire::AccountKind::Issued) => Account::Issued,
+        Some(wire::AccountKind::Redeemed) => Account::Redeemed,
+        Some(wire::AccountKind::Expired) => Account::Expired,
+        Some(wire::AccountKind::Adjusted) => Account::Adjusted,
+        _ => {
+            violations.add("account.kind", "must be one of the enum's values");
+            return None;
+        }
+    };
+    let brand: Option<BrandId> = violations.parse("account.brand", &asked.brand);
+    brand.map(branded)
+}
+
+fn cursor(violations: &mut Violations, field: &str, cursor: &str) {
+    if cursor.len() > 8 * 1024 {
+        violations.add(field, "must be a cursor as the service gave it");
     }
 }
 
@@ -28,25 +66,86 @@ impl AuditService for AuditApi {
         &self,
         request: Request<wire::GetTrialBalanceRequest>,
     ) -> Result<Response<wire::GetTrialBalanceResponse>, Status> {
+        let request = request.get_ref();
         let mut violations = Violations::new();
-        let program = violations.parse("program", &request.get_ref().program);
+        let program = violations.parse("program", &request.program);
+        cursor(&mut violations, "cursor", &request.cursor);
         let program: ProgramId = violations.finish(program)?;
-        let (rows, cursor) = self.0.trial_balance(&program).await?;
-        let accounts = rows.into_iter().map(|row| {
-            let total = |sum: i128| i64::try_from(sum).map_err(|error| Rejection::internal(&error));
+        let (totals, cursor) = self.0.account_totals(&program, &request.cursor).await?;
+        let mut accounts: BTreeMap<(CurrencyId, Account), Sums> = BTreeMap::new();
+        for (key, sums) in totals.rows() {
+            let known = accounts.entry((key.currency.clone(), key.account.clone()));
+            let known = known.or_default();
+            known.debits += sums.debits;
+            known.credits += sums.credits;
+        }
+        let accounts = accounts.into_iter().map(|((currency, account), sums)| {
             Ok(wire::AccountTotals {
-                currency: row.currency,
-                account: Some(wire::Account {
-                    kind: kind(&row.kind).into(),
-                    brand: row.brand,
-                }),
-                debits: total(row.debits)?,
-                credits: total(row.credits)?,
+                currency: currency.to_string(),
+                account: Some(render::account(&account)),
+                debits: wire_sum(sums.debits)?,
+                credits: wire_sum(sums.credits)?,
             })
         });
         Ok(Response::new(wire::GetTrialBalanceResponse {
             accounts: accounts.collect::<Result<_, Rejection>>()?,
             cursor: cursor.to_string(),
+        }))
+    }
+
+    async fn get_account_balance(
+        &self,
+        request: Request<wire::GetAccountBalanceRequest>,
+    ) -> Result<Response<wire::GetAccountBalanceResponse>, Status> {
+        let request = request.get_ref();
+        let mut violations = Violations::new();
+        let program = violations.parse("program", &request.program);
+        let currency = violations.parse("currency", &request.currency);
+        let account = account(&mut violations, request.account.as_ref());
+        let parsed = (|| Some((program?, currency?, account?)))();
+        let (program, currency, account): (ProgramId, CurrencyId, Account) =
+            violations.finish(parsed)?;
+        let applied = self.0.programs.newest(&program)?;
+        let anywhere = ShardId::new(0);
+        if !applied.program.currencies.contains_key(&currency) {
+            return Err(Error::CurrencyNotFound(currency).rejection(anywhere).into());
+        }
+        if let Some(brand) = account.brand()
+            && !applied.program.brands.contains_key(brand)
+        {
+            let error = Error::BrandNotFound(brand.clone());
+            return Err(error.rejection(anywhere).into());
+        }
+        let (totals, cursor) = self.0.account_totals(&program, "").await?;
+        let mut response = wire::GetAccountBalanceResponse {
+            cursor: cursor.to_string(),
+            ..wire::GetAccountBalanceResponse::default()
+        };
+        for (key, sums) in totals.rows() {
+            if key.currency != currency || key.account != account {
+                continue;
+            }
+            let issuer = wire::IssuerTotals {
+                issuer: key.issuer.to_string(),
+                debits: wire_sum(sums.debits)?,
+                credits: wire_sum(sums.credits)?,
+            };
+            response.debits += issuer.debits;
+            response.credits += issuer.credits;
+            response.issuers.push(issuer);
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        _: Request<wire::GetCheckpointRequest>,
+    ) -> Result<Response<wire::GetCheckpointResponse>, Status> {
+        let checkpoint = self.0.checkpoint().await?;
+        Ok(Response::new(wire::GetCheckpointResponse {
+            text: checkpoint.text,
+            signature: checkpoint.signature.to_vec(),
+            public_key: checkpoint.public_key.to_vec(),
         }))
     }
 

@@ -1,125 +1,206 @@
-//! The accounts' totals.
+//! The accounts' totals, now and at marks of the past.
 
-use fealty_ledger::AccountTotals;
+use std::str::FromStr;
+
+use fealty_ledger::{Account, AccountKey, AccountTotals, BucketName, Sums};
 use fealty_postgres::{DatabaseError, PgConnection};
-use fealty_types::{ProgramId, ShardId};
+use fealty_types::{BrandId, Position, ProgramId, ShardId};
 
-use super::{expect_rows, members::corrupt, stored};
+use super::{members::corrupt, stored};
 
-/// An account's totals as stored.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Row {
-    /// The programme.
-    pub program: String,
-    /// The currency of points.
-    pub currency: String,
-    /// The kind of account.
-    pub kind: String,
-    /// The brand; empty for wallet buckets.
-    pub brand: String,
-    /// Sum of what was debited.
-    pub debits: i128,
-    /// Sum of what was credited.
-    pub credits: i128,
+struct Row {
+    program: String,
+    currency: String,
+    kind: String,
+    brand: String,
+    issuer: String,
+    debits: String,
+    credits: String,
 }
 
-/// Adds a batch's debits and credits.
-pub async fn add(
-    connection: &mut PgConnection,
-    shard: ShardId,
-    totals: &AccountTotals,
-) -> Result<(), DatabaseError> {
-    let mut programs = Vec::new();
-    let mut currencies = Vec::new();
-    let mut kinds = Vec::new();
-    let mut brands = Vec::new();
-    let mut debits = Vec::new();
-    let mut credits = Vec::new();
-    for (program, currency, account, debited, credited) in totals.rows() {
-        programs.push(program.to_string());
-        currencies.push(currency.to_string());
-        kinds.push(account.kind().to_owned());
-        brands.push(account.brand().map(ToString::to_string).unwrap_or_default());
-        debits.push(debited.to_string());
-        credits.push(credited.to_string());
+fn parse<T: FromStr>(text: &str, what: &'static str) -> Result<T, DatabaseError> {
+    text.parse().map_err(|_| corrupt(what))
+}
+
+fn account(kind: &str, brand: &str) -> Result<Account, DatabaseError> {
+    let brand = || parse::<BrandId>(brand, "a brand");
+    Ok(match kind {
+        "pending" => Account::Wallet(BucketName::Pending),
+        "available" => Account::Wallet(BucketName::Available),
+        "held" => Account::Wallet(BucketName::Held),
+        "debt" => Account::Wallet(BucketName::Debt),
+        "issued" => Account::Issued(brand()?),
+        "redeemed" => Account::Redeemed(brand()?),
+        "expired" => Account::Expired(brand()?),
+        "adjusted" => Account::Adjusted(brand()?),
+        "gift" => Account::Gift,
+        _ => return Err(corrupt("a kind of account")),
+    })
+}
+
+fn totals(rows: Vec<Row>) -> Result<AccountTotals, DatabaseError> {
+    let mut totals = AccountTotals::default();
+    for row in rows {
+        let key = AccountKey {
+            program: parse(&row.program, "a programme")?,
+            currency: parse(&row.currency, "a currency")?,
+            account: account(&row.kind, &row.brand)?,
+            issuer: parse(&row.issuer, "a brand")?,
+        };
+        let sums = Sums {
+            debits: parse(&row.debits, "an account's total")?,
+            credits: parse(&row.credits, "an account's total")?,
+        };
+        totals.add_sums(key, sums);
     }
-    let written = sqlx::query!(
-        "-- add
-        INSERT INTO accounts (shard, program, currency, kind, brand, debits, credits)
-        SELECT $1, program, currency, kind, brand, debits::numeric, credits::numeric
-        FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-            AS new (program, currency, kind, brand, debits, credits)
-        ON CONFLICT (shard, program, currency, kind, brand) DO UPDATE SET
-            debits = accounts.debits + excluded.debits,
-            credits = accounts.credits + excluded.credits",
-        stored(shard),
-        &programs,
-        &currencies,
-        &kinds,
-        &brands,
-        &debits,
-        &credits,
-    )
-    .execute(connection)
-    .await?;
-    expect_rows(written.rows_affected(), programs.len())
+    Ok(totals)
 }
 
-fn sum(stored: &str) -> Result<i128, DatabaseError> {
-    stored.parse().map_err(|_| corrupt("an account's total"))
-}
-
-/// The accounts of a programme over all shards, in order.
+/// The accounts of a programme over all shards.
 pub async fn of_program(
     connection: &mut PgConnection,
     program: &ProgramId,
-) -> Result<Vec<Row>, DatabaseError> {
-    let rows = sqlx::query!(
+) -> Result<AccountTotals, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
         r#"-- of_program
-        SELECT currency, kind, brand, sum(debits)::text AS "debits!", sum(credits)::text AS "credits!"
+        SELECT program, currency, kind, brand, issuer, sum(debits)::text AS "debits!",
+               sum(credits)::text AS "credits!"
         FROM accounts WHERE program = $1
-        GROUP BY currency, kind, brand ORDER BY currency, kind, brand"#,
+        GROUP BY program, currency, kind, brand, issuer"#,
         program.as_str(),
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Row {
-                program: program.to_string(),
-                currency: row.currency,
-                kind: row.kind,
-                brand: row.brand,
-                debits: sum(&row.debits)?,
-                credits: sum(&row.credits)?,
-            })
-        })
-        .collect()
+    totals(rows)
 }
 
-/// The accounts of a shard, in order.
+/// The accounts of a shard.
 pub async fn of_shard(
     connection: &mut PgConnection,
     shard: ShardId,
-) -> Result<Vec<Row>, DatabaseError> {
-    let rows = sqlx::query!(
+) -> Result<AccountTotals, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
         r#"-- of_shard
-        SELECT program, currency, kind, brand, debits::text AS "debits!", credits::text AS "credits!"
-        FROM accounts WHERE shard = $1 ORDER BY program, currency, kind, brand"#,
+        SELECT program, currency, kind, brand, issuer, debits::text AS "debits!",
+               credits::text AS "credits!"
+        FROM accounts WHERE shard = $1"#,
         stored(shard),
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Row {
-                program: row.program,
-                currency: row.currency,
-                kind: row.kind,
-                brand: row.brand,
-                debits: sum(&row.debits)?,
-                credits: sum(&row.credits)?,
-            })
-        })
-        .collect()
+    totals(rows)
+}
+
+/// The last mark of a shard at `position` or before it; 0 where there is none.
+pub async fn last_mark(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    position: Position,
+) -> Result<Position, DatabaseError> {
+    let mark = sqlx::query_scalar!(
+        r#"-- last_mark
+        SELECT coalesce(max(position), 0) AS "position!" FROM marks
+        WHERE shard = $1 AND position <= $2"#,
+        stored(shard),
+        position.get(),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Position::new(mark))
+}
+
+/// The accounts of a programme in a shard, at a mark.
+pub async fn at_mark(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    program: &ProgramId,
+    mark: Position,
+) -> Result<AccountTotals, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"-- at_mark
+        SELECT a.program, a.currency, a.kind, a.brand, a.issuer, m.debits::text AS "debits!",
+               m.credits::text AS "credits!"
+        FROM accounts a
+        CROSS JOIN LATERAL (
+            SELECT debits, credits FROM account_marks m
+            WHERE m.shard = a.shard AND m.program = a.program AND m.currency = a.currency
+              AND m.kind = a.kind AND m.brand = a.brand AND m.issuer = a.issuer
+              AND m.position <= $3
+            ORDER BY m.position DESC LIMIT 1
+        ) m
+        WHERE a.shard = $1 AND a.program = $2"#,
+        stored(shard),
+        program.as_str(),
+        mark.get(),
+    )
+    .fetch_all(connection)
+    .await?;
+    totals(rows)
+}
+
+/// Marks the accounts of a shard at its head, in the batch's transaction.
+pub async fn mark(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    head: Position,
+) -> Result<(), DatabaseError> {
+    sqlx::query!(
+        "-- mark: the accounts that changed
+        INSERT INTO account_marks (shard, program, currency, kind, brand, issuer, position,
+                                   debits, credits)
+        SELECT shard, program, currency, kind, brand, issuer, $2, debits, credits FROM accounts
+        WHERE shard = $1
+          AND position > (SELECT coalesce(max(position), 0) FROM marks WHERE shard = $1)",
+        stored(shard),
+        head.get(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "-- mark: the position\nINSERT INTO marks (shard, position) VALUES ($1, $2)",
+        stored(shard),
+        head.get(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}
+
+/// The marks of a shard after a position and through another: the position,
+/// and the accounts that were marked there.
+pub async fn marks_between(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    after: Position,
+    through: Position,
+) -> Result<Vec<(Position, AccountTotals)>, DatabaseError> {
+    let positions = sqlx::query_scalar!(
+        "-- marks_between: positions
+        SELECT position FROM marks WHERE shard = $1 AND position > $2 AND position <= $3
+        ORDER BY position",
+        stored(shard),
+        after.get(),
+        through.get(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut marks = Vec::with_capacity(positions.len());
+    for position in positions {
+        let rows = sqlx::query_as!(
+            Row,
+            r#"-- marks_between: accounts
+            SELECT program, currency, kind, brand, issuer, debits::text AS "debits!",
+                   credits::text AS "credits!"
+            FROM account_marks WHERE shard = $1 AND position = $2"#,
+            stored(shard),
+            position,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        marks.push((Position::new(position), totals(rows)?));
+    }
+    Ok(marks)
 }

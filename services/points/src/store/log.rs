@@ -1,11 +1,11 @@
 //! The log.
 
-use fealty_postgres::{DatabaseError, PgConnection};
+use fealty_postgres::DatabaseError;
 use fealty_types::{Position, ShardId};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::{expect_rows, stored};
+use super::stored;
 
 /// A transaction as stored.
 #[derive(Clone, Debug)]
@@ -22,65 +22,42 @@ pub struct Row {
     pub chain: Vec<u8>,
 }
 
-/// New transactions of a shard, column by column.
-#[derive(Debug, Default)]
-pub struct NewRows {
-    /// Places in the log.
-    pub positions: Vec<i64>,
-    /// Numbers of the members.
-    pub member_nos: Vec<i64>,
-    /// Keys of the requests; none for what fell due.
-    pub request_keys: Vec<Option<Uuid>>,
-    /// Canonical bytes.
-    pub bodies: Vec<Vec<u8>>,
-    /// The chain after each.
-    pub chains: Vec<Vec<u8>>,
-}
-
-/// Finds the transactions that requests have made.
-pub async fn find_requests(
-    connection: &mut PgConnection,
+/// The transaction that a request has made.
+pub async fn by_request(
+    executor: impl PgExecutor<'_>,
     shard: ShardId,
-    keys: &[Uuid],
-) -> Result<Vec<Row>, DatabaseError> {
-    let rows = sqlx::query_as!(
+    key: Uuid,
+) -> Result<Option<Row>, DatabaseError> {
+    let row = sqlx::query_as!(
         Row,
-        r#"-- find_requests
-        SELECT t.position AS "position!", t.member_no AS "member_no!", t.request_key,
-               t.body AS "body!", t.chain AS "chain!"
-        FROM unnest($2::uuid[]) AS asked (key)
-        CROSS JOIN LATERAL (
-            SELECT * FROM transactions
-            WHERE shard = $1 AND request_key = asked.key LIMIT 1
-        ) t"#,
+        "-- by_request
+        SELECT position, member_no, request_key, body, chain FROM transactions
+        WHERE shard = $1 AND request_key = $2",
         stored(shard),
-        keys,
+        key,
     )
-    .fetch_all(connection)
+    .fetch_optional(executor)
     .await?;
-    Ok(rows)
+    Ok(row)
 }
 
-/// Adds transactions to a log.
-pub async fn append(
-    connection: &mut PgConnection,
+/// The transaction at a position.
+pub async fn at(
+    executor: impl PgExecutor<'_>,
     shard: ShardId,
-    rows: &NewRows,
-) -> Result<(), DatabaseError> {
-    let written = sqlx::query!(
-        "-- append
-        INSERT INTO transactions (shard, position, member_no, request_key, body, chain)
-        SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::uuid[], $5::bytea[], $6::bytea[])",
+    position: Position,
+) -> Result<Option<Row>, DatabaseError> {
+    let row = sqlx::query_as!(
+        Row,
+        "-- at
+        SELECT position, member_no, request_key, body, chain FROM transactions
+        WHERE shard = $1 AND position = $2",
         stored(shard),
-        &rows.positions,
-        &rows.member_nos,
-        &rows.request_keys as &[Option<Uuid>],
-        &rows.bodies,
-        &rows.chains,
+        position.get(),
     )
-    .execute(connection)
+    .fetch_optional(executor)
     .await?;
-    expect_rows(written.rows_affected(), rows.positions.len())
+    Ok(row)
 }
 
 /// Reads a log on from `after`, oldest first.

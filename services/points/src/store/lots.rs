@@ -1,16 +1,81 @@
 //! Lots.
 
-use std::collections::HashMap;
-
 use fealty_ledger::{Lot, LotOrigin, LotTerms, SpendKey};
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, from_pg, to_pg};
-use fealty_types::{LotId, ShardId, Timestamp};
+use fealty_types::{CurrencyId, LotId, ShardId};
+use sqlx::PgExecutor;
 
 use super::{
-    expect_rows,
     members::{corrupt, points},
     stored,
 };
+
+/// Lots column by column, as arrays are sent and received.
+#[derive(Debug, Default)]
+pub(super) struct LotColumns {
+    pub(super) lots: Vec<i64>,
+    pub(super) currencies: Vec<String>,
+    pub(super) brands: Vec<String>,
+    pub(super) amounts: Vec<i64>,
+    pub(super) remaining: Vec<i64>,
+    pub(super) held: Vec<i64>,
+    pub(super) expired: Vec<i64>,
+    pub(super) earned_ats: Vec<PgTime>,
+    pub(super) activates_ats: Vec<Option<PgTime>>,
+    pub(super) expires_ats: Vec<PgTime>,
+    pub(super) unit_values: Vec<Option<i64>>,
+    pub(super) program_versions: Vec<i32>,
+    pub(super) origins: Vec<i16>,
+    pub(super) pending: Vec<bool>,
+}
+
+impl LotColumns {
+    /// Adds a lot.
+    pub(super) fn push(&mut self, lot: &Lot) {
+        let terms = &lot.terms;
+        self.lots.push(terms.lot.get());
+        self.currencies.push(terms.currency.to_string());
+        self.brands.push(terms.brand.to_string());
+        self.amounts.push(terms.amount.get());
+        self.remaining.push(lot.remaining.get());
+        self.held.push(lot.held.get());
+        self.expired.push(lot.expired.get());
+        self.earned_ats.push(to_pg(terms.earned_at));
+        self.activates_ats.push(terms.activates_at.map(to_pg));
+        self.expires_ats
+            .push(to_pg(terms.expires_at.unwrap_or(LotTerms::NEVER)));
+        self.unit_values.push(terms.unit_value_micros);
+        let version = i32::try_from(terms.program_version);
+        self.program_versions.push(version.unwrap_or(i32::MAX));
+        self.origins.push(match terms.origin {
+            LotOrigin::Purchase => 1,
+            LotOrigin::Promotion => 2,
+            LotOrigin::Adjustment => 3,
+        });
+        self.pending.push(lot.pending);
+    }
+
+    /// The lot at an index.
+    pub(super) fn lot(&self, at: usize) -> Result<Lot, DatabaseError> {
+        let row = Row {
+            lot: self.lots[at],
+            currency: self.currencies[at].clone(),
+            brand: self.brands[at].clone(),
+            amount: self.amounts[at],
+            remaining: self.remaining[at],
+            held: self.held[at],
+            expired: self.expired[at],
+            earned_at: self.earned_ats[at],
+            activates_at: self.activates_ats[at],
+            expires_at: self.expires_ats[at],
+            unit_value_micros: self.unit_values[at],
+            program_version: self.program_versions[at],
+            origin: self.origins[at],
+            pending: self.pending[at],
+        };
+        row.try_into()
+    }
+}
 
 struct Row {
     lot: i64,
@@ -19,10 +84,12 @@ struct Row {
     amount: i64,
     remaining: i64,
     held: i64,
+    expired: i64,
     earned_at: PgTime,
     activates_at: Option<PgTime>,
     expires_at: PgTime,
-    program_version: i64,
+    unit_value_micros: Option<i64>,
+    program_version: i32,
     origin: i16,
     pending: bool,
 }
@@ -40,25 +107,22 @@ impl TryFrom<Row> for Lot {
                 amount: points(row.amount)?,
                 earned_at: from_pg(row.earned_at),
                 activates_at: row.activates_at.map(from_pg),
-                expires_at: (expires_at != SpendKey::never()).then_some(expires_at),
+                expires_at: (expires_at != LotTerms::NEVER).then_some(expires_at),
                 origin: match row.origin {
                     1 => LotOrigin::Purchase,
                     2 => LotOrigin::Promotion,
+                    3 => LotOrigin::Adjustment,
                     _ => return Err(corrupt("an origin")),
                 },
-                program_version: row.program_version,
+                unit_value_micros: row.unit_value_micros,
+                program_version: u32::try_from(row.program_version)
+                    .map_err(|_| corrupt("a version"))?,
             },
             remaining: points(row.remaining)?,
             held: points(row.held)?,
+            expired: points(row.expired)?,
             pending: row.pending,
         })
-    }
-}
-
-fn origin(origin: LotOrigin) -> i16 {
-    match origin {
-        LotOrigin::Purchase => 1,
-        LotOrigin::Promotion => 2,
     }
 }
 
@@ -66,164 +130,132 @@ fn lots(rows: Vec<Row>) -> Result<Vec<Lot>, DatabaseError> {
     rows.into_iter().map(Lot::try_from).collect()
 }
 
-/// A wallet whose lots are wanted.
-#[derive(Debug, Default)]
-pub struct Wanted {
-    /// Numbers of the members.
-    pub member_nos: Vec<i64>,
-    /// Currencies.
-    pub currencies: Vec<String>,
-    /// Where to read on, in the order of spending; from the first lot, if
-    /// nothing is said.
-    pub after: Vec<Option<SpendKey>>,
-}
-
-fn indexed(index: i64) -> Result<usize, DatabaseError> {
-    usize::try_from(index - 1).map_err(|_| corrupt("an index"))
-}
-
-/// The next lots of each wallet that can be spent, at most `limit` of each, in
-/// the order of spending.
+/// The next lots of a wallet that can be spent, at most `limit`, in the order
+/// of spending.
 pub async fn spendable(
-    connection: &mut PgConnection,
+    executor: impl PgExecutor<'_>,
     shard: ShardId,
-    wanted: &Wanted,
+    member_no: i64,
+    currency: &CurrencyId,
+    after: SpendKey,
     limit: i64,
-) -> Result<Vec<(usize, Lot)>, DatabaseError> {
-    let start = Timestamp::from_micros(-62_000_000_000_000_000).expect("the year 5 is in range");
-    let first = SpendKey {
-        expires_at: start,
-        earned_at: start,
-        lot: LotId::from_stored(0),
-    };
-    let after = || wanted.after.iter().map(|after| after.unwrap_or(first));
-    let expires_after: Vec<PgTime> = after().map(|key| to_pg(key.expires_at)).collect();
-    let earned_after: Vec<PgTime> = after().map(|key| to_pg(key.earned_at)).collect();
-    let lot_after: Vec<i64> = after().map(|key| key.lot.get()).collect();
-    let rows = sqlx::query!(
-        r#"-- spendable
-        SELECT wanted.index AS "index!", l.lot AS "lot!", l.currency AS "currency!",
-               l.brand AS "brand!", l.amount AS "amount!", l.remaining AS "remaining!",
-               l.held AS "held!", l.earned_at AS "earned_at!", l.activates_at,
-               l.expires_at AS "expires_at!", l.program_version AS "program_version!",
-               l.origin AS "origin!", l.pending AS "pending!"
-        FROM unnest($2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bigint[])
-            WITH ORDINALITY
-            AS wanted (member_no, currency, expires_after, earned_after, lot_after, index)
-        CROSS JOIN LATERAL (
-            SELECT * FROM lots
-            WHERE shard = $1 AND member_no = wanted.member_no AND currency = wanted.currency
-              AND remaining > 0 AND NOT pending
-              AND (expires_at, earned_at, lot)
-                > (wanted.expires_after, wanted.earned_after, wanted.lot_after)
-            ORDER BY expires_at, earned_at, lot LIMIT $7
-        ) l"#,
+) -> Result<Vec<Lot>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        "-- spendable
+        SELECT lot, currency, brand, amount, remaining, held, expired, earned_at, activates_at,
+               expires_at, unit_value_micros, program_version, origin, pending
+        FROM lots
+        WHERE shard = $1 AND member_no = $2 AND currency = $3 AND spendable
+          AND (expires_at, lot) > ($4, $5)
+        ORDER BY expires_at, lot LIMIT $6",
         stored(shard),
-        &wanted.member_nos,
-        &wanted.currencies,
-        &expires_after,
-        &earned_after,
-        &lot_after,
+        member_no,
+        currency.as_str(),
+        to_pg(after.expires_at),
+        after.lot.get(),
         limit,
     )
-    .fetch_all(connection)
+    .fetch_all(executor)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let lot = Row {
-                lot: row.lot,
-                currency: row.currency,
-                brand: row.brand,
-                amount: row.amount,
-                remaining: row.remaining,
-                held: row.held,
-                earned_at: row.earned_at,
-                activates_at: row.activates_at,
-                expires_at: row.expires_at,
-                program_version: row.program_version,
-                origin: row.origin,
-                pending: row.pending,
-            };
-            Ok((indexed(row.index)?, lot.try_into()?))
-        })
-        .collect()
+    lots(rows)
 }
 
-/// All pending lots of each wallet.
-pub async fn pending(
-    connection: &mut PgConnection,
+/// The open lots of a wallet that are pending or entirely held, from `after`
+/// on, at most `limit`.
+pub async fn not_spendable(
+    executor: impl PgExecutor<'_>,
     shard: ShardId,
-    wanted: &Wanted,
-) -> Result<Vec<(usize, Lot)>, DatabaseError> {
-    let rows = sqlx::query!(
-        r#"-- pending
-        SELECT wanted.index AS "index!", l.lot AS "lot!"
-        FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS wanted (member_no, currency, index)
-        CROSS JOIN LATERAL (
+    member_no: i64,
+    currency: &CurrencyId,
+    after: LotId,
+    limit: i64,
+) -> Result<Vec<Lot>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"-- not_spendable
+        SELECT l.lot AS "lot!", currency AS "currency!", brand AS "brand!", amount AS "amount!",
+               remaining AS "remaining!", held AS "held!", expired AS "expired!",
+               earned_at AS "earned_at!", activates_at, expires_at AS "expires_at!",
+               unit_value_micros, program_version AS "program_version!", origin AS "origin!",
+               pending AS "pending!"
+        FROM (
             SELECT lot FROM lots
-            WHERE shard = $1 AND member_no = wanted.member_no AND currency = wanted.currency
-              AND remaining > 0 AND pending
-            ORDER BY activates_at LIMIT 100000
-        ) l"#,
+            WHERE shard = $1 AND member_no = $2 AND currency = $3 AND pending
+            UNION
+            SELECT unnest(lots) FROM holds
+            WHERE shard = $1 AND member_no = $2 AND currency = $3 AND open
+        ) AS asked (lot)
+        CROSS JOIN LATERAL (
+            SELECT * FROM lots WHERE shard = $1 AND lot = asked.lot LIMIT 1
+        ) l
+        WHERE NOT l.spendable AND (l.remaining > 0 OR l.held > 0) AND l.lot > $4
+        ORDER BY l.lot LIMIT $5"#,
         stored(shard),
-        &wanted.member_nos,
-        &wanted.currencies,
+        member_no,
+        currency.as_str(),
+        after.get(),
+        limit,
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(executor)
     .await?;
-    let names: Vec<i64> = rows.iter().map(|row| row.lot).collect();
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let index_of: HashMap<i64, i64> = rows.into_iter().map(|row| (row.lot, row.index)).collect();
-    let lots = named(connection, shard, &names).await?;
-    lots.into_iter()
-        .map(|lot| Ok((indexed(index_of[&lot.terms.lot.get()])?, lot)))
-        .collect()
+    lots(rows)
 }
 
-/// Lots by name.
+/// A member's lots by name.
 pub async fn named(
-    connection: &mut PgConnection,
+    executor: impl PgExecutor<'_>,
     shard: ShardId,
+    member_no: i64,
     names: &[i64],
 ) -> Result<Vec<Lot>, DatabaseError> {
     let rows = sqlx::query_as!(
         Row,
         r#"-- named
         SELECT l.lot AS "lot!", currency AS "currency!", brand AS "brand!", amount AS "amount!",
-               remaining AS "remaining!", held AS "held!", earned_at AS "earned_at!", activates_at,
-               expires_at AS "expires_at!", program_version AS "program_version!",
-               origin AS "origin!", pending AS "pending!"
-        FROM unnest($2::bigint[]) AS asked (lot)
+               remaining AS "remaining!", held AS "held!", expired AS "expired!",
+               earned_at AS "earned_at!", activates_at, expires_at AS "expires_at!",
+               unit_value_micros, program_version AS "program_version!", origin AS "origin!",
+               pending AS "pending!"
+        FROM unnest($3::bigint[]) AS asked (lot)
         CROSS JOIN LATERAL (
             SELECT * FROM lots WHERE shard = $1 AND lot = asked.lot LIMIT 1
-        ) l"#,
+        ) l
+        WHERE l.member_no = $2"#,
         stored(shard),
+        member_no,
         names,
     )
-    .fetch_all(connection)
+    .fetch_all(executor)
     .await?;
     lots(rows)
 }
 
-/// All lots of a shard that have points left or held: the member's number and
-/// the lot.
-pub async fn open(
+/// The next lots of a shard after `after`, in order of name: the member's
+/// number and the lot.
+pub async fn of_shard(
     connection: &mut PgConnection,
     shard: ShardId,
+    after: LotId,
+    limit: i64,
 ) -> Result<Vec<(i64, Lot)>, DatabaseError> {
     let rows = sqlx::query!(
-        "-- open
-        SELECT member_no, lot, currency, brand, amount, remaining, held, earned_at, activates_at,
-               expires_at, program_version, origin, pending
-        FROM lots WHERE shard = $1 AND (remaining > 0 OR held > 0)",
+        "-- of_shard
+        SELECT member_no, lot, currency, brand, amount, remaining, held, expired, earned_at,
+               activates_at, expires_at, unit_value_micros, program_version, origin, pending,
+               spendable
+        FROM lots WHERE shard = $1 AND lot > $2 ORDER BY lot LIMIT $3",
         stored(shard),
+        after.get(),
+        limit,
     )
     .fetch_all(connection)
     .await?;
     rows.into_iter()
         .map(|row| {
+            if row.spendable != (!row.pending && row.remaining > 0) {
+                return Err(corrupt("whether a lot can be spent"));
+            }
             let lot = Row {
                 lot: row.lot,
                 currency: row.currency,
@@ -231,9 +263,11 @@ pub async fn open(
                 amount: row.amount,
                 remaining: row.remaining,
                 held: row.held,
+                expired: row.expired,
                 earned_at: row.earned_at,
                 activates_at: row.activates_at,
                 expires_at: row.expires_at,
+                unit_value_micros: row.unit_value_micros,
                 program_version: row.program_version,
                 origin: row.origin,
                 pending: row.pending,
@@ -241,107 +275,4 @@ pub async fn open(
             Ok((row.member_no, lot.try_into()?))
         })
         .collect()
-}
-
-/// Lots to write, column by column.
-#[derive(Debug, Default)]
-pub struct Rows {
-    lots: Vec<i64>,
-    member_nos: Vec<i64>,
-    currencies: Vec<String>,
-    brands: Vec<String>,
-    amounts: Vec<i64>,
-    remaining: Vec<i64>,
-    held: Vec<i64>,
-    earned_ats: Vec<PgTime>,
-    activates_ats: Vec<Option<PgTime>>,
-    expires_ats: Vec<PgTime>,
-    program_versions: Vec<i64>,
-    origins: Vec<i16>,
-    pending: Vec<bool>,
-}
-
-impl Rows {
-    /// Adds a lot.
-    pub fn push(&mut self, member_no: i64, lot: &Lot) {
-        let terms = &lot.terms;
-        self.lots.push(terms.lot.get());
-        self.member_nos.push(member_no);
-        self.currencies.push(terms.currency.to_string());
-        self.brands.push(terms.brand.to_string());
-        self.amounts.push(terms.amount.get());
-        self.remaining.push(lot.remaining.get());
-        self.held.push(lot.held.get());
-        self.earned_ats.push(to_pg(terms.earned_at));
-        self.activates_ats.push(terms.activates_at.map(to_pg));
-        self.expires_ats
-            .push(to_pg(terms.expires_at.unwrap_or_else(SpendKey::never)));
-        self.program_versions.push(terms.program_version);
-        self.origins.push(origin(terms.origin));
-        self.pending.push(lot.pending);
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.lots.is_empty()
-    }
-}
-
-/// Writes new lots.
-pub async fn insert(
-    connection: &mut PgConnection,
-    shard: ShardId,
-    rows: &Rows,
-) -> Result<(), DatabaseError> {
-    let written = sqlx::query!(
-        "-- insert
-        INSERT INTO lots (shard, lot, member_no, currency, brand, amount, remaining, held,
-                          earned_at, activates_at, expires_at, program_version, origin, pending)
-        SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[],
-            $7::bigint[], $8::bigint[], $9::timestamptz[], $10::timestamptz[],
-            $11::timestamptz[], $12::bigint[], $13::smallint[], $14::boolean[])",
-        stored(shard),
-        &rows.lots,
-        &rows.member_nos,
-        &rows.currencies,
-        &rows.brands,
-        &rows.amounts,
-        &rows.remaining,
-        &rows.held,
-        &rows.earned_ats,
-        &rows.activates_ats as &[Option<PgTime>],
-        &rows.expires_ats,
-        &rows.program_versions,
-        &rows.origins,
-        &rows.pending,
-    )
-    .execute(connection)
-    .await?;
-    expect_rows(written.rows_affected(), rows.lots.len())
-}
-
-/// Writes what has changed in known lots.
-pub async fn update(
-    connection: &mut PgConnection,
-    shard: ShardId,
-    rows: &Rows,
-) -> Result<(), DatabaseError> {
-    let written = sqlx::query!(
-        "-- update
-        UPDATE lots SET remaining = new.remaining, held = new.held, expires_at = new.expires_at,
-                        pending = new.pending
-        FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::boolean[])
-            AS new (lot, remaining, held, expires_at, pending)
-        WHERE lots.shard = $1 AND lots.lot = new.lot",
-        stored(shard),
-        &rows.lots,
-        &rows.remaining,
-        &rows.held,
-        &rows.expires_ats,
-        &rows.pending,
-    )
-    .execute(connection)
-    .await?;
-    expect_rows(written.rows_affected(), rows.lots.len())
 }

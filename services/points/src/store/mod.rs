@@ -6,29 +6,21 @@
 //! to the array may read the whole shard instead.
 
 pub mod accounts;
+pub mod batch_read;
+pub mod batch_write;
 pub mod holds;
 pub mod log;
 pub mod lots;
 pub mod members;
 pub mod orders;
+pub mod reversals;
 pub mod shards;
 pub mod tiers;
 pub mod wallets;
 
-use fealty_postgres::DatabaseError;
 use fealty_types::ShardId;
 
 /// A shard's number as stored.
 fn stored(shard: ShardId) -> i16 {
     i16::from(shard.get())
-}
-
-/// A write touched as many rows as it should have.
-fn expect_rows(touched: u64, expected: usize) -> Result<(), DatabaseError> {
-    if touched == expected as u64 {
-        return Ok(());
-    }
-    Err(DatabaseError::Defect(sqlx::Error::Protocol(format!(
-        "{touched} rows were written, {expected} were expected"
-    ))))
 }

@@ -1,38 +1,33 @@
 //! Order numbers that have been recorded.
 
-use fealty_postgres::{DatabaseError, PgConnection};
-use fealty_types::ShardId;
+use fealty_postgres::DatabaseError;
+use fealty_types::{Position, ShardId, TransactionName};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::stored;
+use super::members::corrupt;
 
-/// Claims order numbers, and answers with those that were free. `keys` must be
-/// sorted, so that two batches that claim the same ones wait for each other in
-/// one order.
-pub async fn claim(
-    connection: &mut PgConnection,
-    shard: ShardId,
-    keys: &[Uuid],
-) -> Result<Vec<Uuid>, DatabaseError> {
-    let claimed = sqlx::query_scalar!(
-        "-- claim
-        INSERT INTO orders (order_key, shard) SELECT key, $1 FROM unnest($2::uuid[]) AS new (key)
-        ON CONFLICT DO NOTHING RETURNING order_key",
-        stored(shard),
-        keys,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(claimed)
-}
+/// The constraint that refuses an order number for the second time.
+pub const CONSTRAINT: &str = "orders_pkey";
 
-/// Gives claimed order numbers back, whose purchases were refused.
-pub async fn give_back(connection: &mut PgConnection, keys: &[Uuid]) -> Result<(), DatabaseError> {
-    sqlx::query!(
-        "-- give_back\nDELETE FROM orders WHERE order_key = ANY($1)",
-        keys
+/// The transaction that recorded an order.
+pub async fn transaction(
+    executor: impl PgExecutor<'_>,
+    key: Uuid,
+) -> Result<Option<TransactionName>, DatabaseError> {
+    let row = sqlx::query!(
+        "-- transaction
+        SELECT shard, position FROM orders WHERE order_key = $1",
+        key,
     )
-    .execute(connection)
+    .fetch_optional(executor)
     .await?;
-    Ok(())
+    row.map(|row| {
+        let shard = u8::try_from(row.shard).map_err(|_| corrupt("a shard"))?;
+        Ok(TransactionName {
+            shard: ShardId::new(shard),
+            position: Position::new(row.position),
+        })
+    })
+    .transpose()
 }

@@ -5,7 +5,7 @@ use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_types::{Position, ShardId};
 use sqlx::PgExecutor;
 
-use super::{expect_rows, stored};
+use super::stored;
 
 /// The end of a shard's log.
 #[derive(Clone, Debug)]
@@ -45,23 +45,21 @@ pub async fn lock_head(
     })
 }
 
-/// Moves a locked head.
-pub async fn move_head(
+/// Takes the right to sweep a shard until the transaction ends; `false` if
+/// another instance has it.
+pub async fn try_sweep(
     connection: &mut PgConnection,
     shard: ShardId,
-    head: &Head,
-) -> Result<(), DatabaseError> {
-    let moved = sqlx::query!(
-        "-- move_head
-        UPDATE shards SET position = $2, chain = $3, members = $4 WHERE shard = $1",
-        stored(shard),
-        head.position.get(),
-        &head.chain[..],
-        head.members,
+) -> Result<bool, DatabaseError> {
+    // The first number tells this lock from others of the database.
+    let taken = sqlx::query_scalar!(
+        r#"-- try_sweep
+        SELECT pg_try_advisory_xact_lock(7351, $1) AS "taken!""#,
+        i32::from(shard.get()),
     )
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    expect_rows(moved.rows_affected(), 1)
+    Ok(taken)
 }
 
 /// Makes all reads of a transaction see one moment; its first statement.

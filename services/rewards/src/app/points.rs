@@ -84,7 +84,7 @@ impl PointsClient {
             program: program.to_string(),
             member: member.to_string(),
             currency: currency.to_string(),
-            consistency: 0,
+            ..GetBalanceRequest::default()
         };
         let read = call(Deadline::within(POINTS_DEADLINE), || {
             let (mut client, request) = (self.0.clone(), request.clone());

@@ -17,8 +17,8 @@ const WATCH_BATCH_LEN_MAX: i64 = 500;
 /// How often other instances' commits are looked for while somebody listens.
 const HEAD_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Some changes, and the cursor after them.
-pub(crate) type Batch = (Vec<Logged>, Cursor);
+/// Some changes, the cursor after them, and how many the log has beyond it.
+pub(crate) type Batch = (Vec<Logged>, Cursor, i64);
 
 impl App {
     /// Checks a caller's cursor against the log.
@@ -36,7 +36,8 @@ impl App {
     pub(crate) async fn watch(self, cursor: Cursor, listener: mpsc::Sender<Result<Batch, Error>>) {
         let mut heads = self.heads.watch();
         let mut at = cursor.positions()[0];
-        if listener.send(Ok((Vec::new(), cursor))).await.is_err() {
+        let behind = heads.borrow()[0] - at;
+        if listener.send(Ok((Vec::new(), cursor, behind))).await.is_err() {
             return;
         }
         loop {
@@ -48,7 +49,10 @@ impl App {
                     Ok(rows) => {
                         let Some(last) = rows.last() else { break };
                         at = last.position;
-                        listener.send(Ok((rows, Cursor::new(vec![at])))).await
+                        let behind = (head - at).max(0);
+                        listener
+                            .send(Ok((rows, Cursor::new(vec![at]), behind)))
+                            .await
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a feed broke off");

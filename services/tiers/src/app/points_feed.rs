@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fealty_client::{Channel, FeedConsumer};
 use fealty_postgres::{DatabaseError, foundation, run};
 use fealty_proto::points::v1::{
-    Transaction, WatchTransactionsRequest, WatchTransactionsResponse,
+    FeedFilter, Transaction, TransactionKind, WatchTransactionsRequest, WatchTransactionsResponse,
     ledger_service_client::LedgerServiceClient,
 };
 use fealty_server::from_wire_time;
@@ -64,8 +64,16 @@ impl FeedConsumer for PointsConsumer {
         let request = WatchTransactionsRequest {
             cursor,
             include_canonical_bytes: false,
+            filter: Some(FeedFilter {
+                kinds: vec![TransactionKind::Purchase.into()],
+                ..FeedFilter::default()
+            }),
         };
         client.watch_transactions(request).await
+    }
+
+    fn behind(item: &Self::Item) -> i64 {
+        item.behind
     }
 
     async fn take(
@@ -73,8 +81,8 @@ impl FeedConsumer for PointsConsumer {
         from: &str,
         item: WatchTransactionsResponse,
     ) -> Result<Option<String>, DatabaseError> {
-        if item.transactions.is_empty() {
-            return Ok(Some(from.to_owned()));
+        if item.cursor == from {
+            return Ok(Some(item.cursor));
         }
         let purchases = item.transactions.iter().filter_map(purchase);
         let purchases: Vec<Purchase> = purchases.collect::<Result<_, _>>()?;

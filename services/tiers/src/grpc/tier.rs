@@ -115,10 +115,11 @@ impl TierService for TierApi {
         let (listener, responses) = mpsc::channel(WATCH_QUEUE_LEN);
         tokio::spawn(self.app.clone().watch(cursor, listener));
         let responses = ReceiverStream::new(responses).map(|response| {
-            let (changes, cursor) = response.map_err(Rejection::from)?;
+            let (changes, cursor, behind) = response.map_err(Rejection::from)?;
             Ok(wire::WatchTierChangesResponse {
                 changes: changes.into_iter().map(render).collect(),
                 cursor: cursor.to_string(),
+                behind,
             })
         });
         // A feed has no end of its own; when the service drains, it ends.

@@ -1,0 +1,243 @@
+//! The jobs of a batch, one after the other: seen before, refused, or done.
+
+use std::collections::{HashMap, HashSet};
+
+use fealty_ledger::{Command, Named};
+use fealty_postgres::PgConnection;
+use fealty_types::{MemberId, Position, ProgramId, ShardId, TierId, Timestamp};
+use uuid::Uuid;
+
+use super::{Interrupted, ReadOn, ShardWork, same_request};
+use crate::{
+    app::{
+        Answer,
+        batch::{chain_of, decode},
+        lane::{Done, Job, Work},
+    },
+    domain::{order_key, plan, request_key, tier_moment},
+    error::Error,
+    store::batch_read::{Asked, Seen},
+};
+
+/// What a job comes to before it is written.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each job of a batch, gone with it"
+)]
+pub(super) enum Pending {
+    /// The transaction at this position, in this batch, or its replay.
+    Written { position: Position, replayed: bool },
+    /// Done, whatever is written.
+    Final(Done),
+}
+
+/// The jobs of a batch.
+pub(super) struct Jobs {
+    work: ShardWork,
+    now: Timestamp,
+    /// Slot of each job's member.
+    slot_of: Vec<usize>,
+    /// Key of each job's request.
+    keys: Vec<Option<Uuid>>,
+    /// Requests seen before this batch.
+    seen: HashMap<Uuid, Seen>,
+    /// Requests done in this batch.
+    done: HashMap<Uuid, Position>,
+    /// Tier of each job's member, where it was told of one.
+    tiers: HashMap<usize, TierId>,
+    /// Orders recorded before, and in this batch.
+    orders: HashSet<Uuid>,
+    pending: Vec<Pending>,
+}
+
+impl Jobs {
+    /// Reads what the jobs name.
+    pub(super) async fn read(
+        connection: &mut PgConnection,
+        shard: ShardId,
+        jobs: &[Job],
+        now: Timestamp,
+        read_on: ReadOn,
+    ) -> Result<Self, Interrupted> {
+        let mut asked = Asked::default();
+        let mut index_of: HashMap<(&ProgramId, &MemberId), usize> = HashMap::new();
+        let mut members = Vec::new();
+        let mut slot_of = Vec::with_capacity(jobs.len());
+        let mut keys = Vec::with_capacity(jobs.len());
+        let mut tiers_of = Vec::new();
+        for (index, job) in jobs.iter().enumerate() {
+            let member = (&job.applied.program.id, &job.member);
+            let slot = *index_of.entry(member).or_insert_with(|| {
+                members.push((member.0.clone(), member.1.clone()));
+                asked.spends.push(false);
+                members.len() - 1
+            });
+            slot_of.push(slot);
+            let Work::Request {
+                request_id,
+                command,
+            } = &job.work
+            else {
+                keys.push(None);
+                continue;
+            };
+            let key = request_key(member.0, member.1, request_id);
+            keys.push(Some(key));
+            asked.requests.push(key);
+            asked.spends[slot] |= command.spends().is_some();
+            if let Some(Named::Hold(hold)) = command.names() {
+                asked.spends[slot] = true;
+                let number = i64::try_from(slot).unwrap_or(i64::MAX) + 1;
+                asked.holds.push((number, hold.get()));
+            }
+            asked.orders.extend(order(job));
+            if let Some(moment) = tier_moment(&job.applied.program, command, now) {
+                let (program, member) = (member.0.to_string(), member.1.to_string());
+                asked.tiers.push((program, member, moment));
+                tiers_of.push(index);
+            }
+        }
+        asked.requests.sort_unstable();
+        asked.requests.dedup();
+        let (work, found) =
+            ShardWork::read(connection, shard, members, &mut asked, now, read_on).await?;
+        let tiers = found.tiers.into_iter();
+        Ok(Self {
+            work,
+            now,
+            slot_of,
+            keys,
+            seen: found.seen,
+            done: HashMap::new(),
+            tiers: tiers.map(|(at, tier)| (tiers_of[at], tier)).collect(),
+            orders: found.orders.into_iter().collect(),
+            pending: Vec::with_capacity(jobs.len()),
+        })
+    }
+
+    /// Decides the next job.
+    pub(super) async fn decide(
+        &mut self,
+        connection: &mut PgConnection,
+        index: usize,
+        job: &Job,
+    ) -> Result<(), Interrupted> {
+        let pending = match self.replay(index, job)? {
+            Some(pending) => pending,
+            None => self.perform(connection, index, job).await?,
+        };
+        self.pending.push(pending);
+        Ok(())
+    }
+
+    async fn perform(
+        &mut self,
+        connection: &mut PgConnection,
+        index: usize,
+        job: &Job,
+    ) -> Result<Pending, Interrupted> {
+        let slot = self.slot_of[index];
+        let (request_id, command) = match &job.work {
+            Work::Request {
+                request_id,
+                command,
+            } => (request_id, command),
+            Work::Advance { currency } => {
+                self.work.advance(connection, slot, currency).await?;
+                return Ok(Pending::Final(Ok(None)));
+            }
+        };
+        let order = order(job);
+        if let (Some(order), Command::Purchase(purchase)) = (order, command)
+            && self.orders.contains(&order)
+        {
+            return Ok(Pending::Final(Err(Error::OrderAlreadyRecorded {
+                brand: purchase.brand.clone(),
+                order_number: purchase.order_number.clone(),
+            })));
+        }
+        let tier = self.tiers.get(&index).cloned();
+        let mut request = match plan(&job.applied, request_id, command, tier, self.now) {
+            Ok(request) => request,
+            Err(error) => return Ok(Pending::Final(Err(error))),
+        };
+        let position = match self.work.execute(connection, slot, &mut request).await? {
+            Ok(position) => position,
+            Err(refusal) => return Ok(Pending::Final(Err(refusal.into()))),
+        };
+        self.done
+            .extend(self.keys[index].map(|key| (key, position)));
+        if let Some(order) = order {
+            self.orders.insert(order);
+            self.work.orders.push((order, position.get()));
+        }
+        Ok(Pending::Written {
+            position,
+            replayed: false,
+        })
+    }
+
+    /// The answer to a request that was there before, in the log or in this
+    /// batch.
+    fn replay(&self, index: usize, job: &Job) -> Result<Option<Pending>, Interrupted> {
+        let (Some(key), Work::Request { request_id, command }) = (self.keys[index], &job.work)
+        else {
+            return Ok(None);
+        };
+        if let Some(seen) = self.seen.get(&key) {
+            let transaction = decode(&seen.body)?;
+            let chain = chain_of(&seen.chain)?;
+            let same = same_request(request_id, command, &transaction);
+            return Ok(Some(Pending::Final(same.map(|()| {
+                Some(Answer {
+                    transaction: transaction.into(),
+                    chain,
+                    replayed: true,
+                })
+            }))));
+        }
+        let Some(position) = self.done.get(&key).copied() else {
+            return Ok(None);
+        };
+        let written = self.work.log().at(position);
+        let written = written.expect("what was written in this batch is in its log");
+        Ok(Some(match same_request(request_id, command, written) {
+            Err(error) => Pending::Final(Err(error)),
+            Ok(()) => Pending::Written {
+                position,
+                replayed: true,
+            },
+        }))
+    }
+
+    /// The work to write, and what each job comes to.
+    pub(super) fn finish(self) -> (ShardWork, Vec<Pending>) {
+        (self.work, self.pending)
+    }
+}
+
+/// Whether a job names an earlier transaction or a lot, which is read under
+/// the lock.
+pub(super) fn names_the_past(job: &Job) -> bool {
+    let Work::Request { command, .. } = &job.work else {
+        return false;
+    };
+    matches!(
+        command.names(),
+        Some(Named::Transaction(_) | Named::Lot(_))
+    )
+}
+
+fn order(job: &Job) -> Option<Uuid> {
+    match &job.work {
+        Work::Request {
+            command: Command::Purchase(purchase),
+            ..
+        } => Some(order_key(
+            &job.applied.program.id,
+            &purchase.brand,
+            &purchase.order_number,
+        )),
+        _ => None,
+    }
+}

@@ -1,0 +1,167 @@
+//! One batch of a lane: read, decide, write.
+//!
+//! Two round trips, whatever the number of jobs. One statement reads all that
+//! the jobs name, at one moment, with the head of the shard; the engine decides
+//! in memory; one statement writes all rows and moves the head, if it is still
+//! where it was read. Between the two nothing is locked and no transaction is
+//! open, so a batch costs Postgres one commit and nobody waits for a client.
+//!
+//! An instance that is overtaken writes nothing. It then locks the head first,
+//! for some batches, so that two busy instances take turns instead of
+//! reading in vain. The head is locked as well where the engine needs more than
+//! was read: lots of a very full wallet, or transactions that a reversal names.
+
+mod jobs;
+mod work;
+
+use std::{collections::HashMap, sync::Arc};
+
+use fealty_ledger::{Transaction, canonical::Chain};
+use fealty_postgres::{Database, DatabaseError, PgConnection, run};
+use fealty_types::{Position, ShardId, Timestamp};
+
+use super::{
+    Answer,
+    cache::CachedWallet,
+    lane::{Done, Job},
+};
+use crate::{error::Error, store};
+use jobs::Jobs;
+pub(super) use work::{LOTS_FIRST, ReadOn, ShardWork, chain_of, decode};
+
+/// Batches that lock the head first after one was overtaken.
+const LOCKED_BATCHES: u32 = 64;
+/// How far apart the marks of the accounts' totals are at the least.
+const MARK_DISTANCE: i64 = 1_000;
+
+/// What a batch brought about, once it is committed.
+pub(super) struct Outcome {
+    /// For each job.
+    pub(super) done: Vec<Done>,
+    /// What was written.
+    pub(super) written: Written,
+}
+
+/// What was written to a shard.
+pub(super) struct Written {
+    /// The head before.
+    pub(super) after: Position,
+    /// The head now.
+    pub(super) through: Position,
+    /// The transactions, with the chain after each.
+    pub(super) transactions: Vec<(Arc<Transaction>, Chain)>,
+    /// The wallets that changed.
+    pub(super) wallets: Vec<CachedWallet>,
+    /// Points by kind of account credited.
+    pub(super) moved: HashMap<&'static str, u64>,
+}
+
+impl Written {
+    /// The answer that the transaction at a position is.
+    pub(super) fn answer(&self, position: Position, replayed: bool) -> Answer {
+        let index = usize::try_from(position.get() - self.after.get() - 1).expect("of this batch");
+        let (transaction, chain) = &self.transactions[index];
+        Answer {
+            transaction: Arc::clone(transaction),
+            chain: *chain,
+            replayed,
+        }
+    }
+}
+
+/// Whether another instance is at work on the shard.
+#[derive(Debug, Default)]
+pub(super) struct Contention {
+    locked_left: u32,
+}
+
+/// Why a batch did not come to its end.
+pub(super) enum Interrupted {
+    /// Another instance moved the head.
+    Overtaken,
+    /// More must be read, under the lock of the head.
+    NeedsLock,
+    /// The database failed.
+    Database(DatabaseError),
+}
+
+impl From<DatabaseError> for Interrupted {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Runs a batch of jobs of one shard.
+pub(super) async fn run(
+    database: &Database,
+    shard: ShardId,
+    jobs: &[Job],
+    now: Timestamp,
+    contention: &mut Contention,
+) -> Result<Outcome, DatabaseError> {
+    if contention.locked_left == 0 && !jobs.iter().any(jobs::names_the_past) {
+        let mut connection = database
+            .pool()
+            .acquire()
+            .await
+            .map_err(DatabaseError::from)?;
+        match attempt(&mut connection, shard, jobs, now, ReadOn::Never).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(Interrupted::Overtaken) => contention.locked_left = LOCKED_BATCHES,
+            Err(Interrupted::NeedsLock | Interrupted::Database(DatabaseError::Conflict(_))) => {}
+            Err(Interrupted::Database(error)) => return Err(error),
+        }
+    }
+    contention.locked_left = contention.locked_left.saturating_sub(1);
+    run!(database, "batch", |connection| async {
+        store::shards::lock_head(connection, shard).await?;
+        match attempt(connection, shard, jobs, now, ReadOn::Locked).await {
+            Ok(outcome) => Ok(outcome),
+            Err(Interrupted::Database(error)) => Err(error),
+            Err(Interrupted::Overtaken | Interrupted::NeedsLock) => Err(DatabaseError::Defect(
+                sqlx::Error::Protocol("a locked head was moved".to_owned()),
+            )),
+        }
+    })
+}
+
+async fn attempt(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    jobs: &[Job],
+    now: Timestamp,
+    read_on: ReadOn,
+) -> Result<Outcome, Interrupted> {
+    let mut decided = Jobs::read(connection, shard, jobs, now, read_on).await?;
+    for (index, job) in jobs.iter().enumerate() {
+        decided.decide(connection, index, job).await?;
+    }
+    let (work, pending) = decided.finish();
+    let written = work.write(connection, read_on).await?;
+    let done = pending.into_iter().map(|pending| match pending {
+        jobs::Pending::Final(done) => done,
+        jobs::Pending::Written { position, replayed } => {
+            Ok(Some(written.answer(position, replayed)))
+        }
+    });
+    Ok(Outcome {
+        done: done.collect(),
+        written,
+    })
+}
+
+/// The first field in which a request differs from the one that was there
+/// under its id, as a refusal.
+pub(super) fn same_request(
+    request_id: &fealty_types::RequestId,
+    command: &fealty_ledger::Command,
+    before: &Transaction,
+) -> Result<(), Error> {
+    let field = match (before.request_id(), before.command()) {
+        // Other ids with the same key do not happen; were it so, this refuses.
+        (Some(stored), _) if stored != request_id => Some("request_id"),
+        (Some(_), Some(stored)) => command.first_difference(stored),
+        _ => Some("method"),
+    };
+    field.map_or(Ok(()), |field| Err(Error::RequestIdReused { field }))
+}

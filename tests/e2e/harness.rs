@@ -72,6 +72,19 @@ pub(crate) async fn send<T, F: Future<Output = Result<Response<T>, Status>>>(
     call(Deadline::within(DEADLINE), send).await
 }
 
+/// Sends a request to a client's method until it is answered or refused.
+macro_rules! ask {
+    ($client:expr, $method:ident, $request:expr) => {{
+        let (client, request) = ($client, $request);
+        $crate::harness::send(|| {
+            let (mut client, request) = (client.clone(), request.clone());
+            async move { client.$method(request).await }
+        })
+        .await
+    }};
+}
+pub(crate) use ask;
+
 /// Waits for a condition.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let deadline = Instant::now() + DEADLINE;

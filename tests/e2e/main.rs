@@ -3,10 +3,16 @@
 
 mod accidents;
 mod contention;
+mod crash;
+mod feed;
 mod figures;
 mod harness;
+mod ledger;
 mod manifests;
 mod oracle;
+mod reads;
+mod refunds;
 mod refusals;
+mod size;
 mod tampering;
 mod telemetry;

@@ -9,6 +9,7 @@ use fealty_proto::{
     points::v1::{
         audit_service_client::AuditServiceClient, earning_service_client::EarningServiceClient,
         ledger_service_client::LedgerServiceClient,
+        settlement_service_client::SettlementServiceClient,
     },
     program::v1::program_service_client::ProgramServiceClient,
     rewards::v1::{
@@ -88,6 +89,12 @@ impl Clients {
     #[must_use]
     pub fn audit(&self) -> AuditServiceClient<Channel> {
         AuditServiceClient::new(self.points.clone())
+    }
+
+    /// What brands owe each other.
+    #[must_use]
+    pub fn settlement(&self) -> SettlementServiceClient<Channel> {
+        SettlementServiceClient::new(self.points.clone())
     }
 
     /// Members' statuses.

@@ -7,6 +7,7 @@
 )]
 
 pub mod apply;
+pub mod bench;
 pub mod demo;
 pub mod endpoints;
 pub mod member;

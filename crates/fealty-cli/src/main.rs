@@ -1,7 +1,7 @@
 //! The `fealty` command.
 
 use clap::{Parser, Subcommand};
-use fealty_cli::{apply, demo, member, serve, verify};
+use fealty_cli::{apply, bench, demo, member, serve, verify};
 
 /// Points, tiers and rewards on a double-entry ledger that anyone can check.
 ///
@@ -20,6 +20,7 @@ enum Command {
     Serve(serve::Arguments),
     Apply(apply::Arguments),
     Demo(demo::Arguments),
+    Bench(bench::Arguments),
     Verify(verify::Arguments),
     Checkpoint(verify::CheckpointArguments),
     #[command(subcommand)]
@@ -32,6 +33,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Apply(arguments) => apply::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Bench(arguments) => bench::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::Checkpoint(arguments) => verify::checkpoint(arguments).await,
         Command::Member(command) => member::run(command).await,

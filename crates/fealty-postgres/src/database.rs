@@ -30,7 +30,16 @@ impl Database {
     /// need not answer yet.
     pub fn open(url: &str, connections_max: u32) -> Result<Self, DatabaseError> {
         let options = PgConnectOptions::from_str(url)?
-            .options([("statement_timeout", STATEMENT_TIMEOUT)])
+            .options([
+                ("statement_timeout", STATEMENT_TIMEOUT),
+                // Statements are few and point look-ups: one plan for each, and
+                // no time spent on planning it again or compiling it.
+                ("plan_cache_mode", "force_generic_plan"),
+                ("jit", "off"),
+                // A plan that was made while a table was young would otherwise
+                // read it whole for ever.
+                ("enable_seqscan", "off"),
+            ])
             .statement_cache_capacity(200);
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)

@@ -34,11 +34,21 @@ pub struct Postgres {
     folder: PathBuf,
     port: u16,
     durability: Durability,
+    settings: &'static [&'static str],
 }
 
 impl Postgres {
     /// Makes a cluster and starts it. Blocks until it answers.
     pub fn start(binaries: &Binaries, durability: Durability) -> Result<Self, StackError> {
+        Self::start_with(binaries, durability, &[])
+    }
+
+    /// Makes a cluster and starts it with further settings: `name=value`.
+    pub fn start_with(
+        binaries: &Binaries,
+        durability: Durability,
+        settings: &'static [&'static str],
+    ) -> Result<Self, StackError> {
         let user = User::to_drop_to();
         let folder = private_folder("fealty-postgres-", user)?;
         let mut initdb = Command::new(binaries.postgres_bin.join("initdb"));
@@ -73,6 +83,7 @@ impl Postgres {
             folder,
             port: free_port()?,
             durability,
+            settings,
         };
         postgres.resume()?;
         Ok(postgres)
@@ -118,6 +129,7 @@ impl Postgres {
         args.extend(
             settings
                 .iter()
+                .chain(self.settings)
                 .flat_map(|setting| ["-c".to_owned(), (*setting).to_owned()]),
         );
         // The one before must be gone, but must not take the folder with it.

@@ -34,6 +34,18 @@ enum Task {
         /// Only those whose name has this in it.
         filter: Option<String>,
     },
+    /// Build for speed, and measure the points ledger on this machine.
+    Bench {
+        /// Measure for a shorter time.
+        #[arg(long)]
+        quick: bool,
+        /// Print one JSON object with every figure as the last line.
+        #[arg(long)]
+        json: bool,
+        /// Only the measures whose name begins with this.
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Check format, lints, docs, dependencies, generated files, contracts and
     /// manifests.
     Check,
@@ -61,6 +73,17 @@ fn main() -> anyhow::Result<()> {
             let mut args = vec!["test", "--workspace", "--all-targets"];
             args.extend(filter.as_deref());
             sh::cargo(&args, &offline)
+        }
+        Task::Bench { quick, json, only } => {
+            install::servers()?;
+            let release = ["build", "--release", "--package", "fealty-cli"];
+            sh::cargo(&release, &offline)?;
+            let out = sh::target_dir().join("bench").display().to_string();
+            let mut args = vec!["bench", "--out", &out];
+            args.extend(quick.then_some("--quick"));
+            args.extend(json.then_some("--json"));
+            args.extend(only.iter().flat_map(|only| ["--only", only]));
+            sh::run(sh::target_dir().join("release/fealty"), &args, &[])
         }
         Task::Check => check::all(),
         Task::Prepare => {

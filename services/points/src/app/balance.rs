@@ -10,13 +10,10 @@ use futures::future::join_all;
 
 use super::{
     App,
-    batch::{Interrupted, LOTS_FIRST, ReadOn, ShardWork, decode},
+    batch::{Asked, Interrupted, ReadOn, ShardWork, decode},
     cache::CachedWallet,
 };
-use crate::{
-    error::Error,
-    store::{self, batch_read::Asked},
-};
+use crate::{error::Error, store};
 
 /// Transactions looked at in one step of a search.
 const SEARCH_LEN: i64 = 64;
@@ -350,12 +347,9 @@ async fn advanced(
     at: Timestamp,
     read_on: ReadOn,
 ) -> Result<(Wallet, Wallet), Interrupted> {
-    let mut asked = Asked {
-        lots_max: LOTS_FIRST,
-        ..Asked::default()
-    };
+    let asked = Asked::default();
     let (mut work, _) =
-        ShardWork::read(connection, shard, [member], &mut asked, at, read_on).await?;
+        ShardWork::read(connection, shard, [member], &asked, at, read_on).await?;
     let wallet = |work: &ShardWork| {
         let wallet = work.book(0).wallets.get(currency);
         wallet.map_or_else(Wallet::default, |wallet| *wallet.wallet())

@@ -20,11 +20,11 @@ use borsh::BorshDeserialize as _;
 use fealty_cache::{Cache, CacheError, Entry};
 use fealty_ledger::Wallet;
 use fealty_postgres::DatabaseError;
-use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
+use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId};
 use tokio_util::sync::CancellationToken;
 
 use super::{App, batch::decode};
-use crate::store::{self, batch_read::Asked};
+use crate::store;
 
 /// How often the tailer compares the cache with the log.
 const TAIL_INTERVAL: Duration = Duration::from_millis(100);
@@ -249,22 +249,18 @@ async fn mend_shard(
         .await
         .map_err(DatabaseError::from)?;
     let members: Vec<(ProgramId, MemberId)> = members.into_iter().collect();
-    let asked = Asked {
-        programs: members.iter().map(|member| member.0.to_string()).collect(),
-        members: members.iter().map(|member| member.1.to_string()).collect(),
-        spends: vec![false; members.len()],
-        ..Asked::default()
-    };
-    let now = Timestamp::EPOCH;
-    let found = store::batch_read::read(&mut connection, shard, &asked, now).await?;
+    let programs: Vec<String> = members.iter().map(|member| member.0.to_string()).collect();
+    let names: Vec<String> = members.iter().map(|member| member.1.to_string()).collect();
+    let found =
+        store::batch_read::members(&mut connection, shard, &programs, &names, &[]).await?;
     let mut entries = Vec::new();
-    for found in found.wallets {
-        let (program, member) = members[found.member].clone();
+    for (member, currency, wallet) in found.wallets {
+        let (program, member) = members[member].clone();
         entries.push(entry(&CachedWallet {
             program,
             member,
-            currency: found.currency,
-            wallet: found.wallet,
+            currency,
+            wallet,
         }));
     }
     cache.put(shard.get(), written, last, &entries).await?;

@@ -15,12 +15,12 @@ use fealty_types::{
 
 use super::{
     Answer, App,
-    batch::{Interrupted, ReadOn, ShardWork, Written, chain_of, decode, same_request},
+    batch::{Asked, Interrupted, ReadOn, ShardWork, Written, chain_of, decode, same_request},
 };
 use crate::{
     domain::{plan, request_key},
     error::Error,
-    store::{self, batch_read::Asked},
+    store,
 };
 
 /// What a transfer brought about.
@@ -139,22 +139,22 @@ impl App {
                 .map(|side| (program.clone(), side.member.clone()))
                 .collect();
             let mut asked = Asked {
-                spends: vec![true; members.len()],
+                spends: (0..members.len()).collect(),
                 ..Asked::default()
             };
             if *shard == giver.shard {
                 asked.requests.push(key);
             }
-            let (work, mut found) = ShardWork::read(
+            let read = ShardWork::read(
                 connection,
                 *shard,
                 members,
-                &mut asked,
+                &asked,
                 now,
                 ReadOn::Locked,
-            )
-            .await?;
-            seen = seen.or_else(|| found.seen.remove(&key));
+            );
+            let (work, mut before) = read.await?;
+            seen = seen.or_else(|| before.remove(&key));
             works.insert(*shard, work);
         }
         if let Some(seen) = seen {

@@ -723,3 +723,6 @@ pub(super) fn feed_filter(request: &wire::WatchTransactionsRequest) -> Result<Fi
     }
     violations.finish(Some(filter))
 }
+
+#[cfg(test)]
+mod tests;

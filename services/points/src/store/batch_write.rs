@@ -108,6 +108,10 @@ pub struct LotRows {
 }
 
 impl LotRows {
+    fn is_empty(&self) -> bool {
+        self.member_nos.is_empty()
+    }
+
     /// Adds a lot.
     pub fn push(&mut self, member_no: i64, lot: &Lot) {
         self.member_nos.push(member_no);
@@ -137,6 +141,10 @@ fn array(numbers: impl Iterator<Item = i64>) -> String {
 }
 
 impl HoldRows {
+    fn is_empty(&self) -> bool {
+        self.holds.is_empty()
+    }
+
     /// Adds a hold.
     pub fn push(&mut self, member_no: i64, currency: &CurrencyId, hold: &Hold) {
         self.holds.push(hold.position.get());
@@ -161,6 +169,10 @@ pub struct ReversalRows {
 }
 
 impl ReversalRows {
+    fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+
     /// Adds what has been reversed of a transaction.
     pub fn push(&mut self, member_no: i64, transaction: Position, reversal: &Reversal) {
         self.positions.push(transaction.get());
@@ -210,11 +222,163 @@ pub async fn write(
     after: &Head,
     rows: &Rows,
 ) -> Result<bool, DatabaseError> {
+    let only_grants =
+        rows.known_lots.is_empty() && rows.holds.is_empty() && rows.reversals.is_empty();
+    if only_grants {
+        write_grants(connection, shard, before, after, rows).await
+    } else {
+        write_all(connection, shard, before, after, rows).await
+    }
+}
+
+/// An order that another shard has just recorded: to be read again.
+fn refused(error: sqlx::Error) -> DatabaseError {
+    match error.as_database_error() {
+        Some(refused) if refused.constraint() == Some(orders::CONSTRAINT) => {
+            DatabaseError::Conflict(error)
+        }
+        _ => error.into(),
+    }
+}
+
+/// Writes a batch that changes no lot that was there before: the plan for it is
+/// half as large, and accruals and purchases need no other.
+async fn write_grants(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    before: Position,
+    after: &Head,
+    rows: &Rows,
+) -> Result<bool, DatabaseError> {
+    let accounts = AccountRows::from(&rows.totals);
+    let (wallets, new) = (&rows.wallets, &rows.new_lots);
+    let (order_keys, order_positions): (Vec<Uuid>, Vec<i64>) = rows.orders.iter().copied().unzip();
+    let moved = sqlx::query_scalar!(
+        r#"-- write_grants
+        WITH head AS (
+            UPDATE shards SET position = $3, chain = $4, members = $5
+            WHERE shard = $1 AND position = $2 RETURNING shard
+        ),
+        members_written AS (
+            INSERT INTO members (shard, member_no, program, member)
+            SELECT head.shard, new.* FROM head,
+                unnest($6::bigint[], $7::text[], $8::text[]) AS new
+        ),
+        log_written AS (
+            INSERT INTO transactions (shard, position, member_no, request_key, body, chain)
+            SELECT head.shard, new.* FROM head,
+                unnest($9::bigint[], $10::bigint[], $11::uuid[], $12::bytea[], $13::bytea[]) AS new
+        ),
+        accounts_written AS (
+            INSERT INTO accounts (shard, program, currency, kind, brand, issuer, debits, credits,
+                                  position)
+            SELECT head.shard, program, currency, kind, brand, issuer, debits::numeric,
+                   credits::numeric, $3
+            FROM head, unnest($14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
+                              $19::text[], $20::text[])
+                AS new (program, currency, kind, brand, issuer, debits, credits)
+            ON CONFLICT (shard, program, currency, kind, brand, issuer) DO UPDATE SET
+                debits = accounts.debits + excluded.debits,
+                credits = accounts.credits + excluded.credits,
+                position = excluded.position
+        ),
+        wallets_written AS (
+            INSERT INTO wallets (shard, member_no, currency, pending, available, held, debt,
+                                 sequence, last_position, last_at, next_due, inactive_at)
+            SELECT head.shard, new.* FROM head,
+                unnest($21::bigint[], $22::text[], $23::bigint[], $24::bigint[], $25::bigint[],
+                       $26::bigint[], $27::bigint[], $28::bigint[], $29::timestamptz[],
+                       $30::timestamptz[], $31::timestamptz[]) AS new
+            ON CONFLICT (shard, member_no, currency) DO UPDATE SET
+                pending = excluded.pending, available = excluded.available, held = excluded.held,
+                debt = excluded.debt, sequence = excluded.sequence,
+                last_position = excluded.last_position, last_at = excluded.last_at,
+                next_due = excluded.next_due, inactive_at = excluded.inactive_at
+        ),
+        new_lots_written AS (
+            INSERT INTO lots (shard, member_no, lot, currency, brand, amount, remaining, held,
+                              expired, earned_at, activates_at, expires_at, unit_value_micros,
+                              program_version, origin, pending, spendable)
+            SELECT head.shard, new.* FROM head,
+                unnest($32::bigint[], $33::bigint[], $34::text[], $35::text[], $36::bigint[],
+                       $37::bigint[], $38::bigint[], $39::bigint[], $40::timestamptz[],
+                       $41::timestamptz[], $42::timestamptz[], $43::bigint[], $44::integer[],
+                       $45::smallint[], $46::boolean[], $47::boolean[]) AS new
+        ),
+        orders_written AS (
+            INSERT INTO orders (shard, order_key, position)
+            SELECT head.shard, new.* FROM head, unnest($48::uuid[], $49::bigint[]) AS new
+        )
+        SELECT count(*) AS "moved!" FROM head"#,
+        stored(shard),
+        before.get(),
+        after.position.get(),
+        &after.chain[..],
+        after.members,
+        &rows.members.numbers,
+        &rows.members.programs,
+        &rows.members.members,
+        &rows.log.positions,
+        &rows.log.member_nos,
+        &rows.log.request_keys as &[Option<Uuid>],
+        &rows.log.bodies,
+        &rows.log.chains,
+        &accounts.programs,
+        &accounts.currencies,
+        &accounts.kinds,
+        &accounts.brands,
+        &accounts.issuers,
+        &accounts.debits,
+        &accounts.credits,
+        &wallets.member_nos,
+        &wallets.currencies,
+        &wallets.pending,
+        &wallets.available,
+        &wallets.held,
+        &wallets.debt,
+        &wallets.sequences,
+        &wallets.last_positions,
+        &wallets.last_ats,
+        &wallets.next_dues as &[Option<PgTime>],
+        &wallets.inactive_ats as &[Option<PgTime>],
+        &new.member_nos,
+        &new.columns.lots,
+        &new.columns.currencies,
+        &new.columns.brands,
+        &new.columns.amounts,
+        &new.columns.remaining,
+        &new.columns.held,
+        &new.columns.expired,
+        &new.columns.earned_ats,
+        &new.columns.activates_ats as &[Option<PgTime>],
+        &new.columns.expires_ats,
+        &new.columns.unit_values as &[Option<i64>],
+        &new.columns.program_versions,
+        &new.columns.origins,
+        &new.columns.pending,
+        &new.spendable,
+        &order_keys,
+        &order_positions,
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(refused)?;
+    Ok(moved == 1)
+}
+
+/// Writes any batch.
+async fn write_all(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    before: Position,
+    after: &Head,
+    rows: &Rows,
+) -> Result<bool, DatabaseError> {
     let accounts = AccountRows::from(&rows.totals);
     let (wallets, new, known) = (&rows.wallets, &rows.new_lots, &rows.known_lots);
     let (order_keys, order_positions): (Vec<Uuid>, Vec<i64>) = rows.orders.iter().copied().unzip();
     let moved = sqlx::query_scalar!(
-        r#"-- batch_write
+        r#"-- write_all
         WITH head AS (
             UPDATE shards SET position = $3, chain = $4, members = $5
             WHERE shard = $1 AND position = $2 RETURNING shard
@@ -382,12 +546,6 @@ pub async fn write(
     )
     .fetch_one(connection)
     .await
-    .map_err(|error| match error.as_database_error() {
-        // Another shard has just recorded the order: to be read again.
-        Some(refused) if refused.constraint() == Some(orders::CONSTRAINT) => {
-            DatabaseError::Conflict(error)
-        }
-        _ => error.into(),
-    })?;
+    .map_err(refused)?;
     Ok(moved == 1)
 }

@@ -7,7 +7,7 @@ use fealty_postgres::PgConnection;
 use fealty_types::{MemberId, Position, ProgramId, ShardId, TierId, Timestamp};
 use uuid::Uuid;
 
-use super::{Interrupted, ReadOn, ShardWork, same_request};
+use super::{Asked, Interrupted, ReadOn, ShardWork, same_request};
 use crate::{
     app::{
         Answer,
@@ -16,7 +16,10 @@ use crate::{
     },
     domain::{order_key, plan, request_key, tier_moment},
     error::Error,
-    store::batch_read::{Asked, Seen},
+    store::{
+        self,
+        batch_read::{Purchases, Seen},
+    },
 };
 
 /// What a job comes to before it is written.
@@ -64,12 +67,12 @@ impl Jobs {
         let mut members = Vec::new();
         let mut slot_of = Vec::with_capacity(jobs.len());
         let mut keys = Vec::with_capacity(jobs.len());
+        let mut purchases = Purchases::default();
         let mut tiers_of = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
             let member = (&job.applied.program.id, &job.member);
             let slot = *index_of.entry(member).or_insert_with(|| {
                 members.push((member.0.clone(), member.1.clone()));
-                asked.spends.push(false);
                 members.len() - 1
             });
             slot_of.push(slot);
@@ -84,33 +87,38 @@ impl Jobs {
             let key = request_key(member.0, member.1, request_id);
             keys.push(Some(key));
             asked.requests.push(key);
-            asked.spends[slot] |= command.spends().is_some();
             if let Some(Named::Hold(hold)) = command.names() {
-                asked.spends[slot] = true;
-                let number = i64::try_from(slot).unwrap_or(i64::MAX) + 1;
-                asked.holds.push((number, hold.get()));
+                asked.spends.insert(slot);
+                asked.holds.push((slot, hold));
+            } else if command.spends().is_some() {
+                asked.spends.insert(slot);
             }
-            asked.orders.extend(order(job));
+            purchases.orders.extend(order(job));
             if let Some(moment) = tier_moment(&job.applied.program, command, now) {
                 let (program, member) = (member.0.to_string(), member.1.to_string());
-                asked.tiers.push((program, member, moment));
+                purchases.tiers.push((program, member, moment));
                 tiers_of.push(index);
             }
         }
         asked.requests.sort_unstable();
         asked.requests.dedup();
-        let (work, found) =
-            ShardWork::read(connection, shard, members, &mut asked, now, read_on).await?;
-        let tiers = found.tiers.into_iter();
+        let (work, seen) =
+            ShardWork::read(connection, shard, members, &asked, now, read_on).await?;
+        let (mut tiers, mut orders) = (HashMap::new(), Vec::new());
+        if !purchases.tiers.is_empty() || !purchases.orders.is_empty() {
+            (tiers, orders) =
+                store::batch_read::purchases(connection, shard, &purchases).await?;
+        }
+        let tiers = tiers.into_iter();
         Ok(Self {
             work,
             now,
             slot_of,
             keys,
-            seen: found.seen,
+            seen,
             done: HashMap::new(),
             tiers: tiers.map(|(at, tier)| (tiers_of[at], tier)).collect(),
-            orders: found.orders.into_iter().collect(),
+            orders: orders.into_iter().collect(),
             pending: Vec::with_capacity(jobs.len()),
         })
     }

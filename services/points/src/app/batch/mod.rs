@@ -1,10 +1,12 @@
 //! One batch of a lane: read, decide, write.
 //!
-//! Two round trips, whatever the number of jobs. One statement reads all that
-//! the jobs name, at one moment, with the head of the shard; the engine decides
-//! in memory; one statement writes all rows and moves the head, if it is still
-//! where it was read. Between the two nothing is locked and no transaction is
-//! open, so a batch costs Postgres one commit and nobody waits for a client.
+//! Two round trips for accruals, three for all else, whatever the number of
+//! jobs. One statement reads the members, their wallets and the request ids,
+//! with the head of the shard; where the batch has purchases, or spends, another
+//! reads what those need. The engine decides in memory. One statement writes all
+//! rows and moves the head, if it is still where it was read. In between nothing
+//! is locked and no transaction is open, so a batch costs Postgres one commit
+//! and nobody waits for a client.
 //!
 //! An instance that is overtaken writes nothing. It then locks the head first,
 //! for some batches, so that two busy instances take turns instead of
@@ -27,7 +29,7 @@ use super::{
 };
 use crate::{error::Error, store};
 use jobs::Jobs;
-pub(super) use work::{LOTS_FIRST, ReadOn, ShardWork, chain_of, decode};
+pub(super) use work::{Asked, ReadOn, ShardWork, chain_of, decode};
 
 /// Batches that lock the head first after one was overtaken.
 const LOCKED_BATCHES: u32 = 64;

@@ -1,10 +1,13 @@
 //! Work on one shard: what was read of it, the engine over that, and the rows
 //! that come of it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use fealty_ledger::{
-    Log, MemberBook, Named, ReadThrough, Received, Refusal, Request, SpendKey, Stop, Transaction,
+    Hold, Log, Lot, MemberBook, Named, ReadThrough, Received, Refusal, Request, SpendKey, Stop, Transaction,
     WalletBook,
     canonical::{self, Chain},
 };
@@ -18,7 +21,7 @@ use crate::{
     domain::request_key,
     store::{
         self,
-        batch_read::{Asked, Found},
+        batch_read::{Seen, Wanted},
         batch_write::Rows,
         shards::Head,
     },
@@ -35,6 +38,17 @@ pub(in crate::app) enum ReadOn {
     Never,
     /// Yes: its head is locked.
     Locked,
+}
+
+/// What work on a shard begins with, besides its members.
+#[derive(Debug, Default)]
+pub(in crate::app) struct Asked {
+    /// Members whose wallets are spent from, by index.
+    pub(in crate::app) spends: HashSet<usize>,
+    /// Holds that are named: index of the member, position.
+    pub(in crate::app) holds: Vec<(usize, Position)>,
+    /// Keys of request ids.
+    pub(in crate::app) requests: Vec<Uuid>,
 }
 
 /// A member with its number, if it has one, and its wallets.
@@ -58,15 +72,17 @@ pub(in crate::app) struct ShardWork {
 }
 
 impl ShardWork {
-    /// Reads what is asked for. The members are those of `asked`.
+    /// Reads members with their wallets, opens those that are spent from or in
+    /// which something is due, and answers with the requests that were seen
+    /// before.
     pub(in crate::app) async fn read(
         connection: &mut PgConnection,
         shard: ShardId,
         members: impl IntoIterator<Item = (ProgramId, MemberId)>,
-        asked: &mut Asked,
+        asked: &Asked,
         now: Timestamp,
         read_on: ReadOn,
-    ) -> Result<(Self, Found), DatabaseError> {
+    ) -> Result<(Self, HashMap<Uuid, Seen>), Interrupted> {
         let mut slots: Vec<Slot> = members
             .into_iter()
             .map(|(program, member)| Slot {
@@ -74,28 +90,108 @@ impl ShardWork {
                 book: MemberBook::new(program, member),
             })
             .collect();
-        asked.programs = slots.iter().map(|s| s.book.program.to_string()).collect();
-        asked.members = slots.iter().map(|s| s.book.member.to_string()).collect();
-        asked.spends.resize(slots.len(), false);
-        if asked.lots_max == 0 {
-            asked.lots_max = LOTS_FIRST;
+        let programs: Vec<String> = slots.iter().map(|s| s.book.program.to_string()).collect();
+        let members: Vec<String> = slots.iter().map(|s| s.book.member.to_string()).collect();
+        let requests = &asked.requests;
+        let found =
+            store::batch_read::members(connection, shard, &programs, &members, requests).await?;
+        for (member, number) in found.numbers {
+            slots[member].member_no = Some(number);
         }
-        let mut found = store::batch_read::read(connection, shard, asked, now).await?;
-        for (member, member_no) in &found.member_nos {
-            slots[*member].member_no = Some(*member_no);
+        for (member, currency, wallet) in found.wallets {
+            let wallets = &mut slots[member].book.wallets;
+            wallets.insert(currency, WalletBook::of(wallet));
         }
-        fill(&mut slots, &mut found, asked.lots_max);
-        let work = Self {
+        let mut work = Self {
             shard,
             now,
             read_on,
-            before: found.head.clone(),
-            slots,
             log: Log::new(shard, found.head.position.next()),
+            before: found.head,
+            slots,
             slot_of: Vec::new(),
             orders: Vec::new(),
         };
-        Ok((work, found))
+        work.open(connection, asked).await?;
+        Ok((work, found.seen))
+    }
+
+    /// Opens the wallets that are spent from or in which something is due.
+    async fn open(
+        &mut self,
+        connection: &mut PgConnection,
+        asked: &Asked,
+    ) -> Result<(), Interrupted> {
+        let mut wanted = Wanted {
+            lots_max: LOTS_FIRST,
+            ..Wanted::default()
+        };
+        let mut wallets = Vec::new();
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Some(member_no) = slot.member_no else {
+                continue;
+            };
+            for (currency, wallet) in &slot.book.wallets {
+                if asked.spends.contains(&index) || wallet.is_due(self.now) {
+                    wanted.member_nos.push(member_no);
+                    wanted.currencies.push(currency.to_string());
+                    wallets.push((index, currency.clone()));
+                }
+            }
+        }
+        let mut hold_slots = Vec::new();
+        for (slot, hold) in &asked.holds {
+            if let Some(member_no) = self.slots[*slot].member_no {
+                wanted.hold_member_nos.push(member_no);
+                wanted.holds.push(hold.get());
+                hold_slots.push(*slot);
+            }
+        }
+        if wallets.is_empty() && hold_slots.is_empty() {
+            return Ok(());
+        }
+        let opened = store::batch_read::open(connection, self.shard, &wanted).await?;
+        if opened.position != self.before.position {
+            return Err(Interrupted::Overtaken);
+        }
+        self.fill(&wallets, opened.lots, opened.holds, LOTS_FIRST);
+        for (asked, currency, hold) in opened.named {
+            let book = &mut self.slots[hold_slots[asked]].book;
+            if let Some(wallet) = book.wallets.get_mut(&currency) {
+                wallet.add_named([], [hold]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts lots and holds that were read into their wallets.
+    fn fill(
+        &mut self,
+        wallets: &[(usize, CurrencyId)],
+        read_lots: Vec<(usize, bool, Lot)>,
+        read_holds: Vec<(usize, Hold)>,
+        lots_max: i64,
+    ) {
+        let mut lots: Vec<Vec<Lot>> = wallets.iter().map(|_| Vec::new()).collect();
+        let mut in_order: Vec<Vec<Lot>> = lots.clone();
+        let mut holds: Vec<Vec<Hold>> = wallets.iter().map(|_| Vec::new()).collect();
+        for (wallet, ordered, lot) in read_lots {
+            if ordered {
+                in_order[wallet].push(lot);
+            } else {
+                lots[wallet].push(lot);
+            }
+        }
+        for (wallet, hold) in read_holds {
+            holds[wallet].push(hold);
+        }
+        let parts = lots.into_iter().zip(in_order).zip(holds);
+        for ((slot, currency), ((lots, in_order), holds)) in wallets.iter().zip(parts) {
+            let through = through(&in_order, lots_max);
+            if let Some(wallet) = self.slots[*slot].book.wallets.get_mut(currency) {
+                wallet.add_read(lots.into_iter().chain(in_order), holds, through);
+            }
+        }
     }
 
     /// A member's book.
@@ -179,10 +275,10 @@ impl ShardWork {
     async fn read_lots(
         &mut self,
         connection: &mut PgConnection,
-        slot: usize,
+        index: usize,
         currency: &CurrencyId,
     ) -> Result<(), DatabaseError> {
-        let slot = &mut self.slots[slot];
+        let slot = &mut self.slots[index];
         let member_no = slot
             .member_no
             .expect("a wallet with unread lots has a stored member");
@@ -193,10 +289,19 @@ impl ShardWork {
             .expect("the engine named a wallet");
         let after = match wallet.read_through() {
             ReadThrough::Key(key) => key,
-            ReadThrough::Nothing => {
-                return self.open(connection, member_no, currency).await;
-            }
             ReadThrough::All => unreachable!("the engine has all lots"),
+            ReadThrough::Nothing => {
+                let wanted = Wanted {
+                    member_nos: vec![member_no],
+                    currencies: vec![currency.to_string()],
+                    lots_max: LOTS_NEXT,
+                    ..Wanted::default()
+                };
+                let opened = store::batch_read::open(connection, self.shard, &wanted).await?;
+                let wallets = [(index, currency.clone())];
+                self.fill(&wallets, opened.lots, opened.holds, LOTS_NEXT);
+                return Ok(());
+            }
         };
         let lots = store::lots::spendable(
             &mut *connection,
@@ -207,51 +312,8 @@ impl ShardWork {
             LOTS_NEXT,
         )
         .await?;
-        let through = match lots.last() {
-            Some(last) if i64::try_from(lots.len()) == Ok(LOTS_NEXT) => {
-                ReadThrough::Key(key_of(last))
-            }
-            _ => ReadThrough::All,
-        };
+        let through = through(&lots, LOTS_NEXT);
         wallet.add_read(lots, [], through);
-        Ok(())
-    }
-
-    /// Reads a wallet's first lots, and what is pending and held in it.
-    async fn open(
-        &mut self,
-        connection: &mut PgConnection,
-        member_no: i64,
-        currency: &CurrencyId,
-    ) -> Result<(), DatabaseError> {
-        let slot = self
-            .slots
-            .iter_mut()
-            .find(|slot| slot.member_no == Some(member_no))
-            .expect("the member is at work");
-        let asked = Asked {
-            programs: vec![slot.book.program.to_string()],
-            members: vec![slot.book.member.to_string()],
-            spends: vec![true],
-            lots_max: LOTS_NEXT,
-            ..Asked::default()
-        };
-        let found = store::batch_read::read(connection, self.shard, &asked, self.now).await?;
-        let (mut lots, mut holds) = (Vec::new(), Vec::new());
-        let mut in_order = Vec::new();
-        let wanted = |wallet: &usize| found.wallets[*wallet].currency == *currency;
-        for (wallet, ordered, lot) in &found.lots {
-            if wanted(wallet) {
-                in_order.extend(ordered.then(|| lot.clone()));
-                lots.push(lot.clone());
-            }
-        }
-        for (wallet, hold) in &found.holds {
-            holds.extend(wanted(wallet).then(|| hold.clone()));
-        }
-        if let Some(wallet) = slot.book.wallets.get_mut(currency) {
-            wallet.add_read(lots, holds, through(&in_order, LOTS_NEXT));
-        }
         Ok(())
     }
 
@@ -414,40 +476,7 @@ impl ShardWork {
     }
 }
 
-/// Puts what was found into the members' books.
-fn fill(slots: &mut [Slot], found: &mut Found, lots_max: i64) {
-    let mut lots: Vec<Vec<fealty_ledger::Lot>> = found.wallets.iter().map(|_| Vec::new()).collect();
-    let mut in_order: Vec<Vec<fealty_ledger::Lot>> = lots.clone();
-    let mut holds: Vec<Vec<fealty_ledger::Hold>> =
-        found.wallets.iter().map(|_| Vec::new()).collect();
-    for (wallet, ordered, lot) in found.lots.drain(..) {
-        if ordered {
-            in_order[wallet].push(lot);
-        } else {
-            lots[wallet].push(lot);
-        }
-    }
-    for (wallet, hold) in found.holds.drain(..) {
-        holds[wallet].push(hold);
-    }
-    let parts = lots.into_iter().zip(in_order).zip(holds);
-    for (read, ((lots, in_order), holds)) in found.wallets.drain(..).zip(parts) {
-        let mut wallet = WalletBook::of(read.wallet);
-        if read.opened {
-            let through = through(&in_order, lots_max);
-            wallet.add_read(lots.into_iter().chain(in_order), holds, through);
-        }
-        let book = &mut slots[read.member].book;
-        book.wallets.insert(read.currency, wallet);
-    }
-    for (member, currency, hold) in found.named_holds.drain(..) {
-        if let Some(wallet) = slots[member].book.wallets.get_mut(&currency) {
-            wallet.add_named([], [hold]);
-        }
-    }
-}
-
-fn key_of(lot: &fealty_ledger::Lot) -> SpendKey {
+fn key_of(lot: &Lot) -> SpendKey {
     SpendKey {
         expires_at: lot
             .terms
@@ -458,7 +487,7 @@ fn key_of(lot: &fealty_ledger::Lot) -> SpendKey {
 }
 
 /// How far a slice reaches: to its last lot, or all the way if it is short.
-fn through(slice: &[fealty_ledger::Lot], limit: i64) -> ReadThrough {
+fn through(slice: &[Lot], limit: i64) -> ReadThrough {
     match slice.iter().map(key_of).max() {
         Some(last) if i64::try_from(slice.len()) == Ok(limit) => ReadThrough::Key(last),
         _ => ReadThrough::All,

@@ -1,0 +1,183 @@
+//! `fealty bench`: how fast the points ledger is, next to what the machine and
+//! Postgres can do at all, in one run.
+//!
+//! Everything is on this machine: a private Postgres with fsync on, a private
+//! Redis, the service as a process of its own, and the callers in this process,
+//! each of which sends its next request when the last is answered. `load` is
+//! the callers, `walls` what bounds the service (pgbench, an empty call, the
+//! same rows by bare SQL), `measures` the ledger's own figures, `report` the
+//! table, the chart and the ratios.
+
+mod fill;
+mod load;
+mod measures;
+mod report;
+mod service;
+mod walls;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use fealty_proto::program::v1::{
+    ApplyProgramRequest, program_service_client::ProgramServiceClient,
+};
+use fealty_stack::{Binaries, Durability, Postgres, Redis, free_port};
+
+use load::Measured;
+use report::Report;
+use service::Service;
+
+/// Five rules: a base, a multiplier by tier, and three more rates.
+pub const PROGRAM: &str = include_str!("program.yaml");
+/// Members of the small ledger.
+const MEMBERS: usize = 100_000;
+
+/// Measure the points ledger on this machine.
+///
+/// Starts a private Postgres (fsync on) and Redis and the service, and measures
+/// accruals, purchases, redemptions, holds, balances and batches at 1, 64 and
+/// 512 callers, next to pgbench's TPC-B, an empty gRPC call and bare SQL. Takes
+/// about a quarter of an hour; with --quick two or three minutes, for a glance.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Measure for a shorter time, and a smaller large ledger.
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON object with every figure as the last line.
+    #[arg(long)]
+    json: bool,
+    /// Folder for the table, the chart and the figures.
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+    /// Only the measures whose name begins with this; for work on one of them.
+    #[arg(long)]
+    only: Option<String>,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+/// What runs in a process of its own.
+#[derive(Clone, Debug, Subcommand)]
+enum Part {
+    /// Serve an empty call, for comparison.
+    #[command(hide = true)]
+    ServeEmpty {
+        /// Port of the loopback address.
+        port: u16,
+    },
+}
+
+/// How long and how much is measured.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    /// Each measure.
+    measure: Duration,
+    /// Before it, without counting.
+    warm_up: Duration,
+    /// Members of the large ledger.
+    large_members: usize,
+    /// Transactions of the large ledger.
+    large_transactions: usize,
+}
+
+impl Scale {
+    fn of(quick: bool) -> Self {
+        if quick {
+            return Self {
+                measure: Duration::from_secs(3),
+                warm_up: Duration::from_millis(700),
+                large_members: 100_000,
+                large_transactions: 300_000,
+            };
+        }
+        Self {
+            measure: Duration::from_secs(8),
+            warm_up: Duration::from_secs(2),
+            large_members: 1_000_000,
+            large_transactions: 5_000_000,
+        }
+    }
+}
+
+/// Runs the subcommand.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(Part::ServeEmpty { port }) = arguments.part {
+        return walls::serve_empty(port).await;
+    }
+    let scale = Scale::of(arguments.quick);
+    let wants = |name: &str| {
+        let only = arguments.only.as_deref();
+        only.is_none_or(|only| name.starts_with(only))
+    };
+    let binaries = Binaries::find()?;
+    let postgres = Postgres::start_with(&binaries, Durability::Synced, walls::SETTINGS)?;
+    let redis = Redis::start(&binaries)?;
+    let mut report = Report::new(&postgres, scale.measure)?;
+    let pgbench = walls::Pgbench::prepare(&postgres)?;
+    if wants("tpcb") {
+        report.add_all(pgbench.measure(scale.measure)?);
+    }
+    for (callers, name) in [(1, "empty_1"), (64, "empty_64"), (512, "empty_512")] {
+        if wants(name) {
+            report.add(walls::empty_call(name, callers, scale).await?);
+        }
+    }
+    postgres.create_database("bare")?;
+    if wants("bare_insert") {
+        let filled = fill::Ledger::open(&postgres.url("bare"), MEMBERS).await?;
+        report.add(filled.bare_insert(scale).await?);
+    }
+    postgres.create_database("small")?;
+    let small = fill::Ledger::open(&postgres.url("small"), MEMBERS).await?;
+    small.fill(MEMBERS).await?;
+    let service = Service::start(&postgres.url("small"), &redis.url(), free_port()?).await?;
+    measures::small_ledger(&service, &small, scale, &wants, &mut report).await?;
+    if wants("tpcb") {
+        report.add_all(pgbench.measure(scale.measure)?);
+    }
+    if wants("large") {
+        postgres.create_database("large")?;
+        let large = fill::Ledger::open(&postgres.url("large"), scale.large_members).await?;
+        large.fill(scale.large_transactions).await?;
+        let redis = Redis::start(&binaries)?;
+        let other = Service::start(&postgres.url("large"), &redis.url(), free_port()?).await?;
+        measures::large_ledger(&service, &small, &other, &large, scale, &mut report).await?;
+        other.stop();
+        measures::verified(&postgres.url("large"), &mut report).await?;
+    }
+    service.stop();
+    std::fs::create_dir_all(&arguments.out)
+        .with_context(|| format!("making {}", arguments.out.display()))?;
+    report.write(&arguments.out)?;
+    println!("{}", report.table());
+    println!("chart: {}", arguments.out.join("chart.svg").display());
+    if arguments.json {
+        println!("{}", serde_json::to_string(&report.json())?);
+    }
+    Ok(())
+}
+
+/// Says what is being measured.
+fn say(measured: &Measured) {
+    eprintln!(
+        "{:<22} {:>4} callers {:>9} /s   p50 {:>8} us   p99 {:>8} us   p99.9 {:>8} us",
+        measured.name,
+        measured.callers,
+        measured.per_second,
+        measured.p50_us,
+        measured.p99_us,
+        measured.p999_us
+    );
+}
+
+/// Applies the bench's programme.
+async fn apply(url: &str) -> anyhow::Result<()> {
+    let mut client = ProgramServiceClient::new(fealty_client::connect(url)?);
+    let request = ApplyProgramRequest {
+        source: PROGRAM.to_owned(),
+        validate_only: false,
+    };
+    client.apply_program(request).await?;
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! The points service as a process of its own.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fealty_client::Channel;
+use fealty_stack::Supervised;
+use tokio::time::Instant;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use super::load::CONNECTIONS;
+
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running points service.
+pub(super) struct Service {
+    process: Supervised,
+    folder: tempfile::TempDir,
+    /// Connections for its callers.
+    pub(super) channels: Vec<Channel>,
+}
+
+/// Waits until a server answers that it serves.
+pub(super) async fn until_answered(client: &HealthClient<Channel>) -> anyhow::Result<()> {
+    let deadline = Instant::now() + START_DEADLINE;
+    loop {
+        let request = HealthCheckRequest {
+            service: String::new(),
+        };
+        let answer = client.clone().check(request).await;
+        match answer {
+            Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => return Ok(()),
+            _ if Instant::now() > deadline => anyhow::bail!("a server does not answer"),
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+impl Service {
+    /// Starts it over a database and a Redis, with the bench's programme.
+    pub(super) async fn start(database: &str, redis: &str, port: u16) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let program = std::env::current_exe()?;
+        let env = [
+            ("FEALTY_SERVER_LISTEN", format!("127.0.0.1:{port}")),
+            ("FEALTY_DATABASE_URL", database.to_owned()),
+            ("FEALTY_CACHE_URL", redis.to_owned()),
+        ];
+        let env = env.map(|(key, value)| (key.to_owned(), value));
+        let log = folder.path().join("log");
+        let args = ["serve", "points"];
+        let process = Supervised::start(&program, args, env, &log, "TERM", None)?;
+        let url = format!("http://127.0.0.1:{port}");
+        let channels = (0..CONNECTIONS).map(|_| Ok(fealty_client::connect(&url)?));
+        let channels: Vec<Channel> = channels.collect::<anyhow::Result<_>>()?;
+        until_answered(&HealthClient::new(channels[0].clone()))
+            .await
+            .with_context(|| std::fs::read_to_string(&log).unwrap_or_default())?;
+        super::apply(&url).await?;
+        Ok(Self {
+            process,
+            folder,
+            channels,
+        })
+    }
+
+    /// The most memory it has had, in MiB.
+    pub(super) fn peak_memory_mb(&self) -> anyhow::Result<u64> {
+        let supervisor = self.process.pid().to_string();
+        let mut peak = 0;
+        for process in std::fs::read_dir("/proc")?.flatten() {
+            let status = std::fs::read_to_string(process.path().join("status"));
+            let Ok(status) = status else { continue };
+            let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+            if parent.map(str::trim) != Some(&supervisor) {
+                continue;
+            }
+            let kib = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmHWM:"))
+                .and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+            peak = peak.max(kib.unwrap_or_default() / 1_024);
+        }
+        Ok(peak)
+    }
+
+    /// Ends it.
+    pub(super) fn stop(mut self) {
+        self.process.stop();
+        drop(self.folder);
+    }
+}

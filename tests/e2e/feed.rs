@@ -1,0 +1,177 @@
+//! The feed: filters, catching up and going on, lag; and the checkpoints and
+//! state files with which the log is verified later.
+
+use std::process::Command;
+
+use fealty_cli::demo::Fleet;
+use fealty_points::app::verify::{Options, verify};
+use fealty_postgres::Database;
+use fealty_proto::points::v1::{
+    FeedFilter, GetCheckpointRequest, Transaction, TransactionKind, WatchTransactionsRequest,
+};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+
+use crate::harness::{CLUB, accrual, accrue, ask, club, club_with, fealty, purchase, reason};
+
+async fn some_transactions(fleet: &Fleet, from: usize, to: usize) {
+    for number in from..to {
+        let member = format!("member-{}", number % 7);
+        if number % 4 == 0 {
+            let request = purchase(number, &member, 3_000);
+            ask!(fleet.clients().earning(), record_purchase, request).expect("bought");
+        } else {
+            let request = accrual(&format!("gift-{number}"), &member, 10);
+            accrue(fleet.clients(), request).await.expect("points");
+        }
+    }
+}
+
+/// Reads a feed until it has caught up: transactions and the last cursor.
+async fn caught_up(
+    fleet: &Fleet,
+    cursor: &str,
+    filter: Option<FeedFilter>,
+) -> (Vec<Transaction>, String) {
+    let mut ledger = fleet.clients().ledger();
+    let request = WatchTransactionsRequest {
+        cursor: cursor.to_owned(),
+        include_canonical_bytes: false,
+        filter,
+    };
+    let feed = ledger.watch_transactions(request).await;
+    let mut feed = feed.expect("it stands").into_inner();
+    let mut all = Vec::new();
+    loop {
+        let some = feed.message().await.expect("it holds").expect("it goes on");
+        all.extend(some.transactions);
+        if some.behind == 0 {
+            return (all, some.cursor);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_is_filtered_and_its_cursor_moves_over_what_is_left_out() {
+    let fleet = club().await;
+    some_transactions(&fleet, 0, 80).await;
+    let (all, end) = caught_up(&fleet, "", None).await;
+    assert_eq!(all.len(), 80);
+    let purchases = FeedFilter {
+        kinds: vec![TransactionKind::Purchase.into()],
+        ..FeedFilter::default()
+    };
+    let (some, cursor) = caught_up(&fleet, "", Some(purchases.clone())).await;
+    assert_eq!(some.len(), 20);
+    assert_eq!(cursor, end, "everything was looked at");
+    let one = FeedFilter {
+        program: CLUB.to_owned(),
+        member: "member-3".to_owned(),
+        ..FeedFilter::default()
+    };
+    let (some, _) = caught_up(&fleet, "", Some(one)).await;
+    let expected = all.iter().filter(|one| one.member == "member-3").count();
+    assert_eq!(some.len(), expected);
+    let nobody = FeedFilter {
+        brands: vec!["no-brand".to_owned()],
+        ..FeedFilter::default()
+    };
+    let (some, cursor) = caught_up(&fleet, "", Some(nobody)).await;
+    assert_eq!((some.len(), cursor), (0, end.clone()));
+    some_transactions(&fleet, 80, 120).await;
+    let (some, _) = caught_up(&fleet, &end, Some(purchases)).await;
+    assert_eq!(some.len(), 10, "only what came after the cursor");
+    let without_program = FeedFilter {
+        member: "member-3".to_owned(),
+        ..FeedFilter::default()
+    };
+    let request = WatchTransactionsRequest {
+        filter: Some(without_program),
+        ..WatchTransactionsRequest::default()
+    };
+    let refused = fleet.clients().ledger().watch_transactions(request).await;
+    assert_eq!(reason(&refused.expect_err("no programme")), "INVALID_FIELD");
+}
+
+async fn forge(fleet: &Fleet, statements: &[&'static str]) {
+    let connection = PgConnection::connect(fleet.points_database_url()).await;
+    let mut connection = connection.expect("the database answers");
+    let guard_off = connection.execute("SET session_replication_role = replica");
+    guard_off.await.expect("a superuser");
+    for statement in statements {
+        connection.execute(*statement).await.expect("it runs");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_shows_what_was_cut_off_although_all_else_fits() {
+    let key = "07".repeat(32);
+    let fleet = club_with(&[("FEALTY_CHECKPOINTS_KEY", key)]).await;
+    some_transactions(&fleet, 0, 40).await;
+    let signed = ask!(fleet.clients().audit(), get_checkpoint, GetCheckpointRequest {});
+    assert_eq!(signed.expect("signed").signature.len(), 64);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("checkpoint");
+    let saved = Command::new(fealty())
+        .args(["checkpoint", "--points", &fleet.endpoints().points])
+        .output()
+        .expect("the command runs");
+    assert!(saved.status.success(), "{}", String::from_utf8_lossy(&saved.stderr));
+    std::fs::write(&file, &saved.stdout).expect("it is written");
+    let verify_with = |file: &std::path::Path| {
+        let output = Command::new(fealty())
+            .args(["verify", "--database-url", fleet.points_database_url(), "--checkpoint"])
+            .arg(file)
+            .output()
+            .expect("the command runs");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), told)
+    };
+    some_transactions(&fleet, 40, 50).await;
+    assert_eq!(verify_with(&file).0, Some(0), "the log has gone on");
+    // A forged checkpoint is not believed.
+    let text = String::from_utf8(saved.stdout).expect("text");
+    let forged = folder.path().join("forged");
+    std::fs::write(&forged, text.replacen("shard 0 ", "shard 0 1", 1)).expect("written");
+    let (code, told) = verify_with(&forged);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("signature"), "{told}");
+    // A whole ledger with its log cut off, heads and books set back, is sound in
+    // itself; who has kept the checkpoint sees it.
+    forge(
+        &fleet,
+        &[
+            "TRUNCATE transactions, wallets, lots, holds, reversals, members, accounts, orders, marks, account_marks",
+            "UPDATE shards SET position = 0, members = 0, chain = decode(repeat('00', 32), 'hex')",
+        ],
+    )
+    .await;
+    let database = Database::open(fleet.points_database_url(), 1).expect("a URL");
+    let alone = verify(&database, &Options::default(), |_, _| {}).await;
+    assert!(alone.is_ok(), "nothing is wrong with an empty ledger");
+    let (code, told) = verify_with(&file);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("the log ends before it"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verifying_goes_on_where_it_stopped() {
+    let fleet = club().await;
+    some_transactions(&fleet, 0, 60).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options {
+        state: Some(folder.path().to_owned()),
+        ..Options::default()
+    };
+    let database = Database::open(fleet.points_database_url(), 1).expect("a URL");
+    let first = verify(&database, &options, |_, _| {}).await.expect("sound");
+    assert_eq!((first.transactions, first.verified_before), (60, 0));
+    some_transactions(&fleet, 60, 90).await;
+    let second = verify(&database, &options, |_, _| {}).await.expect("sound");
+    assert_eq!((second.transactions, second.verified_before), (90, 60));
+    let whole = verify(&database, &Options::default(), |_, _| {}).await.expect("sound");
+    assert_eq!((whole.wallets, whole.lots), (second.wallets, second.lots));
+    // What was verified, and then changed where the next run goes on, is found.
+    forge(&fleet, &["UPDATE transactions SET chain = body"]).await;
+    let changed = verify(&database, &options, |_, _| {}).await;
+    changed.expect_err("the log is not the one that was verified");
+}

@@ -1,0 +1,497 @@
+//! What can be asked of the books: past and future balances, lots, statements,
+//! explanations, accounts at any position, and what brands owe each other.
+
+use std::collections::{BTreeMap, HashSet};
+
+use fealty_cli::demo::Fleet;
+use fealty_proto::{
+    points::v1::{
+        Account, AccountKind, BatchGetBalancesRequest, Consistency, ExplainTransactionRequest,
+        GetAccountBalanceRequest, GetBalanceRequest, GetPositionsRequest, GetTransactionRequest,
+        GetTrialBalanceRequest, ListLotsRequest, ListTransactionsRequest, OrderKey, RedeemRequest,
+        RequestKey, ReverseRequest, Transaction, TransactionFilter, TransactionKind,
+        WatchTransactionsRequest, get_balance_request::Moment, get_transaction_request::By,
+    },
+    program::v1::ApplyProgramRequest,
+};
+
+use crate::harness::{
+    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, balance, club, purchase, reason, set_time,
+    verify,
+};
+
+const DAY_S: i64 = 86_400;
+
+fn at(seconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds, nanos: 0 }
+}
+
+fn redemption(request_id: &str, member: &str, brand: &str, points: i64) -> RedeemRequest {
+    RedeemRequest {
+        request_id: request_id.to_owned(),
+        program: CLUB.to_owned(),
+        member: member.to_owned(),
+        brand: brand.to_owned(),
+        currency: POINTS.to_owned(),
+        points,
+        reference: String::new(),
+    }
+}
+
+async fn available_at(fleet: &Fleet, moment: Moment) -> i64 {
+    let request = GetBalanceRequest {
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        currency: POINTS.to_owned(),
+        consistency: 0,
+        moment: Some(moment),
+    };
+    let read = ask!(fleet.clients().ledger(), get_balance, request).expect("it is read");
+    read.balance.expect("a balance").available
+}
+
+/// Every balance of a history, asked for afterwards by time and by name.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_past_balance_and_the_future_one() {
+    let fleet = club().await;
+    let clients = fleet.clients();
+    let mut known = Vec::new();
+    for day in 0..40 {
+        let now = START_S + day * DAY_S;
+        set_time(&fleet, now).await;
+        let transaction = if day % 3 == 2 {
+            let request = redemption(&format!("day-{day}"), "anna", SHOP, 30);
+            ask!(clients.ledger(), redeem, request).expect("redeemed").transaction
+        } else {
+            let mut request = accrual(&format!("day-{day}"), "anna", 50);
+            request.expiry_time = Some(at(now + 10 * DAY_S + 3_600));
+            accrue(clients, request).await.expect("points").transaction
+        };
+        let transaction = transaction.expect("one");
+        let after = transaction.balances[0].available;
+        known.push((now, transaction.name, after));
+        // Something of another shard, and of another member of any shard.
+        accrue(clients, accrual(&format!("day-{day}"), "berta", 1)).await.expect("points");
+    }
+    assert_eq!(available_at(&fleet, Moment::AsOf(at(START_S - 1))).await, 0);
+    for (now, name, after) in &known {
+        assert_eq!(available_at(&fleet, Moment::AsOf(at(*now))).await, *after, "{name}");
+        let by_name = Moment::AfterTransaction(name.clone());
+        assert_eq!(available_at(&fleet, by_name).await, *after);
+    }
+    // In between, what expired in the meantime is gone.
+    for pair in known.windows(2) {
+        let between = available_at(&fleet, Moment::AsOf(at(pair[1].0 - 1))).await;
+        assert!(between <= pair[0].2);
+    }
+    // What will have expired by then, without anything being written.
+    let last = known.last().expect("forty").0;
+    let now = available_at(&fleet, Moment::At(at(last))).await;
+    let mut before = now;
+    for day in 1..12 {
+        let then = available_at(&fleet, Moment::At(at(last + day * DAY_S))).await;
+        assert!(then <= before, "points only expire");
+        before = then;
+    }
+    assert_eq!(before, 0);
+    set_time(&fleet, last + 5 * DAY_S).await;
+    let (read, _) = balance(clients, "anna", Consistency::Strong).await;
+    assert_eq!(available_at(&fleet, Moment::At(at(last + 5 * DAY_S))).await, read.available);
+    let request = GetBalanceRequest {
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        currency: POINTS.to_owned(),
+        consistency: 0,
+        moment: Some(Moment::AfterTransaction("0-999999".to_owned())),
+    };
+    let refused = ask!(clients.ledger(), get_balance, request).expect_err("there is none");
+    assert_eq!(reason(&refused), "TRANSACTION_NOT_FOUND");
+    verify(&fleet).await.expect("the ledger verifies");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_balances_at_once() {
+    let fleet = club().await;
+    let clients = fleet.clients();
+    let members: Vec<String> = (0..40).map(|number| format!("member-{number}")).collect();
+    for (points, member) in (1..).zip(&members) {
+        accrue(clients, accrual("gift", member, points)).await.expect("points");
+    }
+    let mut asked = members.clone();
+    asked.push("nobody".to_owned());
+    for consistency in [Consistency::Cached, Consistency::Strong] {
+        let request = BatchGetBalancesRequest {
+            program: CLUB.to_owned(),
+            members: asked.clone(),
+            currency: POINTS.to_owned(),
+            consistency: consistency.into(),
+        };
+        let read = ask!(clients.ledger(), batch_get_balances, request).expect("read");
+        let points: Vec<i64> = read
+            .balances
+            .iter()
+            .map(|of| of.balance.as_ref().expect("a balance").available)
+            .collect();
+        let expected: Vec<i64> = (1..=40).chain([0]).collect();
+        assert_eq!(points, expected);
+        assert!(read.balances.iter().zip(&asked).all(|(of, member)| of.member == *member));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lots_say_what_expires_when_and_sum_to_the_balance() {
+    let fleet = club().await;
+    let clients = fleet.clients();
+    for number in 0..25 {
+        let mut request = accrual(&format!("gift-{number}"), "anna", 10 + number);
+        // Out of order, some at the same time, some of them never.
+        let days = (number * 7) % 12;
+        request.expiry_time = (days > 0).then(|| at(START_S + (days + 40) * DAY_S));
+        if number % 6 == 0 {
+            request.activation = Some(fealty_proto::points::v1::Activation {
+                when: Some(fealty_proto::points::v1::activation::When::Time(at(
+                    START_S + DAY_S
+                ))),
+            });
+        }
+        accrue(clients, request).await.expect("points");
+    }
+    let hold = fealty_proto::points::v1::HoldRequest {
+        request_id: "hold".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 77,
+        timeout: None,
+        reference: String::new(),
+    };
+    ask!(clients.ledger(), hold, hold).expect("held");
+    for page_size in [1, 4, 24, 25, 26, 1_000] {
+        let (mut pending, mut available, mut held) = (0, 0, 0);
+        let mut page_token = String::new();
+        let mut seen = HashSet::new();
+        let mut order = Vec::new();
+        loop {
+            let request = ListLotsRequest {
+                program: CLUB.to_owned(),
+                member: "anna".to_owned(),
+                currency: POINTS.to_owned(),
+                page_size,
+                page_token,
+            };
+            let page = ask!(clients.ledger(), list_lots, request).expect("listed");
+            assert!(page.lots.len() <= usize::try_from(page_size).expect("small"));
+            for open in page.lots {
+                let lot = open.lot.expect("a lot");
+                assert!(seen.insert(lot.name.clone()), "{} is listed twice", lot.name);
+                if open.available > 0 {
+                    order.push(lot.expiry_time.map_or(i64::MAX, |time| time.seconds));
+                }
+                pending += open.pending;
+                available += open.available;
+                held += open.held;
+            }
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        let (read, _) = balance(clients, "anna", Consistency::Strong).await;
+        let expected = (read.pending, read.available, read.held);
+        assert_eq!((pending, available, held), expected, "in pages of {page_size}");
+        assert!(order.is_sorted(), "{order:?}");
+    }
+}
+
+async fn list(fleet: &Fleet, filter: Option<TransactionFilter>, page_size: i32) -> Vec<Transaction> {
+    let mut transactions = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListTransactionsRequest {
+            program: CLUB.to_owned(),
+            member: "anna".to_owned(),
+            page_size,
+            page_token,
+            filter: filter.clone(),
+        };
+        let page = ask!(fleet.clients().ledger(), list_transactions, request).expect("listed");
+        transactions.extend(page.transactions);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return transactions;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_are_filtered_and_transactions_found_by_what_made_them() {
+    let fleet = club().await;
+    let clients = fleet.clients();
+    for number in 0..30 {
+        set_time(&fleet, START_S + i64::try_from(number).expect("small") * DAY_S).await;
+        if number % 3 == 0 {
+            ask!(clients.earning(), record_purchase, purchase(number, "anna", 2_000)).expect("bought");
+        } else {
+            accrue(clients, accrual(&format!("gift-{number}"), "anna", 5)).await.expect("points");
+        }
+    }
+    let all = list(&fleet, None, 7).await;
+    assert_eq!(all.len(), 30);
+    let newest_first = all.windows(2).all(|pair| pair[0].position > pair[1].position);
+    assert!(newest_first);
+    let kinds = TransactionFilter {
+        kinds: vec![TransactionKind::Purchase.into()],
+        ..TransactionFilter::default()
+    };
+    let purchases = list(&fleet, Some(kinds), 4).await;
+    assert_eq!(purchases.len(), 10);
+    let week = TransactionFilter {
+        start_time: Some(at(START_S + 7 * DAY_S)),
+        end_time: Some(at(START_S + 14 * DAY_S)),
+        ..TransactionFilter::default()
+    };
+    assert_eq!(list(&fleet, Some(week.clone()), 50).await.len(), 7);
+    let both = TransactionFilter {
+        kinds: vec![TransactionKind::Purchase.into()],
+        ..week
+    };
+    assert_eq!(list(&fleet, Some(both), 50).await.len(), 2);
+    let other_brand = TransactionFilter {
+        brand: "no-brand".to_owned(),
+        ..TransactionFilter::default()
+    };
+    assert!(list(&fleet, Some(other_brand), 50).await.is_empty());
+    let order = TransactionFilter {
+        order_number: "order-9".to_owned(),
+        ..TransactionFilter::default()
+    };
+    let by_order = list(&fleet, Some(order), 50).await;
+    assert_eq!(by_order.len(), 1);
+
+    let get = async |by: By| {
+        let request = GetTransactionRequest {
+            program: CLUB.to_owned(),
+            by: Some(by),
+        };
+        ask!(clients.ledger(), get_transaction, request)
+    };
+    let wanted = Some(by_order[0].clone());
+    let name = get(By::Name(by_order[0].name.clone())).await.expect("by name");
+    assert_eq!(name.transaction, wanted);
+    let request = RequestKey {
+        member: "anna".to_owned(),
+        request_id: "purchase-9".to_owned(),
+    };
+    assert_eq!(get(By::Request(request)).await.expect("by request").transaction, wanted);
+    let order = OrderKey {
+        brand: SHOP.to_owned(),
+        order_number: "order-9".to_owned(),
+    };
+    assert_eq!(get(By::Order(order)).await.expect("by order").transaction, wanted);
+    for missing in [
+        By::Name("200-1".to_owned()),
+        By::Name("0-999999".to_owned()),
+        By::Request(RequestKey {
+            member: "anna".to_owned(),
+            request_id: "never".to_owned(),
+        }),
+    ] {
+        let refused = get(missing).await.expect_err("there is none");
+        assert_eq!(reason(&refused), "TRANSACTION_NOT_FOUND");
+    }
+    let request = ExplainTransactionRequest {
+        program: CLUB.to_owned(),
+        name: by_order[0].name.clone(),
+    };
+    let explained = ask!(clients.ledger(), explain_transaction, request).expect("explained");
+    assert_eq!(explained.transaction, wanted);
+    let told: Vec<&str> = explained.steps.iter().map(|step| step.text.as_str()).collect();
+    let told = told.join("\n");
+    for said in ["purchase-9", "version 1", "order-9", "rule base gave 200 points", "tier"] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
+    assert_eq!(explained.lots.len(), 1);
+}
+
+/// Two brands that issue and accept each other's points.
+async fn partners(fleet: &Fleet) {
+    let source = "program: record-club
+time_zone: UTC
+money: { currency: USD, decimals: 2 }
+currencies:
+  points: { expires: { after: 30 days } }
+brands:
+  record-shop: { issues: [points], accepts: [points] }
+  cafe: { issues: [points], accepts: [points] }
+refunds: { policy: balance, restore_grace: 10 days }
+";
+    let request = ApplyProgramRequest {
+        source: source.to_owned(),
+        validate_only: false,
+    };
+    let (_, client) = fleet.clients().programs()[0].clone();
+    ask!(client, apply_program, request).expect("applied");
+}
+
+async fn everything(fleet: &Fleet) -> Vec<(Transaction, String)> {
+    let mut ledger = fleet.clients().ledger();
+    let request = WatchTransactionsRequest::default();
+    let mut feed = ledger.watch_transactions(request).await.expect("it stands").into_inner();
+    let mut all = Vec::new();
+    loop {
+        let some = feed.message().await.expect("it holds").expect("it goes on");
+        let cursor = some.cursor.clone();
+        all.extend(some.transactions.into_iter().map(|one| (one, cursor.clone())));
+        if some.behind == 0 {
+            return all;
+        }
+    }
+}
+
+/// Positions and past accounts, next to a plain sum over the feed.
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
+    let fleet = club().await;
+    partners(&fleet).await;
+    let clients = fleet.clients();
+    let mut redemptions = Vec::new();
+    // More than a thousand in one shard, so that there are marks to start from.
+    for round in 0..60 {
+        set_time(&fleet, START_S + round * DAY_S).await;
+        let mut work = Vec::new();
+        for member in 0..6 {
+            let member = format!("member-{member}");
+            for (brand, points) in [(SHOP, 40), ("cafe", 25), (SHOP, 3), ("cafe", 2)] {
+                let mut request = accrual(&format!("{round}-{brand}-{points}"), &member, points);
+                request.brand = brand.to_owned();
+                work.push(request);
+            }
+        }
+        let accrued = futures::future::join_all(work.into_iter().map(|r| accrue(clients, r)));
+        assert!(accrued.await.iter().all(Result::is_ok));
+        for (member, brand) in [(0, SHOP), (1, "cafe"), (2, SHOP)] {
+            let member = format!("member-{member}");
+            let request = redemption(&format!("redeem-{round}"), &member, brand, 45);
+            let redeemed = ask!(clients.ledger(), redeem, request).expect("redeemed");
+            redemptions.push((member, redeemed.transaction.expect("one").name));
+        }
+        if round % 4 == 0 {
+            let (member, transaction) = redemptions[usize::try_from(round).expect("small")].clone();
+            let request = ReverseRequest {
+                request_id: format!("reverse-{round}"),
+                program: CLUB.to_owned(),
+                member,
+                transaction,
+                points: 20,
+                ..ReverseRequest::default()
+            };
+            ask!(clients.ledger(), reverse, request).expect("reversed");
+        }
+    }
+    let all = everything(&fleet).await;
+    let mut cursors: Vec<String> = all.iter().map(|(_, cursor)| cursor.clone()).collect();
+    cursors.dedup();
+    let last = cursors.last().expect("there is something").clone();
+    let inside = |cursor: &str, transaction: &Transaction| {
+        let positions: Vec<i64> = cursor
+            .split('.')
+            .map(|part| i64::from_str_radix(part, 16).expect("hexadecimal"))
+            .collect();
+        let shard = usize::try_from(transaction.shard).expect("a shard");
+        transaction.position <= positions[shard]
+    };
+    // A cursor in the middle of every shard.
+    let middle: Vec<String> = last
+        .split('.')
+        .map(|part| {
+            let position = i64::from_str_radix(part, 16).expect("hexadecimal");
+            format!("{:x}", position * 2 / 3)
+        })
+        .collect();
+    let middle = middle.join(".");
+    for cursor in [&middle, &last] {
+        let mut sums: BTreeMap<(i32, String), (i64, i64)> = BTreeMap::new();
+        for (transaction, _) in all.iter().filter(|(t, _)| inside(cursor, t)) {
+            for transfer in &transaction.transfers {
+                for (account, is_debit) in [(&transfer.debit, true), (&transfer.credit, false)] {
+                    let account = account.clone().expect("an account");
+                    let sum = sums.entry((account.kind, account.brand)).or_default();
+                    if is_debit {
+                        sum.0 += transfer.amount;
+                    } else {
+                        sum.1 += transfer.amount;
+                    }
+                }
+            }
+        }
+        let request = GetTrialBalanceRequest {
+            program: CLUB.to_owned(),
+            cursor: cursor.clone(),
+        };
+        let read = ask!(clients.audit(), get_trial_balance, request).expect("read");
+        let read: BTreeMap<(i32, String), (i64, i64)> = read
+            .accounts
+            .into_iter()
+            .map(|row| {
+                let account = row.account.expect("an account");
+                ((account.kind, account.brand), (row.debits, row.credits))
+            })
+            .collect();
+        assert_eq!(read, sums, "at {cursor}");
+    }
+    // What was moved between the two cursors, by issuer and acceptor.
+    let mut sums: BTreeMap<(String, String), [i64; 3]> = BTreeMap::new();
+    for (transaction, _) in all.iter().filter(|(t, _)| !inside(&middle, t)) {
+        for transfer in &transaction.transfers {
+            let (debit, credit) = (
+                transfer.debit.clone().expect("one"),
+                transfer.credit.clone().expect("one"),
+            );
+            let mut add = |acceptor: &str, column: usize, points: i64| {
+                let key = (transfer.issuer.clone(), acceptor.to_owned());
+                sums.entry(key).or_default()[column] += points;
+            };
+            match (debit.kind(), credit.kind()) {
+                (_, AccountKind::Redeemed) => add(&credit.brand, 0, transfer.amount),
+                (AccountKind::Redeemed, _) => add(&debit.brand, 1, transfer.amount),
+                (_, AccountKind::Expired) => add(&credit.brand, 2, transfer.amount),
+                _ => {}
+            }
+        }
+    }
+    let request = GetPositionsRequest {
+        program: CLUB.to_owned(),
+        start_cursor: middle.clone(),
+        end_cursor: last.clone(),
+    };
+    let read = ask!(clients.settlement(), get_positions, request).expect("read");
+    let read: BTreeMap<(String, String), [i64; 3]> = read
+        .positions
+        .into_iter()
+        .map(|row| ((row.issuer, row.acceptor), [row.redeemed, row.restored, row.expired]))
+        .filter(|(_, moved)| *moved != [0; 3])
+        .collect();
+    assert_eq!(read, sums);
+    assert!(read.keys().any(|(issuer, acceptor)| issuer != acceptor));
+    let backwards = GetPositionsRequest {
+        program: CLUB.to_owned(),
+        start_cursor: last.clone(),
+        end_cursor: middle,
+    };
+    let refused = ask!(clients.settlement(), get_positions, backwards).expect_err("backwards");
+    assert_eq!(reason(&refused), "CURSOR_OUT_OF_RANGE");
+    // One account, by issuer.
+    let request = GetAccountBalanceRequest {
+        program: CLUB.to_owned(),
+        currency: POINTS.to_owned(),
+        account: Some(Account {
+            kind: AccountKind::Redeemed.into(),
+            brand: SHOP.to_owned(),
+        }),
+    };
+    let read = ask!(clients.audit(), get_account_balance, request).expect("read");
+    assert_eq!(read.credits, read.issuers.iter().map(|issuer| issuer.credits).sum::<i64>());
+    assert_eq!(read.issuers.len(), 2, "its own points, and the cafe's");
+    verify(&fleet).await.expect("the ledger verifies");
+}

@@ -1,0 +1,96 @@
+//! Sizes: a wallet with 10,000 open lots, a member with a million transactions.
+
+use fealty_proto::points::v1::{
+    BatchAccrueRequest, ListTransactionsRequest, RedeemRequest, batch_accrue_response::Outcome,
+};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::time::Instant;
+use tokio_stream::iter;
+
+use crate::harness::{CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, club, verify};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_with_10_000_lots_redeems_across_5_000_in_one_call() {
+    let fleet = club().await;
+    let clients = fleet.clients();
+    let requests = (0..10_000).map(|sequence| {
+        let mut request = accrual(&format!("lot-{sequence}"), "anna", 2);
+        request.expiry_time = Some(prost_types::Timestamp {
+            seconds: START_S + 86_400 + (sequence * 7_919) % 10_000,
+            nanos: 0,
+        });
+        BatchAccrueRequest {
+            sequence,
+            accrual: Some(request),
+        }
+    });
+    let mut ledger = clients.ledger();
+    let answers = ledger.batch_accrue(iter(requests.collect::<Vec<_>>())).await;
+    let mut answers = answers.expect("the stream stands").into_inner();
+    while let Some(answer) = answers.message().await.expect("the stream holds") {
+        let outcome = answer.outcome.expect("an outcome");
+        assert!(matches!(outcome, Outcome::Accrued(_)), "{outcome:?}");
+    }
+    assert_eq!(available(clients, "anna").await, 20_000);
+    let request = RedeemRequest {
+        request_id: "across".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 10_000,
+        reference: String::new(),
+    };
+    let begun = Instant::now();
+    let redeemed = ask!(clients.ledger(), redeem, request.clone()).expect("redeemed");
+    let took = begun.elapsed();
+    assert_eq!(redeemed.transaction.expect("one").transfers.len(), 5_000);
+    assert!(took.as_secs() < 5, "it took {took:?}");
+    assert_eq!(available(clients, "anna").await, 10_000);
+    assert!(ask!(clients.ledger(), redeem, request).expect("again").replayed);
+    assert_eq!(verify(&fleet).await, Ok(10_001));
+}
+
+/// Rows of a log that is not a real one: what is looked at is the way to a page.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_a_million_transactions_takes_the_time_of_one_of_ten() {
+    let fleet = club().await;
+    let clients = fleet.clients();
+    for number in 0..10 {
+        let request = accrual(&format!("gift-{number}"), "few", 1);
+        accrue(clients, request).await.expect("points");
+    }
+    accrue(clients, accrual("gift", "many", 1)).await.expect("points");
+    let connection = PgConnection::connect(fleet.points_database_url()).await;
+    let mut connection = connection.expect("the database answers");
+    let filled = connection
+        .execute(
+            "INSERT INTO transactions (shard, position, member_no, request_key, body, chain)
+             SELECT t.shard, 1000000 + number, t.member_no, NULL, t.body, t.chain
+             FROM members m JOIN transactions t USING (shard, member_no),
+                  generate_series(1, 1000000) AS number
+             WHERE m.member = 'many'",
+        )
+        .await
+        .expect("rows");
+    assert_eq!(filled.rows_affected(), 1_000_000);
+    let page = async |member: &str| {
+        let request = ListTransactionsRequest {
+            program: CLUB.to_owned(),
+            member: member.to_owned(),
+            page_size: 10,
+            ..ListTransactionsRequest::default()
+        };
+        let begun = Instant::now();
+        let page = ask!(clients.ledger(), list_transactions, request).expect("a page");
+        assert_eq!(page.transactions.len(), 10);
+        begun.elapsed()
+    };
+    // The better of some: what else the machine does is not what is measured.
+    let (mut few, mut many) = (page("few").await, page("many").await);
+    for _ in 0..20 {
+        few = few.min(page("few").await);
+        many = many.min(page("many").await);
+    }
+    assert!(many < few * 3, "{many:?} for the million, {few:?} for the ten");
+}

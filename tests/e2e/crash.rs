@@ -368,12 +368,9 @@ async fn whoever_is_killed_what_was_answered_holds() {
     let done = told.values().filter(|told| matches!(told, Told::Done(_))).count();
     assert_eq!(done + late, log.len(), "all that was acknowledged is there");
     println!("{done} requests done, {} refused, {unanswered} sent again", told.len() - done);
-    let verified = verify(
-        &Database::open(&database, 1).expect("a URL"),
-        &Options::default(),
-        |_, _| {},
-    );
-    assert!(verified.await.expect("the ledger verifies").debits_equal_credits);
+    let verified = Database::open(&database, 1).expect("a URL");
+    let verified = verify(&verified, &Options::default(), |_, _| {}).await;
+    assert!(verified.expect("the ledger verifies").debits_equal_credits);
     // Both instances tell the same of every member, from wherever.
     for number in 0..MEMBERS {
         let mut read = Vec::new();

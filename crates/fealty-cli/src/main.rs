@@ -3,6 +3,11 @@
 use clap::{Parser, Subcommand};
 use fealty_cli::{apply, bench, demo, member, serve, verify};
 
+/// A batch makes and drops thousands of small values on several threads, which
+/// the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Points, tiers and rewards on a double-entry ledger that anyone can check.
 ///
 /// Three gRPC services keep the books: points (purchases in, points out), tiers

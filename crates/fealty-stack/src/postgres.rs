@@ -116,7 +116,6 @@ impl Postgres {
             "shared_buffers=256MB",
             "max_wal_size=4GB",
             "checkpoint_timeout=15min",
-            "wal_compression=on",
         ];
         let mut args: Vec<String> = vec![
             "-D".to_owned(),

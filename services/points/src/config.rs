@@ -68,11 +68,17 @@ pub struct LedgerSection {
     /// Shards of a new installation, 1 to 256; of one that has some, the
     /// number never changes.
     pub shards: u16,
+    /// Batches that this instance commits at once, over all shards; about the
+    /// processors that the database has for it.
+    pub batches_in_flight: u16,
 }
 
 impl Default for LedgerSection {
     fn default() -> Self {
-        Self { shards: 8 }
+        Self {
+            shards: 8,
+            batches_in_flight: 3,
+        }
     }
 }
 

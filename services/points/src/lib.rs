@@ -46,6 +46,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         (1..=256).contains(&config.ledger.shards),
         "ledger.shards must be 1 to 256"
     );
+    anyhow::ensure!(
+        config.ledger.batches_in_flight >= 1,
+        "ledger.batches_in_flight must be at least 1"
+    );
     if config.database.migrate {
         migrate(&config).await?;
     }
@@ -58,14 +62,13 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     };
     let programs =
         Programs::load(database.clone(), clock.clone(), Arc::new(NothingToApply)).await?;
-    let shards = config.ledger.shards;
     let signing_key = config.checkpoints.signing_key()?;
     let app = App::start(
         database.clone(),
         clock.clone(),
         cache,
         programs,
-        shards,
+        &config.ledger,
         signing_key,
         &shutdown,
     )

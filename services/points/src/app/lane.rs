@@ -4,16 +4,21 @@
 //! [`BATCH_LEN_MAX`], and commits it together. There is no timer: alone, a
 //! request goes at once; under load, the next batch forms while this one
 //! commits. The shard's head row orders the lanes of several instances.
+//!
+//! Only so many lanes of an instance commit at once. More would share the same
+//! processors and disk, in smaller batches that each cost as much to begin.
+
+use std::sync::Arc;
 
 use fealty_ledger::Command;
-use fealty_postgres::{Database, Heads};
+use fealty_postgres::{Database, DatabaseError, Heads};
 use fealty_server::{ProgramVersion, ServiceClock};
 use fealty_types::{Clock as _, CurrencyId, MemberId, RequestId, ShardId};
 use opentelemetry::{
     KeyValue, global,
     metrics::{Counter, Histogram},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::Instrument as _;
 
 use super::{Answer, batch, cache::BalanceCache};
@@ -23,6 +28,9 @@ use crate::error::Error;
 const BATCH_LEN_MAX: usize = 512;
 /// Requests that may wait for a lane: at 5,000 a second, under a second's worth.
 const QUEUE_LEN_MAX: usize = 4_096;
+
+/// Committed batches of a lane that wait to be told of.
+const FINISHED_MAX: usize = 2;
 
 /// What a lane is asked to do for a member.
 #[derive(Debug)]
@@ -66,6 +74,7 @@ impl Lane {
         database: Database,
         clock: ServiceClock,
         publisher: Publisher,
+        in_flight: Arc<Semaphore>,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(QUEUE_LEN_MAX);
         let meters = Meters::new(shard);
@@ -74,6 +83,7 @@ impl Lane {
             database,
             clock,
             publisher,
+            in_flight,
             meters,
         };
         tokio::spawn(runner.run(waiting));
@@ -128,40 +138,70 @@ struct Runner {
     database: Database,
     clock: ServiceClock,
     publisher: Publisher,
+    in_flight: Arc<Semaphore>,
     meters: Meters,
+}
+
+/// A batch that is committed, or could not be.
+struct Finished {
+    jobs: Vec<Job>,
+    done: Result<batch::Outcome, DatabaseError>,
 }
 
 impl Runner {
     /// Ends when all who could submit have ended.
     async fn run(self, mut waiting: mpsc::Receiver<Job>) {
-        let mut jobs = Vec::with_capacity(BATCH_LEN_MAX);
+        let (finished, publishing) = mpsc::channel(FINISHED_MAX);
+        tokio::spawn(publish_all(self.shard, self.publisher.clone(), publishing));
         let mut contention = batch::Contention::default();
-        while waiting.recv_many(&mut jobs, BATCH_LEN_MAX).await > 0 {
+        let mut jobs = Vec::new();
+        while waiting.recv_many(&mut jobs, 1).await > 0 {
+            // While other lanes commit, more comes for this one.
+            let Ok(permit) = self.in_flight.acquire().await else {
+                return;
+            };
+            while jobs.len() < BATCH_LEN_MAX
+                && let Ok(job) = waiting.try_recv()
+            {
+                jobs.push(job);
+            }
             let span = tracing::info_span!("batch", shard = %self.shard, length = jobs.len());
             for job in &jobs {
                 // The spans belong together: the caller's waits for the batch's.
                 span.follows_from(&job.span);
             }
-            self.run_batch(&mut jobs, &mut contention)
+            let begun = tokio::time::Instant::now();
+            let now = self.clock.now();
+            let done = batch::run(&self.database, self.shard, &jobs, now, &mut contention)
                 .instrument(span)
                 .await;
+            drop(permit);
+            self.meters
+                .batch_len
+                .record(jobs.len() as u64, &self.meters.labels);
+            self.meters
+                .commit
+                .record(begun.elapsed().as_secs_f64(), &self.meters.labels);
+            let jobs = std::mem::take(&mut jobs);
+            if finished.send(Finished { jobs, done }).await.is_err() {
+                return;
+            }
         }
     }
+}
 
-    async fn run_batch(&self, jobs: &mut Vec<Job>, contention: &mut batch::Contention) {
-        let begun = tokio::time::Instant::now();
-        let now = self.clock.now();
-        let done = batch::run(&self.database, self.shard, jobs, now, contention).await;
-        self.meters
-            .batch_len
-            .record(jobs.len() as u64, &self.meters.labels);
-        self.meters
-            .commit
-            .record(begun.elapsed().as_secs_f64(), &self.meters.labels);
+/// Tells of a lane's batches in their order, and answers their callers, while
+/// the lane goes on.
+async fn publish_all(
+    shard: ShardId,
+    publisher: Publisher,
+    mut publishing: mpsc::Receiver<Finished>,
+) {
+    while let Some(Finished { jobs, done }) = publishing.recv().await {
         match done {
             Ok(outcome) => {
-                self.publisher.publish(self.shard, &outcome.written).await;
-                for (job, done) in jobs.drain(..).zip(outcome.done) {
+                publisher.publish(shard, &outcome.written).await;
+                for (job, done) in jobs.into_iter().zip(outcome.done) {
                     // A caller that has gone away wants no answer.
                     let _ = job.reply.send(done);
                 }
@@ -169,7 +209,7 @@ impl Runner {
             Err(error) => {
                 let source: &(dyn std::error::Error + 'static) = &error;
                 tracing::error!(error = source, "a batch was not committed");
-                for job in jobs.drain(..) {
+                for job in jobs {
                     let _ = job.reply.send(Err(Error::from(&error)));
                 }
             }

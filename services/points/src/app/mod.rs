@@ -20,6 +20,7 @@ use fealty_ledger::{Command, Transaction, canonical::Chain};
 use fealty_postgres::{Database, DatabaseError, Heads, foundation, run};
 use fealty_server::{ConsumedFeed, FeedStatus, Operations, Programs, Rejection, ServiceClock};
 use fealty_types::{Cursor, MemberId, ProgramId, RequestId, ShardId, Timestamp, shard_of};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
@@ -29,7 +30,7 @@ pub use feed::{WATCH_BATCH_LEN_MAX, Watched};
 pub use history::{By, Explained, Filter, Logged, LotsAfter, Page};
 pub use transfer::Transferred;
 
-use crate::{error::Error, store};
+use crate::{config::LedgerSection, error::Error, store};
 use lane::{Lane, Publisher, Work};
 
 /// The points service at work.
@@ -66,15 +67,16 @@ impl App {
         clock: ServiceClock,
         cache: BalanceCache,
         programs: Programs,
-        shards: u16,
+        ledger: &LedgerSection,
         signing_key: Option<SigningKey>,
         shutdown: &CancellationToken,
     ) -> Result<Self, DatabaseError> {
         let shards: Result<u16, DatabaseError> = run!(database, "initialise", |connection| async {
-            store::shards::initialise(connection, shards).await
+            store::shards::initialise(connection, ledger.shards).await
         });
         let shards = shards?;
         let heads = Heads::new(usize::from(shards));
+        let in_flight = Arc::new(Semaphore::new(usize::from(ledger.batches_in_flight)));
         let publisher = Publisher::new(cache.clone(), heads.clone());
         let lanes = (0..shards)
             .filter_map(|shard| u8::try_from(shard).ok())
@@ -84,6 +86,7 @@ impl App {
                     database.clone(),
                     clock.clone(),
                     publisher.clone(),
+                    Arc::clone(&in_flight),
                 )
             });
         let lanes = lanes.collect();

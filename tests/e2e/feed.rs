@@ -11,7 +11,7 @@ use fealty_proto::points::v1::{
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::harness::{CLUB, accrual, accrue, ask, club, club_with, fealty, purchase, reason};
+use crate::harness::{CLUB, accrual, accrue, ask, club, fealty, purchase, reason};
 
 async fn some_transactions(fleet: &Fleet, from: usize, to: usize) {
     for number in from..to {
@@ -104,8 +104,7 @@ async fn forge(fleet: &Fleet, statements: &[&'static str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_shows_what_was_cut_off_although_all_else_fits() {
-    let key = "07".repeat(32);
-    let fleet = club_with(&[("FEALTY_CHECKPOINTS_KEY", key)]).await;
+    let fleet = club().await;
     some_transactions(&fleet, 0, 40).await;
     let signed = ask!(fleet.clients().audit(), get_checkpoint, GetCheckpointRequest {});
     assert_eq!(signed.expect("signed").signature.len(), 64);

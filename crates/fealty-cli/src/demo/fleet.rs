@@ -17,6 +17,9 @@ use crate::endpoints::{Clients, Endpoints};
 const START_DEADLINE: Duration = Duration::from_mins(1);
 /// A key for a demo's vouchers; a real one is a secret.
 const DEMO_VOUCHER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+/// A key for a demo's checkpoints; a real one is a secret.
+const DEMO_CHECKPOINT_KEY: &str =
+    "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 
 /// One of the services, as a process.
 #[derive(Debug)]
@@ -85,6 +88,7 @@ impl Fleet {
                 fealty_points::NAME => {
                     set("CACHE_URL", stack.redis.url());
                     set("TIERS_URL", tiers.clone());
+                    set("CHECKPOINTS_KEY", DEMO_CHECKPOINT_KEY.to_owned());
                 }
                 fealty_rewards::NAME => {
                     set("POINTS_URL", points.clone());

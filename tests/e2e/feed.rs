@@ -106,7 +106,11 @@ async fn forge(fleet: &Fleet, statements: &[&'static str]) {
 async fn a_checkpoint_shows_what_was_cut_off_although_all_else_fits() {
     let fleet = club().await;
     some_transactions(&fleet, 0, 40).await;
-    let signed = ask!(fleet.clients().audit(), get_checkpoint, GetCheckpointRequest {});
+    let signed = ask!(
+        fleet.clients().audit(),
+        get_checkpoint,
+        GetCheckpointRequest {}
+    );
     assert_eq!(signed.expect("signed").signature.len(), 64);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("checkpoint");
@@ -114,11 +118,20 @@ async fn a_checkpoint_shows_what_was_cut_off_although_all_else_fits() {
         .args(["checkpoint", "--points", &fleet.endpoints().points])
         .output()
         .expect("the command runs");
-    assert!(saved.status.success(), "{}", String::from_utf8_lossy(&saved.stderr));
+    assert!(
+        saved.status.success(),
+        "{}",
+        String::from_utf8_lossy(&saved.stderr)
+    );
     std::fs::write(&file, &saved.stdout).expect("it is written");
     let verify_with = |file: &std::path::Path| {
         let output = Command::new(fealty())
-            .args(["verify", "--database-url", fleet.points_database_url(), "--checkpoint"])
+            .args([
+                "verify",
+                "--database-url",
+                fleet.points_database_url(),
+                "--checkpoint",
+            ])
             .arg(file)
             .output()
             .expect("the command runs");
@@ -167,7 +180,9 @@ async fn verifying_goes_on_where_it_stopped() {
     some_transactions(&fleet, 60, 90).await;
     let second = verify(&database, &options, |_, _| {}).await.expect("sound");
     assert_eq!((second.transactions, second.verified_before), (90, 60));
-    let whole = verify(&database, &Options::default(), |_, _| {}).await.expect("sound");
+    let whole = verify(&database, &Options::default(), |_, _| {})
+        .await
+        .expect("sound");
     assert_eq!((whole.wallets, whole.lots), (second.wallets, second.lots));
     // What was verified, and then changed where the next run goes on, is found.
     forge(&fleet, &["UPDATE transactions SET chain = body"]).await;

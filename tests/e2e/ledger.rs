@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use fealty_cli::demo::Fleet;
 use fealty_proto::{
     points::v1::{
-        Activation, ActivatePointsRequest, AdjustRequest, BatchAccrueRequest, Consistency,
+        ActivatePointsRequest, Activation, AdjustRequest, BatchAccrueRequest, Consistency,
         ExtendLotRequest, ReinstateLotRequest, ReverseRequest, TransactionKind, TransferRequest,
         activation::When, batch_accrue_response::Outcome,
     },
@@ -23,6 +23,7 @@ use crate::harness::{
 
 const DAY_S: i64 = 86_400;
 
+#[expect(clippy::unnecessary_wraps, reason = "as the messages have it")]
 fn at(seconds: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds, nanos: 0 })
 }
@@ -114,10 +115,15 @@ fn pairs() -> [(String, String); 2] {
     let shard = |member: &str| shard_of(&program, &member.parse().expect("an id"), 8).get();
     let names: Vec<String> = (0..100).map(|number| format!("member-{number}")).collect();
     let other = |same: bool| {
-        let found = names[1..].iter().find(|name| (shard(name) == shard(&names[0])) == same);
+        let found = names[1..]
+            .iter()
+            .find(|name| (shard(name) == shard(&names[0])) == same);
         found.expect("among a hundred").clone()
     };
-    [(names[0].clone(), other(true)), (names[0].clone(), other(false))]
+    [
+        (names[0].clone(), other(true)),
+        (names[0].clone(), other(false)),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,7 +203,10 @@ async fn transfers_in_a_circle_keep_the_sum() {
             points: 1 + i64::try_from(number % 5).expect("small"),
             reference: String::new(),
         };
-        let (accrual, ledger) = (accrual(&format!("more-{number}"), &name(number), 1), clients.ledger());
+        let (accrual, ledger) = (
+            accrual(&format!("more-{number}"), &name(number), 1),
+            clients.ledger(),
+        );
         async move {
             let given = if request.member == request.recipient {
                 Ok(())
@@ -230,7 +239,9 @@ async fn pending_points_wait_for_their_time_or_for_an_event() {
         let (read, _) = balance(clients, member, Consistency::Strong).await;
         (read.pending, read.available)
     };
-    accrue(clients, accrual("by-programme", "anna", 10)).await.expect("points");
+    accrue(clients, accrual("by-programme", "anna", 10))
+        .await
+        .expect("points");
     let mut waits = accrual("on-event", "anna", 20);
     waits.activation = Some(Activation {
         when: Some(When::OnEvent(true)),
@@ -252,9 +263,16 @@ async fn pending_points_wait_for_their_time_or_for_an_event() {
         reference: "parcel 7".to_owned(),
     };
     let activated = ask!(clients.ledger(), activate_points, activate.clone()).expect("activated");
-    assert_eq!(activated.transaction.expect("one").activated, activate.transaction);
+    assert_eq!(
+        activated.transaction.expect("one").activated,
+        activate.transaction
+    );
     assert_eq!(wallet("anna").await, (0, 70));
-    assert!(ask!(clients.ledger(), activate_points, activate.clone()).expect("again").replayed);
+    assert!(
+        ask!(clients.ledger(), activate_points, activate.clone())
+            .expect("again")
+            .replayed
+    );
     let once_more = ActivatePointsRequest {
         request_id: "shipped-again".to_owned(),
         ..activate
@@ -270,7 +288,12 @@ async fn points_that_go_with_inactivity_live_from_purchase_to_purchase() {
     terms(&fleet, "{ expires: { inactive_for: 12 months } }", "").await;
     let clients = fleet.clients();
     let buy = async |number: usize| {
-        ask!(clients.earning(), record_purchase, purchase(number, "anna", 5_000)).expect("bought");
+        ask!(
+            clients.earning(),
+            record_purchase,
+            purchase(number, "anna", 5_000)
+        )
+        .expect("bought");
     };
     buy(1).await;
     set_time(&fleet, START_S + 300 * DAY_S).await;
@@ -303,7 +326,9 @@ async fn operators_extend_lots_and_bring_expired_ones_back() {
     let fleet = club().await;
     terms(&fleet, "{ expires: { after: 30 days } }", "").await;
     let clients = fleet.clients();
-    let accrued = accrue(clients, accrual("gift", "anna", 100)).await.expect("points");
+    let accrued = accrue(clients, accrual("gift", "anna", 100))
+        .await
+        .expect("points");
     let lot = accrued.transaction.expect("one").lots[0].name.clone();
     let extend = |request_id: &str, day: i64| ExtendLotRequest {
         request_id: request_id.to_owned(),
@@ -318,7 +343,10 @@ async fn operators_extend_lots_and_bring_expired_ones_back() {
     assert_eq!(reason(&refused), "EXPIRY_NOT_LATER");
     let extended = ask!(clients.ledger(), extend_lot, extend("later", 60)).expect("extended");
     let transaction = extended.transaction.expect("one");
-    assert_eq!(transaction.expiry_changes[0].expiry_time, at(START_S + 60 * DAY_S));
+    assert_eq!(
+        transaction.expiry_changes[0].expiry_time,
+        at(START_S + 60 * DAY_S)
+    );
     set_time(&fleet, START_S + 59 * DAY_S).await;
     assert_eq!(available(clients, "anna").await, 100);
     set_time(&fleet, START_S + 60 * DAY_S).await;
@@ -358,8 +386,16 @@ async fn a_stream_of_accruals_has_one_answer_each() {
     let fleet = club().await;
     let requests = (0..REQUESTS).map(|sequence| {
         // Every tenth is sent twice, every hundredth is refused.
-        let number = if sequence % 10 == 9 { sequence - 1 } else { sequence };
-        let mut accrual = accrual(&format!("stream-{number}"), &format!("member-{}", number % 50), 2);
+        let number = if sequence % 10 == 9 {
+            sequence - 1
+        } else {
+            sequence
+        };
+        let mut accrual = accrual(
+            &format!("stream-{number}"),
+            &format!("member-{}", number % 50),
+            2,
+        );
         if sequence % 100 == 50 {
             accrual.points = 0;
         }
@@ -369,7 +405,9 @@ async fn a_stream_of_accruals_has_one_answer_each() {
         }
     });
     let mut ledger = fleet.clients().ledger();
-    let answers = ledger.batch_accrue(iter(requests.collect::<Vec<_>>())).await;
+    let answers = ledger
+        .batch_accrue(iter(requests.collect::<Vec<_>>()))
+        .await;
     let mut answers = answers.expect("the stream stands").into_inner();
     let mut outcomes = BTreeMap::new();
     let (mut accrued, mut replayed, mut refused) = (0, 0, 0);
@@ -382,7 +420,10 @@ async fn a_stream_of_accruals_has_one_answer_each() {
                 refused += 1;
             }
         }
-        assert!(outcomes.insert(answer.sequence, answer).is_none(), "one answer each");
+        assert!(
+            outcomes.insert(answer.sequence, answer).is_none(),
+            "one answer each"
+        );
     }
     assert_eq!(outcomes.len(), 5_000);
     assert_eq!((accrued, replayed, refused), (4_450, 500, 50));
@@ -394,11 +435,13 @@ async fn a_stream_of_accruals_has_one_answer_each() {
     assert_eq!(verify(&fleet).await, Ok(4_450));
     // The same stream again changes nothing.
     let again = accrual("stream-0", "member-0", 2);
-    assert!(send(|| {
-        let (mut client, request) = (fleet.clients().ledger(), again.clone());
-        async move { client.accrue(request).await }
-    })
-    .await
-    .expect("answered")
-    .replayed);
+    assert!(
+        send(|| {
+            let (mut client, request) = (fleet.clients().ledger(), again.clone());
+            async move { client.accrue(request).await }
+        })
+        .await
+        .expect("answered")
+        .replayed
+    );
 }

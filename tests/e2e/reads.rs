@@ -61,7 +61,9 @@ async fn every_past_balance_and_the_future_one() {
         set_time(&fleet, now).await;
         let transaction = if day % 3 == 2 {
             let request = redemption(&format!("day-{day}"), "anna", SHOP, 30);
-            ask!(clients.ledger(), redeem, request).expect("redeemed").transaction
+            ask!(clients.ledger(), redeem, request)
+                .expect("redeemed")
+                .transaction
         } else {
             let mut request = accrual(&format!("day-{day}"), "anna", 50);
             request.expiry_time = Some(at(now + 10 * DAY_S + 3_600));
@@ -71,11 +73,17 @@ async fn every_past_balance_and_the_future_one() {
         let after = transaction.balances[0].available;
         known.push((now, transaction.name, after));
         // Something of another shard, and of another member of any shard.
-        accrue(clients, accrual(&format!("day-{day}"), "berta", 1)).await.expect("points");
+        accrue(clients, accrual(&format!("day-{day}"), "berta", 1))
+            .await
+            .expect("points");
     }
     assert_eq!(available_at(&fleet, Moment::AsOf(at(START_S - 1))).await, 0);
     for (now, name, after) in &known {
-        assert_eq!(available_at(&fleet, Moment::AsOf(at(*now))).await, *after, "{name}");
+        assert_eq!(
+            available_at(&fleet, Moment::AsOf(at(*now))).await,
+            *after,
+            "{name}"
+        );
         let by_name = Moment::AfterTransaction(name.clone());
         assert_eq!(available_at(&fleet, by_name).await, *after);
     }
@@ -96,7 +104,10 @@ async fn every_past_balance_and_the_future_one() {
     assert_eq!(before, 0);
     set_time(&fleet, last + 5 * DAY_S).await;
     let (read, _) = balance(clients, "anna", Consistency::Strong).await;
-    assert_eq!(available_at(&fleet, Moment::At(at(last + 5 * DAY_S))).await, read.available);
+    assert_eq!(
+        available_at(&fleet, Moment::At(at(last + 5 * DAY_S))).await,
+        read.available
+    );
     let request = GetBalanceRequest {
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
@@ -115,7 +126,9 @@ async fn many_balances_at_once() {
     let clients = fleet.clients();
     let members: Vec<String> = (0..40).map(|number| format!("member-{number}")).collect();
     for (points, member) in (1..).zip(&members) {
-        accrue(clients, accrual("gift", member, points)).await.expect("points");
+        accrue(clients, accrual("gift", member, points))
+            .await
+            .expect("points");
     }
     let mut asked = members.clone();
     asked.push("nobody".to_owned());
@@ -134,7 +147,12 @@ async fn many_balances_at_once() {
             .collect();
         let expected: Vec<i64> = (1..=40).chain([0]).collect();
         assert_eq!(points, expected);
-        assert!(read.balances.iter().zip(&asked).all(|(of, member)| of.member == *member));
+        assert!(
+            read.balances
+                .iter()
+                .zip(&asked)
+                .all(|(of, member)| of.member == *member)
+        );
     }
 }
 
@@ -150,7 +168,7 @@ async fn lots_say_what_expires_when_and_sum_to_the_balance() {
         if number % 6 == 0 {
             request.activation = Some(fealty_proto::points::v1::Activation {
                 when: Some(fealty_proto::points::v1::activation::When::Time(at(
-                    START_S + DAY_S
+                    START_S + DAY_S,
                 ))),
             });
         }
@@ -184,7 +202,11 @@ async fn lots_say_what_expires_when_and_sum_to_the_balance() {
             assert!(page.lots.len() <= usize::try_from(page_size).expect("small"));
             for open in page.lots {
                 let lot = open.lot.expect("a lot");
-                assert!(seen.insert(lot.name.clone()), "{} is listed twice", lot.name);
+                assert!(
+                    seen.insert(lot.name.clone()),
+                    "{} is listed twice",
+                    lot.name
+                );
                 if open.available > 0 {
                     order.push(lot.expiry_time.map_or(i64::MAX, |time| time.seconds));
                 }
@@ -199,12 +221,20 @@ async fn lots_say_what_expires_when_and_sum_to_the_balance() {
         }
         let (read, _) = balance(clients, "anna", Consistency::Strong).await;
         let expected = (read.pending, read.available, read.held);
-        assert_eq!((pending, available, held), expected, "in pages of {page_size}");
+        assert_eq!(
+            (pending, available, held),
+            expected,
+            "in pages of {page_size}"
+        );
         assert!(order.is_sorted(), "{order:?}");
     }
 }
 
-async fn list(fleet: &Fleet, filter: Option<TransactionFilter>, page_size: i32) -> Vec<Transaction> {
+async fn list(
+    fleet: &Fleet,
+    filter: Option<TransactionFilter>,
+    page_size: i32,
+) -> Vec<Transaction> {
     let mut transactions = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -224,21 +254,35 @@ async fn list(fleet: &Fleet, filter: Option<TransactionFilter>, page_size: i32) 
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one story")]
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_are_filtered_and_transactions_found_by_what_made_them() {
     let fleet = club().await;
     let clients = fleet.clients();
     for number in 0..30 {
-        set_time(&fleet, START_S + i64::try_from(number).expect("small") * DAY_S).await;
+        set_time(
+            &fleet,
+            START_S + i64::try_from(number).expect("small") * DAY_S,
+        )
+        .await;
         if number % 3 == 0 {
-            ask!(clients.earning(), record_purchase, purchase(number, "anna", 2_000)).expect("bought");
+            ask!(
+                clients.earning(),
+                record_purchase,
+                purchase(number, "anna", 2_000)
+            )
+            .expect("bought");
         } else {
-            accrue(clients, accrual(&format!("gift-{number}"), "anna", 5)).await.expect("points");
+            accrue(clients, accrual(&format!("gift-{number}"), "anna", 5))
+                .await
+                .expect("points");
         }
     }
     let all = list(&fleet, None, 7).await;
     assert_eq!(all.len(), 30);
-    let newest_first = all.windows(2).all(|pair| pair[0].position > pair[1].position);
+    let newest_first = all
+        .windows(2)
+        .all(|pair| pair[0].position > pair[1].position);
     assert!(newest_first);
     let kinds = TransactionFilter {
         kinds: vec![TransactionKind::Purchase.into()],
@@ -277,18 +321,29 @@ async fn statements_are_filtered_and_transactions_found_by_what_made_them() {
         ask!(clients.ledger(), get_transaction, request)
     };
     let wanted = Some(by_order[0].clone());
-    let name = get(By::Name(by_order[0].name.clone())).await.expect("by name");
+    let name = get(By::Name(by_order[0].name.clone()))
+        .await
+        .expect("by name");
     assert_eq!(name.transaction, wanted);
     let request = RequestKey {
         member: "anna".to_owned(),
         request_id: "purchase-9".to_owned(),
     };
-    assert_eq!(get(By::Request(request)).await.expect("by request").transaction, wanted);
+    assert_eq!(
+        get(By::Request(request))
+            .await
+            .expect("by request")
+            .transaction,
+        wanted
+    );
     let order = OrderKey {
         brand: SHOP.to_owned(),
         order_number: "order-9".to_owned(),
     };
-    assert_eq!(get(By::Order(order)).await.expect("by order").transaction, wanted);
+    assert_eq!(
+        get(By::Order(order)).await.expect("by order").transaction,
+        wanted
+    );
     for missing in [
         By::Name("200-1".to_owned()),
         By::Name("0-999999".to_owned()),
@@ -306,9 +361,19 @@ async fn statements_are_filtered_and_transactions_found_by_what_made_them() {
     };
     let explained = ask!(clients.ledger(), explain_transaction, request).expect("explained");
     assert_eq!(explained.transaction, wanted);
-    let told: Vec<&str> = explained.steps.iter().map(|step| step.text.as_str()).collect();
+    let told: Vec<&str> = explained
+        .steps
+        .iter()
+        .map(|step| step.text.as_str())
+        .collect();
     let told = told.join("\n");
-    for said in ["purchase-9", "version 1", "order-9", "rule base gave 200 points", "tier"] {
+    for said in [
+        "purchase-9",
+        "version 1",
+        "order-9",
+        "rule base gave 200 points",
+        "tier",
+    ] {
         assert!(told.contains(said), "{said}: {told}");
     }
     assert_eq!(explained.lots.len(), 1);
@@ -337,12 +402,20 @@ refunds: { policy: balance, restore_grace: 10 days }
 async fn everything(fleet: &Fleet) -> Vec<(Transaction, String)> {
     let mut ledger = fleet.clients().ledger();
     let request = WatchTransactionsRequest::default();
-    let mut feed = ledger.watch_transactions(request).await.expect("it stands").into_inner();
+    let mut feed = ledger
+        .watch_transactions(request)
+        .await
+        .expect("it stands")
+        .into_inner();
     let mut all = Vec::new();
     loop {
         let some = feed.message().await.expect("it holds").expect("it goes on");
         let cursor = some.cursor.clone();
-        all.extend(some.transactions.into_iter().map(|one| (one, cursor.clone())));
+        all.extend(
+            some.transactions
+                .into_iter()
+                .map(|one| (one, cursor.clone())),
+        );
         if some.behind == 0 {
             return all;
         }
@@ -350,6 +423,7 @@ async fn everything(fleet: &Fleet) -> Vec<(Transaction, String)> {
 }
 
 /// Positions and past accounts, next to a plain sum over the feed.
+#[expect(clippy::too_many_lines, reason = "one story")]
 #[tokio::test(flavor = "multi_thread")]
 async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
     let fleet = club().await;
@@ -469,7 +543,12 @@ async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
     let read: BTreeMap<(String, String), [i64; 3]> = read
         .positions
         .into_iter()
-        .map(|row| ((row.issuer, row.acceptor), [row.redeemed, row.restored, row.expired]))
+        .map(|row| {
+            (
+                (row.issuer, row.acceptor),
+                [row.redeemed, row.restored, row.expired],
+            )
+        })
         .filter(|(_, moved)| *moved != [0; 3])
         .collect();
     assert_eq!(read, sums);
@@ -491,7 +570,13 @@ async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
         }),
     };
     let read = ask!(clients.audit(), get_account_balance, request).expect("read");
-    assert_eq!(read.credits, read.issuers.iter().map(|issuer| issuer.credits).sum::<i64>());
+    assert_eq!(
+        read.credits,
+        read.issuers
+            .iter()
+            .map(|issuer| issuer.credits)
+            .sum::<i64>()
+    );
     assert_eq!(read.issuers.len(), 2, "its own points, and the cafe's");
     verify(&fleet).await.expect("the ledger verifies");
 }

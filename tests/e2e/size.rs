@@ -25,7 +25,9 @@ async fn a_wallet_with_10_000_lots_redeems_across_5_000_in_one_call() {
         }
     });
     let mut ledger = clients.ledger();
-    let answers = ledger.batch_accrue(iter(requests.collect::<Vec<_>>())).await;
+    let answers = ledger
+        .batch_accrue(iter(requests.collect::<Vec<_>>()))
+        .await;
     let mut answers = answers.expect("the stream stands").into_inner();
     while let Some(answer) = answers.message().await.expect("the stream holds") {
         let outcome = answer.outcome.expect("an outcome");
@@ -47,7 +49,11 @@ async fn a_wallet_with_10_000_lots_redeems_across_5_000_in_one_call() {
     assert_eq!(redeemed.transaction.expect("one").transfers.len(), 5_000);
     assert!(took.as_secs() < 5, "it took {took:?}");
     assert_eq!(available(clients, "anna").await, 10_000);
-    assert!(ask!(clients.ledger(), redeem, request).expect("again").replayed);
+    assert!(
+        ask!(clients.ledger(), redeem, request)
+            .expect("again")
+            .replayed
+    );
     assert_eq!(verify(&fleet).await, Ok(10_001));
 }
 
@@ -60,7 +66,9 @@ async fn a_page_of_a_million_transactions_takes_the_time_of_one_of_ten() {
         let request = accrual(&format!("gift-{number}"), "few", 1);
         accrue(clients, request).await.expect("points");
     }
-    accrue(clients, accrual("gift", "many", 1)).await.expect("points");
+    accrue(clients, accrual("gift", "many", 1))
+        .await
+        .expect("points");
     let connection = PgConnection::connect(fleet.points_database_url()).await;
     let mut connection = connection.expect("the database answers");
     let filled = connection
@@ -92,5 +100,8 @@ async fn a_page_of_a_million_transactions_takes_the_time_of_one_of_ten() {
         few = few.min(page("few").await);
         many = many.min(page("many").await);
     }
-    assert!(many < few * 3, "{many:?} for the million, {few:?} for the ten");
+    assert!(
+        many < few * 3,
+        "{many:?} for the million, {few:?} for the ten"
+    );
 }

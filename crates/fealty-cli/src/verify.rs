@@ -45,11 +45,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ..Options::default()
     };
     if let Some(path) = &arguments.checkpoint {
-        let file = std::fs::read_to_string(path)
-            .with_context(|| format!("reading {}", path.display()))?;
-        let expected = arguments.checkpoint_key.as_deref().map(|key| {
-            unhex(key).context("--checkpoint-key must be 64 hexadecimal digits")
-        });
+        let file =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let expected = arguments
+            .checkpoint_key
+            .as_deref()
+            .map(|key| unhex(key).context("--checkpoint-key must be 64 hexadecimal digits"));
         let checkpoint = Checkpoint::parse(&file, expected.transpose()?)?;
         options.checkpoint = checkpoint.heads()?;
     }
@@ -100,7 +101,11 @@ fn print(verified: &Verified) {
 #[derive(Args, Debug)]
 pub struct CheckpointArguments {
     /// URL of the points service.
-    #[arg(long, env = "FEALTY_POINTS_URL", default_value = "http://127.0.0.1:7001")]
+    #[arg(
+        long,
+        env = "FEALTY_POINTS_URL",
+        default_value = "http://127.0.0.1:7001"
+    )]
     points: String,
 }
 

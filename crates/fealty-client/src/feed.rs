@@ -48,10 +48,7 @@ pub async fn consume<C: FeedConsumer>(source: &'static str, consumer: C) {
     }
 }
 
-async fn consume_once<C: FeedConsumer>(
-    consumer: &C,
-    lag: impl Fn(i64),
-) -> Result<(), String> {
+async fn consume_once<C: FeedConsumer>(consumer: &C, lag: impl Fn(i64)) -> Result<(), String> {
     let told = |error: C::Error| error.to_string();
     let mut cursor = consumer.cursor().await.map_err(told)?;
     let opened = consumer

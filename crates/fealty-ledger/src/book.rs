@@ -12,9 +12,7 @@ use crate::{
 
 /// Where a lot stands in the order of spending: soonest-expiring first, then
 /// oldest.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct SpendKey {
     /// When it expires; [`LotTerms::NEVER`] and [`LotTerms::WITH_ACTIVITY`]
     /// come last.
@@ -502,7 +500,10 @@ impl WalletBook {
             return Ok(self.waiting().filter(due).take(max).collect());
         }
         let (lots, date): (Vec<LotId>, Timestamp) = if event == Event::ExpireInactive {
-            (self.with_activity().take(max).collect(), LotTerms::WITH_ACTIVITY)
+            (
+                self.with_activity().take(max).collect(),
+                LotTerms::WITH_ACTIVITY,
+            )
         } else {
             let at_instant = self
                 .spendable

@@ -261,7 +261,11 @@ impl Transaction {
     pub fn brands(&self) -> impl Iterator<Item = &BrandId> {
         let of_command = self.command().and_then(Command::brand);
         let of_transfers = self.transfers.iter().flat_map(|transfer| {
-            [transfer.debit.brand(), transfer.credit.brand(), transfer.other_issuer.as_ref()]
+            [
+                transfer.debit.brand(),
+                transfer.credit.brand(),
+                transfer.other_issuer.as_ref(),
+            ]
         });
         of_command.into_iter().chain(of_transfers.flatten())
     }

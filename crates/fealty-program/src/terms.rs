@@ -121,12 +121,7 @@ impl Expiry {
     /// The expiry of points earned at `earned_at` by a member of `tier`.
     /// Without rounding, it is at the same time of day.
     #[must_use]
-    pub fn of(
-        &self,
-        earned_at: Timestamp,
-        tier: Option<&TierId>,
-        zone: &TimeZone,
-    ) -> ExpiryTerms {
+    pub fn of(&self, earned_at: Timestamp, tier: Option<&TierId>, zone: &TimeZone) -> ExpiryTerms {
         match self {
             Self::After {
                 period,

@@ -54,9 +54,8 @@ impl CheckpointsSection {
         let Some(key) = &self.key else {
             return Ok(None);
         };
-        let bytes = unhex(key).ok_or_else(|| {
-            anyhow::anyhow!("checkpoints.key must be 64 hexadecimal digits")
-        })?;
+        let bytes = unhex(key)
+            .ok_or_else(|| anyhow::anyhow!("checkpoints.key must be 64 hexadecimal digits"))?;
         Ok(Some(SigningKey::from_bytes(&bytes)))
     }
 }

@@ -11,9 +11,10 @@ use fealty_points::app::verify::{Options, verify};
 use fealty_postgres::Database;
 use fealty_proto::{
     points::v1::{
-        AccrueRequest, BatchAccrueRequest, BatchGetBalancesRequest, CaptureRequest, Consistency, GetBalanceRequest,
-        HoldRequest, RecordPurchaseRequest, RedeemRequest, batch_accrue_response::Outcome,
-        earning_service_client::EarningServiceClient, ledger_service_client::LedgerServiceClient,
+        AccrueRequest, BatchAccrueRequest, BatchGetBalancesRequest, CaptureRequest, Consistency,
+        GetBalanceRequest, HoldRequest, RecordPurchaseRequest, RedeemRequest,
+        batch_accrue_response::Outcome, earning_service_client::EarningServiceClient,
+        ledger_service_client::LedgerServiceClient,
     },
     r#type::v1::Money,
 };
@@ -191,8 +192,7 @@ pub(super) async fn small_ledger(
                 warm_cache(service, ledger.members).await?;
             }
             let before = report.disk("small")?;
-            let measured =
-                measure(service, &name, *callers, kind, scale, ledger.members).await;
+            let measured = measure(service, &name, *callers, kind, scale, ledger.members).await;
             if name == "accrue_512" {
                 report.disk_used(before, report.disk("small")?);
             }
@@ -307,7 +307,9 @@ pub(super) async fn verified(url: &str, report: &mut Report) -> anyhow::Result<(
     let begun = Instant::now();
     let verified = verify(&database, &Options::default(), |_, _| {}).await?;
     anyhow::ensure!(verified.debits_equal_credits, "debits do not equal credits");
-    let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+    let millis = u64::try_from(begun.elapsed().as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1);
     let transactions = u64::try_from(verified.transactions).unwrap_or(0);
     report.verified(transactions * 1_000 / millis);
     Ok(())

@@ -14,12 +14,28 @@ const BARS: [(&str, &str, i64); 9] = [
     ("accrue_512", "accrue, 512 callers / TPC-B best", 4_000),
     ("accrue_64", "accrue, 64 callers / TPC-B best", 2_000),
     ("accrue_1", "accrue, 1 caller / TPC-B, 1 client", 700),
-    ("one_member_512", "one member, 512 callers / TPC-B best", 3_000),
+    (
+        "one_member_512",
+        "one member, 512 callers / TPC-B best",
+        3_000,
+    ),
     ("redeem_512", "redeem, 512 callers / TPC-B best", 2_500),
-    ("purchase_512", "purchase with five rules, 512 callers / TPC-B best", 3_000),
+    (
+        "purchase_512",
+        "purchase with five rules, 512 callers / TPC-B best",
+        3_000,
+    ),
     ("batch_accrue", "BatchAccrue / TPC-B best", 6_000),
-    ("balance_cached_64", "cached balance, 64 callers / empty call", 700),
-    ("large_ledger", "accrue on the large ledger / on the small one", 850),
+    (
+        "balance_cached_64",
+        "cached balance, 64 callers / empty call",
+        700,
+    ),
+    (
+        "large_ledger",
+        "accrue on the large ledger / on the small one",
+        850,
+    ),
 ];
 
 /// Memory of the points service that is allowed, in MiB.
@@ -67,7 +83,9 @@ fn machine() -> String {
     let model = cpu
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
-        .map_or("unknown processor", |line| line.trim_start_matches([' ', '\t', ':']));
+        .map_or("unknown processor", |line| {
+            line.trim_start_matches([' ', '\t', ':'])
+        });
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let gib = memory
@@ -96,7 +114,10 @@ impl Report {
             "wal_compression",
             "checkpoint_timeout",
         ] {
-            settings.insert(name.to_owned(), psql.ask("postgres", &format!("SHOW {name}"))?);
+            settings.insert(
+                name.to_owned(),
+                psql.ask("postgres", &format!("SHOW {name}"))?,
+            );
         }
         let machine = machine();
         eprintln!("{machine}; Postgres {settings:?}");
@@ -152,9 +173,8 @@ impl Report {
     }
 
     pub(super) fn disk(&self, database: &str) -> anyhow::Result<Disk> {
-        let number = |query: &str| -> anyhow::Result<u64> {
-            Ok(self.psql.ask(database, query)?.parse()?)
-        };
+        let number =
+            |query: &str| -> anyhow::Result<u64> { Ok(self.psql.ask(database, query)?.parse()?) };
         Ok(Disk {
             database: number("SELECT pg_database_size(current_database())")?,
             wal: number("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint")?,
@@ -225,7 +245,10 @@ impl Report {
 
     pub(super) fn table(&self) -> String {
         let mut table = format!("{}\n\n", self.machine);
-        let settings = self.settings.iter().map(|(name, value)| format!("{name} {value}"));
+        let settings = self
+            .settings
+            .iter()
+            .map(|(name, value)| format!("{name} {value}"));
         let settings: Vec<String> = settings.collect();
         let _ = writeln!(table, "Postgres: {}\n", settings.join(", "));
         table.push_str("| measure | callers | a second | p50 ms | p99 ms | p99.9 ms |\n");
@@ -268,7 +291,10 @@ impl Report {
             let _ = writeln!(table, "| bytes of write-ahead log per accrual | {wal} | |");
         }
         if let Some(per_second) = self.verified_per_second {
-            let _ = writeln!(table, "| transactions verified a second | {per_second} | 100000 |");
+            let _ = writeln!(
+                table,
+                "| transactions verified a second | {per_second} | 100000 |"
+            );
         }
         table
     }
@@ -291,7 +317,9 @@ impl Report {
         for (row, of) in self.measured.iter().enumerate() {
             let y = 40 + row * ROW;
             let width = (of.per_second * WIDTH / highest).max(1);
-            let is_wall = ["tpcb", "empty", "bare"].iter().any(|wall| of.name.starts_with(wall));
+            let is_wall = ["tpcb", "empty", "bare"]
+                .iter()
+                .any(|wall| of.name.starts_with(wall));
             let colour = if is_wall { "#9aa5b1" } else { "#2f6f4f" };
             let _ = write!(
                 svg,

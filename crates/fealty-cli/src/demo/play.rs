@@ -355,7 +355,8 @@ impl Player {
             .max(1);
         self.report.purchases_per_second = self.report.purchases * 1_000_000 / micros;
         let database = fealty_postgres::Database::open(fleet.points_database_url(), 1)?;
-        let verified = fealty_points::app::verify::verify(&database, &Options::default(), |_, _| {}).await;
+        let verified =
+            fealty_points::app::verify::verify(&database, &Options::default(), |_, _| {}).await;
         if let Err(error) = &verified {
             eprintln!("{error}");
         }

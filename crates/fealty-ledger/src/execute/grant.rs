@@ -149,7 +149,7 @@ fn fits(
         .get(currency)
         .map_or(Points::ZERO, |wallet| wallet.wallet.buckets.total());
     let mut more = more;
-    more.try_fold(held, |sum, points| sum.checked_add(points))
+    more.try_fold(held, Points::checked_add)
         .map(|_| ())
         .ok_or(Refusal::AmountLimit)
 }

@@ -119,4 +119,3 @@ fn wallet_of_lot(
     let wallet = book.wallets.get_mut(&currency);
     Ok((currency, wallet.ok_or(Refusal::LotNotFound { lot })?))
 }
-

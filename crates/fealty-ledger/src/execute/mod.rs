@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use fealty_types::{CurrencyId, Points, Timestamp};
 
 use crate::{
-    Cause, Command, ExpiryChange, Facts, GivenLot, Log, LotTerms, MemberBook, Named, Received, Refusal,
-    Request, Stop, Transaction, Transfer, WalletAfter, WalletBook, advance::advance,
+    Cause, Command, ExpiryChange, Facts, GivenLot, Log, LotTerms, MemberBook, Named, Received,
+    Refusal, Request, Stop, Transaction, Transfer, WalletAfter, WalletBook, advance::advance,
 };
 
 /// Advances the wallets that a request touches to `now`, and does what it asks.

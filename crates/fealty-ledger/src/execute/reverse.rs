@@ -168,9 +168,7 @@ impl Draft {
             let total = totals
                 .entry(&part.currency)
                 .or_insert_with(|| book.wallets[&part.currency].wallet.buckets.total());
-            *total = total
-                .checked_add(part.points)
-                .ok_or(Refusal::AmountLimit)?;
+            *total = total.checked_add(part.points).ok_or(Refusal::AmountLimit)?;
         }
         let grace_until = request
             .refunds
@@ -295,9 +293,7 @@ fn parts(book: &MemberBook, reverse: &Reverse, moved: &[Moved]) -> Result<Vec<Mo
         let reversed = known.map_or(Points::ZERO, |known| known.of(part.lot));
         let mut part = part.clone();
         take(&mut part.points, reversed);
-        left = left
-            .checked_add(part.points)
-            .ok_or(Refusal::AmountLimit)?;
+        left = left.checked_add(part.points).ok_or(Refusal::AmountLimit)?;
         if !part.points.is_zero() {
             open.push(part);
         }

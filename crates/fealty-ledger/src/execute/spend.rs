@@ -53,8 +53,14 @@ impl Draft {
     ) {
         let issuer = &wallet.lots[&part.lot].terms.brand;
         let (from, to) = (Account::Wallet(from), to.clone());
-        self.transfers
-            .push(Transfer::of(currency, from, to, part.points, part.lot, issuer));
+        self.transfers.push(Transfer::of(
+            currency,
+            from,
+            to,
+            part.points,
+            part.lot,
+            issuer,
+        ));
     }
 
     pub(super) fn hold(
@@ -132,11 +138,7 @@ impl Draft {
         Ok(())
     }
 
-    pub(super) fn release(
-        &mut self,
-        book: &mut MemberBook,
-        command: &Release,
-    ) -> Result<(), Stop> {
+    pub(super) fn release(&mut self, book: &mut MemberBook, command: &Release) -> Result<(), Stop> {
         let (currency, wallet) = open_hold(book, command.hold)?;
         (self.transfers, self.expiry_changes) = release(wallet, &currency, command.hold, self.at);
         self.touch(wallet, &currency);

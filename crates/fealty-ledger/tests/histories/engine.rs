@@ -6,8 +6,7 @@ use fealty_ledger::{
     Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Grant,
     Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named, ReadThrough, Redeem,
     RefundPolicy, RefundTerms, Refusal, Reinstate, Release, Request, Reversal, Reverse, SpendKey,
-    Stop, TransferOut, Wallet, WalletBook, advance, canonical, execute, given,
-    receive,
+    Stop, TransferOut, Wallet, WalletBook, advance, canonical, execute, given, receive,
 };
 use fealty_types::{BrandId, CurrencyId, LotId, Points, Position, Reference, ShardId, Timestamp};
 use proptest::prelude::*;
@@ -192,6 +191,7 @@ impl Engine {
         Ok(())
     }
 
+    #[expect(clippy::too_many_lines, reason = "a case for each command")]
     fn request(&mut self, member: usize, what: &What) -> Option<Request> {
         let now = self.now;
         let later = |h: i64| now.checked_add(hours(h)).expect("in range");
@@ -376,15 +376,19 @@ impl Engine {
             picture.heads.push(log.next().get() - 1);
         }
         for (number, member) in self.members.iter().enumerate() {
-            let name = |lot: LotId| -> LotName {
-                (shard_of(number), lot.position().get(), lot.number())
-            };
+            let name =
+                |lot: LotId| -> LotName { (shard_of(number), lot.position().get(), lot.number()) };
             let Some(wallet) = member.known.wallets.get(&currency()) else {
                 picture.buckets.push([0; 4]);
                 continue;
             };
             let buckets = wallet.wallet().buckets;
-            let of = [buckets.pending, buckets.available, buckets.held, buckets.debt];
+            let of = [
+                buckets.pending,
+                buckets.available,
+                buckets.held,
+                buckets.debt,
+            ];
             picture.buckets.push(of.map(Points::get));
             for lot in wallet.lots() {
                 let pending = lot.pending && !lot.remaining.is_zero();
@@ -393,7 +397,10 @@ impl Engine {
                 picture.lots.insert(name(lot.terms.lot), seen);
             }
             for hold in wallet.holds().filter(|hold| !hold.lots.is_empty()) {
-                let parts = hold.lots.iter().map(|part| (name(part.lot), part.points.get()));
+                let parts = hold
+                    .lots
+                    .iter()
+                    .map(|part| (name(part.lot), part.points.get()));
                 let key = (shard_of(number), hold.position.get());
                 picture.holds.insert(key, parts.collect());
             }
@@ -495,7 +502,10 @@ impl Stored {
         let mut holds = Vec::new();
         if let Some(Named::Hold(position)) = request.command.names() {
             let hold = self.holds.get(&position).cloned();
-            lots.extend(hold.iter().flat_map(|hold| hold.lots.iter().map(|part| part.lot)));
+            lots.extend(
+                hold.iter()
+                    .flat_map(|hold| hold.lots.iter().map(|part| part.lot)),
+            );
             holds.extend(hold);
         }
         let lots = lots.iter().filter_map(|lot| self.lots.get(lot).cloned());

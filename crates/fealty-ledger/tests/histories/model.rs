@@ -196,16 +196,19 @@ impl Model {
         self.accounts.entry(key(credit)).or_default().1 += points;
     }
 
-    fn put(
-        &mut self,
-        member: usize,
-        lot: Lot,
-        source: (&'static str, Option<usize>),
-    ) {
+    fn put(&mut self, member: usize, lot: &Lot, source: (&'static str, Option<usize>)) {
         let points = lot.left;
         let debt = self.members[member].debt;
-        let owed = if lot.activates.is_some() { 0 } else { debt.min(points) };
-        let bucket = if lot.activates.is_some() { "pending" } else { "available" };
+        let owed = if lot.activates.is_some() {
+            0
+        } else {
+            debt.min(points)
+        };
+        let bucket = if lot.activates.is_some() {
+            "pending"
+        } else {
+            "available"
+        };
         self.book(source, ("debt", None), lot.brand, owed);
         self.book(source, (bucket, None), lot.brand, points - owed);
         let of = &mut self.members[member];
@@ -213,7 +216,7 @@ impl Model {
         of.lot_names.push(lot.name);
         of.lots.push(Lot {
             left: points - owed,
-            ..lot
+            ..lot.clone()
         });
     }
 
@@ -374,11 +377,17 @@ impl Model {
         position
     }
 
+    #[expect(clippy::too_many_lines, reason = "a case for each command")]
     fn ask(&mut self, member: usize, what: &What, at: i64) -> Option<&'static str> {
         let available = self.members[member].available();
         match what {
             What::Wait { .. } => {}
-            What::Accrue { points, brand, activates, expires } => {
+            What::Accrue {
+                points,
+                brand,
+                activates,
+                expires,
+            } => {
                 let now = self.now;
                 let expires = match expires {
                     When::Unset => Some(NEVER),
@@ -398,10 +407,18 @@ impl Model {
                 }
                 self.give(member, *points, *brand, activates, expires, "issued", at);
             }
-            What::Adjust { points, brand, gives: true } => {
+            What::Adjust {
+                points,
+                brand,
+                gives: true,
+            } => {
                 self.give(member, *points, *brand, None, Some(NEVER), "adjusted", at);
             }
-            What::Adjust { points, brand, gives: false } => {
+            What::Adjust {
+                points,
+                brand,
+                gives: false,
+            } => {
                 if available < *points {
                     return Some("insufficient points");
                 }
@@ -409,7 +426,11 @@ impl Model {
                 self.take(member, &parts, ("adjusted", Some(*brand)));
                 self.done(member, Some(false), ("adjusted", *brand), parts);
             }
-            What::Redeem { points, brand, active } => {
+            What::Redeem {
+                points,
+                brand,
+                active,
+            } => {
                 if available < *points {
                     return Some("insufficient points");
                 }
@@ -422,7 +443,11 @@ impl Model {
                 }
                 self.done(member, Some(false), ("redeemed", *brand), parts);
             }
-            What::Hold { points, brand, timeout } => {
+            What::Hold {
+                points,
+                brand,
+                timeout,
+            } => {
                 if available < *points {
                     return Some("insufficient points");
                 }
@@ -443,7 +468,11 @@ impl Model {
                     parts,
                 });
             }
-            What::Capture { hold, points, is_final } => {
+            What::Capture {
+                hold,
+                points,
+                is_final,
+            } => {
                 let name = self.members[member].hold_names[*hold];
                 let holds = &self.members[member].holds;
                 let Some(index) = holds.iter().position(|open| open.position == name) else {
@@ -494,7 +523,12 @@ impl Model {
                 self.release(member, &hold, at);
                 self.done(member, None, ("", 0), Vec::new());
             }
-            What::Reverse { transaction, points, policy, grace } => {
+            What::Reverse {
+                transaction,
+                points,
+                policy,
+                grace,
+            } => {
                 return self.reverse(member, *transaction, *points, *policy, *grace, at);
             }
             What::Transfer { to, points } => {
@@ -518,7 +552,7 @@ impl Model {
                         activates: None,
                         ..given
                     };
-                    self.put(*to, lot, ("gift", None));
+                    self.put(*to, &lot, ("gift", None));
                 }
             }
             What::Extend { lot, hours } => {
@@ -605,7 +639,7 @@ impl Model {
             activates: activates.filter(|activates| *activates > at),
             expires,
         };
-        self.put(member, lot, (source, Some(brand)));
+        self.put(member, &lot, (source, Some(brand)));
     }
 
     fn reverse(
@@ -663,7 +697,11 @@ impl Model {
         let own = lot.left.min(missing);
         lot.left -= own;
         missing -= own;
-        let bucket = if lot.activates.is_some() { "pending" } else { "available" };
+        let bucket = if lot.activates.is_some() {
+            "pending"
+        } else {
+            "available"
+        };
         let gone = lot.expired.min(missing);
         lot.expired -= gone;
         missing -= gone;

@@ -13,8 +13,8 @@ use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Brand, Currency, EarnFormula, EarningRule, MoneyUnit, Program, ProgramError,
-    ProgramSource, Ratio, Reward, SOURCE_LEN_MAX, TierAsOf, TierLevel, TierScheme,
+    Brand, Currency, EarnFormula, EarningRule, MoneyUnit, Program, ProgramError, ProgramSource,
+    Ratio, Reward, SOURCE_LEN_MAX, TierAsOf, TierLevel, TierScheme,
     calendar::Period,
     file::{self, File},
 };

@@ -217,22 +217,39 @@ mod tests {
 
     #[test]
     fn points_expire_as_the_file_says() {
-        let by_tier = "{ expires: { after: 12 months, by_tier: { gold: 24 months, platinum: never } } }";
+        let by_tier =
+            "{ expires: { after: 12 months, by_tier: { gold: 24 months, platinum: never } } }";
         let cases = [
             ("{ }", None, None),
             (by_tier, None, Some("2027-03-05T10:30:00Z")),
             (by_tier, Some("silver"), Some("2027-03-05T10:30:00Z")),
             (by_tier, Some("gold"), Some("2028-03-05T10:30:00Z")),
             (by_tier, Some("platinum"), None),
-            ("{ expires: { on: 12-31 } }", None, Some("2027-01-01T00:00:00Z")),
-            ("{ expires: { on: 03-04 } }", None, Some("2027-03-05T00:00:00Z")),
-            ("{ expires: { on: 03-05 } }", None, Some("2026-03-06T00:00:00Z")),
+            (
+                "{ expires: { on: 12-31 } }",
+                None,
+                Some("2027-01-01T00:00:00Z"),
+            ),
+            (
+                "{ expires: { on: 03-04 } }",
+                None,
+                Some("2027-03-05T00:00:00Z"),
+            ),
+            (
+                "{ expires: { on: 03-05 } }",
+                None,
+                Some("2026-03-06T00:00:00Z"),
+            ),
             (
                 "{ expires: { on: 12-31, at_least: 12 months } }",
                 None,
                 Some("2028-01-01T00:00:00Z"),
             ),
-            ("{ expires: { on: 02-29 } }", None, Some("2027-03-01T00:00:00Z")),
+            (
+                "{ expires: { on: 02-29 } }",
+                None,
+                Some("2027-03-01T00:00:00Z"),
+            ),
         ];
         for (terms, tier, expected) in cases {
             let expected = expected.map_or(ExpiryTerms::Never, |at| ExpiryTerms::At(moment(at)));
@@ -265,7 +282,10 @@ mod tests {
     #[test]
     fn terms_that_make_no_sense_are_refused() {
         let cases = [
-            ("{ expires: { after: 12 months, on: 12-31 } }", "currencies.points.expires"),
+            (
+                "{ expires: { after: 12 months, on: 12-31 } }",
+                "currencies.points.expires",
+            ),
             ("{ expires: { } }", "currencies.points.expires"),
             ("{ expires: { on: 13-01 } }", "currencies.points.expires.on"),
             ("{ expires: { on: 02-30 } }", "currencies.points.expires.on"),
@@ -273,7 +293,10 @@ mod tests {
                 "{ expires: { after: 1 year, by_tier: { bronze: never } } }",
                 "currencies.points.expires.by_tier.bronze",
             ),
-            ("{ expires: { inactive_for: soon } }", "currencies.points.expires.inactive_for"),
+            (
+                "{ expires: { inactive_for: soon } }",
+                "currencies.points.expires.inactive_for",
+            ),
             ("{ activates: { } }", "currencies.points.activates"),
             (
                 "{ activates: { after: 90 days }, expires: { after: 3 months } }",

@@ -282,7 +282,8 @@ impl App {
         let Some(number) = store::members::number(pool, shard, program, member).await? else {
             return Ok(None);
         };
-        let last_before = |position: Position| self.last_of_wallet(shard, number, currency, position);
+        let last_before =
+            |position: Position| self.last_of_wallet(shard, number, currency, position);
         if let Some(name) = through {
             if name.shard != shard {
                 return Ok(None);
@@ -348,8 +349,7 @@ async fn advanced(
     read_on: ReadOn,
 ) -> Result<(Wallet, Wallet), Interrupted> {
     let asked = Asked::default();
-    let (mut work, _) =
-        ShardWork::read(connection, shard, [member], &asked, at, read_on).await?;
+    let (mut work, _) = ShardWork::read(connection, shard, [member], &asked, at, read_on).await?;
     let wallet = |work: &ShardWork| {
         let wallet = work.book(0).wallets.get(currency);
         wallet.map_or_else(Wallet::default, |wallet| *wallet.wallet())

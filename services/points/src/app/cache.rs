@@ -251,8 +251,7 @@ async fn mend_shard(
     let members: Vec<(ProgramId, MemberId)> = members.into_iter().collect();
     let programs: Vec<String> = members.iter().map(|member| member.0.to_string()).collect();
     let names: Vec<String> = members.iter().map(|member| member.1.to_string()).collect();
-    let found =
-        store::batch_read::members(&mut connection, shard, &programs, &names, &[]).await?;
+    let found = store::batch_read::members(&mut connection, shard, &programs, &names, &[]).await?;
     let mut entries = Vec::new();
     for (member, currency, wallet) in found.wallets {
         let (program, member) = members[member].clone();

@@ -56,9 +56,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits: Vec<u8> = text
         .chars()
-        .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .map(|digit| {
+            digit
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        })
         .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[pair.len() - 1]).collect();
+    let bytes: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[pair.len() - 1])
+        .collect();
     (digits.len() == 2 * N).then_some(())?;
     bytes.try_into().ok()
 }
@@ -92,7 +99,9 @@ impl Checkpoint {
     /// is that key's.
     pub fn parse(file: &str, expected: Option<[u8; 32]>) -> Result<Self, InvalidCheckpoint> {
         let lines = file.lines().count();
-        let last = file.rfind(SIGNATURE).ok_or(InvalidCheckpoint::Line(lines))?;
+        let last = file
+            .rfind(SIGNATURE)
+            .ok_or(InvalidCheckpoint::Line(lines))?;
         let (text, signature) = file.split_at(last);
         let (signature, key) = signature
             .strip_prefix(SIGNATURE)
@@ -133,7 +142,11 @@ impl Checkpoint {
             })();
             heads.push(head.ok_or(InvalidCheckpoint::Line(number))?);
         }
-        let said = self.text.lines().nth(2).and_then(|line| line.strip_prefix("shards "));
+        let said = self
+            .text
+            .lines()
+            .nth(2)
+            .and_then(|line| line.strip_prefix("shards "));
         if said.and_then(|said| said.parse().ok()) != Some(heads.len()) {
             return Err(InvalidCheckpoint::Line(3));
         }

@@ -225,8 +225,7 @@ impl App {
         let logged = self.transaction(program, &By::Name(name)).await?;
         let transaction = &logged.transaction;
         let pool = self.database.pool();
-        let number =
-            store::members::number(pool, name.shard, program, &transaction.member).await?;
+        let number = store::members::number(pool, name.shard, program, &transaction.member).await?;
         let moved = transaction.transfers.iter().map(|transfer| transfer.lot);
         let made = transaction.lots.iter().map(|terms| terms.lot);
         let changed = transaction.expiry_changes.iter().map(|change| change.lot);
@@ -269,17 +268,15 @@ impl App {
         let slice = |len: usize| i64::try_from(wanted - len).unwrap_or(SCAN_LEN);
         let mut lots = Vec::new();
         let mut other_after = LotId::from_stored(0);
-        match after {
-            Some(LotsAfter::Other(lot)) => other_after = lot,
-            _ => {
-                let key = match after {
-                    Some(LotsAfter::Spendable(key)) => key,
-                    _ => SpendKey::START,
-                };
-                let read =
-                    store::lots::spendable(pool, shard, number, currency, key, slice(0)).await?;
-                lots.extend(read);
-            }
+        if let Some(LotsAfter::Other(lot)) = after {
+            other_after = lot;
+        } else {
+            let key = match after {
+                Some(LotsAfter::Spendable(key)) => key,
+                _ => SpendKey::START,
+            };
+            let read = store::lots::spendable(pool, shard, number, currency, key, slice(0));
+            lots.extend(read.await?);
         }
         let spendable = lots.len();
         if lots.len() < wanted {

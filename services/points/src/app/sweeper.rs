@@ -51,7 +51,10 @@ async fn record_lag(app: &App, lag: &Gauge<u64>) -> Result<(), DatabaseError> {
         let oldest = store::wallets::oldest_due(app.database.pool(), shard, now).await?;
         let micros = oldest.map_or(0, |oldest| now.micros() - oldest.micros());
         let seconds = u64::try_from(micros / 1_000_000).unwrap_or(0);
-        lag.record(seconds, &[KeyValue::new("fealty.shard", i64::from(shard.get()))]);
+        lag.record(
+            seconds,
+            &[KeyValue::new("fealty.shard", i64::from(shard.get()))],
+        );
     }
     Ok(())
 }
@@ -64,7 +67,10 @@ async fn sweep_all(app: &App) -> Result<(), Rejection> {
     for shard in shards {
         let pool = app.database.pool();
         // Most of the time nothing is due, and no lock is needed to see that.
-        if store::wallets::oldest_due(pool, shard, now).await?.is_none() {
+        if store::wallets::oldest_due(pool, shard, now)
+            .await?
+            .is_none()
+        {
             continue;
         }
         let mut transaction = pool.begin().await.map_err(DatabaseError::from)?;

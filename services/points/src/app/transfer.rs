@@ -145,14 +145,7 @@ impl App {
             if *shard == giver.shard {
                 asked.requests.push(key);
             }
-            let read = ShardWork::read(
-                connection,
-                *shard,
-                members,
-                &asked,
-                now,
-                ReadOn::Locked,
-            );
+            let read = ShardWork::read(connection, *shard, members, &asked, now, ReadOn::Locked);
             let (work, mut before) = read.await?;
             seen = seen.or_else(|| before.remove(&key));
             works.insert(*shard, work);
@@ -168,9 +161,10 @@ impl App {
             };
             return Ok((Vec::new(), Transferred { answer, recipient }));
         }
-        let applied = self.programs.newest(program).map_err(|_| {
-            Failure::Refused(Error::Defect)
-        })?;
+        let applied = self
+            .programs
+            .newest(program)
+            .map_err(|_| Failure::Refused(Error::Defect))?;
         let mut request =
             plan(&applied, request_id, command, None, now).map_err(Failure::Refused)?;
         let same_shard = giver.shard == taker.shard;

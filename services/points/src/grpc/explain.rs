@@ -123,7 +123,10 @@ pub(super) fn explanation(explained: &Explained) -> wire::ExplainTransactionResp
     steps.extend(moved.map(|transfer| movement(transaction, transfer)));
     for change in &transaction.expiry_changes {
         let lot = render::lot_name(shard, change.lot);
-        steps.push(step(format!("lot {lot} now expires at {}", change.expires_at)));
+        steps.push(step(format!(
+            "lot {lot} now expires at {}",
+            change.expires_at
+        )));
     }
     let reversed = explained.reversal.parts.iter();
     wire::ExplainTransactionResponse {

@@ -27,7 +27,9 @@ pub(crate) fn routes(app: App, shutdown: &CancellationToken) -> Routes {
     Routes::new(ProgramServiceServer::new(app.programs.clone()))
         .add_service(EarningServiceServer::new(earning::EarningApi(app.clone())))
         .add_service(AuditServiceServer::new(audit::AuditApi(app.clone())))
-        .add_service(SettlementServiceServer::new(settlement::SettlementApi(app.clone())))
+        .add_service(SettlementServiceServer::new(settlement::SettlementApi(
+            app.clone(),
+        )))
         .add_service(LedgerServiceServer::new(ledger::LedgerApi {
             app,
             shutdown: shutdown.clone(),

@@ -74,10 +74,10 @@ impl Change {
         self.violations.check("points", Points::amount(points))
     }
 
-    /// Points where 0 stands for all.
-    fn points_or_all(&mut self, points: i64) -> Option<Option<Points>> {
+    /// Points where 0 stands for all; `None` for all, or with a violation noted.
+    fn points_or_all(&mut self, points: i64) -> Option<Points> {
         let points = self.violations.check("points", Points::new(points))?;
-        Some((!points.is_zero()).then_some(points))
+        (!points.is_zero()).then_some(points)
     }
 
     /// A text that may not be empty.
@@ -138,7 +138,7 @@ pub(super) fn accrue(request: &wire::AccrueRequest) -> Result<(Target, Command),
             brand: brand?,
             currency: currency?,
             points: points?,
-            activation: activation?,
+            activation,
             expires_at: expires_at?,
             reference: reference?,
         }))
@@ -146,28 +146,22 @@ pub(super) fn accrue(request: &wire::AccrueRequest) -> Result<(Target, Command),
     change.finish(command)
 }
 
-fn activation(
-    change: &mut Change,
-    activation: Option<&wire::Activation>,
-) -> Option<Option<Activation>> {
+/// When points become available, if the caller says; `None` also with a
+/// violation noted.
+fn activation(change: &mut Change, activation: Option<&wire::Activation>) -> Option<Activation> {
     use wire::activation::When;
-    let Some(activation) = activation else {
-        return Some(None);
-    };
-    match activation.when {
-        Some(When::Time(time)) => {
-            let at = change.time("activation.time", Some(time))?;
-            Some(Some(Activation::At(at)))
-        }
-        Some(When::OnEvent(true)) => Some(Some(Activation::OnEvent)),
+    match activation?.when {
+        Some(When::Time(time)) => change
+            .time("activation.time", Some(time))
+            .map(Activation::At),
+        Some(When::OnEvent(true)) => Some(Activation::OnEvent),
         Some(When::OnEvent(false)) => {
             change.violations.add("activation.on_event", "must be true");
             None
         }
         None => {
-            change
-                .violations
-                .add("activation", "must have `time` or `on_event`");
+            let rule = "must have `time` or `on_event`";
+            change.violations.add("activation", rule);
             None
         }
     }
@@ -229,7 +223,7 @@ pub(super) fn capture(request: &wire::CaptureRequest) -> Result<(Target, Command
     let command = (|| {
         Some(Command::Capture(Capture {
             hold: hold?,
-            points: points?,
+            points,
             is_final: request.r#final,
         }))
     })();
@@ -257,7 +251,7 @@ pub(super) fn reverse(request: &wire::ReverseRequest) -> Result<(Target, Command
         Some(Command::Reverse(Reverse {
             transaction: transaction?,
             currency: currency?,
-            points: points?,
+            points,
             reference: reference?,
         }))
     })();
@@ -354,7 +348,7 @@ pub(super) fn reinstate(
     let command = (|| {
         Some(Command::Reinstate(Reinstate {
             lot: lot?,
-            points: points?,
+            points,
             expires_at: expires_at?,
             reason: reason?,
             actor: actor?,
@@ -448,17 +442,23 @@ pub(super) fn balance(
         Some(M::AsOf(time)) => {
             let at = violations.check("as_of", from_wire_time(*time));
             if at.is_some_and(|at| at > now) {
-                violations.add("as_of", "must not be later than now; `at` is for the future");
+                violations.add(
+                    "as_of",
+                    "must not be later than now; `at` is for the future",
+                );
             }
             at.map(Moment::AsOf)
         }
-        Some(M::AfterTransaction(name)) => {
-            violations.parse("after_transaction", name).map(Moment::After)
-        }
+        Some(M::AfterTransaction(name)) => violations
+            .parse("after_transaction", name)
+            .map(Moment::After),
         Some(M::At(time)) => {
             let at = violations.check("at", from_wire_time(*time));
             if at.is_some_and(|at| at < now) {
-                violations.add("at", "must not be earlier than now; `as_of` is for the past");
+                violations.add(
+                    "at",
+                    "must not be earlier than now; `as_of` is for the past",
+                );
             }
             at.map(Moment::At)
         }

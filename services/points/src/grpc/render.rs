@@ -52,7 +52,12 @@ pub(super) fn balance(
 }
 
 pub(super) fn wallet(currency: &str, wallet: &Wallet) -> wire::Balance {
-    balance(currency, &wallet.buckets, wallet.sequence, wallet.inactive_at)
+    balance(
+        currency,
+        &wallet.buckets,
+        wallet.sequence,
+        wallet.inactive_at,
+    )
 }
 
 /// The kinds of transaction, by the name that the ledger has for them.
@@ -77,7 +82,10 @@ const KINDS: [(&str, wire::TransactionKind); 16] = [
 
 /// The ledger's name of a kind.
 pub(super) fn kind_name(kind: wire::TransactionKind) -> Option<&'static str> {
-    KINDS.iter().find(|known| known.1 == kind).map(|known| known.0)
+    KINDS
+        .iter()
+        .find(|known| known.1 == kind)
+        .map(|known| known.0)
 }
 
 fn kind(name: &str) -> wire::TransactionKind {
@@ -204,10 +212,7 @@ fn lot(shard: ShardId, terms: &LotTerms) -> wire::Lot {
         brand: text(&terms.brand),
         amount: terms.amount.get(),
         earned_time: Some(to_wire_time(terms.earned_at)),
-        activation_time: terms
-            .activates_at
-            .filter(|_| !on_event)
-            .map(to_wire_time),
+        activation_time: terms.activates_at.filter(|_| !on_event).map(to_wire_time),
         expiry_time: terms
             .expires_at
             .filter(|_| !with_inactivity)
@@ -270,7 +275,11 @@ pub(super) fn transaction(transaction: &Transaction, chain: &[u8]) -> wire::Tran
                 issuer: text(transfer.issuer()),
             })
             .collect(),
-        lots: transaction.lots.iter().map(|terms| lot(shard, terms)).collect(),
+        lots: transaction
+            .lots
+            .iter()
+            .map(|terms| lot(shard, terms))
+            .collect(),
         expiry_changes: transaction
             .expiry_changes
             .iter()

@@ -44,12 +44,14 @@ impl SettlementService for SettlementApi {
                 continue;
             }
             let names = (key.currency.clone(), key.issuer.clone(), acceptor.clone());
-            let position = positions.entry(names).or_insert_with(|| wire::BrandPosition {
-                currency: key.currency.to_string(),
-                issuer: key.issuer.to_string(),
-                acceptor: acceptor.to_string(),
-                ..wire::BrandPosition::default()
-            });
+            let position = positions
+                .entry(names)
+                .or_insert_with(|| wire::BrandPosition {
+                    currency: key.currency.to_string(),
+                    issuer: key.issuer.to_string(),
+                    acceptor: acceptor.to_string(),
+                    ..wire::BrandPosition::default()
+                });
             match &key.account {
                 // Another brand's points, taken for its own.
                 Account::Issued(brand) if *brand != key.issuer => {

@@ -246,6 +246,7 @@ pub struct Opened {
 }
 
 /// Reads lots and holds of wallets, and holds by name, all at one moment.
+#[expect(clippy::too_many_lines, reason = "one statement and its columns")]
 pub async fn open(
     connection: &mut PgConnection,
     shard: ShardId,

@@ -243,6 +243,7 @@ fn refused(error: sqlx::Error) -> DatabaseError {
 
 /// Writes a batch that changes no lot that was there before: the plan for it is
 /// half as large, and accruals and purchases need no other.
+#[expect(clippy::too_many_lines, reason = "one statement and its columns")]
 async fn write_grants(
     connection: &mut PgConnection,
     shard: ShardId,
@@ -367,6 +368,7 @@ async fn write_grants(
 }
 
 /// Writes any batch.
+#[expect(clippy::too_many_lines, reason = "one statement and its columns")]
 async fn write_all(
     connection: &mut PgConnection,
     shard: ShardId,

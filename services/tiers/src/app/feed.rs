@@ -37,7 +37,11 @@ impl App {
         let mut heads = self.heads.watch();
         let mut at = cursor.positions()[0];
         let behind = heads.borrow()[0] - at;
-        if listener.send(Ok((Vec::new(), cursor, behind))).await.is_err() {
+        if listener
+            .send(Ok((Vec::new(), cursor, behind)))
+            .await
+            .is_err()
+        {
             return;
         }
         loop {

@@ -23,10 +23,6 @@ use crate::{
 };
 
 /// What a job comes to before it is written.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one for each job of a batch, gone with it"
-)]
 pub(super) enum Pending {
     /// The transaction at this position, in this batch, or its replay.
     Written { position: Position, replayed: bool },
@@ -106,8 +102,7 @@ impl Jobs {
             ShardWork::read(connection, shard, members, &asked, now, read_on).await?;
         let (mut tiers, mut orders) = (HashMap::new(), Vec::new());
         if !purchases.tiers.is_empty() || !purchases.orders.is_empty() {
-            (tiers, orders) =
-                store::batch_read::purchases(connection, shard, &purchases).await?;
+            (tiers, orders) = store::batch_read::purchases(connection, shard, &purchases).await?;
         }
         let tiers = tiers.into_iter();
         Ok(Self {
@@ -188,7 +183,13 @@ impl Jobs {
     /// The answer to a request that was there before, in the log or in this
     /// batch.
     fn replay(&self, index: usize, job: &Job) -> Result<Option<Pending>, Interrupted> {
-        let (Some(key), Work::Request { request_id, command }) = (self.keys[index], &job.work)
+        let (
+            Some(key),
+            Work::Request {
+                request_id,
+                command,
+            },
+        ) = (self.keys[index], &job.work)
         else {
             return Ok(None);
         };
@@ -230,10 +231,7 @@ pub(super) fn names_the_past(job: &Job) -> bool {
     let Work::Request { command, .. } = &job.work else {
         return false;
     };
-    matches!(
-        command.names(),
-        Some(Named::Transaction(_) | Named::Lot(_))
-    )
+    matches!(command.names(), Some(Named::Transaction(_) | Named::Lot(_)))
 }
 
 fn order(job: &Job) -> Option<Uuid> {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use fealty_ledger::{
-    Hold, Log, Lot, MemberBook, Named, ReadThrough, Received, Refusal, Request, SpendKey, Stop, Transaction,
-    WalletBook,
+    Hold, Log, Lot, MemberBook, Named, ReadThrough, Received, Refusal, Request, SpendKey, Stop,
+    Transaction, WalletBook,
     canonical::{self, Chain},
 };
 use fealty_postgres::{DatabaseError, PgConnection};

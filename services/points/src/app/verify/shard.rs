@@ -9,8 +9,8 @@ use std::{
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    AccountKey, AccountTotals, Cause, Facts, Hold, Log, Lot, MemberBook, Named, Received, Request,
-    Reversal, Transaction, Wallet, WalletBook,
+    AccountKey, AccountTotals, Cause, Command, Facts, Hold, Log, Lot, MemberBook, Named, Received,
+    Request, Reversal, Transaction, Wallet, WalletBook,
     canonical::{self, CHAIN_START, Chain},
     given,
 };
@@ -171,7 +171,7 @@ impl Shard {
         if transaction.position != position || transaction.shard != self.shard {
             return Err(self.difference(position, "the transaction names another place"));
         }
-        if let Some(Named::Transaction(named)) = transaction.command().and_then(|c| c.names())
+        if let Some(Named::Transaction(named)) = transaction.command().and_then(Command::names)
             && self.original.as_ref().map(|original| original.position) != Some(named)
         {
             return Ok(Some(named));
@@ -180,19 +180,17 @@ impl Shard {
         let key = transaction
             .request_id()
             .map(|id| request_key(program, member, id));
-        let number = match self.members.get(&(program.clone(), member.clone())) {
-            Some(known) => known.number,
-            None => {
-                if shard_of(program, member, self.shards) != self.shard {
-                    return Err(self.difference(position, "the member belongs to another shard"));
-                }
-                let number = i64::try_from(self.members.len()).unwrap_or(i64::MAX) + 1;
-                let book = MemberBook::new(program.clone(), member.clone());
-                self.members
-                    .insert((program.clone(), member.clone()), Known { number, book });
-                number
-            }
-        };
+        let name = (program.clone(), member.clone());
+        let next = i64::try_from(self.members.len()).unwrap_or(i64::MAX) + 1;
+        let known = self.members.get(&name).map(|known| known.number);
+        if known.is_none() && shard_of(program, member, self.shards) != self.shard {
+            return Err(self.difference(position, "the member belongs to another shard"));
+        }
+        let number = known.unwrap_or_else(|| {
+            let book = MemberBook::new(program.clone(), member.clone());
+            self.members.insert(name, Known { number: next, book });
+            next
+        });
         if row.member_no != number || row.request_key != key {
             return Err(self.difference(position, "a column differs from the transaction"));
         }
@@ -238,7 +236,7 @@ impl Shard {
                 self.gifts = self.gifts.wrapping_sub(sum);
             }
             (_, [written]) => {
-                if let Some(fealty_ledger::Command::TransferOut(transfer)) = written.command() {
+                if let Some(Command::TransferOut(transfer)) = written.command() {
                     let sum = side(&transfer.to, &given(book, written));
                     self.gifts = self.gifts.wrapping_add(sum);
                 }

@@ -17,9 +17,26 @@ use crate::domain::plan;
 /// Texts at the edges of what ids, names and references may be.
 fn text() -> impl Strategy<Value = String> {
     let edges = [
-        "", "record-club", "record-shop", "points", "anna", "request-1", "0-1", "0-1-0", "255-9",
-        "256-1", "-1--1", "0-9223372036854775807", "0-140737488355327-65535", "0-1-65536", "Ä",
-        "a\u{0}b", "..", "9", "-", "concert evening",
+        "",
+        "record-club",
+        "record-shop",
+        "points",
+        "anna",
+        "request-1",
+        "0-1",
+        "0-1-0",
+        "255-9",
+        "256-1",
+        "-1--1",
+        "0-9223372036854775807",
+        "0-140737488355327-65535",
+        "0-1-65536",
+        "Ä",
+        "a\u{0}b",
+        "..",
+        "9",
+        "-",
+        "concert evening",
     ];
     prop_oneof![
         6 => proptest::sample::select(edges.to_vec()).prop_map(str::to_owned),

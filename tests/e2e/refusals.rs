@@ -1,6 +1,8 @@
 //! What every RPC refuses: with which reason, naming which field, and that it
 //! changes nothing.
 
+mod ledger;
+
 use fealty_cli::{demo::Fleet, endpoints::Clients};
 use fealty_proto::{
     operations::v1::{AdvanceTimeRequest, SetTimeRequest},

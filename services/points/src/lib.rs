@@ -55,6 +55,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     }
     let database = Database::open(&config.database.url, config.database.connections_max)
         .context("database.url")?;
+    // The lanes have connections of their own, no more than commit at once: so
+    // that these stay warm, and a batch never waits for a read.
+    let lanes = Database::open(&config.database.url, config.ledger.batches_in_flight.into())
+        .context("database.url")?;
     let clock = ServiceClock::load(&database, config.server.test_clock).await?;
     let cache = match &config.cache.url {
         Some(url) => BalanceCache::over(Cache::open(url, "fealty").context("cache.url")?),
@@ -65,6 +69,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let signing_key = config.checkpoints.signing_key()?;
     let app = App::start(
         database.clone(),
+        &lanes,
         clock.clone(),
         cache,
         programs,

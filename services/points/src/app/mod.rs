@@ -60,10 +60,11 @@ pub struct Answer {
 }
 
 impl App {
-    /// Starts the lanes and the work in the background, which ends with
-    /// `shutdown`.
+    /// Starts the lanes, which write over `lanes_database`, and the work in the
+    /// background, which ends with `shutdown`.
     pub async fn start(
         database: Database,
+        lanes_database: &Database,
         clock: ServiceClock,
         cache: BalanceCache,
         programs: Programs,
@@ -83,7 +84,7 @@ impl App {
             .map(|shard| {
                 Lane::start(
                     ShardId::new(shard),
-                    database.clone(),
+                    lanes_database.clone(),
                     clock.clone(),
                     publisher.clone(),
                     Arc::clone(&in_flight),

@@ -22,7 +22,7 @@ use sqlx::migrate::Migrator;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{App, BalanceCache},
+    app::{App, BalanceCache, Connections},
     config::Config,
 };
 
@@ -67,9 +67,12 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let programs =
         Programs::load(database.clone(), clock.clone(), Arc::new(NothingToApply)).await?;
     let signing_key = config.checkpoints.signing_key()?;
+    let connections = Connections {
+        database: database.clone(),
+        lanes,
+    };
     let app = App::start(
-        database.clone(),
-        &lanes,
+        connections,
         clock.clone(),
         cache,
         programs,

@@ -48,6 +48,15 @@ pub struct App {
     signing_key: Option<Arc<SigningKey>>,
 }
 
+/// Connections to the service's database.
+#[derive(Debug)]
+pub struct Connections {
+    /// For everything but the lanes.
+    pub database: Database,
+    /// For the lanes: as many as commit at once.
+    pub lanes: Database,
+}
+
 /// What a request brought about.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -60,11 +69,13 @@ pub struct Answer {
 }
 
 impl App {
-    /// Starts the lanes, which write over `lanes_database`, and the work in the
-    /// background, which ends with `shutdown`.
+    /// Starts the lanes and the work in the background, which ends with
+    /// `shutdown`.
     pub async fn start(
-        database: Database,
-        lanes_database: &Database,
+        Connections {
+            database,
+            lanes: lanes_of_database,
+        }: Connections,
         clock: ServiceClock,
         cache: BalanceCache,
         programs: Programs,
@@ -84,7 +95,7 @@ impl App {
             .map(|shard| {
                 Lane::start(
                     ShardId::new(shard),
-                    lanes_database.clone(),
+                    lanes_of_database.clone(),
                     clock.clone(),
                     publisher.clone(),
                     Arc::clone(&in_flight),

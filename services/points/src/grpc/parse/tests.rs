@@ -4,15 +4,16 @@
 
 use std::sync::Arc;
 
-use fealty_ledger::{Log, MemberBook, Stop, execute};
+use fealty_ledger::{Accrue, Command, Log, MemberBook, SpendKey, Stop, execute};
 use fealty_program::Program;
-use fealty_server::ProgramVersion;
-use fealty_types::{Position, ShardId, Timestamp};
+use fealty_proto::{points::v1 as wire, r#type::v1::Money as WireMoney};
+use fealty_server::{ProgramVersion, Rejection};
+use fealty_types::{LotId, Points, Position, ShardId, Timestamp};
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::*;
-use crate::domain::plan;
+use super::{reads::lots_after, *};
+use crate::{app::LotsAfter, domain::plan};
 
 /// Texts at the edges of what ids, names and references may be.
 fn text() -> impl Strategy<Value = String> {

@@ -203,8 +203,13 @@ pub(in crate::grpc) fn hold(request: &wire::HoldRequest) -> Result<(Target, Comm
 
 fn timeout_micros(timeout: prost_types::Duration) -> Result<u64, InvalidValue> {
     const RULE: InvalidValue = InvalidValue::new("must be 1 second to 366 days");
-    let timeout = std::time::Duration::try_from(timeout).map_err(|_| RULE)?;
-    if timeout.as_secs() < 1 || timeout > HOLD_TIMEOUT_MAX {
+    let seconds = u64::try_from(timeout.seconds).map_err(|_| RULE)?;
+    let nanos = u32::try_from(timeout.nanos).map_err(|_| RULE)?;
+    if seconds < 1 || seconds > HOLD_TIMEOUT_MAX.as_secs() || nanos >= 1_000_000_000 {
+        return Err(RULE);
+    }
+    let timeout = std::time::Duration::new(seconds, nanos);
+    if timeout > HOLD_TIMEOUT_MAX {
         return Err(RULE);
     }
     u64::try_from(timeout.as_micros()).map_err(|_| RULE)

@@ -54,6 +54,8 @@ fn deny() -> anyhow::Result<()> {
             &[],
         )?;
     }
+    // It reads every locked package, those for other machines among them.
+    sh::cargo(&["fetch", "--locked"], &[])?;
     // Advisories need a database that is fetched; see deny.toml.
     sh::cargo(
         &[

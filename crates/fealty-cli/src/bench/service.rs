@@ -68,22 +68,13 @@ impl Service {
 
     /// The most memory it has had, in MiB.
     pub(super) fn peak_memory_mb(&self) -> anyhow::Result<u64> {
-        let supervisor = self.process.pid().to_string();
-        let mut peak = 0;
-        for process in std::fs::read_dir("/proc")?.flatten() {
-            let status = std::fs::read_to_string(process.path().join("status"));
-            let Ok(status) = status else { continue };
-            let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-            if parent.map(str::trim) != Some(&supervisor) {
-                continue;
-            }
-            let kib = status
-                .lines()
-                .find_map(|line| line.strip_prefix("VmHWM:"))
-                .and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
-            peak = peak.max(kib.unwrap_or_default() / 1_024);
-        }
-        Ok(peak)
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        let kib: u64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|line| line.trim().split(' ').next()?.parse().ok())
+            .context("the service's memory cannot be read")?;
+        Ok(kib / 1_024)
     }
 
     /// Ends it.

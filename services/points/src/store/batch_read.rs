@@ -7,7 +7,8 @@
 //! - [`open`]: lots and holds of the wallets that are spent from or in which
 //!   something is due.
 //!
-//! A small plan starts ten times as fast as one that could read everything.
+//! A small plan starts in a fraction of the time of one that could read
+//! everything.
 
 use std::collections::HashMap;
 

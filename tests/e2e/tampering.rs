@@ -130,16 +130,35 @@ async fn changed_books_are_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_itself_refuses_to_change_the_log() {
     let fleet = ledger().await;
-    let mut connection = PgConnection::connect(fleet.points_database_url())
+    // The owner meets a trigger, the service has no such privilege.
+    for (url, said) in [
+        (fleet.points_database_url(), "append-only"),
+        (fleet.service_database_url(), "permission denied"),
+    ] {
+        let mut connection = PgConnection::connect(url)
+            .await
+            .expect("the database answers");
+        for statement in [
+            "UPDATE transactions SET member_no = 1",
+            "DELETE FROM transactions",
+            "TRUNCATE transactions",
+            "UPDATE account_marks SET debits = 0",
+            "DELETE FROM marks",
+        ] {
+            let refused = connection.execute(statement).await.expect_err(statement);
+            assert!(refused.to_string().contains(said), "{refused}");
+        }
+    }
+    let mut service = PgConnection::connect(fleet.service_database_url())
         .await
         .expect("the database answers");
     for statement in [
-        "UPDATE transactions SET member_no = 1",
-        "DELETE FROM transactions",
-        "TRUNCATE transactions",
+        "DROP TRIGGER transactions_append_only ON transactions",
+        "ALTER TABLE transactions DISABLE TRIGGER ALL",
+        "SET session_replication_role = replica",
+        "UPDATE _sqlx_migrations SET success = false",
     ] {
-        let refused = connection.execute(statement).await.expect_err(statement);
-        assert!(refused.to_string().contains("append-only"), "{refused}");
+        service.execute(statement).await.expect_err(statement);
     }
     assert_eq!(verify(&fleet).await, Ok(40));
 }

@@ -2,9 +2,9 @@
 //! feeds it reads, and the time of a test clock.
 
 use fealty_types::{ProgramId, Timestamp};
-use sqlx::{PgConnection, PgExecutor, migrate::Migrator};
+use sqlx::{PgConnection, PgExecutor};
 
-use crate::{Database, DatabaseError, from_pg, to_pg};
+use crate::{Database, DatabaseError, Migrator, from_pg, to_pg};
 
 /// Migrations of these tables.
 static FOUNDATION: Migrator = sqlx::migrate!();
@@ -22,9 +22,14 @@ pub struct StoredProgram {
     pub source: String,
 }
 
-/// Brings these tables and a service's own up to date. Safe to call from many
-/// instances at once.
-pub async fn migrate(database: &Database, own: &Migrator) -> Result<(), DatabaseError> {
+/// Brings these tables and a service's own up to date, and gives the role that
+/// the service connects as, if it is another one, what it needs. Safe to call
+/// from many instances at once.
+pub async fn migrate(
+    database: &Database,
+    own: &Migrator,
+    service_role: Option<&str>,
+) -> Result<(), DatabaseError> {
     // Both share one table of what has been applied.
     for migrator in [&FOUNDATION, own] {
         let mut migrator = Migrator {
@@ -33,6 +38,11 @@ pub async fn migrate(database: &Database, own: &Migrator) -> Result<(), Database
         };
         migrator.set_ignore_missing(true);
         database.migrate(&migrator).await?;
+    }
+    if let Some(role) = service_role {
+        sqlx::query!("-- grant_service_role\nSELECT grant_service_role($1)", role)
+            .execute(database.pool())
+            .await?;
     }
     Ok(())
 }

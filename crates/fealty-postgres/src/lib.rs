@@ -12,5 +12,5 @@ pub use database::Attempts;
 pub use database::Database;
 pub use error::{DatabaseError, HasDatabaseError};
 pub use heads::Heads;
-pub use sqlx::PgConnection;
+pub use sqlx::{PgConnection, migrate::Migrator};
 pub use time::{PgTime, from_pg, to_pg};

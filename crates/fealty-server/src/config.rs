@@ -122,6 +122,11 @@ pub struct DatabaseSection {
     /// Job does it.
     #[serde(default = "yes")]
     pub migrate: bool,
+    /// The role that the service connects as, where another one owns the
+    /// tables: bringing them up to date gives it what it needs, and no right to
+    /// update or delete a log. It must exist.
+    #[serde(default)]
+    pub service_role: Option<String>,
 }
 
 fn connections_max() -> u32 {
@@ -137,6 +142,7 @@ impl std::fmt::Debug for DatabaseSection {
         f.debug_struct("DatabaseSection")
             .field("connections_max", &self.connections_max)
             .field("migrate", &self.migrate)
+            .field("service_role", &self.service_role)
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@
 mod clock;
 pub mod config;
 mod convert;
+mod migrate;
 mod observe;
 mod operations;
 mod programs;
@@ -16,6 +17,7 @@ mod telemetry;
 
 pub use clock::ServiceClock;
 pub use convert::{from_wire_time, to_wire_time};
+pub use migrate::migrate;
 pub use operations::{ConsumedFeed, FeedStatus, Operations};
 pub use programs::{NothingToApply, OnApply, ProgramVersion, Programs, ProgramsError};
 pub use rejection::{Rejection, Violations};

@@ -1,4 +1,4 @@
-//! A span and a measurement for every call.
+//! A span and a measurement for every call, and a line for each that failed.
 
 use std::{
     future::Future,
@@ -9,23 +9,27 @@ use std::{
 
 use http::{HeaderMap, Request, Response};
 use opentelemetry::{KeyValue, global, metrics::Histogram, propagation::Extractor};
+use tonic::Code;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Puts every call into a span, a child of the caller's, and measures it.
+use crate::telemetry;
+
+/// Puts every call into a span, a child of the caller's, and measures it, where
+/// that is exported: to no collector it would cost as much as a cached read.
 #[derive(Clone, Debug)]
-pub(crate) struct ObserveLayer(Histogram<f64>);
+pub(crate) struct ObserveLayer(Option<Histogram<f64>>);
 
 impl ObserveLayer {
     pub(crate) fn new() -> Self {
-        Self(
+        Self(telemetry::is_exported().then(|| {
             global::meter("fealty")
                 .f64_histogram("rpc.server.call.duration")
                 .with_description("Time from a call's arrival to its answer")
                 .with_unit("s")
-                .build(),
-        )
+                .build()
+        }))
     }
 }
 
@@ -43,7 +47,8 @@ impl<S> Layer<S> for ObserveLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct Observe<S> {
     inner: S,
-    duration: Histogram<f64>,
+    /// None where nothing is exported.
+    duration: Option<Histogram<f64>>,
 }
 
 struct Headers<'a>(&'a HeaderMap);
@@ -72,43 +77,62 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let path = request.uri().path().trim_start_matches('/').to_owned();
-        let method = path.rsplit_once('/').map_or("", |(_, method)| method);
-        let span = tracing::info_span!(
-            "rpc",
-            otel.name = path,
-            otel.kind = "server",
-            rpc.system.name = "grpc",
-            rpc.method = method,
-            rpc.response.status_code = tracing::field::Empty,
-        );
-        let parent = global::get_text_map_propagator(|p| p.extract(&Headers(request.headers())));
-        // Without a collector no span has a context, and no parent is needed.
-        let _ = span.set_parent(parent);
+        let uri = request.uri().clone();
         let duration = self.duration.clone();
+        let span = if duration.is_some() {
+            exported_span(&request)
+        } else {
+            tracing::debug_span!("rpc", rpc.method = method(&uri))
+        };
         let begun = Instant::now();
         let call = self.inner.call(request);
         Box::pin(
             async move {
                 let response = call.await?;
-                // An answer has its status in the trailers, a refusal in the headers.
-                let status = response
-                    .headers()
-                    .get("grpc-status")
-                    .and_then(|status| status.to_str().ok())
-                    .map_or(tonic::Code::Ok, |status| {
-                        tonic::Code::from_bytes(status.as_bytes())
-                    });
-                let status = format!("{status:?}");
-                tracing::Span::current().record("rpc.response.status_code", &status);
-                let attributes = [
-                    KeyValue::new("rpc.method", path),
-                    KeyValue::new("rpc.response.status_code", status),
-                ];
-                duration.record(begun.elapsed().as_secs_f64(), &attributes);
+                let code = code(&response);
+                if matches!(code, Code::Unknown | Code::Internal | Code::DataLoss) {
+                    tracing::error!(rpc.method = method(&uri), ?code, "a call failed");
+                }
+                if let Some(duration) = duration {
+                    let status = format!("{code:?}");
+                    tracing::Span::current().record("rpc.response.status_code", &status);
+                    let attributes = [
+                        KeyValue::new("rpc.method", method(&uri).to_owned()),
+                        KeyValue::new("rpc.response.status_code", status),
+                    ];
+                    duration.record(begun.elapsed().as_secs_f64(), &attributes);
+                }
                 Ok(response)
             }
             .instrument(span),
         )
     }
+}
+
+/// The full name of the method that is called.
+fn method(uri: &http::Uri) -> &str {
+    uri.path().trim_start_matches('/')
+}
+
+fn exported_span<B>(request: &Request<B>) -> tracing::Span {
+    let name = method(request.uri());
+    let span = tracing::info_span!(
+        "rpc",
+        otel.name = name,
+        otel.kind = "server",
+        rpc.system.name = "grpc",
+        rpc.method = name.rsplit_once('/').map_or("", |(_, method)| method),
+        rpc.response.status_code = tracing::field::Empty,
+    );
+    let parent = global::get_text_map_propagator(|p| p.extract(&Headers(request.headers())));
+    // Where the filter leaves the span out it has no context, and no parent is
+    // needed.
+    let _ = span.set_parent(parent);
+    span
+}
+
+/// An answer has its status in the trailers, a refusal in the headers.
+fn code<R>(response: &Response<R>) -> Code {
+    let status = response.headers().get("grpc-status");
+    status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
 }

@@ -1,6 +1,10 @@
 //! Logs to standard error; traces and metrics by OTLP where that is asked for.
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::{
+    io::IsTerminal as _,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use opentelemetry::{KeyValue, global, trace::TracerProvider as _};
 use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _};
@@ -15,6 +19,13 @@ use tracing_subscriber::{
 };
 
 use crate::config::{LogFormat, TelemetrySection};
+
+/// Whether traces and metrics of the process go to a collector.
+static EXPORTED: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn is_exported() -> bool {
+    EXPORTED.load(Ordering::Relaxed)
+}
 
 /// Telemetry of the process, to be ended before it ends.
 #[derive(Debug, Default)]
@@ -81,6 +92,7 @@ impl Telemetry {
                 .with_resource(resource)
                 .build();
             global::set_meter_provider(metrics.clone());
+            EXPORTED.store(true, Ordering::Relaxed);
             let layer = tracing_opentelemetry::layer()
                 .with_tracer(traces.tracer("fealty"))
                 // Its own exports must not make spans to export.

@@ -13,6 +13,8 @@ use crate::{Binaries, StackError, Supervised, free_port, io, user::User};
 use std::os::unix::process::CommandExt as _;
 
 const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// The role that owns everything.
+const SUPERUSER: &str = "fealty";
 
 /// Whether commits reach the disk before they are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ impl Postgres {
             "-A",
             "trust",
             "-U",
-            "fealty",
+            SUPERUSER,
             "-E",
             "UTF8",
             "--locale=C",
@@ -173,7 +175,7 @@ impl Postgres {
                 "-d",
                 "postgres",
                 "-U",
-                "fealty",
+                SUPERUSER,
             ])
             .status()
             .is_ok_and(|status| status.success())
@@ -182,8 +184,14 @@ impl Postgres {
     /// The URL of one of its databases, over its Unix socket.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
+        self.url_as(SUPERUSER, database)
+    }
+
+    /// The URL of one of its databases, for a role of its own.
+    #[must_use]
+    pub fn url_as(&self, role: &str, database: &str) -> String {
         format!(
-            "postgres://fealty@localhost:{}/{database}?host={}",
+            "postgres://{role}@localhost:{}/{database}?host={}",
             self.port,
             self.folder.display()
         )
@@ -197,18 +205,27 @@ impl Postgres {
 
     /// Makes a database.
     pub fn create_database(&self, name: &str) -> Result<(), StackError> {
-        let made = Command::new(self.binaries.postgres_bin.join("createdb"))
+        self.create("createdb", name)
+    }
+
+    /// Makes a role that may connect, and nothing else.
+    pub fn create_role(&self, name: &str) -> Result<(), StackError> {
+        self.create("createuser", name)
+    }
+
+    fn create(&self, program: &'static str, name: &str) -> Result<(), StackError> {
+        let made = Command::new(self.binaries.postgres_bin.join(program))
             .arg("-h")
             .arg(&self.folder)
-            .args(["-p", &self.port.to_string(), "-U", "fealty", name])
+            .args(["-p", &self.port.to_string(), "-U", SUPERUSER, name])
             .output()
-            .map_err(io("running createdb"))?;
+            .map_err(io(format!("running {program}")))?;
         if made.status.success() {
             return Ok(());
         }
         let log = String::from_utf8_lossy(&made.stderr).into_owned();
         Err(StackError::NotStarted {
-            server: "createdb",
+            server: program,
             log,
         })
     }

@@ -1,8 +1,10 @@
-//! Ids: strings with limits, cheap to clone.
+//! Ids: strings with limits, cheap to clone. Up to 23 bytes, as most have, they
+//! need no memory of their own.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr};
 
-use borsh::{BorshDeserialize, BorshSerialize};
+use borsh::{BorshDeserialize, BorshSerialize, io};
+use smol_str::SmolStr;
 
 use crate::InvalidValue;
 
@@ -50,11 +52,39 @@ fn is_reference(value: &str) -> bool {
     value.chars().count() <= REFERENCE_LEN_MAX && !value.chars().any(char::is_control)
 }
 
+/// The longest id in bytes: a reference of characters of four bytes.
+const BYTES_MAX: usize = 4 * REFERENCE_LEN_MAX;
+
+/// Reads the bytes that a string's canonical form has after its length, most
+/// often without asking for memory, and has them parsed.
+fn read_text<T, R: io::Read>(
+    reader: &mut R,
+    parse: impl Fn(&str) -> Result<T, InvalidValue>,
+) -> io::Result<T> {
+    let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
+    let len = u32::deserialize_reader(reader)? as usize;
+    if len > BYTES_MAX {
+        return Err(invalid(format!("an id of {len} bytes")));
+    }
+    let mut short = [0; 64];
+    let mut long = Vec::new();
+    let bytes = match short.get_mut(..len) {
+        Some(bytes) => bytes,
+        None => {
+            long.resize(len, 0);
+            &mut long[..]
+        }
+    };
+    reader.read_exact(bytes)?;
+    let text = str::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?;
+    parse(text).map_err(|error| invalid(error.to_string()))
+}
+
 macro_rules! string_id {
     ($(#[doc = $doc:literal] $name:ident: $check:ident, $rule:ident;)+) => {$(
         #[doc = $doc]
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The id as text.
@@ -69,7 +99,7 @@ macro_rules! string_id {
 
             fn from_str(value: &str) -> Result<Self, InvalidValue> {
                 if $check(value) {
-                    Ok(Self(value.into()))
+                    Ok(Self(SmolStr::new(value)))
                 } else {
                     Err(InvalidValue::new($rule))
                 }
@@ -89,18 +119,14 @@ macro_rules! string_id {
         }
 
         impl BorshSerialize for $name {
-            fn serialize<W: borsh::io::Write>(&self, writer: &mut W) -> borsh::io::Result<()> {
+            fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
                 str::serialize(&self.0, writer)
             }
         }
 
         impl BorshDeserialize for $name {
-            fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
-                <String as BorshDeserialize>::deserialize_reader(reader)?
-                    .parse()
-                    .map_err(|error: InvalidValue| {
-                        borsh::io::Error::new(borsh::io::ErrorKind::InvalidData, error)
-                    })
+            fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
+                read_text(reader, str::parse)
             }
         }
 
@@ -147,6 +173,20 @@ string_id! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_survive_their_canonical_form() {
+        for text in ["a", "exactly-twenty-three-by", &"b".repeat(64), &"ä".repeat(256)] {
+            let id: Reference = text.parse().expect("a reference");
+            let bytes = borsh::to_vec(&id).expect("bytes");
+            assert_eq!(bytes, borsh::to_vec(text).expect("bytes"));
+            assert_eq!(Reference::try_from_slice(&bytes).expect("an id"), id);
+        }
+        // Longer than any id, cut short, not UTF-8, against the rule.
+        for bytes in [&[0, 5, 0, 0][..], &[3, 0, 0, 0, b'a'], &[1, 0, 0, 0, 0xff], &[0; 4]] {
+            assert!(ProgramId::try_from_slice(bytes).is_err(), "{bytes:?}");
+        }
+    }
 
     #[test]
     fn ids_keep_to_their_limits() {

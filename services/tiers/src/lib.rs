@@ -14,9 +14,8 @@ pub mod store;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use fealty_postgres::{Database, foundation};
+use fealty_postgres::{Database, Migrator};
 use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
-use sqlx::migrate::Migrator;
 use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, config::Config};
@@ -29,8 +28,7 @@ pub static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// Brings the service's tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    let database = Database::open(&config.database.url, 2).context("database.url")?;
-    foundation::migrate(&database, &MIGRATOR)
+    fealty_server::migrate(&config.database, &MIGRATOR)
         .await
         .context("bringing the tables up to date")
 }

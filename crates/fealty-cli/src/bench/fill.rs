@@ -12,7 +12,12 @@ use std::{
 use fealty_ledger::{Accrue, Command, Log, MemberBook, Wallet, WalletBook, canonical};
 use fealty_points::{
     domain::{plan, request_key},
-    store::{self, batch_write::Rows, shards::Head},
+    store::{
+        self,
+        batch_write::Rows,
+        rows::{LotRow, MemberRow, TransactionRow, WalletRow},
+        shards::Head,
+    },
 };
 use fealty_postgres::{Database, foundation};
 use fealty_program::Program;
@@ -24,7 +29,6 @@ use tokio::{sync::Mutex, time::Instant};
 
 use super::{PROGRAM, Scale, load::Measured, say};
 
-const SHARDS: u16 = 8;
 /// Rows in one statement: of the measure, and where it need only be fast.
 const MEASURED_LEN: usize = 200;
 const FILL_LEN: usize = 2_000;
@@ -60,10 +64,11 @@ pub(super) fn member_name(number: usize) -> String {
 }
 
 impl Ledger {
-    /// An empty ledger with the bench's programme, for that many members.
-    pub(super) async fn open(url: &str, members: usize) -> anyhow::Result<Self> {
+    /// An empty ledger of that many shards with the bench's programme, for that
+    /// many members.
+    pub(super) async fn open(url: &str, shards: u16, members: usize) -> anyhow::Result<Self> {
         let database = Database::open(url, 4)?;
-        foundation::migrate(&database, &fealty_points::MIGRATOR).await?;
+        foundation::migrate(&database, &fealty_points::MIGRATOR, None).await?;
         let program = Program::parse(PROGRAM)?;
         let id = program.program.id.clone();
         let stored = foundation::StoredProgram {
@@ -75,10 +80,10 @@ impl Ledger {
         let mut connection = database.pool().acquire().await?;
         foundation::insert_program(&mut connection, &id, &stored).await?;
         let mut transaction = database.pool().begin().await?;
-        store::shards::initialise(&mut transaction, SHARDS).await?;
+        store::shards::initialise(&mut transaction, shards).await?;
         transaction.commit().await?;
         let heads = store::shards::heads(database.pool()).await?;
-        let mut shards: Vec<Shard> = (0..=u8::MAX)
+        let mut members_of: Vec<Shard> = (0..=u8::MAX)
             .zip(heads)
             .map(|(shard, head)| Shard {
                 id: ShardId::new(shard),
@@ -90,14 +95,14 @@ impl Ledger {
             .collect();
         for number in 0..members {
             let member: MemberId = member_name(number).parse()?;
-            let shard = shard_of(&id, &member, SHARDS);
-            shards[usize::from(shard.get())].members.push(Member {
+            let shard = shard_of(&id, &member, shards);
+            members_of[usize::from(shard.get())].members.push(Member {
                 id: member,
                 number: 0,
                 wallet: Wallet::default(),
             });
         }
-        let shards = shards.into_iter().map(|shard| Arc::new(Mutex::new(shard)));
+        let shards = members_of.into_iter().map(|shard| Arc::new(Mutex::new(shard)));
         Ok(Self {
             database,
             applied: ProgramVersion {
@@ -193,9 +198,8 @@ impl Shard {
             if member.number == 0 {
                 head.members += 1;
                 member.number = head.members;
-                rows.members.numbers.push(member.number);
-                rows.members.programs.push(program.to_string());
-                rows.members.members.push(member.id.to_string());
+                let row = MemberRow::new(member.number, program, &member.id);
+                rows.members.push(row);
             }
             let mut book = MemberBook::new(program.clone(), member.id.clone());
             if member.wallet.sequence > 0 {
@@ -217,23 +221,24 @@ impl Shard {
             let body = canonical::encode(transaction);
             head.chain = canonical::chain(&head.chain, &body);
             head.position = transaction.position;
-            rows.log.positions.push(transaction.position.get());
-            rows.log.member_nos.push(member.number);
-            let key = request_key(program, &member.id, &request_id);
-            rows.log.request_keys.push(Some(key));
-            rows.log.bodies.push(body);
-            rows.log.chains.push(head.chain.to_vec());
+            rows.log.push(TransactionRow {
+                position: transaction.position.get(),
+                member_no: member.number,
+                request_key: Some(request_key(program, &member.id, &request_id)),
+                body,
+                chain: head.chain.to_vec(),
+            });
             rows.totals.add(transaction);
             let wallet = &book.wallets[&currency];
             for lot in wallet.changed_lots() {
-                rows.new_lots.push(member.number, lot);
+                rows.new_lots.push(LotRow::new(member.number, lot));
             }
             member.wallet = *wallet.wallet();
             changed.insert(index, member.wallet);
         }
         for (index, wallet) in changed {
             let number = self.members[index].number;
-            rows.wallets.push(number, &currency, &wallet);
+            rows.wallets.extend(WalletRow::new(number, &currency, &wallet));
         }
         Ok((rows, head))
     }

@@ -19,6 +19,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use fealty_points::config::LedgerSection;
 use fealty_proto::program::v1::{
     ApplyProgramRequest, program_service_client::ProgramServiceClient,
 };
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// Folder for the table, the chart and the figures.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
+    /// Shards of the ledgers.
+    #[arg(long, default_value_t = LedgerSection::default().shards)]
+    shards: u16,
     /// Only the measures whose name begins with this; for work on one of them.
     #[arg(long)]
     only: Option<String>,
@@ -125,11 +129,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     postgres.create_database("bare")?;
     if wants("bare_insert") {
-        let filled = fill::Ledger::open(&postgres.url("bare"), MEMBERS).await?;
+        let filled = fill::Ledger::open(&postgres.url("bare"), arguments.shards, MEMBERS).await?;
         report.add(filled.bare_insert(scale).await?);
     }
     postgres.create_database("small")?;
-    let small = fill::Ledger::open(&postgres.url("small"), MEMBERS).await?;
+    let small = fill::Ledger::open(&postgres.url("small"), arguments.shards, MEMBERS).await?;
     small.fill(MEMBERS).await?;
     let service = Service::start(&postgres.url("small"), &redis.url(), free_port()?).await?;
     measures::small_ledger(&service, &small, scale, &wants, &mut report).await?;
@@ -138,7 +142,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     if wants("large") {
         postgres.create_database("large")?;
-        let large = fill::Ledger::open(&postgres.url("large"), scale.large_members).await?;
+        let large = fill::Ledger::open(&postgres.url("large"), arguments.shards, scale.large_members).await?;
         large.fill(scale.large_transactions).await?;
         let redis = Redis::start(&binaries)?;
         let other = Service::start(&postgres.url("large"), &redis.url(), free_port()?).await?;

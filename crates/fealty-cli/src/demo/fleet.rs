@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
@@ -15,6 +16,8 @@ use tokio::sync::{Mutex, RwLock};
 use crate::endpoints::{Clients, Endpoints};
 
 const START_DEADLINE: Duration = Duration::from_mins(1);
+/// The role that the services connect as; it owns no table.
+const SERVICE_ROLE: &str = "fealty_service";
 /// A key for a demo's vouchers; a real one is a secret.
 const DEMO_VOUCHER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 /// A key for a demo's checkpoints; a real one is a secret.
@@ -47,6 +50,7 @@ pub struct Fleet {
     /// The Postgres and Redis.
     pub stack: RwLock<Stack>,
     points_database_url: String,
+    service_database_url: String,
 }
 
 impl Fleet {
@@ -74,7 +78,8 @@ impl Fleet {
             tiers: tiers.clone(),
             rewards,
         };
-        let mut services = Vec::new();
+        stack.postgres.create_role(SERVICE_ROLE)?;
+        let mut prepared = Vec::new();
         for (name, port) in names.into_iter().zip(ports) {
             stack.postgres.create_database(name)?;
             let mut env: BTreeMap<String, String> = variables
@@ -84,6 +89,7 @@ impl Fleet {
             let mut set = |key: &str, value: String| env.insert(format!("FEALTY_{key}"), value);
             set("SERVER_LISTEN", format!("127.0.0.1:{port}"));
             set("DATABASE_URL", stack.postgres.url(name));
+            set("DATABASE_SERVICE_ROLE", SERVICE_ROLE.to_owned());
             match name {
                 fealty_points::NAME => {
                     set("CACHE_URL", stack.redis.url());
@@ -98,6 +104,29 @@ impl Fleet {
                     set("POINTS_URL", points.clone());
                 }
             }
+            let migrating = tokio::process::Command::new(program)
+                .args(["serve", name, "--migrate-only"])
+                .envs(&env)
+                .kill_on_drop(true)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()?;
+            prepared.push((name, port, env, migrating));
+        }
+        // As in production: the tables belong to one role, and the services
+        // connect as another.
+        let mut services = Vec::new();
+        for (name, port, mut env, migrating) in prepared {
+            let migrated = migrating.wait_with_output().await?;
+            anyhow::ensure!(
+                migrated.status.success(),
+                "the tables of {name}: {}",
+                String::from_utf8_lossy(&migrated.stderr)
+            );
+            let url = stack.postgres.url_as(SERVICE_ROLE, name);
+            env.insert("FEALTY_DATABASE_URL".to_owned(), url);
+            env.insert("FEALTY_DATABASE_MIGRATE".to_owned(), "false".to_owned());
             let process = Mutex::new(start(program, name, &env)?);
             services.push(RunningService {
                 name,
@@ -113,6 +142,7 @@ impl Fleet {
             endpoints,
             clients,
             points_database_url: stack.postgres.url(fealty_points::NAME),
+            service_database_url: stack.postgres.url_as(SERVICE_ROLE, fealty_points::NAME),
             stack: RwLock::new(stack),
         };
         for service in &fleet.services {
@@ -133,10 +163,16 @@ impl Fleet {
         &self.endpoints
     }
 
-    /// The points service's database.
+    /// The points service's database, as its owner.
     #[must_use]
     pub fn points_database_url(&self) -> &str {
         &self.points_database_url
+    }
+
+    /// The points service's database, as the service connects to it.
+    #[must_use]
+    pub fn service_database_url(&self) -> &str {
+        &self.service_database_url
     }
 
     fn service(&self, name: &str) -> anyhow::Result<&RunningService> {

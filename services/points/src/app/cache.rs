@@ -249,8 +249,8 @@ async fn mend_shard(
         .await
         .map_err(DatabaseError::from)?;
     let members: Vec<(ProgramId, MemberId)> = members.into_iter().collect();
-    let programs: Vec<String> = members.iter().map(|member| member.0.to_string()).collect();
-    let names: Vec<String> = members.iter().map(|member| member.1.to_string()).collect();
+    let programs: Vec<&str> = members.iter().map(|member| member.0.as_str()).collect();
+    let names: Vec<&str> = members.iter().map(|member| member.1.as_str()).collect();
     let found = store::batch_read::members(&mut connection, shard, &programs, &names, &[]).await?;
     let mut entries = Vec::new();
     for (member, currency, wallet) in found.wallets {

@@ -62,8 +62,8 @@ fn chain(stored: Vec<u8>) -> Result<Chain, DatabaseError> {
 pub async fn members(
     connection: &mut PgConnection,
     shard: ShardId,
-    programs: &[String],
-    members: &[String],
+    programs: &[&str],
+    members: &[&str],
     requests: &[Uuid],
 ) -> Result<Members, DatabaseError> {
     let row = sqlx::query!(
@@ -110,8 +110,8 @@ pub async fn members(
         ) r
         WHERE s.shard = $1"#,
         stored(shard),
-        programs,
-        members,
+        programs as &[&str],
+        members as &[&str],
         requests,
     )
     .fetch_one(connection)

@@ -10,7 +10,7 @@ use super::{
     stored,
 };
 
-/// Lots column by column, as arrays are sent and received.
+/// Lots column by column, as arrays are received.
 #[derive(Debug, Default)]
 pub(super) struct LotColumns {
     pub(super) lots: Vec<i64>,
@@ -30,31 +30,6 @@ pub(super) struct LotColumns {
 }
 
 impl LotColumns {
-    /// Adds a lot.
-    pub(super) fn push(&mut self, lot: &Lot) {
-        let terms = &lot.terms;
-        self.lots.push(terms.lot.get());
-        self.currencies.push(terms.currency.to_string());
-        self.brands.push(terms.brand.to_string());
-        self.amounts.push(terms.amount.get());
-        self.remaining.push(lot.remaining.get());
-        self.held.push(lot.held.get());
-        self.expired.push(lot.expired.get());
-        self.earned_ats.push(to_pg(terms.earned_at));
-        self.activates_ats.push(terms.activates_at.map(to_pg));
-        self.expires_ats
-            .push(to_pg(terms.expires_at.unwrap_or(LotTerms::NEVER)));
-        self.unit_values.push(terms.unit_value_micros);
-        let version = i32::try_from(terms.program_version);
-        self.program_versions.push(version.unwrap_or(i32::MAX));
-        self.origins.push(match terms.origin {
-            LotOrigin::Purchase => 1,
-            LotOrigin::Promotion => 2,
-            LotOrigin::Adjustment => 3,
-        });
-        self.pending.push(lot.pending);
-    }
-
     /// The lot at an index.
     pub(super) fn lot(&self, at: usize) -> Result<Lot, DatabaseError> {
         let row = Row {

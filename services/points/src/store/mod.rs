@@ -14,6 +14,7 @@ pub mod lots;
 pub mod members;
 pub mod orders;
 pub mod reversals;
+pub mod rows;
 pub mod shards;
 pub mod tiers;
 pub mod wallets;

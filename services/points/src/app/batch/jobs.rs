@@ -19,6 +19,7 @@ use crate::{
     store::{
         self,
         batch_read::{Purchases, Seen},
+        rows::OrderRow,
     },
 };
 
@@ -172,7 +173,11 @@ impl Jobs {
             .extend(self.keys[index].map(|key| (key, position)));
         if let Some(order) = order {
             self.orders.insert(order);
-            self.work.orders.push((order, position.get()));
+            let position = position.get();
+            self.work.orders.push(OrderRow {
+                order_key: order,
+                position,
+            });
         }
         Ok(Pending::Written {
             position,

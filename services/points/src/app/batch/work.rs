@@ -23,6 +23,7 @@ use crate::{
         self,
         batch_read::{Seen, Wanted},
         batch_write::Rows,
+        rows::{HoldRow, LotRow, MemberRow, OrderRow, ReversalRow, TransactionRow, WalletRow},
         shards::Head,
     },
 };
@@ -67,8 +68,8 @@ pub(in crate::app) struct ShardWork {
     log: Log,
     /// Slot of each transaction of the log.
     slot_of: Vec<usize>,
-    /// Orders that were recorded by what was written here: key, position.
-    pub(super) orders: Vec<(Uuid, i64)>,
+    /// Orders that were recorded by what was written here.
+    pub(super) orders: Vec<OrderRow>,
 }
 
 impl ShardWork {
@@ -90,8 +91,8 @@ impl ShardWork {
                 book: MemberBook::new(program, member),
             })
             .collect();
-        let programs: Vec<String> = slots.iter().map(|s| s.book.program.to_string()).collect();
-        let members: Vec<String> = slots.iter().map(|s| s.book.member.to_string()).collect();
+        let programs: Vec<&str> = slots.iter().map(|s| s.book.program.as_str()).collect();
+        let members: Vec<&str> = slots.iter().map(|s| s.book.member.as_str()).collect();
         let requests = &asked.requests;
         let found =
             store::batch_read::members(connection, shard, &programs, &members, requests).await?;
@@ -382,13 +383,14 @@ impl ShardWork {
             let key = transaction
                 .request_id()
                 .map(|request_id| request_key(member.0, member.1, request_id));
-            rows.log.positions.push(transaction.position.get());
             let number = self.slots[*slot].member_no;
-            let number = number.expect("whoever has a transaction has a number");
-            rows.log.member_nos.push(number);
-            rows.log.request_keys.push(key);
-            rows.log.bodies.push(body);
-            rows.log.chains.push(head.chain.to_vec());
+            rows.log.push(TransactionRow {
+                position: transaction.position.get(),
+                member_no: number.expect("whoever has a transaction has a number"),
+                request_key: key,
+                body,
+                chain: head.chain.to_vec(),
+            });
             rows.totals.add(transaction);
             for transfer in &transaction.transfers {
                 *moved.entry(transfer.credit.kind()).or_default() +=
@@ -429,9 +431,9 @@ impl ShardWork {
             if slot.member_no.is_none() {
                 head.members += 1;
                 slot.member_no = Some(head.members);
-                rows.members.numbers.push(head.members);
-                rows.members.programs.push(slot.book.program.to_string());
-                rows.members.members.push(slot.book.member.to_string());
+                let book = &slot.book;
+                let row = MemberRow::new(head.members, &book.program, &book.member);
+                rows.members.push(row);
             }
         }
     }
@@ -448,7 +450,8 @@ impl ShardWork {
                     continue;
                 }
                 changed = true;
-                rows.wallets.push(member_no, currency, wallet.wallet());
+                let row = WalletRow::new(member_no, currency, wallet.wallet());
+                rows.wallets.extend(row);
                 cached.push(CachedWallet {
                     program: slot.book.program.clone(),
                     member: slot.book.member.clone(),
@@ -462,14 +465,15 @@ impl ShardWork {
                     } else {
                         &mut rows.known_lots
                     };
-                    lots.push(member_no, lot);
+                    lots.push(LotRow::new(member_no, lot));
                 }
                 for hold in wallet.changed_holds() {
-                    rows.holds.push(member_no, currency, hold);
+                    rows.holds.push(HoldRow::new(member_no, currency, hold));
                 }
             }
             for (transaction, reversal) in slot.book.changed_reversals() {
-                rows.reversals.push(member_no, transaction, reversal);
+                let row = ReversalRow::new(member_no, transaction, reversal);
+                rows.reversals.push(row);
             }
         }
         (cached, changed)

@@ -91,3 +91,6 @@ DROP INDEX lots_pending;
 CREATE INDEX lots_pending ON lots (member_no, shard, currency) WHERE pending;
 DROP INDEX holds_open;
 CREATE INDEX holds_open ON holds (member_no, shard, currency) WHERE open;
+ALTER TABLE member_tiers
+    DROP CONSTRAINT member_tiers_pkey,
+    ADD PRIMARY KEY (member, program, shard, effective_at);

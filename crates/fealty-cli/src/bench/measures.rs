@@ -191,6 +191,7 @@ pub(super) async fn small_ledger(
             if matches!(kind, Kind::Balance(Consistency::Cached)) {
                 warm_cache(service, ledger.members).await?;
             }
+            report.settle().await?;
             let before = report.disk("small")?;
             let measured = measure(service, &name, *callers, kind, scale, ledger.members).await;
             if name == "accrue_512" {
@@ -200,6 +201,7 @@ pub(super) async fn small_ledger(
         }
     }
     if wants("batch_accrue") {
+        report.settle().await?;
         report.add(batch_accrue(service, ledger.members, scale).await?);
     }
     report.memory(service.peak_memory_mb()?);
@@ -295,6 +297,7 @@ pub(super) async fn large_ledger(
             ("small_accrue_512", small, small_ledger),
         ] {
             let members = ledger.members;
+            report.settle().await?;
             report.add(measure(service, name, 512, Kind::Accrue, scale, members).await);
         }
     }

@@ -19,7 +19,6 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use fealty_points::config::LedgerSection;
 use fealty_proto::program::v1::{
     ApplyProgramRequest, program_service_client::ProgramServiceClient,
 };
@@ -51,9 +50,9 @@ pub struct Arguments {
     /// Folder for the table, the chart and the figures.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
-    /// Shards of the ledgers.
-    #[arg(long, default_value_t = LedgerSection::default().shards)]
-    shards: u16,
+    /// Shards of the ledgers, two for each processor if nothing is said.
+    #[arg(long)]
+    shards: Option<u16>,
     /// Only the measures whose name begins with this; for work on one of them.
     #[arg(long)]
     only: Option<String>,
@@ -104,6 +103,25 @@ impl Scale {
     }
 }
 
+/// How the service is fitted to the machine, as anybody who installs it would.
+#[derive(Clone, Copy, Debug)]
+struct Sizing {
+    shards: u16,
+    batches_in_flight: u16,
+}
+
+impl Sizing {
+    /// For a database that has the processors of this machine.
+    fn of_this_machine(shards: Option<u16>) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let processors = u16::try_from(processors).unwrap_or(u16::MAX);
+        Self {
+            shards: shards.unwrap_or(processors.saturating_mul(2)).clamp(1, 256),
+            batches_in_flight: processors,
+        }
+    }
+}
+
 /// Runs the subcommand.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Part::ServeEmpty { port }) = arguments.part {
@@ -114,10 +132,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let only = arguments.only.as_deref();
         only.is_none_or(|only| name.starts_with(only))
     };
+    let sizing = Sizing::of_this_machine(arguments.shards);
     let binaries = Binaries::find()?;
     let postgres = Postgres::start_with(&binaries, Durability::Synced, walls::SETTINGS)?;
     let redis = Redis::start(&binaries)?;
-    let mut report = Report::new(&postgres, scale.measure)?;
+    let mut report = Report::new(&postgres, scale.measure, sizing)?;
     let pgbench = walls::Pgbench::prepare(&postgres)?;
     if wants("tpcb") {
         report.add_all(pgbench.measure(scale.measure)?);
@@ -129,23 +148,24 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     postgres.create_database("bare")?;
     if wants("bare_insert") {
-        let filled = fill::Ledger::open(&postgres.url("bare"), arguments.shards, MEMBERS).await?;
+        let filled = fill::Ledger::open(&postgres.url("bare"), sizing.shards, MEMBERS).await?;
         report.add(filled.bare_insert(scale).await?);
     }
     postgres.create_database("small")?;
-    let small = fill::Ledger::open(&postgres.url("small"), arguments.shards, MEMBERS).await?;
+    let small = fill::Ledger::open(&postgres.url("small"), sizing.shards, MEMBERS).await?;
     small.fill(MEMBERS).await?;
-    let service = Service::start(&postgres.url("small"), &redis.url(), free_port()?).await?;
+    let service = Service::start(&postgres.url("small"), &redis.url(), free_port()?, sizing).await?;
     measures::small_ledger(&service, &small, scale, &wants, &mut report).await?;
     if wants("tpcb") {
+        report.settle().await?;
         report.add_all(pgbench.measure(scale.measure)?);
     }
     if wants("large") {
         postgres.create_database("large")?;
-        let large = fill::Ledger::open(&postgres.url("large"), arguments.shards, scale.large_members).await?;
+        let large = fill::Ledger::open(&postgres.url("large"), sizing.shards, scale.large_members).await?;
         large.fill(scale.large_transactions).await?;
         let redis = Redis::start(&binaries)?;
-        let other = Service::start(&postgres.url("large"), &redis.url(), free_port()?).await?;
+        let other = Service::start(&postgres.url("large"), &redis.url(), free_port()?, sizing).await?;
         measures::large_ledger(&service, &small, &other, &large, scale, &mut report).await?;
         other.stop();
         measures::verified(&postgres.url("large"), &mut report).await?;

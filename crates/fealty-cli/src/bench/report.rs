@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path, process::Command, 
 use anyhow::{Context as _, ensure};
 use fealty_stack::Postgres;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::load::Measured;
+use super::{Sizing, load::Measured};
 
 /// A ratio within the run: its name, what it says, what it should be at least.
 /// Ratios are in thousandths: no floating point near a figure.
@@ -37,6 +38,11 @@ const BARS: [(&str, &str, i64); 9] = [
         850,
     ),
 ];
+
+/// How long a measure waits for Postgres to come to rest, and how often it
+/// looks.
+const SETTLE_MAX: Duration = Duration::from_secs(15);
+const SETTLE_POLL: Duration = Duration::from_millis(100);
 
 /// Memory of the points service that is allowed, in MiB.
 const MEMORY_MAX_MB: u64 = 300;
@@ -98,7 +104,11 @@ fn machine() -> String {
 }
 
 impl Report {
-    pub(super) fn new(postgres: &Postgres, measure: Duration) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        postgres: &Postgres,
+        measure: Duration,
+        sizing: Sizing,
+    ) -> anyhow::Result<Self> {
         let psql = Psql {
             program: postgres.bin().join("psql"),
             url: postgres.url("postgres"),
@@ -119,8 +129,13 @@ impl Report {
                 psql.ask("postgres", &format!("SHOW {name}"))?,
             );
         }
+        settings.insert("ledger.shards".to_owned(), sizing.shards.to_string());
+        settings.insert(
+            "ledger.batches_in_flight".to_owned(),
+            sizing.batches_in_flight.to_string(),
+        );
         let machine = machine();
-        eprintln!("{machine}; Postgres {settings:?}");
+        eprintln!("{machine}; {settings:?}");
         Ok(Self {
             psql,
             machine,
@@ -170,6 +185,18 @@ impl Report {
         for (name, kib) in shared {
             self.memory_mb.insert(name, kib / 1_024);
         }
+    }
+
+    /// Waits until Postgres has done the work in the background that the
+    /// measure before has left it, or for a while.
+    pub(super) async fn settle(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + SETTLE_MAX;
+        let query = "SELECT count(*) FROM pg_stat_activity \
+                     WHERE backend_type = 'autovacuum worker'";
+        while self.psql.ask("postgres", query)? != "0" && Instant::now() < deadline {
+            tokio::time::sleep(SETTLE_POLL).await;
+        }
+        Ok(())
     }
 
     pub(super) fn disk(&self, database: &str) -> anyhow::Result<Disk> {
@@ -250,7 +277,7 @@ impl Report {
             .iter()
             .map(|(name, value)| format!("{name} {value}"));
         let settings: Vec<String> = settings.collect();
-        let _ = writeln!(table, "Postgres: {}\n", settings.join(", "));
+        let _ = writeln!(table, "Settings: {}\n", settings.join(", "));
         table.push_str("| measure | callers | a second | p50 ms | p99 ms | p99.9 ms |\n");
         table.push_str("|---|---:|---:|---:|---:|---:|\n");
         let millis = |micros: u64| format!("{}.{:02}", micros / 1_000, micros % 1_000 / 10);

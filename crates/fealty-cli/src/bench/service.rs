@@ -10,7 +10,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::load::CONNECTIONS;
+use super::{Sizing, load::CONNECTIONS};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -40,13 +40,22 @@ pub(super) async fn until_answered(client: &HealthClient<Channel>) -> anyhow::Re
 
 impl Service {
     /// Starts it over a database and a Redis, with the bench's programme.
-    pub(super) async fn start(database: &str, redis: &str, port: u16) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        database: &str,
+        redis: &str,
+        port: u16,
+        sizing: Sizing,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let program = std::env::current_exe()?;
         let env = [
             ("FEALTY_SERVER_LISTEN", format!("127.0.0.1:{port}")),
             ("FEALTY_DATABASE_URL", database.to_owned()),
             ("FEALTY_CACHE_URL", redis.to_owned()),
+            (
+                "FEALTY_LEDGER_BATCHES_IN_FLIGHT",
+                sizing.batches_in_flight.to_string(),
+            ),
         ];
         let env = env.map(|(key, value)| (key.to_owned(), value));
         let log = folder.path().join("log");

@@ -1,12 +1,13 @@
 //! Balances: now, in the past, in the future.
 
+use std::collections::BTreeMap;
+
 use fealty_ledger::{Transaction, Wallet, WalletAfter};
 use fealty_postgres::{DatabaseError, PgConnection, run};
 use fealty_server::Rejection;
 use fealty_types::{
     Clock as _, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionName,
 };
-use futures::future::join_all;
 
 use super::{
     App,
@@ -17,8 +18,6 @@ use crate::{error::Error, store};
 
 /// Transactions looked at in one step of a search.
 const SEARCH_LEN: i64 = 64;
-/// Wallets that one call reads from the database at once.
-const READS_AT_ONCE: usize = 4;
 
 /// A wallet as it was read.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +82,7 @@ impl App {
             .await
     }
 
-    /// Reads a wallet from the database, and caches it where that is wanted.
+    /// Reads a wallet from the database.
     async fn stored_balance(
         &self,
         shard: ShardId,
@@ -93,25 +92,47 @@ impl App {
         at: Timestamp,
         caches: bool,
     ) -> Result<BalanceRead, Rejection> {
-        let (stored, wallet) = self
-            .read_wallet(shard, program, member, currency, at)
+        let members = [member];
+        let read = self.stored_balances(shard, program, &members, currency, at, caches);
+        Ok(read.await?.remove(0))
+    }
+
+    /// Reads wallets of members of one shard from the database, and caches them
+    /// where that is wanted.
+    async fn stored_balances(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        members: &[&MemberId],
+        currency: &CurrencyId,
+        at: Timestamp,
+        caches: bool,
+    ) -> Result<Vec<BalanceRead>, Rejection> {
+        let read = self
+            .read_wallets(shard, program, members, currency, at)
             .await?;
-        if caches && stored.sequence > 0 {
-            let cached = CachedWallet {
-                program: program.clone(),
-                member: member.clone(),
-                currency: currency.clone(),
-                wallet: stored,
-            };
-            // No stretch of the log: the entry alone, if it is newer.
+        if caches {
+            let known = members.iter().zip(&read).filter(|(_, (stored, _))| stored.sequence > 0);
+            let cached: Vec<CachedWallet> = known
+                .map(|(member, (stored, _))| CachedWallet {
+                    program: program.clone(),
+                    member: (*member).clone(),
+                    currency: currency.clone(),
+                    wallet: *stored,
+                })
+                .collect();
+            // No stretch of the log: the entries alone, where they are newer.
             let nowhere = Position::new(-1);
-            self.cache.put(shard, nowhere, nowhere, &[cached]).await;
+            if !cached.is_empty() {
+                self.cache.put(shard, nowhere, nowhere, &cached).await;
+            }
         }
-        Ok(BalanceRead {
+        let balances = read.into_iter().map(|(stored, wallet)| BalanceRead {
             wallet,
             position: stored.last_position,
             cached: false,
-        })
+        });
+        Ok(balances.collect())
     }
 
     /// Reads a wallet as stored, and as it stands at `at`, all at one moment.
@@ -123,14 +144,29 @@ impl App {
         currency: &CurrencyId,
         at: Timestamp,
     ) -> Result<(Wallet, Wallet), Rejection> {
-        let member = (program.clone(), member.clone());
+        let members = [member];
+        let read = self.read_wallets(shard, program, &members, currency, at);
+        Ok(read.await?.remove(0))
+    }
+
+    /// Reads wallets of members of one shard, as stored, and as they stand at
+    /// `at`, all at one moment.
+    async fn read_wallets(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        members: &[&MemberId],
+        currency: &CurrencyId,
+        at: Timestamp,
+    ) -> Result<Vec<(Wallet, Wallet)>, Rejection> {
+        let members = || members.iter().map(|member| (program.clone(), (*member).clone()));
         let pool = self.database.pool();
         let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
         // One statement tells all, but for a wallet in which much is due.
         let read = advanced(
             &mut connection,
             shard,
-            member.clone(),
+            members(),
             currency,
             at,
             ReadOn::Never,
@@ -140,13 +176,13 @@ impl App {
             Err(Interrupted::Database(error)) => return Err(error.into()),
             Err(Interrupted::NeedsLock | Interrupted::Overtaken) => drop(connection),
         }
-        let read: Result<(Wallet, Wallet), DatabaseError> =
+        let read: Result<Vec<(Wallet, Wallet)>, DatabaseError> =
             run!(self.database, "balance", |connection| async {
                 store::shards::read_one_moment(connection).await?;
                 let read = advanced(
                     connection,
                     shard,
-                    member.clone(),
+                    members(),
                     currency,
                     at,
                     ReadOn::Locked,
@@ -187,19 +223,21 @@ impl App {
                 })
             })
             .collect();
-        let missing: Vec<usize> = (0..members.len())
-            .filter(|index| balances[*index].is_none())
-            .collect();
-        // A few at a time, so that one call does not take every connection.
-        for some in missing.chunks(READS_AT_ONCE) {
-            let mut reads = Vec::with_capacity(some.len());
-            for index in some {
-                let member = &members[*index];
+        // What is missing is read shard by shard.
+        let mut missing: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
+        for (index, member) in members.iter().enumerate() {
+            if balances[index].is_none() {
                 let shard = self.shard(program, member);
-                reads.push(self.stored_balance(shard, program, member, currency, now, !strong));
+                missing.entry(shard).or_default().push(index);
             }
-            for (index, read) in some.iter().zip(join_all(reads).await) {
-                balances[*index] = Some(read?);
+        }
+        for (shard, indexes) in missing {
+            let asked: Vec<&MemberId> = indexes.iter().map(|index| &members[*index]).collect();
+            let read = self
+                .stored_balances(shard, program, &asked, currency, now, !strong)
+                .await?;
+            for (index, read) in indexes.into_iter().zip(read) {
+                balances[index] = Some(read);
             }
         }
         let balances = balances.into_iter().flatten().collect();
@@ -343,21 +381,25 @@ impl App {
 async fn advanced(
     connection: &mut PgConnection,
     shard: ShardId,
-    member: (ProgramId, MemberId),
+    members: impl Iterator<Item = (ProgramId, MemberId)>,
     currency: &CurrencyId,
     at: Timestamp,
     read_on: ReadOn,
-) -> Result<(Wallet, Wallet), Interrupted> {
+) -> Result<Vec<(Wallet, Wallet)>, Interrupted> {
     let asked = Asked::default();
-    let (mut work, _) = ShardWork::read(connection, shard, [member], &asked, at, read_on).await?;
-    let wallet = |work: &ShardWork| {
-        let wallet = work.book(0).wallets.get(currency);
+    let (mut work, _) =
+        ShardWork::read(connection, shard, members, &asked, at, read_on, None).await?;
+    let wallet = |work: &ShardWork, slot| {
+        let wallet = work.book(slot).wallets.get(currency);
         wallet.map_or_else(Wallet::default, |wallet| *wallet.wallet())
     };
-    let stored = wallet(&work);
-    if stored.next_due.is_none_or(|due| due > at) {
-        return Ok((stored, stored));
+    let mut read = Vec::with_capacity(work.len());
+    for slot in 0..work.len() {
+        let stored = wallet(&work, slot);
+        if stored.next_due.is_some_and(|due| due <= at) {
+            work.advance(connection, slot, currency).await?;
+        }
+        read.push((stored, wallet(&work, slot)));
     }
-    work.advance(connection, 0, currency).await?;
-    Ok((stored, wallet(&work)))
+    Ok(read)
 }

@@ -21,7 +21,11 @@ use opentelemetry::{
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::Instrument as _;
 
-use super::{Answer, batch, cache::BalanceCache};
+use super::{
+    Answer,
+    batch::{self, Memory},
+    cache::BalanceCache,
+};
 use crate::error::Error;
 
 /// Requests in one commit.
@@ -75,6 +79,7 @@ impl Lane {
         clock: ServiceClock,
         publisher: Publisher,
         in_flight: Arc<Semaphore>,
+        memory: Memory,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(QUEUE_LEN_MAX);
         let meters = Meters::new(shard);
@@ -86,7 +91,7 @@ impl Lane {
             in_flight,
             meters,
         };
-        tokio::spawn(runner.run(waiting));
+        tokio::spawn(runner.run(waiting, memory));
         Self { jobs }
     }
 
@@ -150,7 +155,7 @@ struct Finished {
 
 impl Runner {
     /// Ends when all who could submit have ended.
-    async fn run(self, mut waiting: mpsc::Receiver<Job>) {
+    async fn run(self, mut waiting: mpsc::Receiver<Job>, mut memory: Memory) {
         let (finished, publishing) = mpsc::channel(FINISHED_MAX);
         tokio::spawn(publish_all(self.shard, self.publisher.clone(), publishing));
         let mut contention = batch::Contention::default();
@@ -172,9 +177,15 @@ impl Runner {
             }
             let begun = tokio::time::Instant::now();
             let now = self.clock.now();
-            let done = batch::run(&self.database, self.shard, &jobs, now, &mut contention)
-                .instrument(span)
-                .await;
+            let done = batch::run(
+                &self.database,
+                self.shard,
+                &jobs,
+                now,
+                &mut contention,
+                &mut memory,
+            );
+            let done = done.instrument(span).await;
             drop(permit);
             self.meters
                 .batch_len

@@ -31,6 +31,7 @@ pub use history::{By, Explained, Filter, Logged, LotsAfter, Page};
 pub use transfer::Transferred;
 
 use crate::{config::LedgerSection, error::Error, store};
+use batch::Memory;
 use lane::{Lane, Publisher, Work};
 
 /// The points service at work.
@@ -99,6 +100,7 @@ impl App {
                     clock.clone(),
                     publisher.clone(),
                     Arc::clone(&in_flight),
+                    Memory::new(ledger.members_in_memory / usize::from(shards)),
                 )
             });
         let lanes = lanes.collect();

@@ -145,7 +145,7 @@ impl App {
             if *shard == giver.shard {
                 asked.requests.push(key);
             }
-            let read = ShardWork::read(connection, *shard, members, &asked, now, ReadOn::Locked);
+            let read = ShardWork::read(connection, *shard, members, &asked, now, ReadOn::Locked, None);
             let (work, mut before) = read.await?;
             seen = seen.or_else(|| before.remove(&key));
             works.insert(*shard, work);
@@ -185,7 +185,7 @@ impl App {
         let mut written = Vec::new();
         for shard in shards {
             let work = works.remove(&shard).expect("it was read");
-            written.push((shard, work.write(connection, ReadOn::Locked).await?));
+            written.push((shard, work.write(connection, ReadOn::Locked, None).await?));
         }
         let of_giver = written.iter().find(|(shard, _)| *shard == giver.shard);
         let answer = of_giver.expect("it was written").1.answer(position, false);

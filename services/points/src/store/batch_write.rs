@@ -128,7 +128,7 @@ pub async fn write(
     // large, and accruals and purchases need no other.
     let moved = if only_grants {
         write_statement!("-- write_grants", "", shard, before, after, rows, accounts)
-            .fetch_one(connection)
+            .fetch_all(connection)
             .await
     } else {
         write_statement!(
@@ -166,10 +166,11 @@ pub async fn write(
             &rows.holds as &[HoldRow],
             &rows.reversals as &[ReversalRow]
         )
-        .fetch_one(connection)
+        .fetch_all(connection)
         .await
     };
-    Ok(moved.map_err(refused)? == 1)
+    // All of the answer is awaited, so that it is committed.
+    Ok(moved.map_err(refused)? == [1])
 }
 
 /// An order that another shard has just recorded: to be read again.

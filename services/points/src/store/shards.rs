@@ -8,7 +8,7 @@ use sqlx::PgExecutor;
 use super::stored;
 
 /// The end of a shard's log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The last position; 0 for an empty log.
     pub position: Position,

@@ -7,7 +7,7 @@ use fealty_postgres::PgConnection;
 use fealty_types::{MemberId, Position, ProgramId, ShardId, TierId, Timestamp};
 use uuid::Uuid;
 
-use super::{Asked, Interrupted, ReadOn, ShardWork, same_request};
+use super::{Asked, Interrupted, Memory, ReadOn, ShardWork, same_request};
 use crate::{
     app::{
         Answer,
@@ -58,6 +58,7 @@ impl Jobs {
         jobs: &[Job],
         now: Timestamp,
         read_on: ReadOn,
+        memory: Option<&mut Memory>,
     ) -> Result<Self, Interrupted> {
         let mut asked = Asked::default();
         let mut index_of: HashMap<(&ProgramId, &MemberId), usize> = HashMap::new();
@@ -100,7 +101,7 @@ impl Jobs {
         asked.requests.sort_unstable();
         asked.requests.dedup();
         let (work, seen) =
-            ShardWork::read(connection, shard, members, &asked, now, read_on).await?;
+            ShardWork::read(connection, shard, members, &asked, now, read_on, memory).await?;
         let (mut tiers, mut orders) = (HashMap::new(), Vec::new());
         if !purchases.tiers.is_empty() || !purchases.orders.is_empty() {
             (tiers, orders) = store::batch_read::purchases(connection, shard, &purchases).await?;

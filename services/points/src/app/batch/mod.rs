@@ -14,6 +14,7 @@
 //! was read: lots of a very full wallet, or transactions that a reversal names.
 
 mod jobs;
+mod memory;
 mod work;
 
 use std::{collections::HashMap, sync::Arc};
@@ -29,6 +30,7 @@ use super::{
 };
 use crate::{error::Error, store};
 use jobs::Jobs;
+pub(super) use memory::Memory;
 pub(super) use work::{Asked, ReadOn, ShardWork, chain_of, decode};
 
 /// Batches that lock the head first after one was overtaken.
@@ -100,6 +102,7 @@ pub(super) async fn run(
     jobs: &[Job],
     now: Timestamp,
     contention: &mut Contention,
+    memory: &mut Memory,
 ) -> Result<Outcome, DatabaseError> {
     if contention.locked_left == 0 && !jobs.iter().any(jobs::names_the_past) {
         let mut connection = database
@@ -107,7 +110,8 @@ pub(super) async fn run(
             .acquire()
             .await
             .map_err(DatabaseError::from)?;
-        match attempt(&mut connection, shard, jobs, now, ReadOn::Never).await {
+        let memory = Some(&mut *memory);
+        match attempt(&mut connection, shard, jobs, now, ReadOn::Never, memory).await {
             Ok(outcome) => return Ok(outcome),
             Err(Interrupted::Overtaken) => contention.locked_left = LOCKED_BATCHES,
             Err(Interrupted::NeedsLock | Interrupted::Database(DatabaseError::Conflict(_))) => {}
@@ -117,7 +121,8 @@ pub(super) async fn run(
     contention.locked_left = contention.locked_left.saturating_sub(1);
     run!(database, "batch", |connection| async {
         store::shards::lock_head(connection, shard).await?;
-        match attempt(connection, shard, jobs, now, ReadOn::Locked).await {
+        let memory = Some(&mut *memory);
+        match attempt(connection, shard, jobs, now, ReadOn::Locked, memory).await {
             Ok(outcome) => Ok(outcome),
             Err(Interrupted::Database(error)) => Err(error),
             Err(Interrupted::Overtaken | Interrupted::NeedsLock) => Err(DatabaseError::Defect(
@@ -133,13 +138,15 @@ async fn attempt(
     jobs: &[Job],
     now: Timestamp,
     read_on: ReadOn,
+    mut memory: Option<&mut Memory>,
 ) -> Result<Outcome, Interrupted> {
-    let mut decided = Jobs::read(connection, shard, jobs, now, read_on).await?;
+    let recalled = memory.as_deref_mut();
+    let mut decided = Jobs::read(connection, shard, jobs, now, read_on, recalled).await?;
     for (index, job) in jobs.iter().enumerate() {
         decided.decide(connection, index, job).await?;
     }
     let (work, pending) = decided.finish();
-    let written = work.write(connection, read_on).await?;
+    let written = work.write(connection, read_on, memory).await?;
     let done = pending.into_iter().map(|pending| match pending {
         jobs::Pending::Final(done) => done,
         jobs::Pending::Written { position, replayed } => {

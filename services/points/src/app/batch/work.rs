@@ -15,7 +15,10 @@ use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use uuid::Uuid;
 
-use super::{Interrupted, MARK_DISTANCE, Written};
+use super::{
+    Interrupted, MARK_DISTANCE, Written,
+    memory::{Memory, Remembered},
+};
 use crate::{
     app::cache::CachedWallet,
     domain::request_key,
@@ -58,6 +61,56 @@ struct Slot {
     book: MemberBook,
 }
 
+impl Slot {
+    /// Fills in what is remembered of the member, if it is.
+    fn recall(&mut self, memory: &mut Memory) -> bool {
+        let Some(known) = memory.recall(&self.book.program, &self.book.member) else {
+            return false;
+        };
+        self.member_no = Some(known.member_no);
+        for (currency, wallet) in &known.wallets {
+            let wallets = &mut self.book.wallets;
+            wallets.insert(currency.clone(), WalletBook::of(*wallet));
+        }
+        true
+    }
+
+    /// The member as it is now, if it has a number.
+    fn into_remembered(self) -> Option<(ProgramId, MemberId, Remembered)> {
+        let wallets = self.book.wallets.into_iter();
+        let remembered = Remembered {
+            member_no: self.member_no?,
+            wallets: wallets.map(|(currency, book)| (currency, *book.wallet())).collect(),
+        };
+        Some((self.book.program, self.book.member, remembered))
+    }
+}
+
+/// Reads some members with their wallets into their slots; answers with the
+/// head and the requests that were seen before.
+async fn read_slots(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    slots: &mut [Slot],
+    wanted: &[usize],
+    asked: &Asked,
+) -> Result<(Head, HashMap<Uuid, Seen>), DatabaseError> {
+    let books = || wanted.iter().map(|index| &slots[*index].book);
+    let programs: Vec<&str> = books().map(|book| book.program.as_str()).collect();
+    let members: Vec<&str> = books().map(|book| book.member.as_str()).collect();
+    let requests = &asked.requests;
+    let found =
+        store::batch_read::members(connection, shard, &programs, &members, requests).await?;
+    for (member, number) in found.numbers {
+        slots[wanted[member]].member_no = Some(number);
+    }
+    for (member, currency, wallet) in found.wallets {
+        let wallets = &mut slots[wanted[member]].book.wallets;
+        wallets.insert(currency, WalletBook::of(wallet));
+    }
+    Ok((found.head, found.seen))
+}
+
 /// A shard at work.
 pub(in crate::app) struct ShardWork {
     shard: ShardId,
@@ -83,6 +136,7 @@ impl ShardWork {
         asked: &Asked,
         now: Timestamp,
         read_on: ReadOn,
+        mut memory: Option<&mut Memory>,
     ) -> Result<(Self, HashMap<Uuid, Seen>), Interrupted> {
         let mut slots: Vec<Slot> = members
             .into_iter()
@@ -91,30 +145,38 @@ impl ShardWork {
                 book: MemberBook::new(program, member),
             })
             .collect();
-        let programs: Vec<&str> = slots.iter().map(|s| s.book.program.as_str()).collect();
-        let members: Vec<&str> = slots.iter().map(|s| s.book.member.as_str()).collect();
-        let requests = &asked.requests;
-        let found =
-            store::batch_read::members(connection, shard, &programs, &members, requests).await?;
-        for (member, number) in found.numbers {
-            slots[member].member_no = Some(number);
-        }
-        for (member, currency, wallet) in found.wallets {
-            let wallets = &mut slots[member].book.wallets;
-            wallets.insert(currency, WalletBook::of(wallet));
-        }
+        let (head, seen) = loop {
+            let mut unknown = Vec::new();
+            for (index, slot) in slots.iter_mut().enumerate() {
+                if !memory.as_deref_mut().is_some_and(|memory| slot.recall(memory)) {
+                    unknown.push(index);
+                }
+            }
+            let found = read_slots(connection, shard, &mut slots, &unknown, asked).await?;
+            match memory.as_deref_mut() {
+                // The shard is not as it is remembered.
+                Some(memory) if unknown.len() < slots.len() && !memory.is_of(&found.0) => {
+                    memory.forget();
+                    for slot in &mut slots {
+                        slot.member_no = None;
+                        slot.book.wallets.clear();
+                    }
+                }
+                _ => break found,
+            }
+        };
         let mut work = Self {
             shard,
             now,
             read_on,
-            log: Log::new(shard, found.head.position.next()),
-            before: found.head,
+            log: Log::new(shard, head.position.next()),
+            before: head,
             slots,
             slot_of: Vec::new(),
             orders: Vec::new(),
         };
         work.open(connection, asked).await?;
-        Ok((work, found.seen))
+        Ok((work, seen))
     }
 
     /// Opens the wallets that are spent from or in which something is due.
@@ -193,6 +255,11 @@ impl ShardWork {
                 wallet.add_read(lots.into_iter().chain(in_order), holds, through);
             }
         }
+    }
+
+    /// How many members it has.
+    pub(in crate::app) fn len(&self) -> usize {
+        self.slots.len()
     }
 
     /// A member's book.
@@ -362,11 +429,13 @@ impl ShardWork {
         Ok(())
     }
 
-    /// Writes all that changed; an instance that was overtaken writes nothing.
+    /// Writes all that changed, and remembers it; an instance that was overtaken
+    /// writes nothing.
     pub(in crate::app) async fn write(
         mut self,
         connection: &mut PgConnection,
         read_on: ReadOn,
+        memory: Option<&mut Memory>,
     ) -> Result<Written, Interrupted> {
         let mut head = self.before.clone();
         let after = head.position;
@@ -414,10 +483,15 @@ impl ShardWork {
                 store::accounts::mark(connection, self.shard, head.position).await?;
             }
         }
+        let through = head.position;
+        if let Some(memory) = memory {
+            let seen = self.slots.into_iter();
+            memory.remember(head, seen.filter_map(Slot::into_remembered));
+        }
         let transactions = self.log.into_written().into_iter().map(Arc::new);
         Ok(Written {
             after,
-            through: head.position,
+            through,
             transactions: transactions.zip(chains).collect(),
             wallets,
             moved,

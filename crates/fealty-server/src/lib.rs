@@ -5,6 +5,7 @@
 //! the test clock, and ends in order on SIGTERM.
 
 mod clock;
+mod coalesce;
 pub mod config;
 mod convert;
 mod migrate;

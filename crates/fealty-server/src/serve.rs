@@ -7,6 +7,7 @@ use fealty_proto::operations::v1::{
     feed_service_server::FeedServiceServer, test_clock_service_server::TestClockServiceServer,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     service::Routes,
@@ -16,6 +17,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     Operations, ServiceClock,
+    coalesce::Coalesced,
     config::ServerSection,
     observe::ObserveLayer,
     operations::{ClockApi, FeedApi},
@@ -91,7 +93,9 @@ pub async fn serve(service: Service, section: &ServerSection) -> std::io::Result
         .timeout(section.request_timeout())
         .http2_keepalive_interval(Some(Duration::from_secs(30)));
     // A small answer must not wait for the acknowledgement of the one before.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .map(|accepted| accepted.map(Coalesced::new));
     let serving: JoinHandle<_> = if section.grpc_web {
         let server = server
             .layer(tonic_web::GrpcWebLayer::new())

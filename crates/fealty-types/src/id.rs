@@ -176,14 +176,24 @@ mod tests {
 
     #[test]
     fn ids_survive_their_canonical_form() {
-        for text in ["a", "exactly-twenty-three-by", &"b".repeat(64), &"ä".repeat(256)] {
+        for text in [
+            "a",
+            "exactly-twenty-three-by",
+            &"b".repeat(64),
+            &"ä".repeat(256),
+        ] {
             let id: Reference = text.parse().expect("a reference");
             let bytes = borsh::to_vec(&id).expect("bytes");
             assert_eq!(bytes, borsh::to_vec(text).expect("bytes"));
             assert_eq!(Reference::try_from_slice(&bytes).expect("an id"), id);
         }
         // Longer than any id, cut short, not UTF-8, against the rule.
-        for bytes in [&[0, 5, 0, 0][..], &[3, 0, 0, 0, b'a'], &[1, 0, 0, 0, 0xff], &[0; 4]] {
+        for bytes in [
+            &[0, 5, 0, 0][..],
+            &[3, 0, 0, 0, b'a'],
+            &[1, 0, 0, 0, 0xff],
+            &[0; 4],
+        ] {
             assert!(ProgramId::try_from_slice(bytes).is_err(), "{bytes:?}");
         }
     }

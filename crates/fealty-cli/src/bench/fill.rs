@@ -102,7 +102,9 @@ impl Ledger {
                 wallet: Wallet::default(),
             });
         }
-        let shards = members_of.into_iter().map(|shard| Arc::new(Mutex::new(shard)));
+        let shards = members_of
+            .into_iter()
+            .map(|shard| Arc::new(Mutex::new(shard)));
         Ok(Self {
             database,
             applied: ProgramVersion {
@@ -238,7 +240,8 @@ impl Shard {
         }
         for (index, wallet) in changed {
             let number = self.members[index].number;
-            rows.wallets.extend(WalletRow::new(number, &currency, &wallet));
+            rows.wallets
+                .extend(WalletRow::new(number, &currency, &wallet));
         }
         Ok((rows, head))
     }

@@ -135,6 +135,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let sizing = Sizing::of_this_machine(arguments.shards);
     let binaries = Binaries::find()?;
     let postgres = Postgres::start_with(&binaries, Durability::Synced, walls::SETTINGS)?;
+    walls::age(&postgres)?;
     let redis = Redis::start(&binaries)?;
     let mut report = Report::new(&postgres, scale.measure, sizing)?;
     let pgbench = walls::Pgbench::prepare(&postgres)?;
@@ -154,7 +155,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     postgres.create_database("small")?;
     let small = fill::Ledger::open(&postgres.url("small"), sizing.shards, MEMBERS).await?;
     small.fill(MEMBERS).await?;
-    let service = Service::start(&postgres.url("small"), &redis.url(), free_port()?, sizing).await?;
+    let service =
+        Service::start(&postgres.url("small"), &redis.url(), free_port()?, sizing).await?;
     measures::small_ledger(&service, &small, scale, &wants, &mut report).await?;
     if wants("tpcb") {
         report.settle().await?;
@@ -162,10 +164,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     if wants("large") {
         postgres.create_database("large")?;
-        let large = fill::Ledger::open(&postgres.url("large"), sizing.shards, scale.large_members).await?;
+        let large =
+            fill::Ledger::open(&postgres.url("large"), sizing.shards, scale.large_members).await?;
         large.fill(scale.large_transactions).await?;
         let redis = Redis::start(&binaries)?;
-        let other = Service::start(&postgres.url("large"), &redis.url(), free_port()?, sizing).await?;
+        let other =
+            Service::start(&postgres.url("large"), &redis.url(), free_port()?, sizing).await?;
         measures::large_ledger(&service, &small, &other, &large, scale, &mut report).await?;
         other.stop();
         measures::verified(&postgres.url("large"), &mut report).await?;

@@ -120,6 +120,7 @@ impl Report {
             "synchronous_commit",
             "full_page_writes",
             "shared_buffers",
+            "min_wal_size",
             "max_wal_size",
             "wal_compression",
             "checkpoint_timeout",

@@ -15,12 +15,34 @@ use super::{
 /// Settings of the bench's Postgres, besides `fsync=on`.
 pub(super) const SETTINGS: &[&str] = &[
     "shared_buffers=2GB",
+    "min_wal_size=4GB",
     "max_wal_size=16GB",
     "synchronous_commit=on",
 ];
 
 /// Rows of pgbench: 1,000,000 accounts, so that 32 clients seldom meet.
 const SCALE: &str = "10";
+
+/// Makes 4 GiB of segments for the write-ahead log to be used again, as a server
+/// has that has run for a while. A new one makes each as it needs it, 16 MiB of
+/// zeros, while every commit waits.
+pub(super) fn age(postgres: &Postgres) -> anyhow::Result<()> {
+    eprintln!("making segments for the write-ahead log");
+    let switch = "DO $$ BEGIN FOR i IN 1..256 LOOP \
+                  PERFORM pg_logical_emit_message(false, 'bench', ''); PERFORM pg_switch_wal(); \
+                  END LOOP; END $$";
+    let aged = Command::new(postgres.bin().join("psql"))
+        .args(["-Xqc", switch, "-c", "CHECKPOINT"])
+        .arg(postgres.url("postgres"))
+        .output()
+        .context("running psql")?;
+    ensure!(
+        aged.status.success(),
+        "segments could not be made: {}",
+        String::from_utf8_lossy(&aged.stderr)
+    );
+    Ok(())
+}
 
 /// pgbench on a database of its own.
 pub(super) struct Pgbench {

@@ -112,7 +112,10 @@ impl App {
             .read_wallets(shard, program, members, currency, at)
             .await?;
         if caches {
-            let known = members.iter().zip(&read).filter(|(_, (stored, _))| stored.sequence > 0);
+            let known = members
+                .iter()
+                .zip(&read)
+                .filter(|(_, (stored, _))| stored.sequence > 0);
             let cached: Vec<CachedWallet> = known
                 .map(|(member, (stored, _))| CachedWallet {
                     program: program.clone(),
@@ -159,7 +162,11 @@ impl App {
         currency: &CurrencyId,
         at: Timestamp,
     ) -> Result<Vec<(Wallet, Wallet)>, Rejection> {
-        let members = || members.iter().map(|member| (program.clone(), (*member).clone()));
+        let members = || {
+            members
+                .iter()
+                .map(|member| (program.clone(), (*member).clone()))
+        };
         let pool = self.database.pool();
         let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
         // One statement tells all, but for a wallet in which much is due.
@@ -179,14 +186,7 @@ impl App {
         let read: Result<Vec<(Wallet, Wallet)>, DatabaseError> =
             run!(self.database, "balance", |connection| async {
                 store::shards::read_one_moment(connection).await?;
-                let read = advanced(
-                    connection,
-                    shard,
-                    members(),
-                    currency,
-                    at,
-                    ReadOn::Locked,
-                );
+                let read = advanced(connection, shard, members(), currency, at, ReadOn::Locked);
                 read.await.map_err(|interrupted| match interrupted {
                     Interrupted::Database(error) => error,
                     Interrupted::NeedsLock | Interrupted::Overtaken => DatabaseError::Defect(

@@ -158,7 +158,7 @@ impl Runner {
     async fn run(self, mut waiting: mpsc::Receiver<Job>, mut memory: Memory) {
         let (finished, publishing) = mpsc::channel(FINISHED_MAX);
         tokio::spawn(publish_all(self.shard, self.publisher.clone(), publishing));
-        let mut contention = batch::Contention::default();
+        let mut course = batch::Course::default();
         let mut jobs = Vec::new();
         while waiting.recv_many(&mut jobs, 1).await > 0 {
             // While other lanes commit, more comes for this one.
@@ -182,7 +182,7 @@ impl Runner {
                 self.shard,
                 &jobs,
                 now,
-                &mut contention,
+                &mut course,
                 &mut memory,
             );
             let done = done.instrument(span).await;

@@ -145,7 +145,15 @@ impl App {
             if *shard == giver.shard {
                 asked.requests.push(key);
             }
-            let read = ShardWork::read(connection, *shard, members, &asked, now, ReadOn::Locked, None);
+            let read = ShardWork::read(
+                connection,
+                *shard,
+                members,
+                &asked,
+                now,
+                ReadOn::Locked,
+                None,
+            );
             let (work, mut before) = read.await?;
             seen = seen.or_else(|| before.remove(&key));
             works.insert(*shard, work);

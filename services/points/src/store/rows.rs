@@ -215,7 +215,11 @@ impl ReversalRow {
             position: transaction.get(),
             member_no,
             lots: reversal.parts.iter().map(|part| part.lot.get()).collect(),
-            points: reversal.parts.iter().map(|part| part.points.get()).collect(),
+            points: reversal
+                .parts
+                .iter()
+                .map(|part| part.points.get())
+                .collect(),
         }
     }
 }

@@ -11,11 +11,14 @@
 //! An instance that is overtaken writes nothing. It then locks the head first,
 //! for some batches, so that two busy instances take turns instead of
 //! reading in vain. The head is locked as well where the engine needs more than
-//! was read: lots of a very full wallet, or transactions that a reversal names.
+//! was read (lots of a very full wallet, or transactions that a reversal names),
+//! and where the accounts are marked, which must not change meanwhile.
 
 mod jobs;
 mod memory;
+mod reading;
 mod work;
+mod writing;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -73,10 +76,28 @@ impl Written {
     }
 }
 
-/// Whether another instance is at work on the shard.
+/// What a lane has learnt of its shard from the batches before.
 #[derive(Debug, Default)]
-pub(super) struct Contention {
+pub(super) struct Course {
+    /// Batches that lock the head first, for another instance is at work.
     locked_left: u32,
+    /// Where the last batch left the head.
+    head: Option<Position>,
+}
+
+impl Course {
+    /// Whether the next batch had better lock the head at once.
+    fn locks(&self, jobs: &[Job]) -> bool {
+        self.locked_left > 0 || self.comes_to_a_mark(jobs) || jobs.iter().any(jobs::names_the_past)
+    }
+
+    /// Whether a mark of the accounts is due, if each job writes a transaction.
+    fn comes_to_a_mark(&self, jobs: &[Job]) -> bool {
+        let len = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
+        let marks_by = |position: i64| position / MARK_DISTANCE;
+        self.head
+            .is_some_and(|head| marks_by(head.get().saturating_add(len)) > marks_by(head.get()))
+    }
 }
 
 /// Why a batch did not come to its end.
@@ -101,10 +122,10 @@ pub(super) async fn run(
     shard: ShardId,
     jobs: &[Job],
     now: Timestamp,
-    contention: &mut Contention,
+    course: &mut Course,
     memory: &mut Memory,
 ) -> Result<Outcome, DatabaseError> {
-    if contention.locked_left == 0 && !jobs.iter().any(jobs::names_the_past) {
+    if !course.locks(jobs) {
         let mut connection = database
             .pool()
             .acquire()
@@ -112,14 +133,17 @@ pub(super) async fn run(
             .map_err(DatabaseError::from)?;
         let memory = Some(&mut *memory);
         match attempt(&mut connection, shard, jobs, now, ReadOn::Never, memory).await {
-            Ok(outcome) => return Ok(outcome),
-            Err(Interrupted::Overtaken) => contention.locked_left = LOCKED_BATCHES,
+            Ok(outcome) => {
+                course.head = Some(outcome.written.through);
+                return Ok(outcome);
+            }
+            Err(Interrupted::Overtaken) => course.locked_left = LOCKED_BATCHES,
             Err(Interrupted::NeedsLock | Interrupted::Database(DatabaseError::Conflict(_))) => {}
             Err(Interrupted::Database(error)) => return Err(error),
         }
     }
-    contention.locked_left = contention.locked_left.saturating_sub(1);
-    run!(database, "batch", |connection| async {
+    course.locked_left = course.locked_left.saturating_sub(1);
+    let done: Result<Outcome, DatabaseError> = run!(database, "batch", |connection| async {
         store::shards::lock_head(connection, shard).await?;
         let memory = Some(&mut *memory);
         match attempt(connection, shard, jobs, now, ReadOn::Locked, memory).await {
@@ -129,7 +153,9 @@ pub(super) async fn run(
                 sqlx::Error::Protocol("a locked head was moved".to_owned()),
             )),
         }
-    })
+    });
+    course.head = done.as_ref().ok().map(|outcome| outcome.written.through);
+    done
 }
 
 async fn attempt(

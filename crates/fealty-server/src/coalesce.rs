@@ -1,0 +1,145 @@
+//! Answers that are ready together leave in one write.
+//!
+//! A commit answers many callers at once. HTTP/2 would flush the connection
+//! after each of them: one system call for each answer, the dearest part of a
+//! small one. Here a connection that is to be flushed lets the tasks that are
+//! ready run first. Alone, an answer leaves at once; there is no timer.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf},
+    net::TcpStream,
+};
+use tonic::transport::server::Connected;
+
+/// What is written at once at the most.
+const BUFFER_LEN: usize = 16 * 1_024;
+
+/// A connection whose answers are coalesced.
+#[derive(Debug)]
+pub(crate) struct Coalesced {
+    stream: BufWriter<TcpStream>,
+    /// Whether others had their turn since a flush was asked for.
+    yielded: bool,
+}
+
+impl Coalesced {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream: BufWriter::with_capacity(BUFFER_LEN, stream),
+            yielded: false,
+        }
+    }
+}
+
+impl AsyncRead for Coalesced {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Coalesced {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, buffer)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.yielded && !self.stream.buffer().is_empty() {
+            self.yielded = true;
+            // A task that wakes itself goes to the end of the queue.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.yielded = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl Connected for Coalesced {
+    type ConnectInfo = <TcpStream as Connected>::ConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.stream.get_ref().connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    async fn connected() -> (Coalesced, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(address).await.expect("it connects");
+        let (server, _) = listener.accept().await.expect("it connects");
+        (Coalesced::new(server), client)
+    }
+
+    #[tokio::test]
+    async fn a_flush_lets_others_write_first_and_then_sends_all() {
+        let (mut server, mut client) = connected().await;
+        server.write_all(b"one ").await.expect("written");
+        let waker = std::task::Waker::noop();
+        let mut context = Context::from_waker(waker);
+        assert!(Pin::new(&mut server).poll_flush(&mut context).is_pending());
+        server.write_all(b"two").await.expect("written");
+        assert!(
+            client.try_read(&mut [0; 8]).is_err(),
+            "nothing has left yet"
+        );
+        server.flush().await.expect("sent");
+        let mut read = [0; 7];
+        client.read_exact(&mut read).await.expect("it arrives");
+        assert_eq!(&read, b"one two");
+    }
+
+    #[tokio::test]
+    async fn what_is_longer_than_the_buffer_and_the_end_arrive_whole() {
+        let (mut server, mut client) = connected().await;
+        let long = vec![7; 5 * BUFFER_LEN + 3];
+        let sent = long.clone();
+        let sending = tokio::spawn(async move {
+            server.write_all(&sent).await.expect("written");
+            server.shutdown().await.expect("ended");
+        });
+        let mut read = Vec::new();
+        client.read_to_end(&mut read).await.expect("it arrives");
+        sending.await.expect("no panic");
+        assert!(read == long);
+    }
+}

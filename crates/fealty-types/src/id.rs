@@ -68,12 +68,11 @@ fn read_text<T, R: io::Read>(
     }
     let mut short = [0; 64];
     let mut long = Vec::new();
-    let bytes = match short.get_mut(..len) {
-        Some(bytes) => bytes,
-        None => {
-            long.resize(len, 0);
-            &mut long[..]
-        }
+    let bytes = if let Some(bytes) = short.get_mut(..len) {
+        bytes
+    } else {
+        long.resize(len, 0);
+        &mut long[..]
     };
     reader.read_exact(bytes)?;
     let text = str::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?;

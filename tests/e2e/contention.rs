@@ -6,14 +6,19 @@ use std::collections::BTreeMap;
 
 use fealty_cli::apply::apply;
 use fealty_proto::{
-    points::v1::{Consistency, RedeemRequest},
+    points::v1::{
+        Consistency, RedeemRequest, TransferRequest, ledger_service_client::LedgerServiceClient,
+    },
     rewards::v1::{RedeemRewardRequest, RedemptionState},
 };
 use futures::future::join_all;
 
-use crate::harness::{
-    CLUB, POINTS, SHOP, accrual, accrue, available, balance, books, club, purchase, reason, send,
-    verify,
+use crate::{
+    harness::{
+        CLUB, POINTS, SHOP, accrual, accrue, ask, available, balance, books, club, purchase,
+        reason, send, verify,
+    },
+    instance::Instance,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,4 +130,47 @@ async fn a_request_sent_by_100_at_once_takes_effect_once() {
     assert_eq!(books(&fleet).await, before, "a replay changes nothing");
     let (cached, _) = balance(clients, "anna", Consistency::Cached).await;
     assert_eq!(cached.available, 1_234);
+}
+
+/// Two instances and a gift between members, which no lane writes: whoever
+/// remembers what was is found out at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_has_written_is_not_remembered_otherwise() {
+    let fleet = club().await;
+    let ours = fleet.clients().ledger();
+    let redis = fleet.stack.read().await.redis.url();
+    let other = Instance::new(fleet.points_database_url(), &redis, true);
+    let theirs = LedgerServiceClient::new(other.channel.clone());
+    // Enough members that shards have some who are not in the next batch.
+    let members: Vec<String> = (0..24).map(|number| format!("member-{number}")).collect();
+    // Rests of other instances' batches are behind after so many rounds.
+    for round in 0..40_usize {
+        for (number, member) in members.iter().enumerate() {
+            // Now this instance, now that one, each with a few in a row.
+            let ledger = if (round / 4 + number) % 3 == 0 {
+                &theirs
+            } else {
+                &ours
+            };
+            let request = accrual(&format!("{round}-{number}"), member, 10);
+            ask!(ledger.clone(), accrue, request).expect("points");
+        }
+        let gift = TransferRequest {
+            request_id: format!("gift-{round}"),
+            program: CLUB.to_owned(),
+            member: members[round % 24].clone(),
+            currency: POINTS.to_owned(),
+            points: 10,
+            recipient: members[(round + 7) % 24].clone(),
+            reference: String::new(),
+        };
+        ask!(ours.clone(), transfer, gift).expect("given");
+    }
+    let mut sum = 0;
+    for member in &members {
+        sum += available(fleet.clients(), member).await;
+    }
+    assert_eq!(sum, 24 * 40 * 10);
+    // An accrual is a transaction, a gift is two.
+    assert_eq!(verify(&fleet).await, Ok(24 * 40 + 2 * 40));
 }

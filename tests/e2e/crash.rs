@@ -8,8 +8,7 @@
 //! nothing else is. `FEALTY_CRASH_SECONDS` says how long it goes on.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    path::PathBuf,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use fealty_client::{Channel, connect};
+use fealty_client::Channel;
 use fealty_points::app::verify::{Options, verify};
 use fealty_postgres::Database;
 use fealty_proto::{
@@ -28,64 +27,17 @@ use fealty_proto::{
     },
     program::v1::{ApplyProgramRequest, program_service_client::ProgramServiceClient},
 };
-use fealty_stack::{Supervised, free_port};
 use tokio::{sync::Mutex, time::Instant};
 use tonic::Status;
 
-use crate::harness::{CLUB, POINTS, SHOP, accrual, ask, fealty, purchase, stack};
+use crate::{
+    harness::{CLUB, POINTS, SHOP, accrual, ask, purchase, stack},
+    instance::Instance,
+};
 
 const CALLERS: usize = 128;
 const MEMBERS: u64 = 60;
 const SECONDS: u64 = 10;
-
-/// A points service that is killed and started again.
-struct Instance {
-    port: u16,
-    env: BTreeMap<String, String>,
-    folder: tempfile::TempDir,
-    process: Mutex<Option<Supervised>>,
-    channel: Channel,
-}
-
-impl Instance {
-    fn new(database: &str, redis: &str) -> Self {
-        let port = free_port().expect("a port");
-        let env = [
-            ("FEALTY_SERVER_LISTEN", format!("127.0.0.1:{port}")),
-            ("FEALTY_DATABASE_URL", database.to_owned()),
-            ("FEALTY_CACHE_URL", redis.to_owned()),
-        ];
-        let instance = Self {
-            port,
-            env: env.map(|(key, value)| (key.to_owned(), value)).into(),
-            folder: tempfile::tempdir().expect("a folder"),
-            process: Mutex::new(None),
-            channel: connect(&format!("http://127.0.0.1:{port}")).expect("a URL"),
-        };
-        *instance.process.try_lock().expect("nobody has it") = Some(instance.run());
-        instance
-    }
-
-    fn run(&self) -> Supervised {
-        let log: PathBuf = self.folder.path().join(format!("{}.log", self.port));
-        let args = ["serve", "points"];
-        Supervised::start(&fealty(), args, self.env.clone(), &log, "KILL", None).expect("it runs")
-    }
-
-    /// Kills it, and starts it again.
-    async fn kill(&self) {
-        let mut process = self.process.lock().await;
-        if let Some(killed) = process.take() {
-            killed.signal("KILL");
-            let deadline = Instant::now() + Duration::from_secs(10);
-            while killed.is_running() {
-                assert!(Instant::now() < deadline, "it survives SIGKILL");
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
-        *process = Some(self.run());
-    }
-}
 
 /// What a caller was told of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -336,7 +288,7 @@ async fn whoever_is_killed_what_was_answered_holds() {
         .create_database("points")
         .expect("a database");
     let database = stack.postgres.url("points");
-    let instances = [0, 1].map(|_| Arc::new(Instance::new(&database, &stack.redis.url())));
+    let instances = [0, 1].map(|_| Arc::new(Instance::new(&database, &stack.redis.url(), false)));
     let program = ApplyProgramRequest {
         source: format!(
             "{}\nrefunds: {{ policy: debt }}\n",

@@ -7,6 +7,7 @@ mod crash;
 mod feed;
 mod figures;
 mod harness;
+mod instance;
 mod ledger;
 mod manifests;
 mod oracle;

@@ -56,18 +56,20 @@ impl Memory {
         self.members.as_mut()?.get(&key)
     }
 
-    /// Whether the lane left the head there.
-    pub(super) fn is_of(&self, head: &Head) -> bool {
-        self.head.as_ref() == Some(head)
-    }
-
-    /// Forgets everything: the shard is not as the lane left it.
-    pub(super) fn forget(&mut self) {
+    /// Whether the shard, whose head was read, is as the lane left it; if it is
+    /// not, all is forgotten. To be asked whenever the head was read, also when
+    /// nothing was recalled: what is remembered next is remembered of that head.
+    pub(super) fn holds_at(&mut self, head: &Head) -> bool {
+        if self.head.as_ref() == Some(head) {
+            return true;
+        }
+        if self.head.take().is_some() {
+            self.rest = REST_BATCHES;
+        }
         if let Some(members) = &mut self.members {
             members.clear();
         }
-        self.head = None;
-        self.rest = REST_BATCHES;
+        false
     }
 
     /// Remembers members as they are at a head, which the lane has just moved
@@ -129,24 +131,25 @@ mod tests {
         }
         assert!(!knows(&mut memory, "anna"));
         assert!(knows(&mut memory, "ben") && knows(&mut memory, "cleo"));
-        assert!(memory.is_of(&head(2, 7)));
+        assert!(memory.holds_at(&head(2, 7)) && knows(&mut memory, "cleo"));
         // The same place in another log is another place.
-        assert!(!memory.is_of(&head(2, 8)));
-        assert!(!memory.is_of(&head(3, 7)));
+        assert!(!memory.holds_at(&head(2, 8)) && !knows(&mut memory, "cleo"));
     }
 
     #[test]
     fn after_somebody_else_wrote_it_rests() {
         let mut memory = Memory::new(2);
         memory.remember(head(1, 1), [seen("anna")].into_iter());
-        memory.forget();
-        assert!(!knows(&mut memory, "anna"));
+        // A batch without her finds the head elsewhere.
+        assert!(!memory.holds_at(&head(2, 2)));
         for _ in 0..REST_BATCHES {
-            memory.remember(head(2, 2), [seen("anna")].into_iter());
-            assert!(!knows(&mut memory, "anna") && !memory.is_of(&head(2, 2)));
+            memory.remember(head(3, 3), [seen("ben")].into_iter());
+            assert!(!knows(&mut memory, "anna") && !knows(&mut memory, "ben"));
+            assert!(!memory.holds_at(&head(3, 3)));
         }
-        memory.remember(head(3, 3), [seen("anna")].into_iter());
-        assert!(knows(&mut memory, "anna") && memory.is_of(&head(3, 3)));
+        memory.remember(head(4, 4), [seen("ben")].into_iter());
+        assert!(knows(&mut memory, "ben") && !knows(&mut memory, "anna"));
+        assert!(memory.holds_at(&head(4, 4)));
     }
 
     #[test]

@@ -81,16 +81,16 @@ impl ShardWork {
                 }
             }
             let found = read_slots(connection, shard, &mut slots, &unknown, asked).await?;
-            match memory.as_deref_mut() {
-                // The shard is not as it is remembered.
-                Some(memory) if unknown.len() < slots.len() && !memory.is_of(&found.0) => {
-                    memory.forget();
-                    for slot in &mut slots {
-                        slot.member_no = None;
-                        slot.book.wallets.clear();
-                    }
-                }
-                _ => break found,
+            let holds = memory
+                .as_deref_mut()
+                .is_none_or(|memory| memory.holds_at(&found.0));
+            if holds || unknown.len() == slots.len() {
+                break found;
+            }
+            // The shard is not as it was remembered: all are read.
+            for slot in &mut slots {
+                slot.member_no = None;
+                slot.book.wallets.clear();
             }
         };
         let mut work = Self {

@@ -57,14 +57,14 @@ impl Slot {
         true
     }
 
-    /// The member as it is now, if it has a number.
+    /// The member as it is now, if it has a number, with the wallets that are
+    /// stored.
     pub(super) fn into_remembered(self) -> Option<(ProgramId, MemberId, Remembered)> {
         let wallets = self.book.wallets.into_iter();
+        let wallets = wallets.map(|(currency, book)| (currency, *book.wallet()));
         let remembered = Remembered {
             member_no: self.member_no?,
-            wallets: wallets
-                .map(|(currency, book)| (currency, *book.wallet()))
-                .collect(),
+            wallets: wallets.filter(|(_, wallet)| wallet.sequence > 0).collect(),
         };
         Some((self.book.program, self.book.member, remembered))
     }

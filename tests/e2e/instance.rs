@@ -1,0 +1,59 @@
+//! Further instances of the points service on a database.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use fealty_client::{Channel, connect};
+use fealty_stack::{Supervised, free_port};
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::harness::fealty;
+
+/// A points service that is killed and started again.
+pub(crate) struct Instance {
+    port: u16,
+    env: BTreeMap<String, String>,
+    folder: tempfile::TempDir,
+    process: Mutex<Option<Supervised>>,
+    pub(crate) channel: Channel,
+}
+
+impl Instance {
+    pub(crate) fn new(database: &str, redis: &str, test_clock: bool) -> Self {
+        let port = free_port().expect("a port");
+        let env = [
+            ("FEALTY_SERVER_LISTEN", format!("127.0.0.1:{port}")),
+            ("FEALTY_DATABASE_URL", database.to_owned()),
+            ("FEALTY_CACHE_URL", redis.to_owned()),
+            ("FEALTY_SERVER_TEST_CLOCK", test_clock.to_string()),
+        ];
+        let instance = Self {
+            port,
+            env: env.map(|(key, value)| (key.to_owned(), value)).into(),
+            folder: tempfile::tempdir().expect("a folder"),
+            process: Mutex::new(None),
+            channel: connect(&format!("http://127.0.0.1:{port}")).expect("a URL"),
+        };
+        *instance.process.try_lock().expect("nobody has it") = Some(instance.run());
+        instance
+    }
+
+    fn run(&self) -> Supervised {
+        let log: PathBuf = self.folder.path().join(format!("{}.log", self.port));
+        let args = ["serve", "points"];
+        Supervised::start(&fealty(), args, self.env.clone(), &log, "KILL", None).expect("it runs")
+    }
+
+    /// Kills it, and starts it again.
+    pub(crate) async fn kill(&self) {
+        let mut process = self.process.lock().await;
+        if let Some(killed) = process.take() {
+            killed.signal("KILL");
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while killed.is_running() {
+                assert!(Instant::now() < deadline, "it survives SIGKILL");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        *process = Some(self.run());
+    }
+}

@@ -256,13 +256,10 @@ impl Callers {
 
 /// The whole log, by member and request id.
 async fn log(channel: Channel) -> HashMap<(String, String), Vec<String>> {
-    let mut client = LedgerServiceClient::new(channel);
+    // The instance may have been killed a moment ago.
+    let client = LedgerServiceClient::new(channel);
     let request = WatchTransactionsRequest::default();
-    let mut feed = client
-        .watch_transactions(request)
-        .await
-        .expect("it stands")
-        .into_inner();
+    let mut feed = ask!(client, watch_transactions, request).expect("it stands");
     let mut log: HashMap<(String, String), Vec<String>> = HashMap::new();
     loop {
         let some = feed.message().await.expect("it holds").expect("it goes on");

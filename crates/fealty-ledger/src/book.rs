@@ -295,6 +295,10 @@ impl WalletBook {
             .inactive_at
             .is_none_or(|known| known < inactive_at);
         if later {
+            if self.wallet.inactive_at.is_none() {
+                // Points that had no date so far have one now.
+                self.due_by(Some(inactive_at));
+            }
             self.wallet.inactive_at = Some(inactive_at);
             self.changed = true;
         }

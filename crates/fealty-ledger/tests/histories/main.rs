@@ -18,11 +18,12 @@ use proptest::{prelude::*, test_runner::TestRunner};
 
 use engine::Engine;
 use model::Model;
+use steps::{Step, What, When};
 
 const HISTORIES: u32 = 2_000;
 const STEPS: usize = 200;
 
-fn play(steps: &[steps::Step]) -> Result<(), TestCaseError> {
+fn play(steps: &[Step]) -> Result<(), TestCaseError> {
     let mut engine = Engine::new();
     let mut model = Model::new();
     for step in steps {
@@ -32,6 +33,38 @@ fn play(steps: &[steps::Step]) -> Result<(), TestCaseError> {
         prop_assert_eq!(engine.picture(), model.picture(), "after {:?}", step);
     }
     engine.check_end()
+}
+
+/// A gift of points that go with inactivity comes into a wallet that has seen no
+/// activity: it is the first activity that gives them a date.
+#[test]
+fn the_first_activity_dates_points_that_were_there() {
+    let steps = [
+        (0, accrue(5, When::Otherwise(150))),
+        (0, What::Transfer { to: 2, points: 1 }),
+        (2, accrue(10, When::After(338))),
+        (
+            2,
+            What::Redeem {
+                points: 1,
+                brand: 0,
+                active: Some(100),
+            },
+        ),
+        (0, What::Wait { hours: 198 }),
+        (2, accrue(1, When::Unset)),
+    ];
+    let steps = steps.map(|(member, what)| Step { member, what });
+    play(&steps).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+fn accrue(points: i64, expires: When) -> What {
+    What::Accrue {
+        points,
+        brand: 0,
+        activates: When::Unset,
+        expires,
+    }
 }
 
 #[test]

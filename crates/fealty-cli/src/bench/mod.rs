@@ -38,7 +38,7 @@ const MEMBERS: usize = 100_000;
 /// Starts a private Postgres (fsync on) and Redis and the service, and measures
 /// accruals, purchases, redemptions, holds, balances and batches at 1, 64 and
 /// 512 callers, next to pgbench's TPC-B, an empty gRPC call and bare SQL. Takes
-/// about a quarter of an hour; with --quick two or three minutes, for a glance.
+/// some ten minutes; with --quick two or three, for a glance.
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Measure for a shorter time, and a smaller large ledger.

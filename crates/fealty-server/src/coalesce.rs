@@ -3,11 +3,16 @@
 //! A commit answers many callers at once. HTTP/2 would flush the connection
 //! after each of them: one system call for each answer, the dearest part of a
 //! small one. Here a connection that is to be flushed lets the tasks that are
-//! ready run first. Alone, an answer leaves at once; there is no timer.
+//! ready run first, as long as other calls are under way. Alone, an answer
+//! leaves at once; there is no timer.
 
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -20,18 +25,46 @@ use tonic::transport::server::Connected;
 /// What is written at once at the most.
 const BUFFER_LEN: usize = 16 * 1_024;
 
+/// How many calls of a server are under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallsUnderWay(Arc<AtomicUsize>);
+
+impl CallsUnderWay {
+    /// Counts a call until the value is dropped.
+    pub(crate) fn begin(&self) -> CallUnderWay {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        CallUnderWay(self.clone())
+    }
+
+    fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// A call that is under way.
+#[derive(Debug)]
+pub(crate) struct CallUnderWay(CallsUnderWay);
+
+impl Drop for CallUnderWay {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A connection whose answers are coalesced.
 #[derive(Debug)]
 pub(crate) struct Coalesced {
     stream: BufWriter<TcpStream>,
+    calls: CallsUnderWay,
     /// Whether others had their turn since a flush was asked for.
     yielded: bool,
 }
 
 impl Coalesced {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream, calls: CallsUnderWay) -> Self {
         Self {
             stream: BufWriter::with_capacity(BUFFER_LEN, stream),
+            calls,
             yielded: false,
         }
     }
@@ -69,7 +102,7 @@ impl AsyncWrite for Coalesced {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.yielded && !self.stream.buffer().is_empty() {
+        if !self.yielded && self.calls.any() && !self.stream.buffer().is_empty() {
             self.yielded = true;
             // A task that wakes itself goes to the end of the queue.
             context.waker().wake_by_ref();
@@ -102,17 +135,19 @@ mod tests {
 
     use super::*;
 
-    async fn connected() -> (Coalesced, TcpStream) {
+    async fn connected(calls: &CallsUnderWay) -> (Coalesced, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let client = TcpStream::connect(address).await.expect("it connects");
         let (server, _) = listener.accept().await.expect("it connects");
-        (Coalesced::new(server), client)
+        (Coalesced::new(server, calls.clone()), client)
     }
 
     #[tokio::test]
     async fn a_flush_lets_others_write_first_and_then_sends_all() {
-        let (mut server, mut client) = connected().await;
+        let calls = CallsUnderWay::default();
+        let other = calls.begin();
+        let (mut server, mut client) = connected(&calls).await;
         server.write_all(b"one ").await.expect("written");
         let waker = std::task::Waker::noop();
         let mut context = Context::from_waker(waker);
@@ -126,11 +161,14 @@ mod tests {
         let mut read = [0; 7];
         client.read_exact(&mut read).await.expect("it arrives");
         assert_eq!(&read, b"one two");
+        drop(other);
+        server.write_all(b"alone").await.expect("written");
+        assert!(Pin::new(&mut server).poll_flush(&mut context).is_ready());
     }
 
     #[tokio::test]
     async fn what_is_longer_than_the_buffer_and_the_end_arrive_whole() {
-        let (mut server, mut client) = connected().await;
+        let (mut server, mut client) = connected(&CallsUnderWay::default()).await;
         let long = vec![7; 5 * BUFFER_LEN + 3];
         let sent = long.clone();
         let sending = tokio::spawn(async move {

@@ -14,22 +14,26 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::telemetry;
+use crate::{coalesce::CallsUnderWay, telemetry};
 
 /// Puts every call into a span, a child of the caller's, and measures it, where
 /// that is exported: to no collector it would cost as much as a cached read.
 #[derive(Clone, Debug)]
-pub(crate) struct ObserveLayer(Option<Histogram<f64>>);
+pub(crate) struct ObserveLayer {
+    calls: CallsUnderWay,
+    duration: Option<Histogram<f64>>,
+}
 
 impl ObserveLayer {
-    pub(crate) fn new() -> Self {
-        Self(telemetry::is_exported().then(|| {
+    pub(crate) fn new(calls: CallsUnderWay) -> Self {
+        let duration = telemetry::is_exported().then(|| {
             global::meter("fealty")
                 .f64_histogram("rpc.server.call.duration")
                 .with_description("Time from a call's arrival to its answer")
                 .with_unit("s")
                 .build()
-        }))
+        });
+        Self { calls, duration }
     }
 }
 
@@ -39,7 +43,8 @@ impl<S> Layer<S> for ObserveLayer {
     fn layer(&self, inner: S) -> Observe<S> {
         Observe {
             inner,
-            duration: self.0.clone(),
+            calls: self.calls.clone(),
+            duration: self.duration.clone(),
         }
     }
 }
@@ -47,6 +52,7 @@ impl<S> Layer<S> for ObserveLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct Observe<S> {
     inner: S,
+    calls: CallsUnderWay,
     /// None where nothing is exported.
     duration: Option<Histogram<f64>>,
 }
@@ -85,10 +91,13 @@ where
             tracing::debug_span!("rpc", rpc.method = method(&uri))
         };
         let begun = Instant::now();
+        let under_way = self.calls.begin();
         let call = self.inner.call(request);
         Box::pin(
             async move {
-                let response = call.await?;
+                let response = call.await;
+                drop(under_way);
+                let response = response?;
                 let code = code(&response);
                 if matches!(code, Code::Unknown | Code::Internal | Code::DataLoss) {
                     tracing::error!(rpc.method = method(&uri), ?code, "a call failed");

@@ -17,7 +17,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     Operations, ServiceClock,
-    coalesce::Coalesced,
+    coalesce::{CallsUnderWay, Coalesced},
     config::ServerSection,
     observe::ObserveLayer,
     operations::{ClockApi, FeedApi},
@@ -88,14 +88,15 @@ pub async fn serve(service: Service, section: &ServerSection) -> std::io::Result
             tokio::time::sleep(DRAIN_NOTICE).await;
         }
     };
+    let calls = CallsUnderWay::default();
     let server = Server::builder()
-        .layer(ObserveLayer::new())
+        .layer(ObserveLayer::new(calls.clone()))
         .timeout(section.request_timeout())
         .http2_keepalive_interval(Some(Duration::from_secs(30)));
     // A small answer must not wait for the acknowledgement of the one before.
     let incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
-        .map(|accepted| accepted.map(Coalesced::new));
+        .map(move |accepted| accepted.map(|stream| Coalesced::new(stream, calls.clone())));
     let serving: JoinHandle<_> = if section.grpc_web {
         let server = server
             .layer(tonic_web::GrpcWebLayer::new())

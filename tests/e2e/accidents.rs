@@ -9,9 +9,8 @@ use fealty_proto::{
     rewards::v1::{GetRedemptionRequest, ListRewardsRequest, RedeemRewardRequest, RedemptionState},
 };
 use fealty_rewards::{
-    app::{App, Begun},
     config::Config,
-    domain::{Redemption, State},
+    redemption::{Begun, Redemption, Redemptions, State},
 };
 use fealty_server::config::{Source, load};
 use tokio::time::Instant;
@@ -101,7 +100,7 @@ async fn a_redis_that_slept_tells_nothing_old() {
 
 /// A rewards service in this process, without recovery at work, over a fleet's
 /// database.
-async fn rewards_app(fleet: &Fleet) -> App {
+async fn rewards_app(fleet: &Fleet) -> Redemptions {
     let url = fleet.stack.read().await.postgres.url("rewards");
     let file = tempfile(&format!(
         "[server]\nlisten = \"127.0.0.1:0\"\ntest_clock = true\n[database]\nurl = \"{url}\"\n\
@@ -115,7 +114,7 @@ async fn rewards_app(fleet: &Fleet) -> App {
         prefix: "NO_SUCH_VARIABLE_",
     };
     let config: Config = load(source).expect("valid");
-    let (app, ..) = fealty_rewards::open(&config).await.expect("it opens");
+    let app = fealty_rewards::open(&config).await.expect("it opens");
     std::fs::remove_file(file).expect("the file is there");
     app
 }
@@ -130,6 +129,7 @@ fn tempfile(text: &str) -> std::path::PathBuf {
 /// A process that dies after each step of a redemption: recovery finishes it,
 /// once, with one voucher, and the points are taken once.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn a_redemption_that_died_at_any_step_is_finished() {
     let fleet = club().await;
     let clients = fleet.clients();

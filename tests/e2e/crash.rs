@@ -17,7 +17,7 @@ use std::{
 };
 
 use fealty_client::Channel;
-use fealty_points::app::verify::{Options, verify};
+use fealty_points::audit::verify::{Options, verify};
 use fealty_postgres::Database;
 use fealty_proto::{
     points::v1::{
@@ -116,6 +116,7 @@ impl Callers {
         answer.ok().flatten()
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind of call")]
     async fn call(self: Arc<Self>, caller: usize) {
         let mut last: Option<Transaction> = None;
         for number in 0_u64.. {
@@ -276,6 +277,7 @@ async fn log(channel: Channel) -> HashMap<(String, String), Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn whoever_is_killed_what_was_answered_holds() {
     let seconds = std::env::var("FEALTY_CRASH_SECONDS").ok();
     let seconds = seconds.map_or(SECONDS, |seconds| seconds.parse().expect("a number"));

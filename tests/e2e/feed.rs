@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use fealty_cli::demo::Fleet;
-use fealty_points::app::verify::{Options, verify};
+use fealty_points::audit::verify::{Options, verify};
 use fealty_postgres::Database;
 use fealty_proto::points::v1::{
     FeedFilter, GetCheckpointRequest, Transaction, TransactionKind, WatchTransactionsRequest,

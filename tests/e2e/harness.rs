@@ -9,7 +9,7 @@ use fealty_cli::{
     endpoints::Clients,
 };
 use fealty_client::{Deadline, call};
-use fealty_points::app::verify::Options;
+use fealty_points::audit::verify::Options;
 use fealty_proto::{
     operations::v1::{GetFeedStatusRequest, SetTimeRequest},
     points::v1::{
@@ -207,7 +207,7 @@ pub(crate) async fn books(fleet: &Fleet) -> (i64, String) {
 pub(crate) async fn verify(fleet: &Fleet) -> Result<i64, String> {
     let database = fealty_postgres::Database::open(fleet.points_database_url(), 1).expect("a URL");
     let verified =
-        fealty_points::app::verify::verify(&database, &Options::default(), |_, _| {}).await;
+        fealty_points::audit::verify::verify(&database, &Options::default(), |_, _| {}).await;
     verified
         .map(|verified| verified.transactions)
         .map_err(|error| error.to_string())

@@ -340,6 +340,7 @@ async fn hold_capture_and_release_refuse() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 async fn record_purchase_refuses() {
     let (fleet, _) = with_anna().await;
     let clients = fleet.clients();
@@ -623,19 +624,16 @@ async fn programmes_and_clocks_refuse() {
                 })
                 .await
         };
-        refused(apply(String::new()).await, invalid, &[]);
-        refused(apply("{".to_owned()).await, invalid, &[]);
-        refused(apply("x".repeat(300_000)).await, invalid, &[]);
-        refused(
-            apply(good.replace("on: purchase", "on: sunrise")).await,
-            invalid,
-            &[],
-        );
-        refused(
-            apply(good.replace("multiply: base", "multiply: nothing")).await,
-            invalid,
-            &[],
-        );
+        refused(apply(String::new()).await, invalid, &["file"]);
+        refused(apply("{".to_owned()).await, invalid, &["file"]);
+        refused(apply("x".repeat(300_000)).await, invalid, &["file"]);
+        let sunrise = good.replacen("on: purchase", "on: sunrise", 1);
+        refused(apply(sunrise).await, invalid, &["file"]);
+        // All that is wrong is said at once.
+        let nothing = good.replace("multiply: base", "multiply: nothing");
+        let nothing = nothing.replace("time_zone: UTC", "time_zone: Moon");
+        let places = ["time_zone", "earning.tier-bonus.earn.multiply"];
+        refused(apply(nothing).await, invalid, &places);
         let other_money = good.replace("currency: USD", "currency: EUR");
         refused(apply(other_money).await, conflict, &[]);
         let mut get = async |program: &str, version| {

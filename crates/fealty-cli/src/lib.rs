@@ -10,6 +10,7 @@ pub mod apply;
 pub mod bench;
 pub mod demo;
 pub mod endpoints;
+pub mod load;
 pub mod member;
 pub mod serve;
 pub mod verify;

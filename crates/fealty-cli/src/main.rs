@@ -1,7 +1,7 @@
 //! The `fealty` command.
 
 use clap::{Parser, Subcommand};
-use fealty_cli::{apply, bench, demo, member, serve, verify};
+use fealty_cli::{apply, bench, demo, load, member, serve, verify};
 
 /// A batch makes and drops thousands of small values on several threads, which
 /// the system's allocator is slow at.
@@ -26,6 +26,7 @@ enum Command {
     Apply(apply::Arguments),
     Demo(demo::Arguments),
     Bench(bench::Arguments),
+    Load(load::Arguments),
     Verify(verify::Arguments),
     Checkpoint(verify::CheckpointArguments),
     #[command(subcommand)]
@@ -39,6 +40,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Apply(arguments) => apply::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
+        Command::Load(arguments) => load::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::Checkpoint(arguments) => verify::checkpoint(arguments).await,
         Command::Member(command) => member::run(command).await,

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use clap::Args;
 use fealty_client::{Deadline, call, connect};
-use fealty_points::app::{
+use fealty_points::audit::{
     checkpoint::{Checkpoint, unhex},
     verify::{self, Options, Verified},
 };

@@ -15,9 +15,42 @@ pub enum DatabaseError {
     /// The database took longer than a statement may.
     #[error("the statement took too long")]
     Timeout(#[source] sqlx::Error),
+    /// A row that cannot be what a service wrote.
+    #[error("{table}.{column} of {key} cannot be read")]
+    Corrupt {
+        /// Its table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// Which row.
+        key: String,
+    },
+    /// What must hold did not.
+    #[error("{0}")]
+    Broken(&'static str),
     /// Everything else: a defect of ours.
     #[error("the statement failed")]
     Defect(#[source] sqlx::Error),
+}
+
+impl DatabaseError {
+    /// A row that cannot be read.
+    pub fn corrupt(table: &'static str, column: &'static str, key: impl std::fmt::Display) -> Self {
+        Self::Corrupt {
+            table,
+            column,
+            key: key.to_string(),
+        }
+    }
+
+    /// Whether the same may work a little later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::Conflict(_) | Self::Timeout(_) => true,
+            Self::Corrupt { .. } | Self::Broken(_) | Self::Defect(_) => false,
+        }
+    }
 }
 
 /// An error that may hold one of the database's, so that a transaction that

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::{ProgramError, validate};
+use crate::{ProgramError, source};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +37,8 @@ pub fn diff(before: Option<&str>, after: &str) -> Result<Vec<Change>, ProgramErr
 }
 
 fn leaves(source: &str) -> Result<BTreeMap<String, String>, ProgramError> {
-    let file = serde_json::to_value(validate::read(source)?).map_err(|error| ProgramError {
-        path: "file".to_owned(),
-        message: error.to_string(),
-        location: None,
-    })?;
+    let file = serde_json::to_value(source::read(source)?)
+        .map_err(|error| ProgramError::of_file(error.to_string()))?;
     let mut leaves = BTreeMap::new();
     collect(String::new(), &file, &mut leaves);
     Ok(leaves)

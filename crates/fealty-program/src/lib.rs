@@ -1,45 +1,41 @@
-//! The programme file: parse, validate, compare.
+//! The programme file: parse, check, compare.
 //!
 //! A programme file is YAML. [`Program::parse`] turns its text into a
 //! [`Program`] in which every reference resolves and every figure is within
-//! its limits, or says where it is wrong. What a file may say and this version
-//! does not know is refused by name, never passed over: a rule that is
-//! silently ignored gives wrong points.
+//! its limits, or says all that is wrong with it, each with line and column. What
+//! a file may say and this version does not know is refused by name, never passed
+//! over: a rule that is silently ignored gives wrong points.
 //!
-//! `file` is the text's shape, `program` the meaning, `validate` the way from
-//! one to the other, `terms` what the programme says of its points, `calendar` the date arithmetic, `diff` the comparison.
+//! `source` is the text, `sections` its parts, each with its form, its meaning and
+//! its check; `check` puts them together, `program` is what comes of it, `version`
+//! how it is applied, `diff` the comparison, `calendar` and `decimal` the arithmetic.
 
 mod calendar;
+mod check;
 mod decimal;
 mod diff;
-mod file;
+mod error;
 mod program;
-mod terms;
-mod validate;
+mod sections;
+mod source;
+mod version;
 
 pub use calendar::Period;
 pub use decimal::Ratio;
 pub use diff::{Change, diff};
-pub use program::{
-    Brand, Currency, EarnFormula, EarningRule, MoneyUnit, Program, ProgramSource, Reward, TierAsOf,
-    TierLevel, TierScheme,
+pub use error::{ProgramError, ProgramErrors};
+pub use program::Program;
+pub use sections::{
+    adjustments::Adjustments,
+    brands::Brand,
+    currencies::{ActivationRule, ActivationTerms, Activity, Currency, Expiry, ExpiryTerms},
+    earning::{EarnFormula, EarningRule, TierAsOf},
+    program::MoneyUnit,
+    refunds::{RefundPolicy, Refunds},
+    rewards::Reward,
+    tiers::{TierLevel, TierScheme},
 };
-pub use terms::{
-    ActivationRule, ActivationTerms, Activity, Adjustments, Expiry, ExpiryTerms, RefundPolicy,
-    Refunds,
-};
+pub use version::{ProgramSource, ProgramVersion};
 
 /// The longest programme file, in bytes.
 pub const SOURCE_LEN_MAX: usize = 256 * 1024;
-
-/// A programme file that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {message}")]
-pub struct ProgramError {
-    /// Where in the file, for example `earning.base.earn`; `file` for its form.
-    pub path: String,
-    /// What is wrong there.
-    pub message: String,
-    /// Line and column, from 1, where the form is wrong.
-    pub location: Option<(u64, u64)>,
-}

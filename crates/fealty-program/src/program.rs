@@ -1,18 +1,14 @@
-//! A programme, validated.
+//! A programme, checked.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use fealty_types::{
-    BrandId, CurrencyId, Money, MoneyCurrency, Points, ProgramId, RewardId, RuleId, TierId,
-    Timestamp,
-};
+use fealty_types::{BrandId, CurrencyId, ProgramId, RewardId, TierId, Timestamp};
 use jiff::tz::TimeZone;
 
 use crate::{
-    ActivationRule, ActivationTerms, Activity, Adjustments, Expiry, ExpiryTerms, ProgramError,
-    Ratio, Refunds,
-    calendar::{self, Period},
-    validate,
+    ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Currency, EarningRule, Expiry,
+    ExpiryTerms, MoneyUnit, ProgramErrors, ProgramSource, Refunds, Reward, TierScheme, calendar,
+    check,
 };
 
 /// A programme: its currencies, brands, earning rules, tiers and catalogue.
@@ -40,166 +36,10 @@ pub struct Program {
     pub adjustments: Adjustments,
 }
 
-/// A programme together with the text it was read from.
-#[derive(Clone, Debug)]
-pub struct ProgramSource {
-    /// The meaning.
-    pub program: Arc<Program>,
-    /// The text.
-    pub source: String,
-    /// SHA-256 of the meaning, in hexadecimal: equal for texts that differ
-    /// only in layout and comments.
-    pub digest: String,
-}
-
-/// A currency of money with its minor unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MoneyUnit {
-    /// The currency.
-    pub currency: MoneyCurrency,
-    /// Digits of the minor unit after the point, 0 to 4.
-    pub decimals: u8,
-}
-
-/// A currency of points.
-#[derive(Clone, Debug)]
-pub struct Currency {
-    /// Digits after the point when shown; amounts count the smallest unit.
-    pub decimals: u8,
-    /// When points expire; never, if there is nothing.
-    pub expiry: Option<Expiry>,
-    /// When earned points become available; at once, if there is nothing.
-    pub activation: Option<ActivationRule>,
-    /// What a point is worth, in millionths of one unit of the programme's
-    /// money: 10,000 is 0.01 USD.
-    pub unit_value_micros: Option<i64>,
-}
-
-/// What a brand may do with points.
-#[derive(Clone, Debug)]
-pub struct Brand {
-    /// Currencies it issues.
-    pub issues: Vec<CurrencyId>,
-    /// Currencies it accepts.
-    pub accepts: Vec<CurrencyId>,
-}
-
-/// An earning rule.
-#[derive(Clone, Debug)]
-pub struct EarningRule {
-    /// Its id.
-    pub id: RuleId,
-    /// The currency it gives.
-    pub currency: CurrencyId,
-    /// How many points it gives.
-    pub formula: EarnFormula,
-}
-
-/// How many points an earning rule gives; always rounded down.
-#[derive(Clone, Debug)]
-pub enum EarnFormula {
-    /// `points` for each `per` minor units of money.
-    Rate {
-        /// Points given.
-        points: Points,
-        /// Minor units of money for which they are given; above 0.
-        per: i64,
-    },
-    /// A multiple of what the rule `base` gave, on top of it.
-    Multiply {
-        /// The rule whose points are multiplied.
-        base: RuleId,
-        /// The whole factor for each tier, at least 1: 1.25 adds a quarter.
-        by_tier: BTreeMap<TierId, Ratio>,
-        /// Which tier counts.
-        tier_as_of: TierAsOf,
-    },
-}
-
-/// Which of a member's tiers counts for a purchase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TierAsOf {
-    /// The one held at the time of purchase.
-    Purchase,
-    /// The one held when the day of the purchase began.
-    StartOfDay,
-}
-
-/// Tiers reached by money spent in a rolling window.
-#[derive(Clone, Debug)]
-pub struct TierScheme {
-    /// The window that counts: the moment it ends is in it, the one a period
-    /// before is not.
-    pub window: Period,
-    /// How long a tier is held before it is judged again.
-    pub validity: Period,
-    /// The tiers, from the lowest, whose threshold is 0, up.
-    pub levels: Vec<TierLevel>,
-}
-
-/// A tier and what it takes.
-#[derive(Clone, Debug)]
-pub struct TierLevel {
-    /// The tier.
-    pub tier: TierId,
-    /// Money spent in the window from which on it is reached.
-    pub threshold: Money,
-}
-
-impl TierScheme {
-    /// Rank of the tier that `spent` minor units in the window give.
-    #[must_use]
-    pub fn rank_of(&self, spent_minor_units: i64) -> usize {
-        self.levels
-            .iter()
-            .rposition(|level| level.threshold.minor_units() <= spent_minor_units)
-            .unwrap_or(0)
-    }
-
-    /// Rank of a tier, 0 for the lowest.
-    #[must_use]
-    pub fn rank(&self, tier: &TierId) -> Option<usize> {
-        self.levels.iter().position(|level| level.tier == *tier)
-    }
-
-    /// When a tier reached at `reached_at` is judged: the midnight that ends
-    /// the date one validity later.
-    #[must_use]
-    pub fn first_evaluation(&self, reached_at: Timestamp, zone: &TimeZone) -> Timestamp {
-        let date = calendar::date_of(reached_at, zone);
-        calendar::end_of(self.validity.after_date(date), zone)
-    }
-
-    /// When a tier judged at the midnight `evaluated_at` is judged next: at the
-    /// end of the same date, one validity on.
-    #[must_use]
-    pub fn next_evaluation(&self, evaluated_at: Timestamp, zone: &TimeZone) -> Timestamp {
-        let last_day = calendar::date_of(evaluated_at, zone)
-            .yesterday()
-            .unwrap_or(jiff::civil::Date::MIN);
-        calendar::end_of(self.validity.after_date(last_day), zone)
-    }
-}
-
-/// A reward of the catalogue.
-#[derive(Clone, Debug)]
-pub struct Reward {
-    /// Its name for people.
-    pub name: String,
-    /// The currency of points it is paid in.
-    pub currency: CurrencyId,
-    /// The points it costs.
-    pub points: Points,
-    /// The brand that accepts the points.
-    pub accepted_by: BrandId,
-    /// How many there are in all; without limit, if there is nothing.
-    pub stock: Option<i64>,
-}
-
 impl Program {
-    /// Reads and validates a programme file.
-    pub fn parse(source: &str) -> Result<ProgramSource, ProgramError> {
-        validate::parse(source)
+    /// Reads and checks a programme file; says all that is wrong with it at once.
+    pub fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
+        check::parse(source)
     }
 
     /// The start of the day in which `moment` lies, in the programme's zone.

@@ -20,7 +20,10 @@ pub use clock::ServiceClock;
 pub use convert::{from_wire_time, to_wire_time};
 pub use migrate::migrate;
 pub use operations::{ConsumedFeed, FeedStatus, Operations};
-pub use programs::{NothingToApply, OnApply, ProgramVersion, Programs, ProgramsError};
+pub use programs::{NothingToApply, OnApply, ProgramNotFound, Programs, ProgramsError};
 pub use rejection::{Rejection, Violations};
+/// For the traits of this crate that services implement.
+pub use tonic::async_trait;
+
 pub use serve::{Served, Service, serve, shutdown_signal};
 pub use telemetry::Telemetry;

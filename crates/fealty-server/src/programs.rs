@@ -12,7 +12,7 @@ use fealty_postgres::{
     foundation::{self, StoredProgram},
     run,
 };
-use fealty_program::{Change, Program, ProgramError, diff};
+use fealty_program::{Change, Program, ProgramErrors, ProgramVersion, diff};
 use fealty_proto::{
     program::v1::{self as wire, program_service_server::ProgramService},
     r#type::v1::ErrorReason,
@@ -26,13 +26,15 @@ use crate::{Rejection, ServiceClock, Violations, to_wire_time};
 /// How often other instances' changes are looked for.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A version of a programme.
-#[derive(Clone, Debug)]
-pub struct ProgramVersion {
-    /// Its number, from 1.
-    pub version: i64,
-    /// What it says.
-    pub program: Arc<Program>,
+/// There is no such programme.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no programme `{0}`")]
+pub struct ProgramNotFound(pub ProgramId);
+
+impl From<ProgramNotFound> for Rejection {
+    fn from(error: ProgramNotFound) -> Self {
+        Self::new(ErrorReason::ProgramNotFound, error.to_string()).with("program", error.0)
+    }
 }
 
 /// What a programme service can answer with.
@@ -64,11 +66,21 @@ impl From<ProgramsError> for Rejection {
     }
 }
 
-impl From<ProgramError> for Rejection {
-    fn from(error: ProgramError) -> Self {
+/// Faults of a file that an answer tells of: answers travel in headers, which
+/// many clients bound to 8 KiB.
+const VIOLATIONS_MAX: usize = 16;
+
+impl From<ProgramErrors> for Rejection {
+    /// The metadata names the first; the violations are all of them.
+    fn from(errors: ProgramErrors) -> Self {
+        let mut violations = Violations::new();
+        for error in errors.iter().take(VIOLATIONS_MAX) {
+            violations.add(&error.path, error.placed_message());
+        }
+        let first = errors.first();
         let rejection =
-            Self::new(ErrorReason::ProgramInvalid, error.to_string()).with("path", &error.path);
-        match error.location {
+            Self::violating(ErrorReason::ProgramInvalid, violations).with("path", &first.path);
+        match first.location {
             Some((line, column)) => rejection.with("line", line).with("column", column),
             None => rejection,
         }
@@ -131,7 +143,7 @@ impl Programs {
     }
 
     /// The version in force.
-    pub fn newest(&self, program: &ProgramId) -> Result<ProgramVersion, Rejection> {
+    pub fn newest(&self, program: &ProgramId) -> Result<ProgramVersion, ProgramNotFound> {
         let newest = self
             .newest
             .read()
@@ -139,7 +151,7 @@ impl Programs {
         newest
             .get(program)
             .cloned()
-            .ok_or_else(|| not_found(program))
+            .ok_or_else(|| ProgramNotFound(program.clone()))
     }
 
     /// Looks for what other instances applied, until the service ends.
@@ -212,7 +224,7 @@ impl Programs {
                     return Ok((before.clone(), Vec::new()));
                 }
                 let changes = diff(before.as_ref().map(|before| before.source.as_str()), source)
-                    .map_err(|error| ProgramsError::Rejected(error.into()))?;
+                    .map_err(|error| ProgramsError::Rejected(ProgramErrors::from(error).into()))?;
                 let parsed_before = before.as_ref().and_then(|b| Program::parse(&b.source).ok());
                 let parsed_before = parsed_before.as_ref().map(|parsed| &*parsed.program);
                 if let Some(before) = parsed_before {
@@ -265,14 +277,6 @@ fn nothing_taken_away(before: &Program, after: &Program) -> Result<(), Rejection
     })
 }
 
-fn not_found(program: &ProgramId) -> Rejection {
-    Rejection::new(
-        ErrorReason::ProgramNotFound,
-        format!("there is no programme `{program}`"),
-    )
-    .with("program", program)
-}
-
 fn to_wire_version(program: &ProgramId, stored: &StoredProgram) -> wire::ProgramVersion {
     wire::ProgramVersion {
         program: program.to_string(),
@@ -319,7 +323,7 @@ impl ProgramService for Programs {
         let stored = foundation::program(self.database.pool(), &program, version)
             .await
             .map_err(Rejection::from)?
-            .ok_or_else(|| not_found(&program))?;
+            .ok_or_else(|| Rejection::from(ProgramNotFound(program.clone())))?;
         Ok(Response::new(wire::GetProgramResponse {
             version: Some(to_wire_version(&program, &stored)),
             source: stored.source,

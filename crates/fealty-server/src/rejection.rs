@@ -51,6 +51,18 @@ impl Rejection {
         self
     }
 
+    /// A refusal for all that is wrong with a request.
+    #[must_use]
+    pub fn violating(reason: ErrorReason, violations: Violations) -> Self {
+        let fields = violations.0.iter();
+        let fields = fields.map(|wrong| format!("{} {}", wrong.field, wrong.description));
+        let message = fields.collect::<Vec<_>>().join("; ");
+        Self {
+            violations: violations.0,
+            ..Self::new(reason, message)
+        }
+    }
+
     /// A defect: the caller learns nothing of it, the log does.
     #[must_use]
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
@@ -117,22 +129,18 @@ impl Rejection {
 
 impl From<DatabaseError> for Rejection {
     fn from(error: DatabaseError) -> Self {
-        match error {
-            DatabaseError::Unavailable(_)
-            | DatabaseError::Conflict(_)
-            | DatabaseError::Timeout(_) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the database did not do it"
-                );
-                Self::new(
-                    ErrorReason::Unavailable,
-                    "the database cannot be reached; send the same request id again",
-                )
-                .retry_after(Duration::from_millis(100))
-            }
-            DatabaseError::Defect(_) => Self::internal(&error),
+        if !error.is_passing() {
+            return Self::internal(&error);
         }
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the database did not do it"
+        );
+        Self::new(
+            ErrorReason::Unavailable,
+            "the database cannot be reached; send the same request id again",
+        )
+        .retry_after(Duration::from_millis(100))
     }
 }
 
@@ -183,6 +191,15 @@ impl Violations {
         self.check(field, text.parse())
     }
 
+    /// Reads a request: `read` notes what is wrong and goes on, so that the
+    /// caller learns all of it at once. It answers `None` only where it has
+    /// noted something.
+    pub fn gather<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, Rejection> {
+        let mut violations = Self::new();
+        let gathered = read(&mut violations);
+        violations.finish(gathered)
+    }
+
     /// What was parsed, if nothing was wrong. A value is missing only where a
     /// violation was noted.
     pub fn finish<T>(self, parsed: Option<T>) -> Result<T, Rejection> {
@@ -195,13 +212,6 @@ impl Violations {
 
 impl From<Violations> for Rejection {
     fn from(violations: Violations) -> Self {
-        let fields: Vec<String> = violations
-            .0
-            .iter()
-            .map(|violation| format!("{} {}", violation.field, violation.description))
-            .collect();
-        let mut rejection = Self::new(ErrorReason::InvalidField, fields.join("; "));
-        rejection.violations = violations.0;
-        rejection
+        Self::violating(ErrorReason::InvalidField, violations)
     }
 }

@@ -13,7 +13,11 @@ use tonic::{
     service::Routes,
     transport::{Server, server::TcpIncoming},
 };
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+};
 
 use crate::{
     Operations, ServiceClock,
@@ -66,21 +70,7 @@ pub async fn serve(service: Service, section: &ServerSection) -> std::io::Result
         service.database.clone(),
         service.shutdown.clone(),
     ));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(fealty_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(std::io::Error::other)?;
-    let clock = ClockApi {
-        clock: service.clock,
-        operations: Arc::clone(&service.operations),
-    };
-    let routes = service
-        .routes
-        .add_service(health_server)
-        .add_service(reflection)
-        .add_service(FeedServiceServer::new(FeedApi(service.operations)))
-        .add_service(TestClockServiceServer::new(clock));
+    let routes = with_operations(&service, health_server)?;
     let ending = {
         let shutdown = service.shutdown.clone();
         async move {
@@ -116,26 +106,62 @@ pub async fn serve(service: Service, section: &ServerSection) -> std::io::Result
         })
     };
     tracing::info!(service = service.name, %address, "serving");
-    let (shutdown, grace, name) = (service.shutdown, section.shutdown_grace(), service.name);
-    let task = tokio::spawn(async move {
-        let abort = serving.abort_handle();
-        let late = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(grace).await;
-        };
-        tokio::select! {
-            ended = serving => {
-                tracing::info!(service = name, "ended");
-                ended.unwrap_or(Ok(()))
-            }
-            () = late => {
-                tracing::warn!(service = name, "ended with calls in flight: the grace is over");
-                abort.abort();
-                Ok(())
-            }
-        }
-    });
+    let task = tokio::spawn(end_within_grace(
+        serving,
+        service.shutdown,
+        section.shutdown_grace(),
+        service.name,
+    ));
     Ok(Served { address, task })
+}
+
+/// The service's own routes with those that every service has.
+fn with_operations<H>(service: &Service, health: HealthServer<H>) -> std::io::Result<Routes>
+where
+    H: Health,
+{
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(fealty_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(std::io::Error::other)?;
+    let clock = ClockApi {
+        clock: service.clock.clone(),
+        operations: Arc::clone(&service.operations),
+    };
+    let feed = FeedApi(Arc::clone(&service.operations));
+    let routes = service.routes.clone();
+    Ok(routes
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(FeedServiceServer::new(feed))
+        .add_service(TestClockServiceServer::new(clock)))
+}
+
+/// Waits until the service has ended, at most until the grace after the
+/// shutdown is over.
+async fn end_within_grace(
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    shutdown: CancellationToken,
+    grace: Duration,
+    name: &'static str,
+) -> Result<(), tonic::transport::Error> {
+    let abort = serving.abort_handle();
+    let late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        ended = serving => {
+            tracing::info!(service = name, "ended");
+            ended.unwrap_or(Ok(()))
+        }
+        () = late => {
+            tracing::warn!(service = name, "ended with calls in flight: the grace is over");
+            abort.abort();
+            Ok(())
+        }
+    }
 }
 
 async fn watch_health(health: HealthReporter, database: Database, shutdown: CancellationToken) {

@@ -4,7 +4,7 @@ use ed25519_dalek::SigningKey;
 use fealty_server::config::{DatabaseSection, ServerSection, TelemetrySection};
 use serde::Deserialize;
 
-use crate::app::checkpoint::unhex;
+use crate::audit::checkpoint::unhex;
 
 /// The configuration of a points service.
 #[derive(Clone, Debug, Deserialize)]

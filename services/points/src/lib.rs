@@ -1,16 +1,26 @@
 //! The points service: purchases in, points on a double-entry ledger that
 //! anyone can check.
 //!
-//! A request's way is `grpc` (parses, calls, renders), `app` (does), `domain`
-//! (decides, without I/O), with every SQL statement in `store`, which `app`
-//! alone calls. The ledger engine is `fealty-ledger`, the rules `fealty-rules`.
+//! A room is a capability: [`audit`], `earning`, `feed`, `ledger`, `members`,
+//! `settlement`. They all write through `lane`, which stands on `plan` (what a
+//! command gives; pure) and `shard` (reading and writing one shard). Inside a
+//! room the layers are files: `grpc` parses, calls and renders, `store` has the
+//! SQL. The ledger engine is `fealty-ledger`, the rules are `fealty-rules`.
 
-pub mod app;
+mod app;
+pub mod audit;
+pub mod bulk;
 pub mod config;
-pub mod domain;
-pub mod error;
+mod earning;
+mod error;
+mod feed;
 mod grpc;
-pub mod store;
+mod lane;
+mod ledger;
+mod members;
+mod plan;
+mod settlement;
+mod shard;
 
 use std::sync::Arc;
 
@@ -21,8 +31,9 @@ use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{App, BalanceCache, Connections},
+    app::{App, Parts},
     config::Config,
+    lane::BalanceCache,
 };
 
 /// The service's name.
@@ -65,20 +76,15 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let programs =
         Programs::load(database.clone(), clock.clone(), Arc::new(NothingToApply)).await?;
     let signing_key = config.checkpoints.signing_key()?;
-    let connections = Connections {
+    let parts = Parts {
         database: database.clone(),
         lanes,
-    };
-    let app = App::start(
-        connections,
-        clock.clone(),
+        clock: clock.clone(),
         cache,
         programs,
-        &config.ledger,
         signing_key,
-        &shutdown,
-    )
-    .await?;
+    };
+    let app = App::start(parts, &config.ledger, &shutdown).await?;
     if let Some(url) = &config.tiers.url {
         let tiers = fealty_client::connect(url).context("tiers.url")?;
         let (following, shutdown) = (app.clone().follow_tiers(tiers), shutdown.clone());
@@ -86,7 +92,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     }
     let service = Service {
         name: NAME,
-        routes: grpc::routes(app.clone(), &shutdown),
+        routes: grpc::routes(&app, &shutdown),
         database,
         clock,
         operations: Arc::new(app),

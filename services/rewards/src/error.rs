@@ -1,16 +1,16 @@
-//! Why the rewards service refuses, and how that reads on the wire.
-
-use std::time::Duration;
+//! Why the rewards service refuses. How each reads on the wire is in `grpc`.
 
 use fealty_postgres::{DatabaseError, HasDatabaseError};
-use fealty_proto::r#type::v1::ErrorReason;
-use fealty_server::Rejection;
+use fealty_server::{ProgramNotFound, Rejection};
 use fealty_types::RewardId;
 use uuid::Uuid;
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// There is no such programme.
+    #[error(transparent)]
+    ProgramNotFound(#[from] ProgramNotFound),
     /// The request id was used for another reward.
     #[error("the request id was used for another request: reward differs")]
     RequestIdReused,
@@ -45,35 +45,6 @@ impl HasDatabaseError for Error {
         match self {
             Self::Database(error) => Some(error),
             _ => None,
-        }
-    }
-}
-
-/// How soon a redemption that met another one may try again.
-const RETRY_AFTER: Duration = Duration::from_millis(25);
-
-impl From<Error> for Rejection {
-    fn from(error: Error) -> Self {
-        let told = |reason| Self::new(reason, error.to_string());
-        match &error {
-            Error::RequestIdReused => told(ErrorReason::RequestIdReused).with("field", "reward"),
-            Error::RewardNotFound(reward) => {
-                told(ErrorReason::RewardNotFound).with("reward", reward)
-            }
-            Error::SoldOut(reward) => told(ErrorReason::SoldOut).with("reward", reward),
-            Error::StockContended(reward) => told(ErrorReason::StockContended)
-                .with("reward", reward)
-                .retry_after(RETRY_AFTER),
-            Error::InProgress => told(ErrorReason::RedemptionInProgress).retry_after(RETRY_AFTER),
-            Error::RedemptionNotFound(id) => {
-                told(ErrorReason::RedemptionNotFound).with("redemption", id)
-            }
-            Error::PointsUnavailable => told(ErrorReason::Unavailable).retry_after(RETRY_AFTER),
-            Error::Points(_) | Error::Database(_) => match error {
-                Error::Points(rejection) => rejection,
-                Error::Database(error) => error.into(),
-                _ => told(ErrorReason::Internal),
-            },
         }
     }
 }

@@ -1,15 +1,16 @@
 //! The rewards service: a catalogue, and redemptions that survive a crash.
 //!
 //! A redemption holds points in the points service before it issues anything,
-//! and every step is stored before the next. The layout is that of every
-//! service: `grpc`, `app`, `domain`, `store`.
+//! and every step is stored before the next. Its rooms are [`redemption`] and
+//! `catalog`.
 
-pub mod app;
+mod app;
+mod catalog;
 pub mod config;
-pub mod domain;
-pub mod error;
+mod error;
 mod grpc;
-pub mod store;
+mod points_client;
+pub mod redemption;
 
 use std::sync::Arc;
 
@@ -19,9 +20,11 @@ use fealty_server::{Programs, Served, Service, ServiceClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{App, OpenStock, PointsClient},
+    app::App,
+    catalog::OpenStock,
     config::Config,
-    domain::VoucherKey,
+    points_client::PointsClient,
+    redemption::{Redemptions, VoucherKey},
 };
 
 /// The service's name.
@@ -37,8 +40,12 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
         .context("bringing the tables up to date")
 }
 
-/// The service as configured, without recovery and not served.
-pub async fn open(config: &Config) -> anyhow::Result<(App, Database, ServiceClock)> {
+/// Redemptions as configured, without recovery at work and not served.
+pub async fn open(config: &Config) -> anyhow::Result<Redemptions> {
+    Ok(assemble(config).await?.0.redemptions)
+}
+
+async fn assemble(config: &Config) -> anyhow::Result<(App, Database, ServiceClock)> {
     let key = VoucherKey::parse(&config.vouchers.key).context("vouchers.key")?;
     if config.database.migrate {
         migrate(config).await?;
@@ -58,11 +65,11 @@ pub async fn open(config: &Config) -> anyhow::Result<(App, Database, ServiceCloc
 
 /// Starts the service; it ends with `shutdown`.
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Served> {
-    let (app, database, clock) = open(&config).await?;
+    let (app, database, clock) = assemble(&config).await?;
     app.start_background(&shutdown);
     let service = Service {
         name: NAME,
-        routes: grpc::routes(app.clone()),
+        routes: grpc::routes(&app),
         database,
         clock,
         operations: Arc::new(app),

@@ -1,15 +1,16 @@
 //! The tiers service: the status that a member's purchases give.
 //!
 //! It learns of purchases from the points service's feed, and tells of changes
-//! of tier by a feed of its own. The layout is that of every service: `grpc`,
-//! `app`, `domain`, `store`.
+//! of tier by a feed of its own. Its rooms are `status` and `feed`; what is
+//! decided is in `domain`, which does no I/O.
 
-pub mod app;
+mod app;
 pub mod config;
-pub mod domain;
-pub mod error;
+mod domain;
+mod error;
+mod feed;
 mod grpc;
-pub mod store;
+mod status;
 
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     tokio::spawn(async move { ending.run_until_cancelled(following).await });
     let service = Service {
         name: NAME,
-        routes: grpc::routes(app.clone(), &shutdown),
+        routes: grpc::routes(&app.statuses, &shutdown),
         database,
         clock,
         operations: Arc::new(app),

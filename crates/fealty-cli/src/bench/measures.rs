@@ -6,29 +6,26 @@ use std::sync::{
 };
 
 use anyhow::Context as _;
-use fealty_client::Channel;
-use fealty_points::app::verify::{Options, verify};
+use fealty_points::audit::verify::{Options, verify};
 use fealty_postgres::Database;
-use fealty_proto::{
-    points::v1::{
-        AccrueRequest, BatchAccrueRequest, BatchGetBalancesRequest, CaptureRequest, Consistency,
-        GetBalanceRequest, HoldRequest, RecordPurchaseRequest, RedeemRequest,
-        batch_accrue_response::Outcome, earning_service_client::EarningServiceClient,
-        ledger_service_client::LedgerServiceClient,
-    },
-    r#type::v1::Money,
+use fealty_proto::points::v1::{
+    BatchAccrueRequest, BatchGetBalancesRequest, Consistency, batch_accrue_response::Outcome,
+    ledger_service_client::LedgerServiceClient,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
 
 use super::{
     Scale,
     fill::{Ledger, member_name},
-    load::{self, CONNECTIONS, Measured},
+    measured::{self, Measured},
     report::Report,
     say,
     service::Service,
+};
+use crate::load::{
+    callers::{CONNECTIONS, Span},
+    calls::{Call, Connection, Subject, spread},
 };
 
 /// Numbers the runs, so that no request id is used twice.
@@ -36,112 +33,31 @@ static RUN: AtomicU64 = AtomicU64::new(0);
 /// Requests of a stream that wait to be sent.
 const STREAM_LEN: usize = 4_096;
 
-/// A caller's member: spread over all of them, the same in every run.
-fn member(number: u64, members: usize) -> String {
-    let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-    member_name(usize::try_from(spread).unwrap_or(0) % members)
-}
-
-fn accrual(request_id: String, member: String) -> AccrueRequest {
-    AccrueRequest {
-        request_id,
-        program: "bench".to_owned(),
-        member,
-        brand: "shop".to_owned(),
-        currency: "points".to_owned(),
-        points: 100,
-        ..AccrueRequest::default()
+/// What the bench's programme has.
+fn subject() -> Subject {
+    let [program, brand, currency, money] = ["bench", "shop", "points", "EUR"].map(str::to_owned);
+    Subject {
+        program,
+        brand,
+        currency,
+        money,
     }
 }
 
-/// What a caller does.
+/// Whose wallets the calls are for.
 #[derive(Clone, Copy)]
-enum Kind {
-    Accrue,
-    OneMember,
-    Purchase,
-    Redeem,
-    HoldCapture,
-    Balance(Consistency),
+enum Whose {
+    /// Those of so many members, in turn.
+    AllOf(usize),
+    /// One member's.
+    One,
 }
 
-async fn one(
-    channel: Channel,
-    kind: Kind,
-    run: u64,
-    number: u64,
-    members: usize,
-) -> Result<(), Status> {
-    let request_id = format!("{run}-{number}");
-    let member = match kind {
-        Kind::OneMember => "the-one".to_owned(),
-        _ => member(number, members),
-    };
-    let (program, brand, currency) = ("bench".to_owned(), "shop".to_owned(), "points".to_owned());
-    let mut ledger = LedgerServiceClient::new(channel.clone());
-    match kind {
-        Kind::Accrue | Kind::OneMember => {
-            ledger.accrue(accrual(request_id, member)).await.map(drop)
-        }
-        Kind::Purchase => {
-            let request = RecordPurchaseRequest {
-                order_number: request_id.clone(),
-                request_id,
-                program,
-                member,
-                brand,
-                amount: Some(Money {
-                    currency_code: "EUR".to_owned(),
-                    minor_units: 4_995,
-                }),
-                purchase_time: None,
-            };
-            let mut earning = EarningServiceClient::new(channel);
-            earning.record_purchase(request).await.map(drop)
-        }
-        Kind::Redeem => {
-            let request = RedeemRequest {
-                request_id,
-                program,
-                member,
-                brand,
-                currency,
-                points: 1,
-                reference: String::new(),
-            };
-            ledger.redeem(request).await.map(drop)
-        }
-        Kind::HoldCapture => {
-            let request = HoldRequest {
-                request_id,
-                program: program.clone(),
-                member: member.clone(),
-                brand,
-                currency,
-                points: 1,
-                timeout: None,
-                reference: String::new(),
-            };
-            let held = ledger.hold(request).await?.into_inner();
-            let request = CaptureRequest {
-                request_id: format!("{run}-{number}-capture"),
-                program,
-                member,
-                hold: held.hold,
-                points: 0,
-                r#final: true,
-            };
-            ledger.capture(request).await.map(drop)
-        }
-        Kind::Balance(consistency) => {
-            let request = GetBalanceRequest {
-                program,
-                member,
-                currency,
-                consistency: consistency.into(),
-                moment: None,
-            };
-            ledger.get_balance(request).await.map(drop)
+impl Whose {
+    fn member(self, number: u64) -> String {
+        match self {
+            Self::AllOf(members) => member_name(spread(number, members)),
+            Self::One => "the-one".to_owned(),
         }
     }
 }
@@ -150,15 +66,21 @@ async fn measure(
     service: &Service,
     name: &str,
     callers: usize,
-    kind: Kind,
+    call: Call,
     scale: Scale,
-    members: usize,
+    whose: Whose,
 ) -> Measured {
     let run = RUN.fetch_add(1, Ordering::Relaxed);
     let channels = service.channels.clone();
-    load::run(name, callers, scale, move |caller, number| {
+    let subject = Arc::new(subject());
+    measured::measure(name, callers, scale, move |caller, number| {
         let channel = channels[caller % CONNECTIONS].clone();
-        one(channel, kind, run, number, members)
+        let subject = Arc::clone(&subject);
+        async move {
+            let request_id = format!("{run}-{number}");
+            let member = whose.member(number);
+            subject.call(channel, call, request_id, member).await
+        }
     })
     .await
 }
@@ -171,29 +93,28 @@ pub(super) async fn small_ledger(
     wants: &impl Fn(&str) -> bool,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let cached = Kind::Balance(Consistency::Cached);
-    let strong = Kind::Balance(Consistency::Strong);
-    let kinds = [
-        ("accrue", Kind::Accrue, &[1, 64, 512][..]),
-        ("purchase", Kind::Purchase, &[1, 64, 512]),
-        ("redeem", Kind::Redeem, &[1, 64, 512]),
-        ("hold_capture", Kind::HoldCapture, &[1, 64, 512]),
-        ("one_member", Kind::OneMember, &[512]),
-        ("balance_cached", cached, &[1, 64, 512]),
-        ("balance_strong", strong, &[1, 64, 512]),
+    let all = Whose::AllOf(ledger.members);
+    let measures = [
+        ("accrue", Call::Accrue, all, &[1, 64, 512][..]),
+        ("purchase", Call::Purchase, all, &[1, 64, 512]),
+        ("redeem", Call::Redeem, all, &[1, 64, 512]),
+        ("hold_capture", Call::HoldCapture, all, &[1, 64, 512]),
+        ("one_member", Call::Accrue, Whose::One, &[512]),
+        ("balance_cached", Call::Balance, all, &[1, 64, 512]),
+        ("balance_strong", Call::StrongBalance, all, &[1, 64, 512]),
     ];
-    for (name, kind, all_callers) in kinds {
+    for (name, call, whose, all_callers) in measures {
         for callers in all_callers {
             let name = format!("{name}_{callers}");
             if !wants(&name) {
                 continue;
             }
-            if matches!(kind, Kind::Balance(Consistency::Cached)) {
+            if call == Call::Balance {
                 warm_cache(service, ledger.members).await?;
             }
             report.settle().await?;
             let before = report.disk("small")?;
-            let measured = measure(service, &name, *callers, kind, scale, ledger.members).await;
+            let measured = measure(service, &name, *callers, call, scale, whose).await;
             if name == "accrue_512" {
                 report.disk_used(before, report.disk("small")?);
             }
@@ -228,48 +149,19 @@ async fn warm_cache(service: &Service, members: usize) -> anyhow::Result<()> {
 async fn batch_accrue(service: &Service, members: usize, scale: Scale) -> anyhow::Result<Measured> {
     const STREAMS: usize = 2;
     let start = Instant::now() + scale.warm_up;
-    let end = start + scale.measure;
+    let span = Span {
+        start,
+        end: start + scale.measure,
+    };
     let counter = Arc::new(AtomicU64::new(0));
     let run = RUN.fetch_add(1, Ordering::Relaxed);
-    let mut tasks = Vec::new();
-    for channel in service.channels.iter().take(STREAMS).cloned() {
-        let counter = Arc::clone(&counter);
-        tasks.push(tokio::spawn(async move {
-            let (requests, sent) = mpsc::channel(STREAM_LEN);
-            let sender = tokio::spawn(async move {
-                while Instant::now() < end {
-                    let number = counter.fetch_add(1, Ordering::Relaxed);
-                    let accrual = accrual(format!("{run}-{number}"), member(number, members));
-                    let request = BatchAccrueRequest {
-                        sequence: i64::try_from(start.elapsed().as_micros()).unwrap_or(0),
-                        accrual: Some(accrual),
-                    };
-                    if requests.send(request).await.is_err() {
-                        return;
-                    }
-                }
-            });
-            let mut client = LedgerServiceClient::new(channel);
-            let answers = client.batch_accrue(ReceiverStream::new(sent)).await?;
-            let mut answers = answers.into_inner();
-            let (mut times, mut refused) = (Vec::new(), 0_u64);
-            while let Some(answer) = answers.message().await? {
-                let now = Instant::now();
-                if now < start || now > end {
-                    continue;
-                }
-                match answer.outcome {
-                    Some(Outcome::Accrued(_)) => {
-                        let at = i64::try_from(start.elapsed().as_micros()).unwrap_or(0);
-                        times.push(u32::try_from(at - answer.sequence).unwrap_or(0));
-                    }
-                    _ => refused += 1,
-                }
-            }
-            sender.await?;
-            anyhow::Ok((times, refused))
-        }));
-    }
+    let streams = service.channels.iter().take(STREAMS).cloned();
+    let tasks: Vec<_> = streams
+        .map(|channel| {
+            let counter = Arc::clone(&counter);
+            tokio::spawn(stream(channel, run, counter, members, span))
+        })
+        .collect();
     let (mut times, mut refused) = (Vec::new(), 0);
     for task in tasks {
         let (some, of_stream) = task.await?.context("a stream broke")?;
@@ -280,6 +172,51 @@ async fn batch_accrue(service: &Service, members: usize, scale: Scale) -> anyhow
     measured.refused = refused;
     say(&measured);
     Ok(measured)
+}
+
+/// Accrues over one stream; answers with the times of the answers in
+/// microseconds, and how many were refused.
+async fn stream(
+    channel: Connection,
+    run: u64,
+    counter: Arc<AtomicU64>,
+    members: usize,
+    span: Span,
+) -> anyhow::Result<(Vec<u32>, u64)> {
+    let micros = move || i64::try_from(span.start.elapsed().as_micros()).unwrap_or(0);
+    let (requests, sent) = mpsc::channel(STREAM_LEN);
+    let subject = subject();
+    let sender = tokio::spawn(async move {
+        while Instant::now() < span.end {
+            let number = counter.fetch_add(1, Ordering::Relaxed);
+            let member = member_name(spread(number, members));
+            let request = BatchAccrueRequest {
+                sequence: micros(),
+                accrual: Some(subject.accrual(format!("{run}-{number}"), member)),
+            };
+            if requests.send(request).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut client = LedgerServiceClient::new(channel);
+    let answers = client.batch_accrue(ReceiverStream::new(sent)).await?;
+    let mut answers = answers.into_inner();
+    let (mut times, mut refused) = (Vec::new(), 0_u64);
+    while let Some(answer) = answers.message().await? {
+        let now = Instant::now();
+        if now < span.start || now > span.end {
+            continue;
+        }
+        match answer.outcome {
+            Some(Outcome::Accrued(_)) => {
+                times.push(u32::try_from(micros() - answer.sequence).unwrap_or(0));
+            }
+            _ => refused += 1,
+        }
+    }
+    sender.await?;
+    Ok((times, refused))
 }
 
 /// Measures accruals on a large ledger and on the small one, turn by turn.
@@ -296,9 +233,9 @@ pub(super) async fn large_ledger(
             ("large_accrue_512", large, large_ledger),
             ("small_accrue_512", small, small_ledger),
         ] {
-            let members = ledger.members;
+            let all = Whose::AllOf(ledger.members);
             report.settle().await?;
-            report.add(measure(service, name, 512, Kind::Accrue, scale, members).await);
+            report.add(measure(service, name, 512, Call::Accrue, scale, all).await);
         }
     }
     Ok(())

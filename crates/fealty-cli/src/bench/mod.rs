@@ -3,13 +3,13 @@
 //!
 //! Everything is on this machine: a private Postgres with fsync on, a private
 //! Redis, the service as a process of its own, and the callers in this process,
-//! each of which sends its next request when the last is answered. `load` is
-//! the callers, `walls` what bounds the service (pgbench, an empty call, the
-//! same rows by bare SQL), `measures` the ledger's own figures, `report` the
-//! table, the chart and the ratios.
+//! each of which sends its next request when the last is answered. `walls` is
+//! what bounds the service (pgbench, an empty call, the same rows by bare SQL),
+//! `measures` the ledger's own figures, `report` the table, the chart and the
+//! ratios. The calls and their callers are those of `crate::load`.
 
 mod fill;
-mod load;
+mod measured;
 mod measures;
 mod report;
 mod service;
@@ -24,7 +24,7 @@ use fealty_proto::program::v1::{
 };
 use fealty_stack::{Binaries, Durability, Postgres, Redis, free_port};
 
-use load::Measured;
+use measured::Measured;
 use report::Report;
 use service::Service;
 

@@ -7,7 +7,7 @@ use fealty_stack::Postgres;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Sizing, load::Measured};
+use super::{Sizing, measured::Measured};
 
 /// A ratio within the run: its name, what it says, what it should be at least.
 /// Ratios are in thousandths: no floating point near a figure.

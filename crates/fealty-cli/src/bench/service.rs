@@ -10,7 +10,8 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{Sizing, load::CONNECTIONS};
+use super::Sizing;
+use crate::load::callers::CONNECTIONS;
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 

@@ -8,9 +8,10 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::{
     Scale,
-    load::{self, CONNECTIONS, Measured},
+    measured::{self, Measured},
     say,
 };
+use crate::load::callers::CONNECTIONS;
 
 /// Settings of the bench's Postgres, besides `fsync=on`.
 pub(super) const SETTINGS: &[&str] = &[
@@ -125,7 +126,7 @@ pub(super) async fn empty_call(
         .map(|_| Ok(HealthClient::new(fealty_client::connect(&url)?)))
         .collect::<anyhow::Result<_>>()?;
     super::service::until_answered(&clients[0]).await?;
-    let measured = load::run(name, callers, scale, move |caller, _| {
+    let measured = measured::measure(name, callers, scale, move |caller, _| {
         let mut client = clients[caller % CONNECTIONS].clone();
         async move {
             let request = HealthCheckRequest {

@@ -74,44 +74,16 @@ impl Fleet {
         let ports = [free_port()?, free_port()?, free_port()?];
         let [points, tiers, rewards] = ports.map(|port| format!("http://127.0.0.1:{port}"));
         let endpoints = Endpoints {
-            points: points.clone(),
-            tiers: tiers.clone(),
+            points,
+            tiers,
             rewards,
         };
         stack.postgres.create_role(SERVICE_ROLE)?;
         let mut prepared = Vec::new();
         for (name, port) in names.into_iter().zip(ports) {
             stack.postgres.create_database(name)?;
-            let mut env: BTreeMap<String, String> = variables
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), value.clone()))
-                .collect();
-            let mut set = |key: &str, value: String| env.insert(format!("FEALTY_{key}"), value);
-            set("SERVER_LISTEN", format!("127.0.0.1:{port}"));
-            set("DATABASE_URL", stack.postgres.url(name));
-            set("DATABASE_SERVICE_ROLE", SERVICE_ROLE.to_owned());
-            match name {
-                fealty_points::NAME => {
-                    set("CACHE_URL", stack.redis.url());
-                    set("TIERS_URL", tiers.clone());
-                    set("CHECKPOINTS_KEY", DEMO_CHECKPOINT_KEY.to_owned());
-                }
-                fealty_rewards::NAME => {
-                    set("POINTS_URL", points.clone());
-                    set("VOUCHERS_KEY", DEMO_VOUCHER_KEY.to_owned());
-                }
-                _ => {
-                    set("POINTS_URL", points.clone());
-                }
-            }
-            let migrating = tokio::process::Command::new(program)
-                .args(["serve", name, "--migrate-only"])
-                .envs(&env)
-                .kill_on_drop(true)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()?;
+            let env = environment(name, port, &stack, &endpoints, variables);
+            let migrating = migrate(program, name, &env)?;
             prepared.push((name, port, env, migrating));
         }
         // As in production: the tables belong to one role, and the services
@@ -269,6 +241,55 @@ impl Fleet {
             });
         lines.collect()
     }
+}
+
+/// What a service is told by its environment, as the owner of its tables.
+fn environment(
+    name: &str,
+    port: u16,
+    stack: &Stack,
+    endpoints: &Endpoints,
+    variables: &[(&str, String)],
+) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = variables
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect();
+    let mut set = |key: &str, value: String| env.insert(format!("FEALTY_{key}"), value);
+    set("SERVER_LISTEN", format!("127.0.0.1:{port}"));
+    set("DATABASE_URL", stack.postgres.url(name));
+    set("DATABASE_SERVICE_ROLE", SERVICE_ROLE.to_owned());
+    match name {
+        fealty_points::NAME => {
+            set("CACHE_URL", stack.redis.url());
+            set("TIERS_URL", endpoints.tiers.clone());
+            set("CHECKPOINTS_KEY", DEMO_CHECKPOINT_KEY.to_owned());
+        }
+        fealty_rewards::NAME => {
+            set("POINTS_URL", endpoints.points.clone());
+            set("VOUCHERS_KEY", DEMO_VOUCHER_KEY.to_owned());
+        }
+        _ => {
+            set("POINTS_URL", endpoints.points.clone());
+        }
+    }
+    env
+}
+
+/// Begins to bring a service's tables up to date.
+fn migrate(
+    program: &Path,
+    name: &str,
+    env: &BTreeMap<String, String>,
+) -> std::io::Result<tokio::process::Child> {
+    tokio::process::Command::new(program)
+        .args(["serve", name, "--migrate-only"])
+        .envs(env)
+        .kill_on_drop(true)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
 }
 
 fn start(program: &Path, name: &str, env: &BTreeMap<String, String>) -> anyhow::Result<Process> {

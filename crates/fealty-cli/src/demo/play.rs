@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use fealty_client::{Deadline, call};
-use fealty_points::app::verify::Options;
+use fealty_points::audit::verify::Options;
 use fealty_proto::{
     operations::v1::{GetFeedStatusRequest, SetTimeRequest},
     points::v1::{AccountKind, GetTrialBalanceRequest, RecordPurchaseRequest, Transaction},
@@ -356,7 +356,7 @@ impl Player {
         self.report.purchases_per_second = self.report.purchases * 1_000_000 / micros;
         let database = fealty_postgres::Database::open(fleet.points_database_url(), 1)?;
         let verified =
-            fealty_points::app::verify::verify(&database, &Options::default(), |_, _| {}).await;
+            fealty_points::audit::verify::verify(&database, &Options::default(), |_, _| {}).await;
         if let Err(error) = &verified {
             eprintln!("{error}");
         }

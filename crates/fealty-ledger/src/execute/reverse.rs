@@ -66,94 +66,50 @@ impl Draft {
         parts: &[Moved],
     ) -> Result<ReversalFacts, Stop> {
         // First all is planned, so that a refusal changes nothing.
-        let mut plans = Vec::new();
-        let mut planned: BTreeMap<CurrencyId, Vec<HoldLot>> = BTreeMap::new();
-        let mut owed: BTreeMap<CurrencyId, Points> = BTreeMap::new();
-        for part in parts {
-            let wallet = &book.wallets[&part.currency];
-            let lot = &wallet.lots[&part.lot];
-            let own = lot.remaining.min(part.points);
-            let pending = lot.pending;
-            let mut missing = part.points;
-            take(&mut missing, own);
-            let expired = lot.expired.min(missing);
-            take(&mut missing, expired);
-            if !own.is_zero() && !pending {
-                let own = HoldLot {
-                    lot: part.lot,
-                    points: own,
-                };
-                planned.entry(part.currency.clone()).or_default().push(own);
-            }
-            plans.push((part, own, pending, expired, missing));
-        }
-        let mut steps = Vec::new();
-        let mut facts = ReversalFacts {
-            parts: Vec::new(),
-            expired: Points::ZERO,
-            borne: Points::ZERO,
-        };
-        for (part, own, pending, expired, mut missing) in plans {
-            let wallet = &book.wallets[&part.currency];
-            let taken = planned.entry(part.currency.clone()).or_default();
-            let mut others = Vec::new();
-            if request.refunds.policy != RefundPolicy::LotOnly {
-                let mut left = wallet.wallet.buckets.available;
-                for taken in &*taken {
-                    take(&mut left, taken.points);
-                }
-                let elsewhere = left.min(missing);
-                others = wallet.plan_spend(&part.currency, elsewhere, taken)?;
-                taken.extend(&others);
-                take(&mut missing, elsewhere);
-            }
-            let mut debt = Points::ZERO;
-            if request.refunds.policy == RefundPolicy::Debt && !missing.is_zero() {
-                debt = std::mem::replace(&mut missing, Points::ZERO);
-                let owed = owed
-                    .entry(part.currency.clone())
-                    .or_insert(wallet.wallet.buckets.debt);
-                *owed = owed.checked_add(debt).ok_or(Refusal::AmountLimit)?;
-            }
-            give(&mut facts.expired, expired);
-            give(&mut facts.borne, missing);
-            facts.parts.push(HoldLot {
-                lot: part.lot,
-                points: part.points,
-            });
-            steps.push((part, own, pending, expired, others, debt));
-        }
-        for (part, own, pending, expired, others, debt) in steps {
-            let wallet = book
-                .wallets
-                .get_mut(&part.currency)
-                .expect("a lot's wallet is there");
-            let own = HoldLot {
-                lot: part.lot,
-                points: own,
-            };
-            wallet.change_lot(part.lot, |lot| take(&mut lot.expired, expired));
-            if pending && !own.points.is_zero() {
-                wallet.change_lot(part.lot, |lot| take(&mut lot.remaining, own.points));
-                wallet.shift(Some(BucketName::Pending), None, own.points);
-                let from = BucketName::Pending;
-                self.out(wallet, &part.currency, from, own, &part.account);
-            } else if !own.points.is_zero() {
-                self.take_available(wallet, &part.currency, own, &part.account);
-            }
-            for other in others {
-                self.take_available(wallet, &part.currency, other, &part.account);
-            }
-            if !debt.is_zero() {
-                wallet.shift(None, Some(BucketName::Debt), debt);
-                let issuer = &wallet.lots[&part.lot].terms.brand;
-                let from = Account::Wallet(BucketName::Debt);
-                let (currency, to) = (&part.currency, part.account.clone());
-                self.transfers
-                    .push(Transfer::of(currency, from, to, debt, part.lot, issuer));
-            }
+        let (takings, facts) = plan_taking_back(book, request, parts)?;
+        for taking in takings {
+            self.take(book, taking);
         }
         Ok(facts)
+    }
+
+    /// Takes back a part as it was planned.
+    fn take(&mut self, book: &mut MemberBook, taking: Taking<'_>) {
+        let part = taking.part;
+        let wallet = book
+            .wallets
+            .get_mut(&part.currency)
+            .expect("a lot's wallet is there");
+        let own = HoldLot {
+            lot: part.lot,
+            points: taking.own,
+        };
+        wallet.change_lot(part.lot, |lot| take(&mut lot.expired, taking.expired));
+        if taking.pending && !own.points.is_zero() {
+            wallet.change_lot(part.lot, |lot| take(&mut lot.remaining, own.points));
+            wallet.shift(Some(BucketName::Pending), None, own.points);
+            let from = BucketName::Pending;
+            self.out(wallet, &part.currency, from, own, &part.account);
+        } else if !own.points.is_zero() {
+            self.take_available(wallet, &part.currency, own, &part.account);
+        }
+        for other in taking.others {
+            self.take_available(wallet, &part.currency, other, &part.account);
+        }
+        if !taking.debt.is_zero() {
+            wallet.shift(None, Some(BucketName::Debt), taking.debt);
+            let issuer = &wallet.lots[&part.lot].terms.brand;
+            let from = Account::Wallet(BucketName::Debt);
+            let (currency, to) = (&part.currency, part.account.clone());
+            self.transfers.push(Transfer::of(
+                currency,
+                from,
+                to,
+                taking.debt,
+                part.lot,
+                issuer,
+            ));
+        }
     }
 
     /// Restores points that were spent.
@@ -329,4 +285,100 @@ impl Request {
             _ => Vec::new(),
         }
     }
+}
+
+/// What is taken back of a part of points given.
+struct Taking<'a> {
+    part: &'a Moved,
+    /// From the lot itself.
+    own: Points,
+    /// Whether those are pending.
+    pending: bool,
+    /// Set against what has expired of the lot.
+    expired: Points,
+    /// From other lots.
+    others: Vec<HoldLot>,
+    /// What the member owes from now on.
+    debt: Points,
+    /// What is in none of these yet; in the end, what the brand bears.
+    missing: Points,
+}
+
+impl<'a> Taking<'a> {
+    /// What the lot itself still has.
+    fn from_own_lot(book: &MemberBook, part: &'a Moved) -> Self {
+        let lot = &book.wallets[&part.currency].lots[&part.lot];
+        let own = lot.remaining.min(part.points);
+        let mut missing = part.points;
+        take(&mut missing, own);
+        let expired = lot.expired.min(missing);
+        take(&mut missing, expired);
+        Self {
+            part,
+            own,
+            pending: lot.pending,
+            expired,
+            others: Vec::new(),
+            debt: Points::ZERO,
+            missing,
+        }
+    }
+}
+
+/// What is taken back from where: of each part's own lot first, then, for all
+/// that is missing, as the policy says.
+fn plan_taking_back<'a>(
+    book: &MemberBook,
+    request: &Request,
+    parts: &'a [Moved],
+) -> Result<(Vec<Taking<'a>>, ReversalFacts), Stop> {
+    let mut takings: Vec<Taking<'a>> = parts
+        .iter()
+        .map(|part| Taking::from_own_lot(book, part))
+        .collect();
+    let mut planned: BTreeMap<CurrencyId, Vec<HoldLot>> = BTreeMap::new();
+    for taking in takings.iter().filter(|taking| !taking.pending) {
+        if !taking.own.is_zero() {
+            let taken = planned.entry(taking.part.currency.clone()).or_default();
+            taken.push(HoldLot {
+                lot: taking.part.lot,
+                points: taking.own,
+            });
+        }
+    }
+    let mut owed: BTreeMap<CurrencyId, Points> = BTreeMap::new();
+    let mut facts = ReversalFacts {
+        parts: Vec::new(),
+        expired: Points::ZERO,
+        borne: Points::ZERO,
+    };
+    for taking in &mut takings {
+        let part = taking.part;
+        let wallet = &book.wallets[&part.currency];
+        let taken = planned.entry(part.currency.clone()).or_default();
+        if request.refunds.policy != RefundPolicy::LotOnly {
+            let mut left = wallet.wallet.buckets.available;
+            for taken in &*taken {
+                take(&mut left, taken.points);
+            }
+            let elsewhere = left.min(taking.missing);
+            taking.others = wallet.plan_spend(&part.currency, elsewhere, taken)?;
+            taken.extend(&taking.others);
+            take(&mut taking.missing, elsewhere);
+        }
+        if request.refunds.policy == RefundPolicy::Debt && !taking.missing.is_zero() {
+            taking.debt = std::mem::replace(&mut taking.missing, Points::ZERO);
+            let owed = owed
+                .entry(part.currency.clone())
+                .or_insert(wallet.wallet.buckets.debt);
+            *owed = owed.checked_add(taking.debt).ok_or(Refusal::AmountLimit)?;
+        }
+        give(&mut facts.expired, taking.expired);
+        give(&mut facts.borne, taking.missing);
+        facts.parts.push(HoldLot {
+            lot: part.lot,
+            points: part.points,
+        });
+    }
+    Ok((takings, facts))
 }

@@ -1,0 +1,178 @@
+//! `fealty load`: sends the bench's calls to services that already run, at one
+//! or several addresses, and shows rate and percentiles as they come. For sizing
+//! an installation of one's own, for two instances, for a distributed Postgres.
+//!
+//! `calls` is what is sent, `callers` who sends it, `mix` how much of which,
+//! `tally` what is counted; the bench stands on the first two.
+
+pub(crate) mod callers;
+pub(crate) mod calls;
+mod mix;
+mod tally;
+
+use std::{sync::Arc, time::Duration};
+
+use clap::Args;
+use fealty_client::connect;
+use fealty_proto::program::v1::{
+    ApplyProgramRequest, program_service_client::ProgramServiceClient,
+};
+use tokio::time::Instant;
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+};
+
+use calls::{Subject, spread};
+use mix::Mix;
+use tally::Tally;
+
+/// How often the figures so far are shown.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
+/// The longest run: a load ends by itself.
+const SECONDS_MAX: u64 = 24 * 60 * 60;
+/// The most callers: each has a request under way.
+const CALLERS_MAX: u32 = 10_000;
+
+/// Send calls to points services that already run, and measure them.
+///
+/// Every caller sends its next request when the last is answered; callers are
+/// spread over the addresses in turn. The members are load-0000001 and on.
+/// Redemptions are of one point: begin with accruals, or mix them in.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// URLs of points services, separated by commas.
+    #[arg(
+        long,
+        env = "FEALTY_POINTS_URL",
+        default_value = "http://127.0.0.1:7001",
+        value_delimiter = ','
+    )]
+    points: Vec<String>,
+    /// Calls and how many of each: accrue, purchase, redeem, `hold_capture`, balance,
+    /// `strong_balance`.
+    #[arg(long, default_value = "accrue=1")]
+    mix: Mix,
+    /// Callers at once.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=i64::from(CALLERS_MAX)))]
+    callers: u32,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    seconds: u64,
+    /// Seconds to run before, without counting.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=SECONDS_MAX))]
+    warm_up: u64,
+    /// Sent as `authorization: Bearer …` with every call.
+    #[arg(long, env = "FEALTY_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Members that the calls are for.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    members: u32,
+    /// The programme.
+    #[arg(long, default_value = "bench")]
+    program: String,
+    /// A brand of it.
+    #[arg(long, default_value = "shop")]
+    brand: String,
+    /// A currency of it.
+    #[arg(long, default_value = "points")]
+    currency: String,
+    /// Its money, for purchases.
+    #[arg(long, default_value = "EUR")]
+    money: String,
+    /// Apply the bench's programme (five rules) first.
+    #[arg(long)]
+    apply: bool,
+    /// Print one JSON object with the figures as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Adds the caller's token to every call.
+#[derive(Clone, Debug)]
+struct Token(Option<MetadataValue<Ascii>>);
+
+impl Token {
+    fn parse(token: Option<&str>) -> anyhow::Result<Self> {
+        let value = token.map(|token| {
+            let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse()?;
+            value.set_sensitive(true);
+            anyhow::Ok(value)
+        });
+        Ok(Self(value.transpose()?))
+    }
+}
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Runs the subcommand.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let token = Token::parse(arguments.token.as_deref())?;
+    let mut channels = Vec::new();
+    for _ in 0..callers::CONNECTIONS {
+        for url in &arguments.points {
+            channels.push(InterceptedService::new(connect(url)?, token.clone()));
+        }
+    }
+    if arguments.apply {
+        let mut programs = ProgramServiceClient::new(channels[0].clone());
+        let request = ApplyProgramRequest {
+            source: crate::bench::PROGRAM.to_owned(),
+            validate_only: false,
+        };
+        programs.apply_program(request).await?;
+    }
+    let subject = Arc::new(Subject {
+        program: arguments.program,
+        brand: arguments.brand,
+        currency: arguments.currency,
+        money: arguments.money,
+    });
+    let start = Instant::now() + Duration::from_secs(arguments.warm_up);
+    let end = start + Duration::from_secs(arguments.seconds);
+    let span = callers::Span { start, end };
+    let members = usize::try_from(arguments.members)?;
+    // No request id or order number of an earlier run comes again.
+    let run = format!("{:08x}", rand::random::<u32>());
+    let mix = Arc::new(arguments.mix);
+    let call = {
+        let mix = Arc::clone(&mix);
+        move |caller: usize, number: u64| {
+            let channel = channels[caller % channels.len()].clone();
+            let (subject, call) = (Arc::clone(&subject), mix.at(number));
+            let request_id = format!("load-{run}-{number}");
+            let member = format!("load-{:07}", spread(number, members) + 1);
+            async move { subject.call(channel, call, request_id, member).await }
+        }
+    };
+    let tally = Arc::new(Tally::new(mix));
+    let record = {
+        let tally = Arc::clone(&tally);
+        move |answered| tally.record(answered)
+    };
+    let callers = usize::try_from(arguments.callers)?;
+    let running = callers::run(callers, span, call, record);
+    let showing = async {
+        tokio::time::sleep_until(start).await;
+        while Instant::now() < end {
+            tokio::time::sleep_until((Instant::now() + SHOWN_EVERY).min(end)).await;
+            eprintln!("{}", tally.since_last(start.elapsed()));
+        }
+    };
+    tokio::join!(running, showing);
+    let whole = tally.whole(Duration::from_secs(arguments.seconds));
+    println!("{}", whole.table());
+    if arguments.json {
+        println!("{}", serde_json::to_string(&whole)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,283 @@
+//! From the text's form to its meaning: every section is checked, and all that is
+//! wrong is said at once.
+
+use std::sync::Arc;
+
+use fealty_types::Money;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    MoneyUnit, Program, ProgramError, ProgramErrors, ProgramSource, Ratio, SOURCE_LEN_MAX,
+    calendar::Period,
+    sections::{adjustments, brands, currencies, earning, program, refunds, rewards, tiers},
+    source::{self, File, Places},
+};
+
+/// Digits after the point that an amount may have.
+pub(crate) const DECIMALS_MAX: u8 = 4;
+
+/// What is wrong with a file, as far as it has been checked.
+#[derive(Default)]
+pub(crate) struct Check(Vec<ProgramError>);
+
+impl Check {
+    /// Notes that something is wrong.
+    pub(crate) fn wrong(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push(ProgramError {
+            path: path.into(),
+            message: message.into(),
+            location: None,
+        });
+    }
+
+    /// Notes a section with too many entries.
+    pub(crate) fn within(&mut self, path: &str, len: usize, len_max: usize) {
+        if len > len_max {
+            self.wrong(path, format!("must have at most {len_max} entries"));
+        }
+    }
+
+    pub(crate) fn period(&mut self, path: impl Into<String>, text: &str) -> Option<Period> {
+        let period = Period::parse(text);
+        if period.is_none() {
+            let rule =
+                "must be a period such as `365 days`, `12 months` or `1 year`, at most 100 years";
+            self.wrong(path, format!("`{text}` {rule}"));
+        }
+        period
+    }
+
+    pub(crate) fn money(&mut self, path: &str, text: &str, unit: MoneyUnit) -> Option<Money> {
+        let money = Ratio::parse(text)
+            .and_then(|ratio| ratio.in_units(unit.decimals))
+            .and_then(|minor_units| Money::new(unit.currency, minor_units).ok());
+        if money.is_none() {
+            let (currency, decimals) = (unit.currency, unit.decimals);
+            let rule = format!(
+                "must be an amount of {currency} with at most {decimals} digits after the point"
+            );
+            self.wrong(path, format!("`{text}` {rule}"));
+        }
+        money
+    }
+}
+
+/// Reads and checks a file.
+pub(crate) fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
+    if source.len() > SOURCE_LEN_MAX {
+        let message = format!("must be at most {SOURCE_LEN_MAX} bytes");
+        return Err(ProgramError::of_file(message).into());
+    }
+    let file = source::read(source)?;
+    let mut check = Check::default();
+    let checked = program(&file, &mut check);
+    let Some(program) = checked.filter(|_| check.0.is_empty()) else {
+        let places = Places::of(source);
+        for error in &mut check.0 {
+            error.location = places.find(&error.path);
+        }
+        return Err(ProgramErrors::new(check.0));
+    };
+    let meaning =
+        serde_json::to_vec(&file).map_err(|error| ProgramError::of_file(error.to_string()))?;
+    Ok(ProgramSource {
+        program: Arc::new(program),
+        source: source.to_owned(),
+        digest: hex(&Sha256::digest(meaning)),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+/// Checks all sections; a value only where none that it needs is missing.
+fn program(file: &File, check: &mut Check) -> Option<Program> {
+    let time_zone = program::time_zone(&file.time_zone, check);
+    let money = program::money(&file.money, check)?;
+    let tiers = match &file.tiers {
+        None => None,
+        // Without its tiers, whatever refers to them would seem to be wrong.
+        Some(text) => Some(tiers::check(text, money, check)?),
+    };
+    let currencies = currencies::check(&file.currencies, tiers.as_ref(), check);
+    let brands = brands::check(&file.brands, currencies.as_ref(), check);
+    let context = earning::Context {
+        money,
+        currencies: currencies.as_ref(),
+        tiers: tiers.as_ref(),
+    };
+    let earning = earning::check(&file.earning, &context, check);
+    let rewards = rewards::check(&file.rewards, &brands, check);
+    let refunds = refunds::check(file.refunds.as_ref(), check);
+    let adjustments = adjustments::check(file.adjustments.as_ref(), check);
+    Some(Program {
+        id: file.program.clone(),
+        time_zone: time_zone?,
+        money,
+        currencies: currencies?,
+        brands,
+        earning,
+        tiers,
+        rewards,
+        refunds: refunds?,
+        adjustments: adjustments?,
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    const RECORD_CLUB: &str = include_str!("../../../examples/programs/record-club.yaml");
+
+    /// The example with a section added.
+    pub(crate) fn with_section(section: &str) -> Arc<Program> {
+        let file = format!("{RECORD_CLUB}\n{section}\n");
+        parse(&file).expect("valid").program
+    }
+
+    /// The paths at which the example is wrong with a section added.
+    pub(crate) fn refused_at(section: &str) -> Vec<String> {
+        let file = format!("{RECORD_CLUB}\n{section}\n");
+        let errors = parse(&file).expect_err("refused");
+        errors.iter().map(|error| error.path.clone()).collect()
+    }
+
+    fn refusal(change: impl FnOnce(String) -> String) -> ProgramError {
+        let changed = change(RECORD_CLUB.to_owned());
+        assert_ne!(changed, RECORD_CLUB, "the change must change the file");
+        parse(&changed)
+            .expect_err("must be refused")
+            .first()
+            .clone()
+    }
+
+    fn moment(text: &str) -> fealty_types::Timestamp {
+        fealty_types::Timestamp::new(text.parse().expect("a moment"))
+    }
+
+    #[test]
+    fn the_example_is_read() {
+        let program = parse(RECORD_CLUB).expect("valid").program;
+        assert_eq!(program.earning.len(), 2);
+        assert_eq!(
+            program.rewards["concert-evening".parse().as_ref().expect("id")].stock,
+            Some(300)
+        );
+        let points = "points".parse().expect("id");
+        assert_eq!(
+            program.expiry_of(&points, moment("1997-01-15T12:00:00Z"), None),
+            crate::ExpiryTerms::At(moment("1998-02-01T00:00:00Z"))
+        );
+        let scheme = program.tiers.as_ref().expect("tiers");
+        let judged = scheme.first_evaluation(moment("1997-01-15T12:00:00Z"), &program.time_zone);
+        assert_eq!(judged, moment("1998-01-16T00:00:00Z"));
+        let again = scheme.next_evaluation(judged, &program.time_zone);
+        assert_eq!(again, moment("1999-01-16T00:00:00Z"));
+        assert_eq!(scheme.rank_of(29_999), 1);
+        assert_eq!(scheme.rank_of(30_000), 2);
+    }
+
+    #[test]
+    fn layout_does_not_change_the_digest() {
+        let first = parse(RECORD_CLUB).expect("valid").digest;
+        let second = parse(&format!("# a remark\n{RECORD_CLUB}"))
+            .expect("valid")
+            .digest;
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused_by_name_and_place() {
+        let error = refusal(|file| {
+            file.replace(
+                "    on: purchase\n",
+                "    on: purchase\n    when: purchase.channel == \"web\"\n",
+            )
+        });
+        assert!(error.message.contains("when"), "{error}");
+        assert!(error.location.is_some(), "{error}");
+        let error = refusal(|file| file.replacen("on: purchase", "on: activity.review", 1));
+        assert!(error.message.contains("activity.review"), "{error}");
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once_with_its_place() {
+        let file = RECORD_CLUB
+            .replace("stock: 300", "stock: -1")
+            .replace("points: 10, ", "points: -10, ")
+            .replace("time_zone: UTC", "time_zone: Moon/Tranquility");
+        let errors = parse(&file).expect_err("refused");
+        let found: Vec<_> = errors
+            .iter()
+            .map(|e| (e.path.as_str(), e.location))
+            .collect();
+        let line = |text: &str| {
+            let line = file.lines().position(|line| line.contains(text));
+            u64::try_from(line.expect("it is there")).expect("small") + 1
+        };
+        let paths = found.iter().map(|(path, at)| (*path, at.map(|at| at.0)));
+        let expected = [
+            ("time_zone", Some(line("Tranquility"))),
+            ("earning.base.earn.rate.points", Some(line("points: -10"))),
+            ("rewards.concert-evening.stock", Some(line("stock: -1"))),
+        ];
+        // A rule that could not be read is missed by the one that multiplies it.
+        let paths: Vec<_> = paths
+            .filter(|(path, _)| !path.ends_with("multiply"))
+            .collect();
+        assert_eq!(paths, expected, "{errors}");
+    }
+
+    #[test]
+    fn what_does_not_resolve_is_refused() {
+        let cases: [(&str, &str, &str); 9] = [
+            ("time_zone: UTC", "time_zone: Moon/Tranquility", "time_zone"),
+            (
+                "multiply: base",
+                "multiply: basis",
+                "earning.tier-bonus.earn.multiply",
+            ),
+            (
+                "gold: \"1.50\"",
+                "golden: \"1.50\"",
+                "earning.tier-bonus.earn.by_tier.golden",
+            ),
+            (
+                "gold: \"1.50\"",
+                "gold: \"0.50\"",
+                "earning.tier-bonus.earn.by_tier.gold",
+            ),
+            (
+                "per: \"1.00\"",
+                "per: \"0.001\"",
+                "earning.base.earn.rate.per",
+            ),
+            (
+                "points: 10, ",
+                "points: -10, ",
+                "earning.base.earn.rate.points",
+            ),
+            (
+                "from: \"300.00\"",
+                "from: \"50.00\"",
+                "tiers.levels.gold.from",
+            ),
+            (
+                "points: 5000",
+                "points: 0",
+                "rewards.concert-evening.price.points",
+            ),
+            ("stock: 300", "stock: -1", "rewards.concert-evening.stock"),
+        ];
+        for (from, to, path) in cases {
+            let error = refusal(|file| file.replace(from, to));
+            assert_eq!(error.path, path, "{error}");
+        }
+    }
+}

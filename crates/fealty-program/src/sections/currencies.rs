@@ -1,0 +1,464 @@
+//! `currencies`: the terms of points: when they become available, when they
+//! expire, and what they are worth.
+
+use std::collections::BTreeMap;
+
+use fealty_types::{CurrencyId, TierId, Timestamp};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Ratio, TierScheme,
+    calendar::{self, Period},
+    check::{Check, DECIMALS_MAX},
+};
+
+const CURRENCIES_MAX: usize = 20;
+/// The highest worth of a point, in units of the programme's money.
+const UNIT_VALUE_MAX: i64 = 1_000_000;
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CurrencyText {
+    #[serde(default)]
+    decimals: u8,
+    expires: Option<ExpiresText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activates: Option<ActivatesText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit_value: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ExpiresText {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+    round_to: Option<RoundTo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_tier: Option<BTreeMap<TierId, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_least: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inactive_for: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activity: Option<Vec<Activity>>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum RoundTo {
+    EndOfMonth,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ActivatesText {
+    after: Option<String>,
+    on: Option<ActivatesOn>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum ActivatesOn {
+    Event,
+}
+
+/// A currency of points.
+#[derive(Clone, Debug)]
+pub struct Currency {
+    /// Digits after the point when shown; amounts count the smallest unit.
+    pub decimals: u8,
+    /// When points expire; never, if there is nothing.
+    pub expiry: Option<Expiry>,
+    /// When earned points become available; at once, if there is nothing.
+    pub activation: Option<ActivationRule>,
+    /// What a point is worth, in millionths of one unit of the programme's
+    /// money: 10,000 is 0.01 USD.
+    pub unit_value_micros: Option<i64>,
+}
+
+/// When points expire.
+#[derive(Clone, Debug)]
+pub enum Expiry {
+    /// A period after they were earned.
+    After {
+        /// The period.
+        period: Period,
+        /// Other periods by the tier that counted when they were earned;
+        /// `None` for never.
+        by_tier: BTreeMap<TierId, Option<Period>>,
+        /// Whether that is rounded up to the end of the month.
+        end_of_month: bool,
+    },
+    /// At the end of a day of the year.
+    Yearly {
+        /// The month, 1 to 12.
+        month: i8,
+        /// The day.
+        day: i8,
+        /// How long they live at the least.
+        at_least: Option<Period>,
+    },
+    /// All together, a period after the member was last active.
+    Inactivity {
+        /// The period.
+        period: Period,
+        /// What counts as activity, besides earning such points.
+        activity: Vec<Activity>,
+    },
+}
+
+/// What a member does that keeps points alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// A purchase, whether or not it earns.
+    Purchase,
+    /// Points spent or set aside.
+    Redeem,
+}
+
+/// The expiry of points earned at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiryTerms {
+    /// They never expire.
+    Never,
+    /// From that moment on they are gone.
+    At(Timestamp),
+    /// They are gone when the member has been inactive for long enough.
+    WithInactivity,
+}
+
+/// When points earned at some moment become available.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActivationTerms {
+    /// At once.
+    AtOnce,
+    /// At that moment.
+    At(Timestamp),
+    /// When a request says so.
+    OnEvent,
+}
+
+/// When earned points become available.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActivationRule {
+    /// A period after they were earned.
+    After(Period),
+    /// When a request says so.
+    OnEvent,
+}
+
+impl Expiry {
+    /// The expiry of points earned at `earned_at` by a member of `tier`.
+    /// Without rounding, it is at the same time of day.
+    #[must_use]
+    pub fn of(&self, earned_at: Timestamp, tier: Option<&TierId>, zone: &TimeZone) -> ExpiryTerms {
+        match self {
+            Self::After {
+                period,
+                by_tier,
+                end_of_month,
+            } => {
+                let of_tier = tier.and_then(|tier| by_tier.get(tier));
+                let Some(period) = of_tier.copied().unwrap_or(Some(*period)) else {
+                    return ExpiryTerms::Never;
+                };
+                ExpiryTerms::At(if *end_of_month {
+                    let date = calendar::date_of(earned_at, zone);
+                    calendar::end_of_month(period.after_date(date), zone)
+                } else {
+                    period.after(earned_at, zone)
+                })
+            }
+            Self::Yearly {
+                month,
+                day,
+                at_least,
+            } => {
+                let date = calendar::date_of(earned_at, zone);
+                let first = at_least.map_or(date, |period| period.after_date(date));
+                ExpiryTerms::At(calendar::end_of(
+                    calendar::next_of_year(first, *month, *day),
+                    zone,
+                ))
+            }
+            Self::Inactivity { .. } => ExpiryTerms::WithInactivity,
+        }
+    }
+}
+
+pub(crate) fn check(
+    text: &BTreeMap<CurrencyId, CurrencyText>,
+    tiers: Option<&TierScheme>,
+    check: &mut Check,
+) -> Option<BTreeMap<CurrencyId, Currency>> {
+    if text.is_empty() {
+        check.wrong("currencies", "must name at least one");
+    }
+    check.within("currencies", text.len(), CURRENCIES_MAX);
+    let currencies = text.iter().map(|(id, text)| {
+        let checked = currency(&format!("currencies.{id}"), text, tiers, check)?;
+        Some((id.clone(), checked))
+    });
+    // All of them are checked before one that is wrong ends it.
+    let currencies: Vec<_> = currencies.collect();
+    currencies.into_iter().collect()
+}
+
+fn currency(
+    path: &str,
+    text: &CurrencyText,
+    tiers: Option<&TierScheme>,
+    check: &mut Check,
+) -> Option<Currency> {
+    if text.decimals > DECIMALS_MAX {
+        let rule = format!("must be 0 to {DECIMALS_MAX}");
+        check.wrong(format!("{path}.decimals"), rule);
+    }
+    let expiry = text.expires.as_ref();
+    let expiry = expiry.map(|text| expiry_of(&format!("{path}.expires"), text, tiers, check));
+    let activation = text.activates.as_ref();
+    let activation =
+        activation.map(|text| activation_of(&format!("{path}.activates"), text, check));
+    if let (Some(Some(ActivationRule::After(wait))), Some(Some(Expiry::After { period, .. }))) =
+        (activation, &expiry)
+        && wait.days_at_most() >= period.days_at_least()
+    {
+        let path = format!("{path}.activates.after");
+        check.wrong(path, "must be shorter than the points live");
+    }
+    let unit_value = text.unit_value.as_deref();
+    let unit_value =
+        unit_value.map(|text| unit_value_of(&format!("{path}.unit_value"), text, check));
+    Some(Currency {
+        decimals: text.decimals,
+        expiry: expiry.map_or(Some(None), |checked| checked.map(Some))?,
+        activation: activation.map_or(Some(None), |checked| checked.map(Some))?,
+        unit_value_micros: unit_value.map_or(Some(None), |checked| checked.map(Some))?,
+    })
+}
+
+fn unit_value_of(path: &str, text: &str, check: &mut Check) -> Option<i64> {
+    let micros = Ratio::parse(text).and_then(|ratio| ratio.in_units(6));
+    let micros = micros.filter(|micros| (1..=UNIT_VALUE_MAX * 1_000_000).contains(micros));
+    if micros.is_none() {
+        let rule = "must be what a point is worth in the programme's money, such as `0.01`";
+        check.wrong(path, format!("`{text}` {rule}"));
+    }
+    micros
+}
+
+fn expiry_of(
+    path: &str,
+    text: &ExpiresText,
+    tiers: Option<&TierScheme>,
+    check: &mut Check,
+) -> Option<Expiry> {
+    let end_of_month = matches!(text.round_to, Some(RoundTo::EndOfMonth));
+    let (by_tier, activity) = (text.by_tier.as_ref(), text.activity.as_deref());
+    match (&text.after, &text.on, &text.inactive_for) {
+        (Some(after), None, None) if activity.is_none() && text.at_least.is_none() => {
+            let by_tier = periods_by_tier(&format!("{path}.by_tier"), by_tier, tiers, check);
+            let period = check.period(format!("{path}.after"), after);
+            Some(Expiry::After {
+                period: period?,
+                by_tier: by_tier?,
+                end_of_month,
+            })
+        }
+        (None, Some(on), None) if !end_of_month && by_tier.is_none() && activity.is_none() => {
+            yearly(path, on, text.at_least.as_deref(), check)
+        }
+        (None, None, Some(inactive_for))
+            if !end_of_month && by_tier.is_none() && text.at_least.is_none() =>
+        {
+            let activity = activity.unwrap_or(&[Activity::Purchase]).to_vec();
+            let period = check.period(format!("{path}.inactive_for"), inactive_for)?;
+            Some(Expiry::Inactivity { period, activity })
+        }
+        _ => {
+            let rule = "must have either `after` (with `by_tier` and `round_to`), or `on` (with \
+                        `at_least`), or `inactive_for` (with `activity`)";
+            check.wrong(path, rule);
+            None
+        }
+    }
+}
+
+fn periods_by_tier(
+    path: &str,
+    text: Option<&BTreeMap<TierId, String>>,
+    tiers: Option<&TierScheme>,
+    check: &mut Check,
+) -> Option<BTreeMap<TierId, Option<Period>>> {
+    let mut by_tier = BTreeMap::new();
+    let mut all_right = true;
+    for (tier, text) in text.into_iter().flatten() {
+        let path = format!("{path}.{tier}");
+        if tiers.and_then(|scheme| scheme.rank(tier)).is_none() {
+            check.wrong(path, "is not one of the tiers");
+            all_right = false;
+            continue;
+        }
+        let of_tier = match text.as_str() {
+            "never" => Some(None),
+            text => check.period(path, text).map(Some),
+        };
+        match of_tier {
+            Some(of_tier) => {
+                by_tier.insert(tier.clone(), of_tier);
+            }
+            None => all_right = false,
+        }
+    }
+    all_right.then_some(by_tier)
+}
+
+fn yearly(path: &str, on: &str, at_least: Option<&str>, check: &mut Check) -> Option<Expiry> {
+    let day = calendar::month_and_day(on);
+    if day.is_none() {
+        let rule = format!("`{on}` must be a day of the year such as `12-31`");
+        check.wrong(format!("{path}.on"), rule);
+    }
+    let at_least = match at_least {
+        None => None,
+        Some(text) => Some(check.period(format!("{path}.at_least"), text)?),
+    };
+    let (month, day) = day?;
+    Some(Expiry::Yearly {
+        month,
+        day,
+        at_least,
+    })
+}
+
+fn activation_of(path: &str, text: &ActivatesText, check: &mut Check) -> Option<ActivationRule> {
+    match (&text.after, &text.on) {
+        (Some(after), None) => {
+            let period = check.period(format!("{path}.after"), after);
+            period.map(ActivationRule::After)
+        }
+        (None, Some(ActivatesOn::Event)) => Some(ActivationRule::OnEvent),
+        _ => {
+            check.wrong(path, "must have either `after` or `on: event`");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fealty_types::Timestamp;
+
+    use crate::{ActivationRule, ExpiryTerms, Program, ProgramErrors};
+
+    const RECORD_CLUB: &str = include_str!("../../../../examples/programs/record-club.yaml");
+    const TERMS: &str = "{ decimals: 0, expires: { after: 12 months, round_to: end_of_month } }";
+
+    fn with_terms(terms: &str) -> Result<std::sync::Arc<Program>, ProgramErrors> {
+        let file = RECORD_CLUB.replace(TERMS, terms);
+        assert_ne!(file, RECORD_CLUB, "the example has other terms");
+        Program::parse(&file).map(|parsed| parsed.program)
+    }
+
+    fn moment(text: &str) -> Timestamp {
+        Timestamp::new(text.parse().expect("a moment"))
+    }
+
+    fn expiry(terms: &str, tier: Option<&str>) -> ExpiryTerms {
+        let program = with_terms(terms).expect("valid");
+        let tier = tier.map(|tier| tier.parse().expect("an id"));
+        let points = "points".parse().expect("an id");
+        program.expiry_of(&points, moment("2026-03-05T10:30:00Z"), tier.as_ref())
+    }
+
+    #[test]
+    fn points_expire_as_the_file_says() {
+        let by_tier =
+            "{ expires: { after: 12 months, by_tier: { gold: 24 months, platinum: never } } }";
+        let cases = [
+            ("{ }", None, None),
+            (by_tier, None, Some("2027-03-05T10:30:00Z")),
+            (by_tier, Some("silver"), Some("2027-03-05T10:30:00Z")),
+            (by_tier, Some("gold"), Some("2028-03-05T10:30:00Z")),
+            (by_tier, Some("platinum"), None),
+            (
+                "{ expires: { on: 12-31 } }",
+                None,
+                Some("2027-01-01T00:00:00Z"),
+            ),
+            (
+                "{ expires: { on: 03-04 } }",
+                None,
+                Some("2027-03-05T00:00:00Z"),
+            ),
+            (
+                "{ expires: { on: 03-05 } }",
+                None,
+                Some("2026-03-06T00:00:00Z"),
+            ),
+            (
+                "{ expires: { on: 12-31, at_least: 12 months } }",
+                None,
+                Some("2028-01-01T00:00:00Z"),
+            ),
+            (
+                "{ expires: { on: 02-29 } }",
+                None,
+                Some("2027-03-01T00:00:00Z"),
+            ),
+        ];
+        for (terms, tier, expected) in cases {
+            let expected = expected.map_or(ExpiryTerms::Never, |at| ExpiryTerms::At(moment(at)));
+            assert_eq!(expiry(terms, tier), expected, "{terms} {tier:?}");
+        }
+        assert_eq!(
+            expiry("{ expires: { inactive_for: 12 months } }", None),
+            ExpiryTerms::WithInactivity
+        );
+    }
+
+    #[test]
+    fn activation_and_worth_are_read() {
+        let program = with_terms("{ activates: { after: 14 days }, unit_value: \"0.01\" }");
+        let program = program.expect("valid");
+        let points = &program.currencies.values().next().expect("a currency");
+        assert_eq!(points.unit_value_micros, Some(10_000));
+        assert!(matches!(points.activation, Some(ActivationRule::After(_))));
+    }
+
+    #[test]
+    fn terms_that_make_no_sense_are_refused() {
+        let cases = [
+            (
+                "{ expires: { after: 12 months, on: 12-31 } }",
+                "currencies.points.expires",
+            ),
+            ("{ expires: { } }", "currencies.points.expires"),
+            ("{ expires: { on: 13-01 } }", "currencies.points.expires.on"),
+            ("{ expires: { on: 02-30 } }", "currencies.points.expires.on"),
+            (
+                "{ expires: { after: 1 year, by_tier: { bronze: never } } }",
+                "currencies.points.expires.by_tier.bronze",
+            ),
+            (
+                "{ expires: { inactive_for: soon } }",
+                "currencies.points.expires.inactive_for",
+            ),
+            ("{ activates: { } }", "currencies.points.activates"),
+            (
+                "{ activates: { after: 90 days }, expires: { after: 3 months } }",
+                "currencies.points.activates.after",
+            ),
+            ("{ unit_value: \"-1\" }", "currencies.points.unit_value"),
+        ];
+        for (terms, path) in cases {
+            let errors = with_terms(terms).expect_err(terms);
+            assert_eq!(errors.first().path, path, "{errors}");
+        }
+    }
+}

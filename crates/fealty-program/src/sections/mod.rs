@@ -1,0 +1,11 @@
+//! The sections of a programme file. Each has its text's form, its meaning, the
+//! check that leads from one to the other, and its tests.
+
+pub(crate) mod adjustments;
+pub(crate) mod brands;
+pub(crate) mod currencies;
+pub(crate) mod earning;
+pub(crate) mod program;
+pub(crate) mod refunds;
+pub(crate) mod rewards;
+pub(crate) mod tiers;

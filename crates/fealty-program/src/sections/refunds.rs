@@ -1,0 +1,106 @@
+//! `refunds`: how points are taken back and restored.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{calendar::Period, check::Check};
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefundsText {
+    policy: RefundPolicy,
+    restore_grace: Option<String>,
+}
+
+/// How points are taken back and restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refunds {
+    /// What happens to points that are to be taken back and were spent.
+    pub policy: RefundPolicy,
+    /// How long restored points live whose expiry has come meanwhile; `None`,
+    /// and they stay expired.
+    pub restore_grace: Option<Duration>,
+}
+
+impl Default for Refunds {
+    fn default() -> Self {
+        Self {
+            policy: RefundPolicy::Balance,
+            restore_grace: Some(Duration::from_hours(30 * 24)),
+        }
+    }
+}
+
+/// What happens to points that are to be taken back and that their lot no
+/// longer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundPolicy {
+    /// Nothing: the brand bears them.
+    LotOnly,
+    /// They are taken from the member's other lots, as far as those reach.
+    Balance,
+    /// As balance, and what is missing then is owed.
+    Debt,
+}
+
+pub(crate) fn check(text: Option<&RefundsText>, check: &mut Check) -> Option<Refunds> {
+    const GRACE: &str = "refunds.restore_grace";
+    let Some(text) = text else {
+        return Some(Refunds::default());
+    };
+    let restore_grace = match text.restore_grace.as_deref() {
+        None => Refunds::default().restore_grace,
+        Some("none") => None,
+        Some(text) => match check.period(GRACE, text)? {
+            Period::Days(days) => Some(Duration::from_hours(24 * u64::from(days.unsigned_abs()))),
+            Period::Months(_) => {
+                check.wrong(GRACE, "must be days, or `none`");
+                return None;
+            }
+        },
+    };
+    Some(Refunds {
+        policy: text.policy,
+        restore_grace,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::tests::{refused_at, with_section};
+
+    #[test]
+    fn refunds_and_adjustments_are_read() {
+        let program = with_section(
+            "refunds: { policy: debt, restore_grace: none }\nadjustments: { approval_above: 10000 }",
+        );
+        assert_eq!(program.refunds.policy, RefundPolicy::Debt);
+        assert_eq!(program.refunds.restore_grace, None);
+        let above = program.adjustments.approval_above.expect("a limit");
+        assert_eq!(above.get(), 10_000);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let cases = [
+            (
+                "refunds: { policy: debt, restore_grace: 2 months }",
+                "refunds.restore_grace",
+            ),
+            (
+                "refunds: { policy: debt, restore_grace: soon }",
+                "refunds.restore_grace",
+            ),
+            (
+                "adjustments: { approval_above: -1 }",
+                "adjustments.approval_above",
+            ),
+        ];
+        for (section, path) in cases {
+            assert_eq!(refused_at(section), [path], "{section}");
+        }
+    }
+}

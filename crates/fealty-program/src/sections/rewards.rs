@@ -1,0 +1,86 @@
+//! `rewards`: what points buy.
+
+use std::collections::BTreeMap;
+
+use fealty_types::{BrandId, CurrencyId, Points, RewardId};
+use serde::{Deserialize, Serialize};
+
+use crate::{Brand, check::Check};
+
+const REWARDS_MAX: usize = 10_000;
+const STOCK_MAX: i64 = 1_000_000_000;
+const NAME_LEN_MAX: usize = 200;
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RewardText {
+    name: String,
+    price: PriceText,
+    accepted_by: BrandId,
+    stock: Option<i64>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct PriceText {
+    currency: CurrencyId,
+    points: i64,
+}
+
+/// A reward of the catalogue.
+#[derive(Clone, Debug)]
+pub struct Reward {
+    /// Its name for people.
+    pub name: String,
+    /// The currency of points it is paid in.
+    pub currency: CurrencyId,
+    /// The points it costs.
+    pub points: Points,
+    /// The brand that accepts the points.
+    pub accepted_by: BrandId,
+    /// How many there are in all; without limit, if there is nothing.
+    pub stock: Option<i64>,
+}
+
+pub(crate) fn check(
+    text: &BTreeMap<RewardId, RewardText>,
+    brands: &BTreeMap<BrandId, Brand>,
+    check: &mut Check,
+) -> BTreeMap<RewardId, Reward> {
+    check.within("rewards", text.len(), REWARDS_MAX);
+    let mut rewards = BTreeMap::new();
+    for (id, text) in text {
+        let path = format!("rewards.{id}");
+        match brands.get(&text.accepted_by) {
+            None => check.wrong(format!("{path}.accepted_by"), "is not one of the brands"),
+            Some(brand) if !brand.accepts.contains(&text.price.currency) => {
+                let rule = format!("`{}` does not accept it", text.accepted_by);
+                check.wrong(format!("{path}.price.currency"), rule);
+            }
+            Some(_) => {}
+        }
+        let allowed = 0..=STOCK_MAX;
+        if text.stock.is_some_and(|stock| !allowed.contains(&stock)) {
+            let rule = format!("must be 0 to {STOCK_MAX}");
+            check.wrong(format!("{path}.stock"), rule);
+        }
+        if text.name.is_empty() || text.name.chars().count() > NAME_LEN_MAX {
+            let rule = format!("must be 1 to {NAME_LEN_MAX} characters");
+            check.wrong(format!("{path}.name"), rule);
+        }
+        match Points::amount(text.price.points) {
+            Err(error) => check.wrong(format!("{path}.price.points"), error.to_string()),
+            Ok(points) => {
+                let reward = Reward {
+                    name: text.name.clone(),
+                    currency: text.price.currency.clone(),
+                    points,
+                    accepted_by: text.accepted_by.clone(),
+                    stock: text.stock,
+                };
+                rewards.insert(id.clone(), reward);
+            }
+        }
+    }
+    rewards
+}

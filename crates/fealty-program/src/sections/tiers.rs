@@ -1,0 +1,143 @@
+//! `tiers`: the status that purchases give.
+
+use fealty_types::{Money, TierId, Timestamp};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    MoneyUnit,
+    calendar::{self, Period},
+    check::Check,
+};
+
+const LEVELS_MAX: usize = 20;
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TiersText {
+    qualify_by: Metric,
+    window: String,
+    upgrade: Upgrade,
+    validity: String,
+    then: Then,
+    levels: Vec<LevelText>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Metric {
+    MoneySpent,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Upgrade {
+    AtOnce,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Then {
+    JudgeAgain,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct LevelText {
+    tier: TierId,
+    from: String,
+}
+
+/// Tiers reached by money spent in a rolling window.
+#[derive(Clone, Debug)]
+pub struct TierScheme {
+    /// The window that counts: the moment it ends is in it, the one a period
+    /// before is not.
+    pub window: Period,
+    /// How long a tier is held before it is judged again.
+    pub validity: Period,
+    /// The tiers, from the lowest, whose threshold is 0, up.
+    pub levels: Vec<TierLevel>,
+}
+
+/// A tier and what it takes.
+#[derive(Clone, Debug)]
+pub struct TierLevel {
+    /// The tier.
+    pub tier: TierId,
+    /// Money spent in the window from which on it is reached.
+    pub threshold: Money,
+}
+
+impl TierScheme {
+    /// Rank of the tier that `spent` minor units in the window give.
+    #[must_use]
+    pub fn rank_of(&self, spent_minor_units: i64) -> usize {
+        self.levels
+            .iter()
+            .rposition(|level| level.threshold.minor_units() <= spent_minor_units)
+            .unwrap_or(0)
+    }
+
+    /// Rank of a tier, 0 for the lowest.
+    #[must_use]
+    pub fn rank(&self, tier: &TierId) -> Option<usize> {
+        self.levels.iter().position(|level| level.tier == *tier)
+    }
+
+    /// When a tier reached at `reached_at` is judged: the midnight that ends
+    /// the date one validity later.
+    #[must_use]
+    pub fn first_evaluation(&self, reached_at: Timestamp, zone: &TimeZone) -> Timestamp {
+        let date = calendar::date_of(reached_at, zone);
+        calendar::end_of(self.validity.after_date(date), zone)
+    }
+
+    /// When a tier judged at the midnight `evaluated_at` is judged next: at the
+    /// end of the same date, one validity on.
+    #[must_use]
+    pub fn next_evaluation(&self, evaluated_at: Timestamp, zone: &TimeZone) -> Timestamp {
+        let last_day = calendar::date_of(evaluated_at, zone)
+            .yesterday()
+            .unwrap_or(jiff::civil::Date::MIN);
+        calendar::end_of(self.validity.after_date(last_day), zone)
+    }
+}
+
+pub(crate) fn check(text: &TiersText, money: MoneyUnit, check: &mut Check) -> Option<TierScheme> {
+    if text.levels.is_empty() {
+        check.wrong("tiers.levels", "must name at least one");
+    }
+    check.within("tiers.levels", text.levels.len(), LEVELS_MAX);
+    let mut levels: Vec<TierLevel> = Vec::new();
+    for level in &text.levels {
+        let path = format!("tiers.levels.{}", level.tier);
+        if levels.iter().any(|other| other.tier == level.tier) {
+            check.wrong(&path, "is named twice");
+        }
+        let path = format!("{path}.from");
+        let Some(threshold) = check.money(&path, &level.from, money) else {
+            continue;
+        };
+        match levels.last() {
+            None if threshold.minor_units() != 0 => {
+                check.wrong(path, "must be 0 for the first level, which everybody has");
+            }
+            Some(below) if threshold.minor_units() <= below.threshold.minor_units() => {
+                check.wrong(path, "must be above the level before it");
+            }
+            _ => {}
+        }
+        levels.push(TierLevel {
+            tier: level.tier.clone(),
+            threshold,
+        });
+    }
+    let window = check.period("tiers.window", &text.window);
+    let validity = check.period("tiers.validity", &text.validity);
+    Some(TierScheme {
+        window: window?,
+        validity: validity?,
+        levels,
+    })
+}

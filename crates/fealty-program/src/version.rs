@@ -1,0 +1,26 @@
+//! A programme as it is applied: with its text, and under a number.
+
+use std::sync::Arc;
+
+use crate::Program;
+
+/// A version of a programme.
+#[derive(Clone, Debug)]
+pub struct ProgramVersion {
+    /// Its number, from 1.
+    pub version: i64,
+    /// What it says.
+    pub program: Arc<Program>,
+}
+
+/// A programme together with the text it was read from.
+#[derive(Clone, Debug)]
+pub struct ProgramSource {
+    /// The meaning.
+    pub program: Arc<Program>,
+    /// The text.
+    pub source: String,
+    /// SHA-256 of the meaning, in hexadecimal: equal for texts that differ
+    /// only in layout and comments.
+    pub digest: String,
+}

@@ -1,0 +1,141 @@
+//! The service put together: each room gets what it works with, and the work in
+//! the background is started.
+
+use ed25519_dalek::SigningKey;
+use fealty_postgres::{Database, DatabaseError, Heads, foundation, run};
+use fealty_server::{
+    ConsumedFeed, FeedStatus, Operations, Programs, Rejection, ServiceClock, async_trait,
+};
+use fealty_types::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    audit::Audit,
+    config::LedgerSection,
+    feed::Feed,
+    lane::{self, BalanceCache, LaneSettings, Lanes, Publisher},
+    ledger::Ledger,
+    members,
+    settlement::Settlement,
+    shard::{Shards, store::head::initialise},
+};
+
+/// The points service at work.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) programs: Programs,
+    pub(crate) ledger: Ledger,
+    pub(crate) audit: Audit,
+    pub(crate) settlement: Settlement,
+    database: Database,
+    shards: Shards,
+}
+
+/// What the service works with.
+pub(crate) struct Parts {
+    /// For everything but the lanes.
+    pub(crate) database: Database,
+    /// For the lanes: as many connections as commit at once.
+    pub(crate) lanes: Database,
+    pub(crate) clock: ServiceClock,
+    pub(crate) cache: BalanceCache,
+    pub(crate) programs: Programs,
+    pub(crate) signing_key: Option<SigningKey>,
+}
+
+impl App {
+    /// Starts the lanes and the work in the background, which ends with
+    /// `shutdown`.
+    pub(crate) async fn start(
+        parts: Parts,
+        settings: &LedgerSection,
+        shutdown: &CancellationToken,
+    ) -> Result<Self, DatabaseError> {
+        let Parts {
+            database,
+            lanes,
+            clock,
+            cache,
+            programs,
+            signing_key,
+        } = parts;
+        let shards: Result<u16, DatabaseError> = run!(database, "initialise", |connection| async {
+            initialise(connection, settings.shards).await
+        });
+        let shards = Shards::new(shards?);
+        let heads = Heads::new(usize::from(shards.count()));
+        let publisher = Publisher::new(cache.clone(), heads.clone());
+        let lanes = Lanes::start(
+            &lanes,
+            shards,
+            programs.clone(),
+            &clock,
+            &publisher,
+            LaneSettings {
+                batches_in_flight: settings.batches_in_flight,
+                members_in_memory: settings.members_in_memory,
+            },
+        );
+        let feed = Feed::new(database.clone(), shards, heads.clone());
+        feed.head().await?;
+        let audit = Audit::new(
+            programs.clone(),
+            database.clone(),
+            clock.clone(),
+            shards,
+            feed.clone(),
+            signing_key,
+        );
+        let ledger = Ledger {
+            programs: programs.clone(),
+            database: database.clone(),
+            clock,
+            shards,
+            cache: cache.clone(),
+            lanes,
+            publisher,
+            feed: feed.clone(),
+        };
+        let ending = || shutdown.clone();
+        tokio::spawn(programs.clone().keep_fresh(ending()));
+        tokio::spawn(feed.follow_heads(ending()));
+        tokio::spawn(lane::tail(cache, database.clone(), shards, heads, ending()));
+        tokio::spawn(ledger.clone().sweep(ending()));
+        Ok(Self {
+            settlement: Settlement::new(audit.clone()),
+            programs,
+            ledger,
+            audit,
+            database,
+            shards,
+        })
+    }
+
+    /// Consumes the tiers service's feed, for ever.
+    pub(crate) async fn follow_tiers(self, tiers: fealty_client::Channel) {
+        members::follow(self.database, self.shards, tiers).await;
+    }
+}
+
+#[async_trait]
+impl Operations for App {
+    async fn feed_status(&self) -> Result<FeedStatus, Rejection> {
+        let head = self.ledger.feed.head().await?;
+        let cursor = foundation::feed_cursor(self.database.pool(), members::SOURCE).await?;
+        Ok(FeedStatus {
+            head: Some(head),
+            consumed: vec![ConsumedFeed {
+                source: members::SOURCE,
+                cursor,
+            }],
+        })
+    }
+
+    async fn save_test_time(&self, now: Timestamp) -> Result<(), Rejection> {
+        Ok(foundation::set_test_time(self.database.pool(), now).await?)
+    }
+
+    async fn do_due(&self) -> Result<i64, Rejection> {
+        Ok(self.ledger.sweep_once().await?)
+    }
+}

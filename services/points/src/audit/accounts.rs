@@ -1,0 +1,144 @@
+//! What auditors and partners ask of the accounts.
+
+use fealty_ledger::{Account, AccountTotals};
+use fealty_postgres::{DatabaseError, PgConnection, run};
+use fealty_types::{CurrencyId, Cursor, Position, ProgramId, ShardId};
+
+use super::{service::Audit, store};
+use crate::{
+    error::Error,
+    plan::PlanError,
+    shard::{
+        decode,
+        store::{
+            head::{self, Head, read_one_moment},
+            log,
+        },
+    },
+};
+
+/// Transactions read at a time between a mark and a position.
+const READ_LEN: i64 = 1_000;
+
+impl Audit {
+    /// The accounts of a programme, now or at a cursor, and where in the log
+    /// that is.
+    pub(crate) async fn account_totals(
+        &self,
+        program: &ProgramId,
+        cursor: &str,
+    ) -> Result<(AccountTotals, Cursor), Error> {
+        self.programs.newest(program)?;
+        let at = if cursor.is_empty() {
+            None
+        } else {
+            Some(self.feed.cursor(cursor).await?)
+        };
+        let read: Result<_, DatabaseError> =
+            run!(self.database, "account_totals", |connection| async {
+                read_one_moment(connection).await?;
+                let Some(at) = at.clone() else {
+                    let heads = head::heads(&mut *connection).await?;
+                    let heads = heads.iter().map(|head| head.position.get()).collect();
+                    let totals = store::of_program(connection, program).await?;
+                    return Ok((totals, Cursor::new(heads)));
+                };
+                let mut totals = AccountTotals::default();
+                for (shard, position) in self.shards.ids().zip(at.positions()) {
+                    let position = Position::new(*position);
+                    let of_shard = totals_at(connection, program, shard, position).await?;
+                    for (key, sums) in of_shard.rows() {
+                        totals.add_sums(key.clone(), *sums);
+                    }
+                }
+                Ok((totals, at))
+            });
+        Ok(read?)
+    }
+
+    /// An account now, by issuer, and where in the log that is.
+    pub(crate) async fn account(
+        &self,
+        program: &ProgramId,
+        currency: &CurrencyId,
+        account: &Account,
+    ) -> Result<(AccountTotals, Cursor), Error> {
+        let applied = self.programs.newest(program)?;
+        if !applied.program.currencies.contains_key(currency) {
+            return Err(PlanError::CurrencyNotFound(currency.clone()).into());
+        }
+        if let Some(brand) = account.brand()
+            && !applied.program.brands.contains_key(brand)
+        {
+            return Err(PlanError::BrandNotFound(brand.clone()).into());
+        }
+        let (all, cursor) = self.account_totals(program, "").await?;
+        let mut totals = AccountTotals::default();
+        for (key, sums) in all.rows() {
+            if key.currency == *currency && key.account == *account {
+                totals.add_sums(key.clone(), *sums);
+            }
+        }
+        Ok((totals, cursor))
+    }
+
+    /// What was moved between two cursors, by account and issuer; an empty end
+    /// is now.
+    pub(crate) async fn movements(
+        &self,
+        program: &ProgramId,
+        start: &str,
+        end: &str,
+    ) -> Result<(AccountTotals, Cursor), Error> {
+        let (until, at) = self.account_totals(program, end).await?;
+        let from = if start.is_empty() {
+            AccountTotals::default()
+        } else {
+            let (from, start) = self.account_totals(program, start).await?;
+            let mut positions = start.positions().iter().zip(at.positions());
+            if positions.any(|(start, end)| start > end) {
+                return Err(Error::CursorOutOfRange);
+            }
+            from
+        };
+        let mut moved = until;
+        for (key, sums) in from.rows() {
+            let less = fealty_ledger::Sums {
+                debits: -sums.debits,
+                credits: -sums.credits,
+            };
+            moved.add_sums(key.clone(), less);
+        }
+        Ok((moved, at))
+    }
+
+    /// The heads of all shards.
+    pub(crate) async fn log_heads(&self) -> Result<Vec<Head>, Error> {
+        Ok(head::heads(self.database.pool()).await?)
+    }
+}
+
+/// A shard's totals at a position: those of the mark before it, and the
+/// transactions in between.
+async fn totals_at(
+    connection: &mut PgConnection,
+    program: &ProgramId,
+    shard: ShardId,
+    position: Position,
+) -> Result<AccountTotals, DatabaseError> {
+    let mark = store::last_mark(connection, shard, position).await?;
+    let mut totals = store::at_mark(connection, shard, program, mark).await?;
+    let mut after = mark;
+    while after < position {
+        let rows = log::read(&mut *connection, shard, after, READ_LEN).await?;
+        let Some(last) = rows.last() else { break };
+        after = Position::new(last.position);
+        for row in rows.iter().filter(|row| row.position <= position.get()) {
+            let transaction = decode(&row.body)?;
+            if transaction.program == *program {
+                totals.add(&transaction);
+            }
+        }
+    }
+    Ok(totals)
+}

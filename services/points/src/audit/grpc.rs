@@ -1,0 +1,174 @@
+//! The auditor's questions.
+
+use std::collections::BTreeMap;
+
+use fealty_ledger::{Account, BucketName, Sums};
+use fealty_proto::points::v1::{self as wire, audit_service_server::AuditService};
+use fealty_server::{Rejection, Violations};
+use fealty_types::{BrandId, CurrencyId, ProgramId};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::service::Audit;
+
+/// The longest cursor that is read, in bytes.
+const CURSOR_LEN_MAX: usize = 8 * 1024;
+
+pub(crate) struct AuditApi(pub(crate) Audit);
+
+/// A sum on the wire; one beyond 64 bits is a defect, for no currency has so
+/// many points.
+pub(crate) fn wire_sum(sum: i128) -> Result<i64, Rejection> {
+    i64::try_from(sum).map_err(|error| Rejection::internal(&error))
+}
+
+/// An account as a caller names it.
+fn account(violations: &mut Violations, asked: Option<&wire::Account>) -> Option<Account> {
+    let Some(asked) = asked else {
+        violations.add("account", "must be set");
+        return None;
+    };
+    let kind = wire::AccountKind::try_from(asked.kind).ok();
+    let unbranded = match kind {
+        Some(wire::AccountKind::Pending) => Some(Account::Wallet(BucketName::Pending)),
+        Some(wire::AccountKind::Available) => Some(Account::Wallet(BucketName::Available)),
+        Some(wire::AccountKind::Held) => Some(Account::Wallet(BucketName::Held)),
+        Some(wire::AccountKind::Debt) => Some(Account::Wallet(BucketName::Debt)),
+        Some(wire::AccountKind::Gift) => Some(Account::Gift),
+        _ => None,
+    };
+    if let Some(account) = unbranded {
+        if !asked.brand.is_empty() {
+            violations.add("account.brand", "must be empty for this kind");
+        }
+        return Some(account);
+    }
+    let branded = match kind {
+        Some(wire::AccountKind::Issued) => Account::Issued,
+        Some(wire::AccountKind::Redeemed) => Account::Redeemed,
+        Some(wire::AccountKind::Expired) => Account::Expired,
+        Some(wire::AccountKind::Adjusted) => Account::Adjusted,
+        _ => {
+            violations.add("account.kind", "must be one of the enum's values");
+            return None;
+        }
+    };
+    let brand: Option<BrandId> = violations.parse("account.brand", &asked.brand);
+    brand.map(branded)
+}
+
+/// Notes a cursor that cannot be one.
+pub(crate) fn check_cursor(violations: &mut Violations, field: &str, cursor: &str) {
+    if cursor.len() > CURSOR_LEN_MAX {
+        violations.add(field, "must be a cursor as the service gave it");
+    }
+}
+
+/// An account for the wire.
+pub(crate) fn render_account(account: &Account) -> wire::Account {
+    let kind = match account {
+        Account::Wallet(BucketName::Pending) => wire::AccountKind::Pending,
+        Account::Wallet(BucketName::Available) => wire::AccountKind::Available,
+        Account::Wallet(BucketName::Held) => wire::AccountKind::Held,
+        Account::Wallet(BucketName::Debt) => wire::AccountKind::Debt,
+        Account::Issued(_) => wire::AccountKind::Issued,
+        Account::Redeemed(_) => wire::AccountKind::Redeemed,
+        Account::Expired(_) => wire::AccountKind::Expired,
+        Account::Adjusted(_) => wire::AccountKind::Adjusted,
+        Account::Gift => wire::AccountKind::Gift,
+    };
+    wire::Account {
+        kind: kind.into(),
+        brand: account.brand().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+#[async_trait]
+impl AuditService for AuditApi {
+    async fn get_trial_balance(
+        &self,
+        request: Request<wire::GetTrialBalanceRequest>,
+    ) -> Result<Response<wire::GetTrialBalanceResponse>, Status> {
+        let request = request.get_ref();
+        let program: ProgramId = Violations::gather(|violations| {
+            check_cursor(violations, "cursor", &request.cursor);
+            violations.parse("program", &request.program)
+        })?;
+        let (totals, cursor) = self.0.account_totals(&program, &request.cursor).await?;
+        let mut accounts: BTreeMap<(CurrencyId, Account), Sums> = BTreeMap::new();
+        for (key, sums) in totals.rows() {
+            let known = accounts.entry((key.currency.clone(), key.account.clone()));
+            let known = known.or_default();
+            known.debits += sums.debits;
+            known.credits += sums.credits;
+        }
+        let accounts = accounts.into_iter().map(|((currency, account), sums)| {
+            Ok(wire::AccountTotals {
+                currency: currency.to_string(),
+                account: Some(render_account(&account)),
+                debits: wire_sum(sums.debits)?,
+                credits: wire_sum(sums.credits)?,
+            })
+        });
+        Ok(Response::new(wire::GetTrialBalanceResponse {
+            accounts: accounts.collect::<Result<_, Rejection>>()?,
+            cursor: cursor.to_string(),
+        }))
+    }
+
+    async fn get_account_balance(
+        &self,
+        request: Request<wire::GetAccountBalanceRequest>,
+    ) -> Result<Response<wire::GetAccountBalanceResponse>, Status> {
+        let request = request.get_ref();
+        let (program, currency, account): (ProgramId, CurrencyId, Account) =
+            Violations::gather(|violations| {
+                let program = violations.parse("program", &request.program);
+                let currency = violations.parse("currency", &request.currency);
+                let account = account(violations, request.account.as_ref());
+                Some((program?, currency?, account?))
+            })?;
+        let (totals, cursor) = self.0.account(&program, &currency, &account).await?;
+        let mut response = wire::GetAccountBalanceResponse {
+            cursor: cursor.to_string(),
+            ..wire::GetAccountBalanceResponse::default()
+        };
+        for (key, sums) in totals.rows() {
+            let issuer = wire::IssuerTotals {
+                issuer: key.issuer.to_string(),
+                debits: wire_sum(sums.debits)?,
+                credits: wire_sum(sums.credits)?,
+            };
+            response.debits += issuer.debits;
+            response.credits += issuer.credits;
+            response.issuers.push(issuer);
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        _: Request<wire::GetCheckpointRequest>,
+    ) -> Result<Response<wire::GetCheckpointResponse>, Status> {
+        let checkpoint = self.0.checkpoint().await?;
+        Ok(Response::new(wire::GetCheckpointResponse {
+            text: checkpoint.text,
+            signature: checkpoint.signature.to_vec(),
+            public_key: checkpoint.public_key.to_vec(),
+        }))
+    }
+
+    async fn get_log_heads(
+        &self,
+        _: Request<wire::GetLogHeadsRequest>,
+    ) -> Result<Response<wire::GetLogHeadsResponse>, Status> {
+        let heads = self.0.log_heads().await?;
+        let heads = (0..).zip(heads).map(|(shard, head)| wire::LogHead {
+            shard,
+            position: head.position.get(),
+            chain: head.chain.to_vec(),
+        });
+        Ok(Response::new(wire::GetLogHeadsResponse {
+            heads: heads.collect(),
+        }))
+    }
+}

@@ -1,0 +1,178 @@
+//! The accounts' totals, now and at marks of the past.
+
+use std::str::FromStr;
+
+use fealty_ledger::{Account, AccountKey, AccountTotals, BucketName, Sums};
+use fealty_postgres::{DatabaseError, PgConnection};
+use fealty_types::{BrandId, Position, ProgramId, ShardId};
+
+use crate::shard::store::{members::corrupt, stored};
+
+struct Row {
+    program: String,
+    currency: String,
+    kind: String,
+    brand: String,
+    issuer: String,
+    debits: String,
+    credits: String,
+}
+
+fn parse<T: FromStr>(text: &str, what: &'static str) -> Result<T, DatabaseError> {
+    text.parse().map_err(|_| corrupt(what))
+}
+
+fn account(kind: &str, brand: &str) -> Result<Account, DatabaseError> {
+    let brand = || parse::<BrandId>(brand, "a brand");
+    Ok(match kind {
+        "pending" => Account::Wallet(BucketName::Pending),
+        "available" => Account::Wallet(BucketName::Available),
+        "held" => Account::Wallet(BucketName::Held),
+        "debt" => Account::Wallet(BucketName::Debt),
+        "issued" => Account::Issued(brand()?),
+        "redeemed" => Account::Redeemed(brand()?),
+        "expired" => Account::Expired(brand()?),
+        "adjusted" => Account::Adjusted(brand()?),
+        "gift" => Account::Gift,
+        _ => return Err(corrupt("a kind of account")),
+    })
+}
+
+fn totals(rows: Vec<Row>) -> Result<AccountTotals, DatabaseError> {
+    let mut totals = AccountTotals::default();
+    for row in rows {
+        let key = AccountKey {
+            program: parse(&row.program, "a programme")?,
+            currency: parse(&row.currency, "a currency")?,
+            account: account(&row.kind, &row.brand)?,
+            issuer: parse(&row.issuer, "a brand")?,
+        };
+        let sums = Sums {
+            debits: parse(&row.debits, "an account's total")?,
+            credits: parse(&row.credits, "an account's total")?,
+        };
+        totals.add_sums(key, sums);
+    }
+    Ok(totals)
+}
+
+/// The accounts of a programme over all shards.
+pub(crate) async fn of_program(
+    connection: &mut PgConnection,
+    program: &ProgramId,
+) -> Result<AccountTotals, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"-- of_program
+        SELECT program, currency, kind, brand, issuer, sum(debits)::text AS "debits!",
+               sum(credits)::text AS "credits!"
+        FROM accounts WHERE program = $1
+        GROUP BY program, currency, kind, brand, issuer"#,
+        program.as_str(),
+    )
+    .fetch_all(connection)
+    .await?;
+    totals(rows)
+}
+
+/// The accounts of a shard.
+pub(crate) async fn of_shard(
+    connection: &mut PgConnection,
+    shard: ShardId,
+) -> Result<AccountTotals, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"-- of_shard
+        SELECT program, currency, kind, brand, issuer, debits::text AS "debits!",
+               credits::text AS "credits!"
+        FROM accounts WHERE shard = $1"#,
+        stored(shard),
+    )
+    .fetch_all(connection)
+    .await?;
+    totals(rows)
+}
+
+/// The last mark of a shard at `position` or before it; 0 where there is none.
+pub(crate) async fn last_mark(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    position: Position,
+) -> Result<Position, DatabaseError> {
+    let mark = sqlx::query_scalar!(
+        r#"-- last_mark
+        SELECT coalesce(max(position), 0) AS "position!" FROM marks
+        WHERE shard = $1 AND position <= $2"#,
+        stored(shard),
+        position.get(),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Position::new(mark))
+}
+
+/// The accounts of a programme in a shard, at a mark.
+pub(crate) async fn at_mark(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    program: &ProgramId,
+    mark: Position,
+) -> Result<AccountTotals, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"-- at_mark
+        SELECT a.program, a.currency, a.kind, a.brand, a.issuer, m.debits::text AS "debits!",
+               m.credits::text AS "credits!"
+        FROM accounts a
+        CROSS JOIN LATERAL (
+            SELECT debits, credits FROM account_marks m
+            WHERE m.shard = a.shard AND m.program = a.program AND m.currency = a.currency
+              AND m.kind = a.kind AND m.brand = a.brand AND m.issuer = a.issuer
+              AND m.position <= $3
+            ORDER BY m.position DESC LIMIT 1
+        ) m
+        WHERE a.shard = $1 AND a.program = $2"#,
+        stored(shard),
+        program.as_str(),
+        mark.get(),
+    )
+    .fetch_all(connection)
+    .await?;
+    totals(rows)
+}
+
+/// The marks of a shard after a position and through another: the position,
+/// and the accounts that were marked there.
+pub(crate) async fn marks_between(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    after: Position,
+    through: Position,
+) -> Result<Vec<(Position, AccountTotals)>, DatabaseError> {
+    let positions = sqlx::query_scalar!(
+        "-- marks_between: positions
+        SELECT position FROM marks WHERE shard = $1 AND position > $2 AND position <= $3
+        ORDER BY position",
+        stored(shard),
+        after.get(),
+        through.get(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut marks = Vec::with_capacity(positions.len());
+    for position in positions {
+        let rows = sqlx::query_as!(
+            Row,
+            r#"-- marks_between: accounts
+            SELECT program, currency, kind, brand, issuer, debits::text AS "debits!",
+                   credits::text AS "credits!"
+            FROM account_marks WHERE shard = $1 AND position = $2"#,
+            stored(shard),
+            position,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        marks.push((Position::new(position), totals(rows)?));
+    }
+    Ok(marks)
+}

@@ -1,0 +1,331 @@
+//! Proof: walks each log, checks its chain, runs the rules and the engine over
+//! it again, and compares what that gives with what is stored.
+//!
+//! It reads the database alone, at one moment, and needs no service to run. A
+//! task reads on while another checks, so that the database and the engine
+//! work at the same time. What has been verified of a shard can be kept in a
+//! file, and the next run goes on from there.
+
+mod shard;
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fealty_ledger::{AccountTotals, canonical::Chain};
+use fealty_postgres::{Database, DatabaseError, PgConnection, foundation, run};
+use fealty_program::{Program, ProgramVersion};
+use fealty_types::{LotId, Position, ProgramId, ShardId};
+
+use crate::{
+    audit::store as accounts,
+    shard::{
+        decode,
+        store::{
+            self,
+            head::{Head, heads, read_one_moment},
+        },
+    },
+};
+use shard::{Chunk, Shard, Stopped};
+
+/// Transactions read at a time.
+const READ_LEN: i64 = 5_000;
+/// Lots read at a time for the comparison at the end.
+const LOTS_LEN: i64 = 5_000;
+/// Transactions after which the state is kept, where it is.
+const KEEP_EVERY: i64 = 1_000_000;
+
+/// What is wrong, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// A difference.
+    #[error("shard {shard}, position {position}: {what}")]
+    Difference {
+        /// The shard.
+        shard: ShardId,
+        /// The position in its log; the head's where the state differs.
+        position: Position,
+        /// What differs.
+        what: String,
+    },
+    /// The database could not be read.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The state could not be kept, or read.
+    #[error("the state in {path} cannot be used")]
+    State {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The task that checks has broken off.
+    #[error("the check broke off")]
+    BrokenOff,
+}
+
+impl fealty_postgres::HasDatabaseError for VerifyError {
+    fn database_error(&self) -> Option<&DatabaseError> {
+        match self {
+            Self::Database(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// How to verify.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Folder in which what has been verified is kept, a file for each shard.
+    pub state: Option<PathBuf>,
+    /// Heads that a third party has kept.
+    pub checkpoint: Vec<(ShardId, Position, Chain)>,
+}
+
+/// What was verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Shards.
+    pub shards: usize,
+    /// Transactions in the logs.
+    pub transactions: i64,
+    /// Of them, transactions that an earlier run had verified.
+    pub verified_before: i64,
+    /// Wallets.
+    pub wallets: usize,
+    /// Lots with points left.
+    pub lots: usize,
+    /// Whether the accounts' debits equal their credits.
+    pub debits_equal_credits: bool,
+}
+
+/// The versions of the programmes, by id and number.
+type Programs = HashMap<(ProgramId, u32), ProgramVersion>;
+
+/// Verifies a points database. `progress` hears how many transactions have
+/// been walked, and how many there are.
+pub async fn verify(
+    database: &Database,
+    options: &Options,
+    progress: impl Fn(i64, i64) + Send + Sync,
+) -> Result<Verified, VerifyError> {
+    run!(database, "verify", |connection| async {
+        read_one_moment(connection).await?;
+        let heads = heads(&mut *connection).await?;
+        let programs = Arc::new(programs(connection).await?);
+        let all = heads.iter().map(|head| head.position.get()).sum();
+        let mut verified = Verified {
+            shards: heads.len(),
+            ..Verified::default()
+        };
+        let mut totals = AccountTotals::default();
+        let mut gifts = 0_u128;
+        for (number, head) in (0..=u8::MAX).zip(&heads) {
+            let id = ShardId::new(number);
+            let mut shard = match &options.state {
+                Some(folder) => Shard::load(id, heads.len(), folder)?,
+                None => Shard::new(id, heads.len()),
+            };
+            verified.verified_before += shard.position.get();
+            confirm_state(connection, &shard).await?;
+            let walked = |position: i64| progress(verified.transactions + position, all);
+            let state = options.state.as_deref();
+            shard = walk(connection, shard, head, &programs, state, &walked).await?;
+            check_checkpoint(connection, &shard, &options.checkpoint).await?;
+            compare(connection, &shard, head).await?;
+            if let Some(folder) = state {
+                shard.keep(folder)?;
+            }
+            verified.transactions += head.position.get();
+            verified.wallets += shard.wallets().count();
+            verified.lots += shard.open_lots().count();
+            for (key, sums) in shard.totals.rows() {
+                totals.add_sums(key.clone(), *sums);
+            }
+            gifts = gifts.wrapping_add(shard.gifts);
+        }
+        let end = Shard::new(ShardId::new(0), heads.len());
+        if gifts != 0 {
+            let what = "the two sides of transfers between members differ";
+            return Err(end.difference(Position::new(0), what));
+        }
+        let sums = totals.rows().map(|(_, sums)| sums);
+        let (debits, credits) = sums.fold((0, 0), |(debits, credits), sums| {
+            (debits + sums.debits, credits + sums.credits)
+        });
+        verified.debits_equal_credits = debits == credits;
+        Ok(verified)
+    })
+}
+
+/// All versions of all programmes.
+async fn programs(connection: &mut PgConnection) -> Result<Programs, DatabaseError> {
+    let mut programs = Programs::new();
+    for (id, newest) in foundation::program_versions(&mut *connection).await? {
+        let Ok(id) = id.parse::<ProgramId>() else {
+            continue;
+        };
+        for version in 1..=newest {
+            let stored = foundation::program(&mut *connection, &id, Some(version)).await?;
+            let parsed = stored.and_then(|stored| Program::parse(&stored.source).ok());
+            if let (Some(parsed), Ok(number)) = (parsed, u32::try_from(version)) {
+                let program = parsed.program;
+                programs.insert((id.clone(), number), ProgramVersion { version, program });
+            }
+        }
+    }
+    Ok(programs)
+}
+
+/// What an earlier run verified must still be there.
+async fn confirm_state(connection: &mut PgConnection, shard: &Shard) -> Result<(), VerifyError> {
+    if shard.position.get() == 0 {
+        return Ok(());
+    }
+    let row = store::log::at(connection, shard.shard, shard.position).await?;
+    if row.is_none_or(|row| row.chain != shard.chain) {
+        let what = "the log is not the one that was verified before";
+        return Err(shard.difference(shard.position, what));
+    }
+    Ok(())
+}
+
+/// Walks a shard's log to its head: a chunk is checked while the next is read.
+async fn walk(
+    connection: &mut PgConnection,
+    mut shard: Shard,
+    head: &Head,
+    programs: &Arc<Programs>,
+    state: Option<&Path>,
+    progress: &(dyn Fn(i64) + Send + Sync),
+) -> Result<Shard, VerifyError> {
+    let mut kept = shard.position;
+    let mut chunk = read(connection, shard.shard, shard.position).await?;
+    while let Some(last) = chunk.last() {
+        let id = shard.shard;
+        let mut checking = tokio::task::spawn_blocking({
+            let programs = Arc::clone(programs);
+            move || shard.check(chunk, &programs)
+        });
+        let next = read(connection, id, last).await?;
+        loop {
+            let (checked, stopped) = checking.await.map_err(|_| VerifyError::BrokenOff)?;
+            shard = checked;
+            match stopped {
+                Stopped::Done => break,
+                Stopped::Different(error) => return Err(error),
+                Stopped::OriginalNeeded(position, rest) => {
+                    let row = store::log::at(&mut *connection, shard.shard, position).await?;
+                    let original = row.map(|row| decode(&row.body)).transpose()?;
+                    let programs = Arc::clone(programs);
+                    checking = tokio::task::spawn_blocking(move || {
+                        shard.original = original;
+                        shard.check(rest, &programs)
+                    });
+                }
+            }
+        }
+        chunk = next;
+        progress(shard.position.get());
+        if let Some(folder) = state
+            && shard.position.get() - kept.get() >= KEEP_EVERY
+        {
+            shard.keep(folder)?;
+            kept = shard.position;
+        }
+    }
+    if shard.position != head.position {
+        let what = format!("the log ends here, the head says {}", head.position);
+        return Err(shard.difference(shard.position.next(), what));
+    }
+    if shard.chain != head.chain {
+        return Err(shard.difference(shard.position, "the head has another chain value"));
+    }
+    Ok(shard)
+}
+
+async fn read(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    after: Position,
+) -> Result<Chunk, DatabaseError> {
+    let rows = store::log::read(&mut *connection, shard, after, READ_LEN).await?;
+    let marks = match rows.last() {
+        Some(last) => {
+            let through = Position::new(last.position);
+            accounts::marks_between(connection, shard, after, through).await?
+        }
+        None => Vec::new(),
+    };
+    Ok(Chunk {
+        rows: rows.into(),
+        marks: marks.into(),
+    })
+}
+
+/// The heads that a third party has kept must be in the log.
+async fn check_checkpoint(
+    connection: &mut PgConnection,
+    shard: &Shard,
+    checkpoint: &[(ShardId, Position, Chain)],
+) -> Result<(), VerifyError> {
+    for (_, position, chain) in checkpoint.iter().filter(|head| head.0 == shard.shard) {
+        if position.get() == 0 {
+            continue;
+        }
+        let row = store::log::at(&mut *connection, shard.shard, *position).await?;
+        match row {
+            None => {
+                let what = "the checkpoint has seen this transaction, the log ends before it";
+                return Err(shard.difference(*position, what));
+            }
+            Some(row) if row.chain != chain => {
+                let what = "the checkpoint has seen another chain value";
+                return Err(shard.difference(*position, what));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Compares what the log makes with what is stored.
+async fn compare(
+    connection: &mut PgConnection,
+    shard: &Shard,
+    head: &Head,
+) -> Result<(), VerifyError> {
+    let members = store::members::all(connection, shard.shard).await?;
+    shard.compare_members(&members, head.members)?;
+    drop(members);
+    let wallets = store::wallets::all(connection, shard.shard).await?;
+    shard.compare_wallets(&wallets)?;
+    drop(wallets);
+    let (mut after, mut stored) = (LotId::from_stored(-1), 0);
+    let by_number = shard.by_number();
+    loop {
+        let lots = store::lots::of_shard(connection, shard.shard, after, LOTS_LEN).await?;
+        let Some((_, last)) = lots.last() else { break };
+        after = last.terms.lot;
+        stored += lots.len();
+        for (number, lot) in &lots {
+            shard.compare_lot(&by_number, *number, lot)?;
+        }
+    }
+    if stored != shard.lots().count() {
+        return Err(shard.difference(shard.position, "there are lots that are not stored"));
+    }
+    let holds = store::holds::all_open(connection, shard.shard).await?;
+    shard.compare_holds(&by_number, &holds)?;
+    let reversals = store::reversals::of_shard(connection, shard.shard).await?;
+    shard.compare_reversals(&by_number, &reversals)?;
+    let accounts = accounts::of_shard(connection, shard.shard).await?;
+    if accounts != shard.totals {
+        return Err(shard.difference(shard.position, "the accounts differ"));
+    }
+    Ok(())
+}

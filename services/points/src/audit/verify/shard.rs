@@ -1,0 +1,456 @@
+//! A shard as its log makes it.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fealty_ledger::{
+    AccountKey, AccountTotals, Cause, Command, Facts, Hold, Log, Lot, MemberBook, Named, Received,
+    Request, Reversal, Transaction, Wallet, WalletBook,
+    canonical::{self, CHAIN_START, Chain},
+    given,
+};
+use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, shard_of};
+use sha2::{Digest as _, Sha256};
+
+use super::{Programs, VerifyError};
+use crate::{
+    plan::plan,
+    shard::{request_key, store::log::Row},
+};
+
+/// Some of a log, in order, with the marks of the accounts among it.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) rows: VecDeque<Row>,
+    pub(super) marks: VecDeque<(Position, AccountTotals)>,
+}
+
+impl Chunk {
+    /// Its last position.
+    pub(super) fn last(&self) -> Option<Position> {
+        self.rows.back().map(|row| Position::new(row.position))
+    }
+}
+
+/// Where a check came to.
+pub(super) enum Stopped {
+    /// To the end of the chunk.
+    Done,
+    /// To a difference.
+    Different(VerifyError),
+    /// To a transaction that names an earlier one, which is to be read.
+    OriginalNeeded(Position, Chunk),
+}
+
+/// A member with its number and its wallets.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct Known {
+    number: i64,
+    book: MemberBook,
+}
+
+/// A shard as its log makes it.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub(super) struct Shard {
+    pub(super) shard: ShardId,
+    shards: u16,
+    pub(super) position: Position,
+    pub(super) chain: Chain,
+    members: HashMap<(ProgramId, MemberId), Known>,
+    pub(super) totals: AccountTotals,
+    /// Accounts that changed since the last mark.
+    unmarked: BTreeSet<AccountKey>,
+    /// A sum over what was given to other members less what was received: 0
+    /// over all shards, for every transfer has two sides that are the same.
+    pub(super) gifts: u128,
+    /// The transaction that the next one names.
+    #[borsh(skip)]
+    pub(super) original: Option<Transaction>,
+}
+
+impl Shard {
+    pub(super) fn new(shard: ShardId, shards: usize) -> Self {
+        Self {
+            shard,
+            shards: u16::try_from(shards).unwrap_or(u16::MAX),
+            position: Position::new(0),
+            chain: CHAIN_START,
+            members: HashMap::new(),
+            totals: AccountTotals::default(),
+            unmarked: BTreeSet::new(),
+            gifts: 0,
+            original: None,
+        }
+    }
+
+    fn path(shard: ShardId, folder: &Path) -> PathBuf {
+        folder.join(format!("shard-{shard}.verified"))
+    }
+
+    /// What an earlier run has kept; a new shard where there is nothing.
+    pub(super) fn load(shard: ShardId, shards: usize, folder: &Path) -> Result<Self, VerifyError> {
+        let path = Self::path(shard, folder);
+        let read = match fs::read(&path) {
+            Ok(bytes) => borsh::from_slice::<Self>(&bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::new(shard, shards));
+            }
+            Err(error) => Err(error),
+        };
+        read.map_err(|source| VerifyError::State { path, source })
+    }
+
+    /// Keeps what has been verified: a new file takes the place of the old.
+    pub(super) fn keep(&self, folder: &Path) -> Result<(), VerifyError> {
+        let path = Self::path(self.shard, folder);
+        let write = || {
+            fs::create_dir_all(folder)?;
+            let new = path.with_extension("new");
+            let mut file = std::io::BufWriter::new(fs::File::create(&new)?);
+            borsh::to_writer(&mut file, self)?;
+            file.flush()?;
+            fs::rename(new, &path)
+        };
+        write().map_err(|source| VerifyError::State {
+            path: path.clone(),
+            source,
+        })
+    }
+
+    pub(super) fn difference(&self, position: Position, what: impl Into<String>) -> VerifyError {
+        VerifyError::Difference {
+            shard: self.shard,
+            position,
+            what: what.into(),
+        }
+    }
+
+    /// Checks a chunk, as far as that goes without reading more.
+    pub(super) fn check(mut self, mut chunk: Chunk, programs: &Programs) -> (Self, Stopped) {
+        while let Some(row) = chunk.rows.pop_front() {
+            match self.check_row(&row, programs) {
+                Ok(None) => {}
+                Ok(Some(position)) => {
+                    chunk.rows.push_front(row);
+                    return (self, Stopped::OriginalNeeded(position, chunk));
+                }
+                Err(error) => return (self, Stopped::Different(error)),
+            }
+            if let Some((_, marked)) = chunk.marks.pop_front_if(|mark| mark.0 == self.position)
+                && let Err(error) = self.check_mark(&marked)
+            {
+                return (self, Stopped::Different(error));
+            }
+        }
+        (self, Stopped::Done)
+    }
+
+    /// Checks one transaction: its place, its chain, its columns, and that the
+    /// engine makes it again. Answers with the position of a transaction that
+    /// must be read first.
+    fn check_row(
+        &mut self,
+        row: &Row,
+        programs: &Programs,
+    ) -> Result<Option<Position>, VerifyError> {
+        let position = self.position.next();
+        if row.position != position.get() {
+            return Err(self.difference(position, "the transaction is missing"));
+        }
+        let chain = canonical::chain(&self.chain, &row.body);
+        if row.chain != chain {
+            return Err(self.difference(position, "the chain does not fit the transaction"));
+        }
+        let transaction = canonical::decode(&row.body)
+            .map_err(|error| self.difference(position, error.to_string()))?;
+        if transaction.position != position || transaction.shard != self.shard {
+            return Err(self.difference(position, "the transaction names another place"));
+        }
+        if let Some(Named::Transaction(named)) = transaction.command().and_then(Command::names)
+            && self.original.as_ref().map(|original| original.position) != Some(named)
+        {
+            return Ok(Some(named));
+        }
+        let (program, member) = (&transaction.program, &transaction.member);
+        let key = transaction
+            .request_id()
+            .map(|id| request_key(program, member, id));
+        let name = (program.clone(), member.clone());
+        let next = i64::try_from(self.members.len()).unwrap_or(i64::MAX) + 1;
+        let known = self.members.get(&name).map(|known| known.number);
+        if known.is_none() && shard_of(program, member, self.shards) != self.shard {
+            return Err(self.difference(position, "the member belongs to another shard"));
+        }
+        let number = known.unwrap_or_else(|| {
+            let book = MemberBook::new(program.clone(), member.clone());
+            self.members.insert(name, Known { number: next, book });
+            next
+        });
+        if row.member_no != number || row.request_key != key {
+            return Err(self.difference(position, "a column differs from the transaction"));
+        }
+        let again = self.run_again(&transaction, programs)?;
+        if again != transaction {
+            let what = format!("the engine makes another {} of it", transaction.kind());
+            return Err(self.difference(position, what));
+        }
+        for key in self.totals.add(&transaction) {
+            self.unmarked.insert(key);
+        }
+        self.chain = chain;
+        self.position = position;
+        Ok(None)
+    }
+
+    fn run_again(
+        &mut self,
+        transaction: &Transaction,
+        programs: &Programs,
+    ) -> Result<Transaction, VerifyError> {
+        let (position, at) = (transaction.position, transaction.effective_at);
+        let request = self.request(transaction, programs)?;
+        let member = (transaction.program.clone(), transaction.member.clone());
+        let known = self.members.get_mut(&member).expect("the member is known");
+        let book = &mut known.book;
+        let mut log = Log::new(self.shard, position);
+        let made = match (&request, &transaction.cause) {
+            (Some(request), _) => fealty_ledger::apply(book, request, at, &mut log),
+            (None, Cause::Received(received)) => {
+                fealty_ledger::apply_received(book, received, at, &mut log)
+            }
+            (None, _) => match transaction.wallets.first() {
+                Some(wallet) => {
+                    fealty_ledger::advance_step(book, &wallet.currency, at, &mut log).map(|_| ())
+                }
+                None => Ok(()),
+            },
+        };
+        match (&transaction.cause, log.written()) {
+            (Cause::Received(received), _) => {
+                let sum = side(&transaction.member, received);
+                self.gifts = self.gifts.wrapping_sub(sum);
+            }
+            (_, [written]) => {
+                if let Some(Command::TransferOut(transfer)) = written.command() {
+                    let sum = side(&transfer.to, &given(book, written));
+                    self.gifts = self.gifts.wrapping_add(sum);
+                }
+            }
+            _ => {}
+        }
+        book.settle();
+        let mut written = log.into_written();
+        match (made, written.pop()) {
+            (Ok(()), Some(made)) if written.is_empty() => Ok(made),
+            (Ok(()), _) => Err(self.difference(position, "nothing was due")),
+            (Err(stop), _) => Err(self.difference(position, stop.to_string())),
+        }
+    }
+
+    /// The request that made a transaction, planned again.
+    fn request(
+        &mut self,
+        transaction: &Transaction,
+        programs: &Programs,
+    ) -> Result<Option<Request>, VerifyError> {
+        let Cause::Request {
+            request_id,
+            command,
+            asked_at,
+            program_version,
+            facts,
+        } = &transaction.cause
+        else {
+            return Ok(None);
+        };
+        let position = transaction.position;
+        let applied = programs
+            .get(&(transaction.program.clone(), *program_version))
+            .ok_or_else(|| self.difference(position, "its programme version is missing"))?;
+        let tier = match facts {
+            Some(Facts::Purchase(facts)) => facts.tier.clone(),
+            Some(Facts::Tier(tier)) => Some(tier.clone()),
+            Some(Facts::Reversal(_)) | None => None,
+        };
+        let now = asked_at.unwrap_or(transaction.effective_at);
+        let mut request = plan(applied, request_id, command, tier, now)
+            .map_err(|error| self.difference(position, error.to_string()))?;
+        request.original = self.original.take().map(Box::new);
+        Ok(Some(request))
+    }
+
+    /// The accounts that changed since the mark before, as they are now.
+    fn check_mark(&mut self, marked: &AccountTotals) -> Result<(), VerifyError> {
+        let mut expected = AccountTotals::default();
+        for key in std::mem::take(&mut self.unmarked) {
+            if let Some(sums) = self.totals.of(&key) {
+                expected.add_sums(key, sums);
+            }
+        }
+        if expected == *marked {
+            return Ok(());
+        }
+        Err(self.difference(self.position, "the accounts' mark differs"))
+    }
+
+    /// All wallets: the member's number, the currency, the wallet.
+    pub(super) fn wallets(&self) -> impl Iterator<Item = (i64, &CurrencyId, &WalletBook)> {
+        self.members.values().flat_map(|known| {
+            let wallets = known.book.wallets.iter();
+            wallets.map(|(currency, wallet)| (known.number, currency, wallet))
+        })
+    }
+
+    /// All lots, open or not.
+    pub(super) fn lots(&self) -> impl Iterator<Item = &Lot> {
+        self.wallets().flat_map(|(_, _, wallet)| wallet.lots())
+    }
+
+    /// Lots with points left or held.
+    pub(super) fn open_lots(&self) -> impl Iterator<Item = &Lot> {
+        self.lots()
+            .filter(|lot| !lot.remaining.is_zero() || !lot.held.is_zero())
+    }
+
+    /// The members' books by number.
+    pub(super) fn by_number(&self) -> HashMap<i64, &MemberBook> {
+        let books = self.members.values();
+        books.map(|known| (known.number, &known.book)).collect()
+    }
+
+    pub(super) fn compare_members(
+        &self,
+        stored: &[(i64, String, String)],
+        said: i64,
+    ) -> Result<(), VerifyError> {
+        let has = |(number, program, member): &(i64, String, String)| {
+            let (Ok(program), Ok(member)) = (program.parse(), member.parse()) else {
+                return false;
+            };
+            let known = self.members.get(&(program, member));
+            known.is_some_and(|known| known.number == *number)
+        };
+        let as_many = stored.len() == self.members.len() && i64::try_from(stored.len()) == Ok(said);
+        if as_many && stored.iter().all(has) {
+            return Ok(());
+        }
+        Err(self.difference(self.position, "the members differ"))
+    }
+
+    pub(super) fn compare_wallets(
+        &self,
+        stored: &[(i64, CurrencyId, Wallet)],
+    ) -> Result<(), VerifyError> {
+        let stored: HashMap<(i64, &CurrencyId), &Wallet> = stored
+            .iter()
+            .map(|(number, currency, wallet)| ((*number, currency), wallet))
+            .collect();
+        let mut wallets = 0;
+        for known in self.members.values() {
+            for (currency, wallet) in &known.book.wallets {
+                wallets += 1;
+                let made = wallet.wallet();
+                let same = stored.get(&(known.number, currency)).is_some_and(|stored| {
+                    // When to look next may be earlier than need be, never later.
+                    let first_due = wallet.first_due(currency).ok().flatten();
+                    let due_in_time = match (stored.next_due, first_due) {
+                        (_, None) => true,
+                        (None, Some(_)) => false,
+                        (Some(stored), Some(first)) => stored <= first,
+                    };
+                    let made = Wallet {
+                        next_due: stored.next_due,
+                        ..*made
+                    };
+                    **stored == made && due_in_time
+                });
+                if !same {
+                    let at = made.last_position.unwrap_or(self.position);
+                    let member = &known.book.member;
+                    let what = format!("the wallet of {member} in {currency} differs");
+                    return Err(self.difference(at, what));
+                }
+            }
+        }
+        if wallets != stored.len() {
+            return Err(self.difference(self.position, "there are wallets the log does not make"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn compare_lot(
+        &self,
+        by_number: &HashMap<i64, &MemberBook>,
+        number: i64,
+        stored: &Lot,
+    ) -> Result<(), VerifyError> {
+        let made = by_number
+            .get(&number)
+            .and_then(|book| book.wallets.get(&stored.terms.currency))
+            .and_then(|wallet| wallet.lot(stored.terms.lot));
+        if made == Some(stored) {
+            return Ok(());
+        }
+        let at = stored.terms.lot.position();
+        Err(self.difference(at, "a lot that it made differs"))
+    }
+
+    pub(super) fn compare_holds(
+        &self,
+        by_number: &HashMap<i64, &MemberBook>,
+        stored: &[(i64, String, Hold)],
+    ) -> Result<(), VerifyError> {
+        for (number, currency, hold) in stored {
+            let book = by_number.get(number);
+            let same = book.is_some_and(|book| {
+                book.wallets.iter().any(|(known, wallet)| {
+                    known.as_str() == currency && wallet.holds().any(|made| made == hold)
+                })
+            });
+            if !same {
+                return Err(self.difference(hold.position, "the hold that it made differs"));
+            }
+        }
+        let wallets = self.wallets().map(|(_, _, wallet)| wallet);
+        let open = wallets
+            .flat_map(WalletBook::holds)
+            .filter(|hold| !hold.lots.is_empty());
+        if open.count() != stored.len() {
+            return Err(self.difference(self.position, "there are holds that are not stored"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn compare_reversals(
+        &self,
+        by_number: &HashMap<i64, &MemberBook>,
+        stored: &[(i64, Position, Reversal)],
+    ) -> Result<(), VerifyError> {
+        for (number, position, reversal) in stored {
+            let book = by_number.get(number);
+            if book.and_then(|book| book.reversal(*position)) != Some(reversal) {
+                let what = "what has been reversed of it differs";
+                return Err(self.difference(*position, what));
+            }
+        }
+        let made = self.members.values();
+        if made.flat_map(|known| known.book.reversals()).count() != stored.len() {
+            return Err(self.difference(self.position, "there are reversals not stored"));
+        }
+        Ok(())
+    }
+}
+
+/// A number for one side of a transfer between members: the same for both.
+fn side(to: &MemberId, received: &Received) -> u128 {
+    let bytes = borsh::to_vec(&(to, received)).expect("writing to memory does not fail");
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    let mut number = [0; 16];
+    number.copy_from_slice(&digest[..16]);
+    u128::from_le_bytes(number)
+}

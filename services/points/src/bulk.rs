@@ -1,0 +1,176 @@
+//! Accruals in bulk, without a service: the engine's own transactions in the
+//! service's own statement, into a shard that nobody else writes to. For filling
+//! a ledger before it is served, and for measuring what bare SQL takes.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, ensure};
+use fealty_ledger::{Accrue, Command, Log, MemberBook, Wallet, WalletBook, canonical};
+use fealty_postgres::{Database, run};
+use fealty_program::ProgramVersion;
+use fealty_types::{
+    BrandId, CurrencyId, MemberId, Points, ProgramId, ShardId, Timestamp, shard_of,
+};
+
+use crate::{
+    plan::plan,
+    shard::{
+        request_key,
+        store::{
+            batch_write::{self, Rows},
+            head::{self, Head},
+            rows::{LotRow, MemberRow, TransactionRow, WalletRow},
+        },
+    },
+};
+
+/// What every accrual in bulk gives.
+#[derive(Clone, Debug)]
+pub struct BulkAccrual {
+    /// The brand that issues the points.
+    pub brand: BrandId,
+    /// Their currency.
+    pub currency: CurrencyId,
+    /// How many.
+    pub points: Points,
+}
+
+struct Member {
+    id: MemberId,
+    number: i64,
+    wallet: Wallet,
+}
+
+/// A shard that is filled with accruals.
+pub struct BulkShard {
+    id: ShardId,
+    head: Head,
+    applied: ProgramVersion,
+    accrual: BulkAccrual,
+    members: Vec<Member>,
+    next: usize,
+    requests: u64,
+}
+
+impl BulkShard {
+    /// Gives an empty database its shards, and the members to them.
+    pub async fn open_all(
+        database: &Database,
+        shards: u16,
+        applied: &ProgramVersion,
+        accrual: &BulkAccrual,
+        members: impl Iterator<Item = MemberId>,
+    ) -> anyhow::Result<Vec<Self>> {
+        let made: Result<u16, fealty_postgres::DatabaseError> =
+            run!(database, "initialise", |connection| async {
+                head::initialise(connection, shards).await
+            });
+        ensure!(made? == shards, "the database has shards already");
+        let heads = head::heads(database.pool()).await?;
+        let mut opened: Vec<Self> = (0..=u8::MAX)
+            .zip(heads)
+            .map(|(shard, head)| Self {
+                id: ShardId::new(shard),
+                head,
+                applied: applied.clone(),
+                accrual: accrual.clone(),
+                members: Vec::new(),
+                next: 0,
+                requests: 0,
+            })
+            .collect();
+        for id in members {
+            let shard = shard_of(&applied.program.id, &id, shards);
+            opened[usize::from(shard.get())].members.push(Member {
+                id,
+                number: 0,
+                wallet: Wallet::default(),
+            });
+        }
+        Ok(opened)
+    }
+
+    /// Accruals written so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.requests
+    }
+
+    /// Writes that many accruals in one statement, one member after the other.
+    pub async fn accrue(
+        &mut self,
+        database: &Database,
+        len: usize,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let (rows, head) = self.rows(len, now)?;
+        let mut connection = database.pool().acquire().await?;
+        let before = self.head.position;
+        let written = batch_write::write(&mut connection, self.id, before, &head, &rows);
+        ensure!(written.await?, "somebody else writes here");
+        self.head = head;
+        Ok(())
+    }
+
+    /// The rows of that many accruals, and the head after them.
+    fn rows(&mut self, len: usize, now: Timestamp) -> anyhow::Result<(Rows, Head)> {
+        let program: &ProgramId = &self.applied.program.id;
+        let currency = &self.accrual.currency;
+        let mut head = self.head.clone();
+        let mut log = Log::new(self.id, head.position.next());
+        let mut rows = Rows::default();
+        let mut changed: HashMap<usize, Wallet> = HashMap::new();
+        for _ in 0..len {
+            let index = self.next % self.members.len();
+            self.next += 1;
+            self.requests += 1;
+            let member = &mut self.members[index];
+            if member.number == 0 {
+                head.members += 1;
+                member.number = head.members;
+                let row = MemberRow::new(member.number, program, &member.id);
+                rows.members.push(row);
+            }
+            let mut book = MemberBook::new(program.clone(), member.id.clone());
+            if member.wallet.sequence > 0 {
+                let wallet = WalletBook::of(member.wallet);
+                book.wallets.insert(currency.clone(), wallet);
+            }
+            let command = Command::Accrue(Accrue {
+                brand: self.accrual.brand.clone(),
+                currency: currency.clone(),
+                points: self.accrual.points,
+                activation: None,
+                expires_at: None,
+                reference: "".parse()?,
+            });
+            let request_id = format!("fill-{}", self.requests).parse()?;
+            let request = plan(&self.applied, &request_id, &command, None, now)?;
+            fealty_ledger::execute(&mut book, &request, now, &mut log)?;
+            let transaction = log.written().last().context("nothing was written")?;
+            let body = canonical::encode(transaction);
+            head.chain = canonical::chain(&head.chain, &body);
+            head.position = transaction.position;
+            rows.log.push(TransactionRow {
+                position: transaction.position.get(),
+                member_no: member.number,
+                request_key: Some(request_key(program, &member.id, &request_id)),
+                body,
+                chain: head.chain.to_vec(),
+            });
+            rows.totals.add(transaction);
+            let wallet = &book.wallets[currency];
+            for lot in wallet.changed_lots() {
+                rows.new_lots.push(LotRow::new(member.number, lot));
+            }
+            member.wallet = *wallet.wallet();
+            changed.insert(index, member.wallet);
+        }
+        for (index, wallet) in changed {
+            let number = self.members[index].number;
+            rows.wallets
+                .extend(WalletRow::new(number, currency, &wallet));
+        }
+        Ok((rows, head))
+    }
+}

@@ -1,0 +1,178 @@
+//! The feed: every shard's log, from a cursor on.
+
+use std::time::Duration;
+
+use fealty_postgres::{Database, DatabaseError, Heads};
+use fealty_types::{Cursor, Position};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::filter::Filter;
+use crate::{
+    error::Error,
+    shard::{Logged, Shards, look_at_heads, store},
+};
+
+/// Transactions in one response.
+pub(crate) const WATCH_BATCH_LEN_MAX: i64 = 500;
+/// How often other instances' commits are looked for while somebody listens.
+const HEADS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Reads in a row that a filter may leave out without a word.
+const LEFT_OUT_MAX: u32 = 20;
+
+/// Some transactions of the feed.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// The transactions.
+    pub(crate) transactions: Vec<Logged>,
+    /// The cursor after them.
+    pub(crate) cursor: Cursor,
+    /// How many the logs have beyond it.
+    pub(crate) behind: i64,
+}
+
+/// The logs, for those who follow them.
+#[derive(Clone)]
+pub(crate) struct Feed {
+    database: Database,
+    shards: Shards,
+    heads: Heads,
+}
+
+impl Feed {
+    pub(crate) fn new(database: Database, shards: Shards, heads: Heads) -> Self {
+        Self {
+            database,
+            shards,
+            heads,
+        }
+    }
+
+    /// How far the logs reach.
+    pub(crate) async fn head(&self) -> Result<Cursor, DatabaseError> {
+        look_at_heads(&self.database, &self.heads).await
+    }
+
+    /// Checks a caller's cursor against the log.
+    pub(crate) async fn cursor(&self, token: &str) -> Result<Cursor, Error> {
+        let cursor = Cursor::parse(token, usize::from(self.shards.count()))
+            .map_err(|_| Error::CursorOutOfRange)?;
+        let heads = self.head().await?;
+        let beyond = cursor
+            .positions()
+            .iter()
+            .zip(heads.positions())
+            .any(|(at, head)| at > head);
+        if beyond {
+            Err(Error::CursorOutOfRange)
+        } else {
+            Ok(cursor)
+        }
+    }
+
+    /// Sends everything from a cursor on that the filter wants, until nobody
+    /// listens or the database fails. The channel's bound holds it back to the
+    /// listener's speed.
+    pub(crate) async fn watch(
+        self,
+        mut cursor: Cursor,
+        filter: Filter,
+        listener: mpsc::Sender<Result<Watched, Error>>,
+    ) {
+        let mut heads = self.heads.watch();
+        let first = Watched {
+            transactions: Vec::new(),
+            cursor: cursor.clone(),
+            behind: self.behind(&cursor),
+        };
+        if listener.send(Ok(first)).await.is_err() {
+            return;
+        }
+        loop {
+            heads.borrow_and_update();
+            match self.send_all(&mut cursor, &filter, &listener).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    let told = Error::from(&error);
+                    tracing::warn!(%error, "a feed broke off");
+                    // The listener may have gone as well.
+                    let _ = listener.send(Err(told)).await;
+                    return;
+                }
+            }
+            tokio::select! {
+                () = listener.closed() => return,
+                changed = heads.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// How many transactions the logs have beyond a cursor.
+    fn behind(&self, cursor: &Cursor) -> i64 {
+        self.heads.cursor().entries() - cursor.entries()
+    }
+
+    /// Sends what the logs have beyond the cursor; `false` once nobody listens.
+    async fn send_all(
+        &self,
+        cursor: &mut Cursor,
+        filter: &Filter,
+        listener: &mpsc::Sender<Result<Watched, Error>>,
+    ) -> Result<bool, DatabaseError> {
+        let heads = self.heads.cursor();
+        for shard in self.shards.ids() {
+            let index = usize::from(shard.get());
+            let mut left_out = 0;
+            while cursor.positions()[index] < heads.positions()[index] {
+                let after = Position::new(cursor.positions()[index]);
+                let pool = self.database.pool();
+                let rows = store::log::read(pool, shard, after, WATCH_BATCH_LEN_MAX).await?;
+                let Some(last) = rows.last().map(|row| row.position) else {
+                    break;
+                };
+                let mut transactions = Vec::with_capacity(rows.len());
+                for row in rows {
+                    let logged = Logged::try_from(row)?;
+                    if filter.wants(&logged.transaction) {
+                        transactions.push(logged);
+                    }
+                }
+                cursor.advance(index, last);
+                // A filter that leaves everything out still moves the cursor,
+                // now and then and at the end.
+                let at_end = last >= heads.positions()[index];
+                left_out += 1;
+                if transactions.is_empty() && !at_end && left_out < LEFT_OUT_MAX {
+                    continue;
+                }
+                left_out = 0;
+                let watched = Watched {
+                    transactions,
+                    cursor: cursor.clone(),
+                    behind: self.behind(cursor).max(0),
+                };
+                if listener.send(Ok(watched)).await.is_err() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Learns of other instances' commits while somebody listens.
+    pub(crate) async fn follow_heads(self, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(HEADS_INTERVAL) => {}
+            }
+            if self.heads.is_watched()
+                && let Err(error) = self.head().await
+            {
+                tracing::debug!(%error, "the heads could not be read");
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The service on the wire: its gRPC services, and how its errors read there.
+//! A handler parses, calls, renders; it decides nothing.
+
+use std::time::Duration;
+
+use fealty_ledger::Refusal;
+use fealty_proto::{
+    points::v1::{
+        audit_service_server::AuditServiceServer, earning_service_server::EarningServiceServer,
+        ledger_service_server::LedgerServiceServer,
+        settlement_service_server::SettlementServiceServer,
+    },
+    program::v1::program_service_server::ProgramServiceServer,
+    r#type::v1::ErrorReason as R,
+};
+use fealty_server::{Rejection, Violations};
+use fealty_types::{LotId, LotName, Position, ShardId, TransactionName};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, service::Routes};
+
+use crate::{
+    app::App, audit::grpc::AuditApi, earning::grpc::EarningApi, error::Error,
+    ledger::grpc::LedgerApi, plan::PlanError, settlement::grpc::SettlementApi,
+};
+
+/// How soon a request that met a full queue or a missing database may try again.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// The service's own gRPC services.
+pub(crate) fn routes(app: &App, shutdown: &CancellationToken) -> Routes {
+    let ledger = LedgerApi {
+        ledger: app.ledger.clone(),
+        shutdown: shutdown.clone(),
+    };
+    Routes::new(ProgramServiceServer::new(app.programs.clone()))
+        .add_service(EarningServiceServer::new(EarningApi(app.ledger.clone())))
+        .add_service(AuditServiceServer::new(AuditApi(app.audit.clone())))
+        .add_service(SettlementServiceServer::new(SettlementApi(
+            app.settlement.clone(),
+        )))
+        .add_service(LedgerServiceServer::new(ledger))
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        Rejection::from(error).into()
+    }
+}
+
+impl From<Error> for Rejection {
+    fn from(error: Error) -> Self {
+        let told = |reason| Self::new(reason, error.to_string());
+        match &error {
+            Error::ProgramNotFound(not_found) => not_found.clone().into(),
+            Error::RequestIdReused { field } => told(R::RequestIdReused).with("field", field),
+            Error::OrderAlreadyRecorded { order_number, .. } => {
+                told(R::OrderAlreadyRecorded).with("order_number", order_number)
+            }
+            Error::Plan(refused) => by_plan(refused),
+            Error::Ledger { shard, refusal } => by_ledger(*shard, refusal),
+            Error::TransactionNotFound(asked) => {
+                told(R::TransactionNotFound).with("transaction", asked)
+            }
+            Error::CursorOutOfRange => told(R::CursorOutOfRange),
+            Error::CheckpointsDisabled => told(R::CheckpointsDisabled),
+            Error::Overloaded => told(R::Overloaded).retry_after(RETRY_AFTER),
+            Error::Ending | Error::Unavailable => told(R::Unavailable).retry_after(RETRY_AFTER),
+            Error::Defect => told(R::Internal),
+        }
+    }
+}
+
+/// What the programme refuses.
+fn by_plan(error: &PlanError) -> Rejection {
+    let told = |reason| Rejection::new(reason, error.to_string());
+    match error {
+        PlanError::BrandNotFound(brand) => told(R::BrandNotFound).with("brand", brand),
+        PlanError::CurrencyNotFound(currency) => {
+            told(R::CurrencyNotFound).with("currency", currency)
+        }
+        PlanError::BrandNotAllowed {
+            brand, currency, ..
+        } => told(R::BrandNotAllowed)
+            .with("brand", brand)
+            .with("currency", currency),
+        PlanError::WrongMoneyCurrency { expected, actual } => told(R::WrongMoneyCurrency)
+            .with("expected", expected)
+            .with("actual", actual),
+        PlanError::PurchaseInFuture => {
+            let mut violations = Violations::new();
+            violations.add("purchase_time", "must be at most one hour from now");
+            violations.into()
+        }
+        PlanError::ApprovalRequired { approval_above } => {
+            told(R::ApprovalRequired).with("approval_above", approval_above)
+        }
+        PlanError::TermsOutOfRange => told(R::LotTermsInvalid),
+        PlanError::TooManyPoints => told(R::AmountLimit),
+    }
+}
+
+/// What the ledger refuses; transactions, holds and lots are named after their
+/// shard.
+fn by_ledger(shard: ShardId, refusal: &Refusal) -> Rejection {
+    let told = |reason| Rejection::new(reason, refusal.to_string());
+    let transaction = |reason, position: &Position| {
+        let position = *position;
+        told(reason).with("transaction", TransactionName { shard, position })
+    };
+    let hold = |reason, position: &Position| {
+        let position = *position;
+        told(reason).with("hold", TransactionName { shard, position })
+    };
+    let lot = |reason, lot: &LotId| told(reason).with("lot", LotName { shard, lot: *lot });
+    match refusal {
+        Refusal::InsufficientPoints {
+            available,
+            required,
+        } => told(R::InsufficientPoints)
+            .with("available", available)
+            .with("required", required),
+        Refusal::AmountLimit => told(R::AmountLimit),
+        Refusal::TimeOutOfRange => told(R::LotTermsInvalid),
+        Refusal::TooManyLots => {
+            told(R::TooManyLots).with("lots_max", fealty_ledger::LOTS_PER_SPEND_MAX)
+        }
+        Refusal::TransactionNotFound { transaction: at } => transaction(R::TransactionNotFound, at),
+        Refusal::NotReversible {
+            transaction: at,
+            kind,
+        } => transaction(R::NotReversible, at).with("kind", kind),
+        Refusal::ReversalExceeded {
+            transaction: at,
+            left,
+        } => transaction(R::ReversalExceeded, at).with("left", left),
+        Refusal::CurrencyUnclear { transaction: at } => transaction(R::CurrencyUnclear, at),
+        Refusal::LotNotFound { lot: named } => lot(R::LotNotFound, named),
+        Refusal::LotClosed { lot: named } => lot(R::LotClosed, named),
+        Refusal::ExpiryNotLater { lot: named } => lot(R::ExpiryNotLater, named),
+        Refusal::NotExpired {
+            lot: named,
+            expired,
+        } => lot(R::LotNotExpired, named).with("expired", expired),
+        Refusal::NothingPending { transaction: at } => transaction(R::NothingPending, at),
+        Refusal::HoldNotFound { hold: at } => hold(R::HoldNotFound, at),
+        Refusal::HoldExhausted {
+            hold: at,
+            remaining,
+        } => hold(R::HoldExhausted, at).with("remaining", remaining),
+        Refusal::TooManyHolds => {
+            told(R::TooManyHolds).with("holds_max", fealty_ledger::HOLDS_PER_WALLET_MAX)
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The jobs of a batch, one after the other: seen before, refused, or done.
+
+use std::collections::{HashMap, HashSet};
+
+use fealty_ledger::{Command, Named, Transaction};
+use fealty_postgres::PgConnection;
+use fealty_types::{MemberId, Position, ProgramId, RequestId, ShardId, TierId, Timestamp};
+use uuid::Uuid;
+
+use super::job::{Done, Job, Work};
+use crate::{
+    error::Error,
+    plan::{plan, tier_moment},
+    shard::{
+        Answer, Asked, Interrupted, Memory, ReadOn, ShardWork, chain_of, decode, request_key,
+        store::{
+            self,
+            batch_read::{Purchases, Seen},
+            rows::OrderRow,
+        },
+    },
+};
+
+/// What a job comes to before it is written.
+pub(super) enum Pending {
+    /// The transaction at this position, in this batch, or its replay.
+    Written { position: Position, replayed: bool },
+    /// Done, whatever is written.
+    Final(Done),
+}
+
+/// The jobs of a batch.
+pub(super) struct Jobs {
+    work: ShardWork,
+    now: Timestamp,
+    /// Slot of each job's member.
+    slot_of: Vec<usize>,
+    /// Key of each job's request.
+    keys: Vec<Option<Uuid>>,
+    /// Requests seen before this batch.
+    seen: HashMap<Uuid, Seen>,
+    /// Requests done in this batch.
+    done: HashMap<Uuid, Position>,
+    /// Tier of each job's member, where it was told of one.
+    tiers: HashMap<usize, TierId>,
+    /// Orders recorded before, and in this batch.
+    orders: HashSet<Uuid>,
+    pending: Vec<Pending>,
+}
+
+impl Jobs {
+    /// Reads what the jobs name.
+    pub(super) async fn read(
+        connection: &mut PgConnection,
+        shard: ShardId,
+        jobs: &[Job],
+        now: Timestamp,
+        read_on: ReadOn,
+        memory: Option<&mut Memory>,
+    ) -> Result<Self, Interrupted> {
+        let mut asked = Asked::default();
+        let mut index_of: HashMap<(&ProgramId, &MemberId), usize> = HashMap::new();
+        let mut members = Vec::new();
+        let mut slot_of = Vec::with_capacity(jobs.len());
+        let mut keys = Vec::with_capacity(jobs.len());
+        let mut purchases = Purchases::default();
+        let mut tiers_of = Vec::new();
+        for (index, job) in jobs.iter().enumerate() {
+            let member = (&job.applied.program.id, &job.member);
+            let slot = *index_of.entry(member).or_insert_with(|| {
+                members.push((member.0.clone(), member.1.clone()));
+                members.len() - 1
+            });
+            slot_of.push(slot);
+            let Work::Request {
+                request_id,
+                command,
+            } = &job.work
+            else {
+                keys.push(None);
+                continue;
+            };
+            let key = request_key(member.0, member.1, request_id);
+            keys.push(Some(key));
+            asked.requests.push(key);
+            if let Some(Named::Hold(hold)) = command.names() {
+                asked.spends.insert(slot);
+                asked.holds.push((slot, hold));
+            } else if command.spends().is_some() {
+                asked.spends.insert(slot);
+            }
+            purchases.orders.extend(job.order());
+            if let Some(moment) = tier_moment(&job.applied.program, command, now) {
+                let (program, member) = (member.0.to_string(), member.1.to_string());
+                purchases.tiers.push((program, member, moment));
+                tiers_of.push(index);
+            }
+        }
+        asked.requests.sort_unstable();
+        asked.requests.dedup();
+        let (work, seen) =
+            ShardWork::read(connection, shard, members, &asked, now, read_on, memory).await?;
+        let (mut tiers, mut orders) = (HashMap::new(), Vec::new());
+        if !purchases.tiers.is_empty() || !purchases.orders.is_empty() {
+            (tiers, orders) = store::batch_read::purchases(connection, shard, &purchases).await?;
+        }
+        let tiers = tiers.into_iter();
+        Ok(Self {
+            work,
+            now,
+            slot_of,
+            keys,
+            seen,
+            done: HashMap::new(),
+            tiers: tiers.map(|(at, tier)| (tiers_of[at], tier)).collect(),
+            orders: orders.into_iter().collect(),
+            pending: Vec::with_capacity(jobs.len()),
+        })
+    }
+
+    /// Decides the next job.
+    pub(super) async fn decide(
+        &mut self,
+        connection: &mut PgConnection,
+        index: usize,
+        job: &Job,
+    ) -> Result<(), Interrupted> {
+        let pending = match self.replay(index, job)? {
+            Some(pending) => pending,
+            None => self.perform(connection, index, job).await?,
+        };
+        self.pending.push(pending);
+        Ok(())
+    }
+
+    async fn perform(
+        &mut self,
+        connection: &mut PgConnection,
+        index: usize,
+        job: &Job,
+    ) -> Result<Pending, Interrupted> {
+        let slot = self.slot_of[index];
+        let (request_id, command) = match &job.work {
+            Work::Request {
+                request_id,
+                command,
+            } => (request_id, command),
+            Work::Advance { currency } => {
+                self.work.advance(connection, slot, currency).await?;
+                return Ok(Pending::Final(Ok(None)));
+            }
+        };
+        let order = job.order();
+        if let (Some(order), Command::Purchase(purchase)) = (order, command)
+            && self.orders.contains(&order)
+        {
+            return Ok(Pending::Final(Err(Error::OrderAlreadyRecorded {
+                brand: purchase.brand.clone(),
+                order_number: purchase.order_number.clone(),
+            })));
+        }
+        let tier = self.tiers.get(&index).cloned();
+        let mut request = match plan(&job.applied, request_id, command, tier, self.now) {
+            Ok(request) => request,
+            Err(error) => return Ok(Pending::Final(Err(error.into()))),
+        };
+        let position = match self.work.execute(connection, slot, &mut request).await? {
+            Ok(position) => position,
+            Err(refusal) => {
+                let shard = self.work.shard();
+                return Ok(Pending::Final(Err(Error::Ledger { shard, refusal })));
+            }
+        };
+        self.done
+            .extend(self.keys[index].map(|key| (key, position)));
+        if let Some(order) = order {
+            self.orders.insert(order);
+            let position = position.get();
+            self.work.record_order(OrderRow {
+                order_key: order,
+                position,
+            });
+        }
+        Ok(Pending::Written {
+            position,
+            replayed: false,
+        })
+    }
+
+    /// The answer to a request that was there before, in the log or in this
+    /// batch.
+    fn replay(&self, index: usize, job: &Job) -> Result<Option<Pending>, Interrupted> {
+        let (
+            Some(key),
+            Work::Request {
+                request_id,
+                command,
+            },
+        ) = (self.keys[index], &job.work)
+        else {
+            return Ok(None);
+        };
+        if let Some(seen) = self.seen.get(&key) {
+            let transaction = decode(&seen.body)?;
+            let chain = chain_of(&seen.chain)?;
+            let same = same_request(request_id, command, &transaction);
+            return Ok(Some(Pending::Final(same.map(|()| {
+                Some(Answer {
+                    transaction: transaction.into(),
+                    chain,
+                    replayed: true,
+                })
+            }))));
+        }
+        let Some(position) = self.done.get(&key).copied() else {
+            return Ok(None);
+        };
+        let written = self.work.log().at(position);
+        let written = written.expect("what was written in this batch is in its log");
+        Ok(Some(match same_request(request_id, command, written) {
+            Err(error) => Pending::Final(Err(error)),
+            Ok(()) => Pending::Written {
+                position,
+                replayed: true,
+            },
+        }))
+    }
+
+    /// The work to write, and what each job comes to.
+    pub(super) fn finish(self) -> (ShardWork, Vec<Pending>) {
+        (self.work, self.pending)
+    }
+}
+
+/// The first field in which a request differs from the one that was there
+/// under its id, as a refusal.
+pub(crate) fn same_request(
+    request_id: &RequestId,
+    command: &Command,
+    before: &Transaction,
+) -> Result<(), Error> {
+    let field = match (before.request_id(), before.command()) {
+        // Other ids with the same key do not happen; were it so, this refuses.
+        (Some(stored), _) if stored != request_id => Some("request_id"),
+        (Some(_), Some(stored)) => command.first_difference(stored),
+        _ => Some("method"),
+    };
+    field.map_or(Ok(()), |field| Err(Error::RequestIdReused { field }))
+}

@@ -1,0 +1,64 @@
+//! What a lane is asked to do.
+
+use fealty_ledger::{Command, Named};
+use fealty_program::ProgramVersion;
+use fealty_types::{CurrencyId, MemberId, RequestId};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::{
+    error::Error,
+    shard::{Answer, order_key},
+};
+
+/// What a lane is asked to do for a member.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// What a caller asks for.
+    Request {
+        /// The caller's name for it.
+        request_id: RequestId,
+        command: Command,
+    },
+    /// Write what is due in a wallet.
+    Advance { currency: CurrencyId },
+}
+
+/// A request's answer; an advance has none.
+pub(crate) type Done = Result<Option<Answer>, Error>;
+
+/// Work with where to send the answer.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) applied: ProgramVersion,
+    pub(super) member: MemberId,
+    pub(super) work: Work,
+    pub(super) reply: oneshot::Sender<Done>,
+    pub(super) span: tracing::Span,
+}
+
+impl Job {
+    /// Whether it names an earlier transaction or a lot, which is read under
+    /// the lock of the head.
+    pub(super) fn names_the_past(&self) -> bool {
+        let Work::Request { command, .. } = &self.work else {
+            return false;
+        };
+        matches!(command.names(), Some(Named::Transaction(_) | Named::Lot(_)))
+    }
+
+    /// The key of the order that it records.
+    pub(super) fn order(&self) -> Option<Uuid> {
+        match &self.work {
+            Work::Request {
+                command: Command::Purchase(purchase),
+                ..
+            } => Some(order_key(
+                &self.applied.program.id,
+                &purchase.brand,
+                &purchase.order_number,
+            )),
+            _ => None,
+        }
+    }
+}

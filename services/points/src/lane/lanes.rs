@@ -1,0 +1,99 @@
+//! The lanes of an instance.
+
+use std::sync::Arc;
+
+use fealty_ledger::Command;
+use fealty_postgres::Database;
+use fealty_program::ProgramVersion;
+use fealty_server::{Programs, ServiceClock};
+use fealty_types::{CurrencyId, MemberId, ProgramId, RequestId, ShardId};
+use tokio::sync::Semaphore;
+
+use super::{job::Work, publish::Publisher, run::Lane};
+use crate::{
+    error::Error,
+    shard::{Answer, Memory, Shards},
+};
+
+/// How an instance's lanes work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LaneSettings {
+    /// Batches that are committed at once, over all shards.
+    pub(crate) batches_in_flight: u16,
+    /// Members whose wallets are remembered, over all shards.
+    pub(crate) members_in_memory: usize,
+}
+
+/// The lanes of an instance, one for each shard.
+#[derive(Clone)]
+pub(crate) struct Lanes {
+    programs: Programs,
+    shards: Shards,
+    lanes: Arc<[Lane]>,
+}
+
+impl Lanes {
+    /// Starts them; they end when the last who could submit has ended.
+    pub(crate) fn start(
+        database: &Database,
+        shards: Shards,
+        programs: Programs,
+        clock: &ServiceClock,
+        publisher: &Publisher,
+        settings: LaneSettings,
+    ) -> Self {
+        let in_flight = Arc::new(Semaphore::new(usize::from(settings.batches_in_flight)));
+        let remembered = settings.members_in_memory / usize::from(shards.count());
+        let lanes = shards.ids().map(|shard| {
+            Lane::start(
+                shard,
+                database.clone(),
+                clock.clone(),
+                publisher.clone(),
+                Arc::clone(&in_flight),
+                Memory::new(remembered),
+            )
+        });
+        Self {
+            programs,
+            shards,
+            lanes: lanes.collect(),
+        }
+    }
+
+    /// Does what a request asks, once, however often it is sent.
+    pub(crate) async fn submit(
+        &self,
+        program: &ProgramId,
+        member: MemberId,
+        request_id: RequestId,
+        command: Command,
+    ) -> Result<Answer, Error> {
+        let applied = self.programs.newest(program)?;
+        let shard = self.shards.of(program, &member);
+        let work = Work::Request {
+            request_id,
+            command,
+        };
+        let done = self.lane(shard).submit(applied, member, work).await?;
+        done.ok_or(Error::Defect)
+    }
+
+    /// Writes what is due in a wallet.
+    pub(crate) async fn advance(
+        &self,
+        shard: ShardId,
+        applied: ProgramVersion,
+        member: MemberId,
+        currency: CurrencyId,
+    ) -> Result<(), Error> {
+        let work = Work::Advance { currency };
+        let done = self.lane(shard).submit(applied, member, work).await?;
+        debug_assert!(done.is_none(), "an advance has no answer");
+        Ok(())
+    }
+
+    fn lane(&self, shard: ShardId) -> &Lane {
+        &self.lanes[usize::from(shard.get())]
+    }
+}

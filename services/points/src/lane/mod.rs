@@ -1,0 +1,19 @@
+//! The one way into a shard's log: a lane for each shard.
+//!
+//! [`Lanes`] finds the lane of a member's shard. `run` is the lane: it takes
+//! all that waits. `batch` is what it then does: `read` in `shard`, `decide`
+//! here, `write` in `shard`. What was committed is told to the cache and the
+//! feed by `publish`, before its callers are answered.
+
+mod batch;
+mod cache;
+mod decide;
+mod job;
+mod lanes;
+mod publish;
+mod run;
+
+pub(crate) use cache::{BalanceCache, tail};
+pub(crate) use decide::same_request;
+pub(crate) use lanes::{LaneSettings, Lanes};
+pub(crate) use publish::Publisher;

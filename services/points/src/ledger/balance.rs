@@ -1,0 +1,409 @@
+//! Balances: now, in the past, in the future.
+
+use std::collections::BTreeMap;
+
+use fealty_ledger::{Transaction, Wallet, WalletAfter};
+use fealty_postgres::{DatabaseError, PgConnection, run};
+use fealty_types::{
+    Clock as _, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionName,
+};
+
+use super::service::Ledger;
+use crate::{
+    error::Error,
+    shard::{
+        Asked, Interrupted, KnownWallet, ReadOn, ShardWork, decode,
+        store::{
+            head::{heads, read_one_moment},
+            log, members,
+        },
+    },
+};
+
+/// Transactions looked at in one step of a search.
+const SEARCH_LEN: i64 = 64;
+
+/// A wallet as it was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BalanceRead {
+    /// The wallet, with what is due taken into account.
+    pub(crate) wallet: Wallet,
+    /// The last transaction in it that is written.
+    pub(crate) position: Option<Position>,
+    /// Whether it came from the cache.
+    pub(crate) cached: bool,
+}
+
+/// The moment whose balance is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Moment {
+    /// The present.
+    Now,
+    /// A past time.
+    AsOf(Timestamp),
+    /// After a transaction.
+    After(TransactionName),
+    /// A future time.
+    At(Timestamp),
+}
+
+/// Where a balance is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// From the cache, where it has it.
+    Cache,
+    /// From the database.
+    Database,
+}
+
+impl Ledger {
+    /// Reads a wallet as it stands now; one that does not exist is empty.
+    pub(crate) async fn balance(
+        &self,
+        program: &ProgramId,
+        member: &MemberId,
+        currency: &CurrencyId,
+        source: Source,
+    ) -> Result<BalanceRead, Error> {
+        let shard = self.shards.of(program, member);
+        self.with_currency(program, currency)?;
+        let now = self.clock.now();
+        if source == Source::Cache
+            && let Some(wallet) = self.cache.get(program, member, currency).await
+            && wallet.next_due.is_none_or(|due| due > now)
+        {
+            return Ok(BalanceRead {
+                wallet,
+                position: wallet.last_position,
+                cached: true,
+            });
+        }
+        self.stored_balance(shard, program, member, currency, now, source)
+            .await
+    }
+
+    /// Reads a wallet from the database.
+    async fn stored_balance(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        member: &MemberId,
+        currency: &CurrencyId,
+        at: Timestamp,
+        source: Source,
+    ) -> Result<BalanceRead, Error> {
+        let members = [member];
+        let read = self.stored_balances(shard, program, &members, currency, at, source);
+        Ok(read.await?.remove(0))
+    }
+
+    /// Reads wallets of members of one shard from the database, and caches them
+    /// where that is wanted.
+    async fn stored_balances(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        members: &[&MemberId],
+        currency: &CurrencyId,
+        at: Timestamp,
+        source: Source,
+    ) -> Result<Vec<BalanceRead>, Error> {
+        let read = self
+            .read_wallets(shard, program, members, currency, at)
+            .await?;
+        if source == Source::Cache {
+            let known = members
+                .iter()
+                .zip(&read)
+                .filter(|(_, (stored, _))| stored.sequence > 0);
+            let cached: Vec<KnownWallet> = known
+                .map(|(member, (stored, _))| KnownWallet {
+                    program: program.clone(),
+                    member: (*member).clone(),
+                    currency: currency.clone(),
+                    wallet: *stored,
+                })
+                .collect();
+            // No stretch of the log: the entries alone, where they are newer.
+            let nowhere = Position::new(-1);
+            if !cached.is_empty() {
+                self.cache.put(shard, nowhere, nowhere, &cached).await;
+            }
+        }
+        let balances = read.into_iter().map(|(stored, wallet)| BalanceRead {
+            wallet,
+            position: stored.last_position,
+            cached: false,
+        });
+        Ok(balances.collect())
+    }
+
+    /// Reads a wallet as stored, and as it stands at `at`, all at one moment.
+    async fn read_wallet(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        member: &MemberId,
+        currency: &CurrencyId,
+        at: Timestamp,
+    ) -> Result<(Wallet, Wallet), Error> {
+        let members = [member];
+        let read = self.read_wallets(shard, program, &members, currency, at);
+        Ok(read.await?.remove(0))
+    }
+
+    /// Reads wallets of members of one shard, as stored, and as they stand at
+    /// `at`, all at one moment.
+    async fn read_wallets(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        members: &[&MemberId],
+        currency: &CurrencyId,
+        at: Timestamp,
+    ) -> Result<Vec<(Wallet, Wallet)>, Error> {
+        let members = || {
+            members
+                .iter()
+                .map(|member| (program.clone(), (*member).clone()))
+        };
+        let pool = self.database.pool();
+        let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
+        // One statement tells all, but for a wallet in which much is due.
+        let read = advanced(
+            &mut connection,
+            shard,
+            members(),
+            currency,
+            at,
+            ReadOn::Never,
+        );
+        match read.await {
+            Ok(read) => return Ok(read),
+            Err(Interrupted::Database(error)) => return Err(error.into()),
+            Err(Interrupted::NeedsLock | Interrupted::Overtaken) => drop(connection),
+        }
+        let read: Result<Vec<(Wallet, Wallet)>, DatabaseError> =
+            run!(self.database, "balance", |connection| async {
+                read_one_moment(connection).await?;
+                let read = advanced(connection, shard, members(), currency, at, ReadOn::Locked);
+                read.await.map_err(|interrupted| match interrupted {
+                    Interrupted::Database(error) => error,
+                    Interrupted::NeedsLock | Interrupted::Overtaken => {
+                        DatabaseError::Broken("a snapshot has moved")
+                    }
+                })
+            });
+        Ok(read?)
+    }
+
+    /// Reads many wallets of one currency, in the order of `members`.
+    pub(crate) async fn balances(
+        &self,
+        program: &ProgramId,
+        members: &[MemberId],
+        currency: &CurrencyId,
+        source: Source,
+    ) -> Result<Vec<BalanceRead>, Error> {
+        self.with_currency(program, currency)?;
+        let now = self.clock.now();
+        let cached = if source == Source::Database {
+            members.iter().map(|_| None).collect()
+        } else {
+            self.cache.get_many(program, members, currency).await
+        };
+        let mut balances: Vec<Option<BalanceRead>> = cached
+            .into_iter()
+            .map(|cached| {
+                let wallet = cached.filter(|w| w.next_due.is_none_or(|due| due > now))?;
+                Some(BalanceRead {
+                    wallet,
+                    position: wallet.last_position,
+                    cached: true,
+                })
+            })
+            .collect();
+        // What is missing is read shard by shard.
+        let mut missing: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
+        for (index, member) in members.iter().enumerate() {
+            if balances[index].is_none() {
+                let shard = self.shards.of(program, member);
+                missing.entry(shard).or_default().push(index);
+            }
+        }
+        for (shard, indexes) in missing {
+            let asked: Vec<&MemberId> = indexes.iter().map(|index| &members[*index]).collect();
+            let read = self
+                .stored_balances(shard, program, &asked, currency, now, source)
+                .await?;
+            for (index, read) in indexes.into_iter().zip(read) {
+                balances[index] = Some(read);
+            }
+        }
+        let balances = balances.into_iter().flatten().collect();
+        Ok(balances)
+    }
+
+    /// Reads a wallet as it stood, or will stand, at another moment.
+    pub(crate) async fn balance_at(
+        &self,
+        program: &ProgramId,
+        member: &MemberId,
+        currency: &CurrencyId,
+        moment: Moment,
+    ) -> Result<BalanceRead, Error> {
+        let shard = self.shards.of(program, member);
+        self.with_currency(program, currency)?;
+        let (through, at) = match moment {
+            Moment::Now => {
+                return self
+                    .balance(program, member, currency, Source::Database)
+                    .await;
+            }
+            Moment::At(at) => {
+                return self
+                    .stored_balance(shard, program, member, currency, at, Source::Database)
+                    .await;
+            }
+            Moment::After(name) => (Some(name), None),
+            Moment::AsOf(at) => (None, Some(at)),
+        };
+        if let Some(at) = at {
+            let (stored, wallet) = self
+                .read_wallet(shard, program, member, currency, at)
+                .await?;
+            // Nothing was written since: what was due by then is known.
+            if stored.last_at.is_none_or(|last| last <= at) {
+                return Ok(BalanceRead {
+                    wallet,
+                    position: stored.last_position,
+                    cached: false,
+                });
+            }
+        }
+        let found = self
+            .find_past(shard, program, member, currency, through, at)
+            .await?;
+        let Some((transaction, after)) = found else {
+            return match through {
+                Some(name) => Err(Error::TransactionNotFound(name.to_string())),
+                None => Ok(BalanceRead {
+                    wallet: Wallet::default(),
+                    position: None,
+                    cached: false,
+                }),
+            };
+        };
+        Ok(BalanceRead {
+            wallet: Wallet {
+                buckets: after.buckets,
+                sequence: after.sequence,
+                last_position: Some(transaction.position),
+                last_at: Some(transaction.effective_at),
+                next_due: None,
+                inactive_at: after.inactive_at,
+            },
+            position: Some(transaction.position),
+            cached: false,
+        })
+    }
+
+    /// The last transaction of a wallet through a name, or in effect by a time.
+    /// A wallet's log is in order of time, so the time is searched for by
+    /// halves: some twenty look-ups for a million transactions.
+    async fn find_past(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        member: &MemberId,
+        currency: &CurrencyId,
+        through: Option<TransactionName>,
+        by: Option<Timestamp>,
+    ) -> Result<Option<(Transaction, WalletAfter)>, DatabaseError> {
+        let pool = self.database.pool();
+        let Some(number) = members::number(pool, shard, program, member).await? else {
+            return Ok(None);
+        };
+        let last_before =
+            |position: Position| self.last_of_wallet(shard, number, currency, position);
+        if let Some(name) = through {
+            if name.shard != shard {
+                return Ok(None);
+            }
+            let found = last_before(name.position.next()).await?;
+            return Ok(found.filter(|(transaction, _)| transaction.position == name.position));
+        }
+        let by = by.unwrap_or(Timestamp::EPOCH);
+        let heads = heads(pool).await?;
+        // The answer lies before `high`; everything at or before `low` is early.
+        let mut low = 0;
+        let mut high = heads[usize::from(shard.get())].position.get() + 1;
+        let mut best = None;
+        while low + 1 < high {
+            let middle = low + (high - low) / 2;
+            match last_before(Position::new(middle + 1)).await? {
+                None => low = middle,
+                Some((transaction, after)) if transaction.effective_at <= by => {
+                    low = middle;
+                    best = Some((transaction, after));
+                }
+                Some((transaction, _)) => high = transaction.position.get(),
+            }
+        }
+        Ok(best)
+    }
+
+    /// The last transaction of a wallet before a position.
+    async fn last_of_wallet(
+        &self,
+        shard: ShardId,
+        member_no: i64,
+        currency: &CurrencyId,
+        mut before: Position,
+    ) -> Result<Option<(Transaction, WalletAfter)>, DatabaseError> {
+        let mut limit = 1;
+        loop {
+            let pool = self.database.pool();
+            let rows = log::page(pool, shard, member_no, before, limit).await?;
+            let Some(last) = rows.last() else {
+                return Ok(None);
+            };
+            before = Position::new(last.position);
+            for row in &rows {
+                let transaction = decode(&row.body)?;
+                let of_wallet = |after: &&WalletAfter| after.currency == *currency;
+                if let Some(after) = transaction.wallets.iter().find(of_wallet).cloned() {
+                    return Ok(Some((transaction, after)));
+                }
+            }
+            // The others are of the member's other wallets.
+            limit = SEARCH_LEN;
+        }
+    }
+}
+
+async fn advanced(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    members: impl Iterator<Item = (ProgramId, MemberId)>,
+    currency: &CurrencyId,
+    at: Timestamp,
+    read_on: ReadOn,
+) -> Result<Vec<(Wallet, Wallet)>, Interrupted> {
+    let asked = Asked::default();
+    let (mut work, _) =
+        ShardWork::read(connection, shard, members, &asked, at, read_on, None).await?;
+    let wallet = |work: &ShardWork, slot| {
+        let wallet = work.book(slot).wallets.get(currency);
+        wallet.map_or_else(Wallet::default, |wallet| *wallet.wallet())
+    };
+    let mut read = Vec::with_capacity(work.len());
+    for slot in 0..work.len() {
+        let stored = wallet(&work, slot);
+        if stored.next_due.is_some_and(|due| due <= at) {
+            work.advance(connection, slot, currency).await?;
+        }
+        read.push((stored, wallet(&work, slot)));
+    }
+    Ok(read)
+}

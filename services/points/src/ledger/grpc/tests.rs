@@ -1,0 +1,254 @@
+//! Whatever a request says, it is parsed or refused with the fields named, and
+//! what is parsed is planned and executed or refused: nothing panics, and no
+//! bucket or amount leaves its range.
+
+use std::sync::Arc;
+
+use fealty_ledger::{Accrue, Command, Log, MemberBook, SpendKey, Stop, execute};
+use fealty_program::{Program, ProgramVersion};
+use fealty_proto::{points::v1 as wire, r#type::v1::Money as WireMoney};
+use fealty_server::Rejection;
+use fealty_types::{LotId, Points, Position, ShardId, Timestamp};
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::{
+    changes::{
+        accrue, activate, adjust, capture, extend, hold, redeem, reinstate, release, reverse,
+        transfer,
+    },
+    reads::{balance, balances, list, lots, lots_after, lots_token},
+};
+use crate::{
+    earning::grpc::purchase,
+    ledger::{Change, lots::LotsAfter},
+    plan::plan,
+};
+
+/// Texts at the edges of what ids, names and references may be.
+fn text() -> impl Strategy<Value = String> {
+    let edges = [
+        "",
+        "record-club",
+        "record-shop",
+        "points",
+        "anna",
+        "request-1",
+        "0-1",
+        "0-1-0",
+        "255-9",
+        "256-1",
+        "-1--1",
+        "0-9223372036854775807",
+        "0-140737488355327-65535",
+        "0-1-65536",
+        "Ä",
+        "a\u{0}b",
+        "..",
+        "9",
+        "-",
+        "concert evening",
+    ];
+    prop_oneof![
+        6 => proptest::sample::select(edges.to_vec()).prop_map(str::to_owned),
+        1 => "[a-z]{60,70}",
+        1 => ".{0,20}",
+        1 => "[ -~]{120,130}",
+    ]
+}
+
+fn number() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        4 => proptest::sample::select(vec![
+            0, 1, -1, 100, 1_000_000_000_000_000, 1_000_000_000_000_001, -1_000_000_000_000_000,
+            i64::MAX, i64::MIN,
+        ]),
+        2 => any::<i64>(),
+        2 => 1_i64..10_000,
+    ]
+}
+
+fn time() -> impl Strategy<Value = Option<prost_types::Timestamp>> {
+    let time = (number(), any::<i32>())
+        .prop_map(|(seconds, nanos)| prost_types::Timestamp { seconds, nanos });
+    prop::option::of(time)
+}
+
+fn program_version() -> ProgramVersion {
+    let source = format!(
+        "{}\nadjustments: {{ approval_above: 5000 }}\n",
+        include_str!("../../../../../examples/programs/record-club.yaml")
+    );
+    ProgramVersion {
+        version: 1,
+        program: Arc::clone(&Program::parse(&source).expect("valid").program),
+    }
+}
+
+/// Plans and executes what was parsed, on a member with 1,000 points.
+fn carry_out(parsed: Result<Change, Rejection>) {
+    let Ok(Change {
+        request_id,
+        program,
+        member,
+        command,
+        ..
+    }) = parsed
+    else {
+        return;
+    };
+    let now = Timestamp::from_micros(1_800_000_000_000_000).expect("in range");
+    let applied = program_version();
+    let mut book = MemberBook::new(program, member);
+    let mut log = Log::new(ShardId::new(0), Position::FIRST);
+    let first = Command::Accrue(Accrue {
+        brand: "record-shop".parse().expect("an id"),
+        currency: "points".parse().expect("an id"),
+        points: Points::amount(1_000).expect("in range"),
+        activation: None,
+        expires_at: None,
+        reference: "".parse().expect("a reference"),
+    });
+    for command in [first, command] {
+        let Ok(mut request) = plan(&applied, &request_id, &command, None, now) else {
+            continue;
+        };
+        request.original = log.written().first().cloned().map(Box::new);
+        match execute(&mut book, &request, now, &mut log) {
+            Ok(()) | Err(Stop::Refused(_)) => {}
+            Err(Stop::LotsNeeded { .. }) => panic!("all lots are known"),
+        }
+        for transaction in log.written() {
+            for wallet in &transaction.wallets {
+                assert!(wallet.buckets.total() <= Points::MAX);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn changes_are_parsed_or_refused(
+        texts in prop::collection::vec(text(), 12),
+        numbers in prop::collection::vec(number(), 4),
+        times in prop::collection::vec(time(), 2),
+        flag in any::<bool>(),
+    ) {
+        let t = |index: usize| texts[index].clone();
+        carry_out(accrue(&wire::AccrueRequest {
+            request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
+            points: numbers[0], reference: t(5), expiry_time: times[0],
+            activation: flag.then(|| wire::Activation {
+                when: times[1].map(wire::activation::When::Time),
+            }),
+        }));
+        carry_out(redeem(&wire::RedeemRequest {
+            request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
+            points: numbers[0], reference: t(5),
+        }));
+        carry_out(hold(&wire::HoldRequest {
+            request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
+            points: numbers[0], reference: t(5),
+            timeout: times[0].map(|time| prost_types::Duration {
+                seconds: time.seconds,
+                nanos: time.nanos,
+            }),
+        }));
+        carry_out(capture(&wire::CaptureRequest {
+            request_id: t(0), program: t(1), member: t(2), hold: t(3), points: numbers[0],
+            r#final: flag,
+        }));
+        carry_out(release(&wire::ReleaseRequest {
+            request_id: t(0), program: t(1), member: t(2), hold: t(3),
+        }));
+        carry_out(reverse(&wire::ReverseRequest {
+            request_id: t(0), program: t(1), member: t(2), transaction: t(3), currency: t(4),
+            points: numbers[0], reference: t(5),
+        }));
+        carry_out(adjust(&wire::AdjustRequest {
+            request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
+            points: numbers[0], reason: t(5), actor: t(6), approver: t(7), note: t(8),
+        }));
+        let given = transfer(&wire::TransferRequest {
+            request_id: t(0), program: t(1), member: t(2), recipient: t(3), currency: t(4),
+            points: numbers[0], reference: t(5),
+        });
+        carry_out(given.map(|given| Change {
+            request_id: given.request_id,
+            program: given.program,
+            member: given.member,
+            named_shard: given.named_shard,
+            command: Command::TransferOut(given.command),
+        }));
+        carry_out(extend(&wire::ExtendLotRequest {
+            request_id: t(0), program: t(1), member: t(2), lot: t(3), expiry_time: times[0],
+            reason: t(4), actor: t(5),
+        }));
+        carry_out(reinstate(&wire::ReinstateLotRequest {
+            request_id: t(0), program: t(1), member: t(2), lot: t(3), points: numbers[0],
+            expiry_time: times[0], reason: t(4), actor: t(5),
+        }));
+        carry_out(activate(&wire::ActivatePointsRequest {
+            request_id: t(0), program: t(1), member: t(2), transaction: t(3), reference: t(4),
+        }));
+        carry_out(purchase(&wire::RecordPurchaseRequest {
+            request_id: t(0), program: t(1), member: t(2), brand: t(3), order_number: t(4),
+            amount: flag.then(|| WireMoney {
+                currency_code: if numbers[1] > 0 { "USD".to_owned() } else { t(5) },
+                minor_units: numbers[2],
+            }),
+            purchase_time: times[0],
+        }));
+    }
+
+    #[test]
+    fn reads_are_parsed_or_refused(
+        texts in prop::collection::vec(text(), 6),
+        numbers in prop::collection::vec(number(), 3),
+        small in any::<i32>(),
+        times in prop::collection::vec(time(), 2),
+    ) {
+        let t = |index: usize| texts[index].clone();
+        let _ = lots(&wire::ListLotsRequest {
+            program: t(0), member: t(1), currency: t(2), page_size: small,
+            page_token: format!("{:x}.{:x}", numbers[0], numbers[1]),
+        });
+        let _ = list(&wire::ListTransactionsRequest {
+            program: t(0), member: t(1), page_size: small, page_token: t(2),
+            filter: Some(wire::TransactionFilter {
+                start_time: times[0], end_time: times[1], kinds: vec![small, 3], brand: t(3),
+                order_number: t(4),
+            }),
+        });
+        let _ = balances(&wire::BatchGetBalancesRequest {
+            program: t(0), members: texts.clone(), currency: t(1), consistency: small,
+        });
+        let _ = balance(&wire::GetBalanceRequest {
+            program: t(0), member: t(1), currency: t(2), consistency: small,
+            moment: times[0].map(wire::get_balance_request::Moment::AsOf),
+        }, Timestamp::EPOCH);
+    }
+
+    /// Bytes that are no request at all, or a request of another kind.
+    #[test]
+    fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(request) = wire::AccrueRequest::decode(&*bytes) {
+            carry_out(accrue(&request));
+        }
+        if let Ok(request) = wire::RecordPurchaseRequest::decode(&*bytes) {
+            carry_out(purchase(&request));
+        }
+    }
+
+    #[test]
+    fn a_token_of_lots_is_read_as_it_was_written(micros in -60_000_000_000_000_000_i64..250_000_000_000_000_000, lot in 0_i64..i64::MAX) {
+        let lot = LotId::from_stored(lot);
+        let key = SpendKey { expires_at: Timestamp::from_micros(micros).expect("in range"), lot };
+        for after in [LotsAfter::Spendable(key), LotsAfter::Other(lot)] {
+            let read = lots_after(&lots_token(Some(after)));
+            prop_assert_eq!(format!("{read:?}"), format!("{:?}", Some(after)));
+        }
+    }
+}

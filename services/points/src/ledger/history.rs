@@ -1,0 +1,157 @@
+//! A member's transactions and lots.
+
+use fealty_ledger::{Lot, Reversal};
+use fealty_types::{
+    BrandId, LotId, MemberId, OrderNumber, Position, ProgramId, RequestId, TransactionName,
+};
+
+use super::service::Ledger;
+use crate::{
+    error::Error,
+    feed::Filter,
+    shard::{Logged, order_key, request_key, store},
+};
+
+/// Transactions looked at for one page of a filtered list.
+const SCANNED_MAX: usize = 10_000;
+const SCAN_LEN: i64 = 1_000;
+
+/// Some of a member's transactions, newest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Page {
+    /// The transactions.
+    pub(crate) transactions: Vec<Logged>,
+    /// Where the next page begins; nothing after the last.
+    pub(crate) next: Option<Position>,
+}
+
+/// How a transaction is asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum By {
+    /// Its name.
+    Name(TransactionName),
+    /// The request that made it.
+    Request(MemberId, RequestId),
+    /// The purchase that it recorded.
+    Order(BrandId, OrderNumber),
+}
+
+/// A transaction with what belongs to its explanation.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    /// The transaction.
+    pub(crate) logged: Logged,
+    /// The lots that it made, took from or gave back to, as they stand now.
+    pub(crate) lots: Vec<Lot>,
+    /// What has been reversed of it.
+    pub(crate) reversal: Reversal,
+}
+
+impl Ledger {
+    /// Reads a member's transactions back from before `before`, or from the
+    /// newest.
+    pub(crate) async fn transactions(
+        &self,
+        program: &ProgramId,
+        member: &MemberId,
+        before: Option<Position>,
+        limit: usize,
+        filter: &Filter,
+    ) -> Result<Page, Error> {
+        self.programs.newest(program)?;
+        let shard = self.shards.of(program, member);
+        let pool = self.database.pool();
+        let number = store::members::number(pool, shard, program, member).await?;
+        let Some(number) = number else {
+            return Ok(Page::default());
+        };
+        let mut before = before.unwrap_or(Position::new(i64::MAX));
+        let mut page = Page::default();
+        let mut scanned = 0;
+        // One more tells whether there is a next page.
+        let slice = if filter.is_empty() {
+            i64::try_from(limit).unwrap_or(SCAN_LEN) + 1
+        } else {
+            SCAN_LEN
+        };
+        loop {
+            let rows = store::log::page(pool, shard, number, before, slice).await?;
+            let all_read = i64::try_from(rows.len()).is_ok_and(|len| len < slice);
+            for row in rows {
+                let logged = Logged::try_from(row)?;
+                if page.transactions.len() == limit || scanned == SCANNED_MAX {
+                    page.next = Some(before);
+                    return Ok(page);
+                }
+                before = logged.transaction.position;
+                scanned += 1;
+                if filter.wants(&logged.transaction) {
+                    page.transactions.push(logged);
+                }
+            }
+            if all_read {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Reads one transaction.
+    pub(crate) async fn transaction(&self, program: &ProgramId, by: &By) -> Result<Logged, Error> {
+        self.programs.newest(program)?;
+        let pool = self.database.pool();
+        let row = match by {
+            By::Name(name) if self.shards.has(name.shard) => {
+                store::log::at(pool, name.shard, name.position).await?
+            }
+            By::Name(_) => None,
+            By::Request(member, request_id) => {
+                let shard = self.shards.of(program, member);
+                let key = request_key(program, member, request_id);
+                store::log::by_request(pool, shard, key).await?
+            }
+            By::Order(brand, order_number) => {
+                let key = order_key(program, brand, order_number);
+                match store::orders::transaction(pool, key).await? {
+                    Some(name) => store::log::at(pool, name.shard, name.position).await?,
+                    None => None,
+                }
+            }
+        };
+        let logged = row.map(Logged::try_from).transpose()?;
+        let logged = logged.filter(|logged| logged.transaction.program == *program);
+        let asked = match by {
+            By::Name(name) => name.to_string(),
+            By::Request(_, request_id) => request_id.to_string(),
+            By::Order(_, order_number) => order_number.to_string(),
+        };
+        logged.ok_or(Error::TransactionNotFound(asked))
+    }
+
+    /// Reads a transaction with what explains it.
+    pub(crate) async fn explain(
+        &self,
+        program: &ProgramId,
+        name: TransactionName,
+    ) -> Result<Explained, Error> {
+        let logged = self.transaction(program, &By::Name(name)).await?;
+        let transaction = &logged.transaction;
+        let pool = self.database.pool();
+        let number = store::members::number(pool, name.shard, program, &transaction.member).await?;
+        let moved = transaction.transfers.iter().map(|transfer| transfer.lot);
+        let made = transaction.lots.iter().map(|terms| terms.lot);
+        let changed = transaction.expiry_changes.iter().map(|change| change.lot);
+        let mut lots: Vec<i64> = moved.chain(made).chain(changed).map(LotId::get).collect();
+        lots.sort_unstable();
+        lots.dedup();
+        let lots = match number {
+            Some(number) => store::lots::named(pool, name.shard, number, &lots).await?,
+            None => Vec::new(),
+        };
+        let reversal = store::reversals::of(pool, name.shard, name.position).await?;
+        Ok(Explained {
+            logged,
+            lots,
+            reversal: reversal.unwrap_or_default(),
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! Members' wallets: changes, balances, statements, lots, gifts, and what falls
+//! due.
+//!
+//! A change goes through the lane of its member's shard; only a gift to another
+//! member, which is in two logs, locks their heads itself. A read advances its
+//! wallet in memory, so that it never shows what fell due as if it had not.
+
+mod balance;
+pub(crate) mod grpc;
+mod history;
+mod lots;
+mod service;
+mod sweeper;
+mod transfer;
+
+pub(crate) use service::{Change, Ledger};

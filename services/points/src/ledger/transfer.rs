@@ -1,0 +1,245 @@
+//! Points from one member to another: two logs, or one, written together.
+//!
+//! It does not go through the lanes: it locks the heads of both shards, in
+//! their order, reads, and writes both sides in one database transaction. A
+//! lane that meets a moved head reads again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fealty_ledger::{Command, Refusal, TransferOut, given};
+use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, run};
+use fealty_types::{
+    Clock as _, MemberId, Position, ProgramId, RequestId, ShardId, Timestamp, TransactionName,
+};
+use uuid::Uuid;
+
+use super::service::{Change, Ledger};
+use crate::{
+    error::Error,
+    lane::same_request,
+    plan::plan,
+    shard::{
+        Answer, Asked, Interrupted, ReadOn, ShardWork, Written, chain_of, decode, request_key,
+        store::{batch_read::Seen, head::lock_head, log, members},
+    },
+};
+
+/// What a transfer brought about.
+#[derive(Debug)]
+pub(crate) struct Transferred {
+    /// The giver's side.
+    pub(crate) answer: Answer,
+    /// The recipient's transaction.
+    pub(crate) recipient: TransactionName,
+}
+
+/// Why a transfer was not made.
+enum Failure {
+    Refused(Error),
+    Database(DatabaseError),
+}
+
+impl From<DatabaseError> for Failure {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Interrupted> for Failure {
+    fn from(interrupted: Interrupted) -> Self {
+        match interrupted {
+            Interrupted::Database(error) => Self::Database(error),
+            Interrupted::Overtaken | Interrupted::NeedsLock => {
+                Self::Database(DatabaseError::Broken("a locked head was moved"))
+            }
+        }
+    }
+}
+
+impl HasDatabaseError for Failure {
+    fn database_error(&self) -> Option<&DatabaseError> {
+        match self {
+            Self::Database(error) => Some(error),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
+/// One side's member and shard.
+struct Side {
+    shard: ShardId,
+    member: MemberId,
+}
+
+impl Side {
+    fn refuses(&self, refusal: Refusal) -> Failure {
+        let shard = self.shard;
+        Failure::Refused(Error::Ledger { shard, refusal })
+    }
+}
+
+impl Ledger {
+    /// Gives points to another member, once, however often it is asked.
+    pub(crate) async fn transfer(&self, change: Change<TransferOut>) -> Result<Transferred, Error> {
+        let Change {
+            request_id,
+            program,
+            member,
+            command: transfer,
+            ..
+        } = change;
+        let program = &program;
+        self.programs.newest(program)?;
+        let giver = Side {
+            shard: self.shards.of(program, &member),
+            member,
+        };
+        let taker = Side {
+            shard: self.shards.of(program, &transfer.to),
+            member: transfer.to.clone(),
+        };
+        let command = Command::TransferOut(transfer);
+        let now = self.clock.now();
+        let done: Result<(Vec<(ShardId, Written)>, Transferred), Failure> =
+            run!(self.database, "transfer", |connection| async {
+                self.transfer_in(
+                    connection,
+                    program,
+                    [&giver, &taker],
+                    &request_id,
+                    &command,
+                    now,
+                )
+                .await
+            });
+        match done {
+            Ok((written, transferred)) => {
+                for (shard, written) in written {
+                    self.publisher.publish(shard, &written).await;
+                }
+                Ok(transferred)
+            }
+            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Database(error)) => Err(error.into()),
+        }
+    }
+
+    /// Does a transfer in a transaction.
+    async fn transfer_in(
+        &self,
+        connection: &mut PgConnection,
+        program: &ProgramId,
+        [giver, taker]: [&Side; 2],
+        request_id: &RequestId,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<(Vec<(ShardId, Written)>, Transferred), Failure> {
+        let key = request_key(program, &giver.member, request_id);
+        let sides = [giver, taker];
+        let (mut works, seen) = lock_sides(connection, program, sides, key, now).await?;
+        if let Some(seen) = seen {
+            let transaction = decode(&seen.body)?;
+            same_request(request_id, command, &transaction).map_err(Failure::Refused)?;
+            let recipient = self.find_recipient(connection, taker, &transaction).await?;
+            let answer = Answer {
+                chain: chain_of(&seen.chain)?,
+                transaction: transaction.into(),
+                replayed: true,
+            };
+            return Ok((Vec::new(), Transferred { answer, recipient }));
+        }
+        let applied = self
+            .programs
+            .newest(program)
+            .map_err(|_| Failure::Refused(Error::Defect))?;
+        let mut request = plan(&applied, request_id, command, None, now)
+            .map_err(|error| Failure::Refused(error.into()))?;
+        let same_shard = giver.shard == taker.shard;
+        let work = works.get_mut(&giver.shard).expect("it was read");
+        let position = work
+            .execute(connection, 0, &mut request)
+            .await?
+            .map_err(|refusal| giver.refuses(refusal))?;
+        let transfer = work.log().at(position).expect("it was just written");
+        let received = given(work.book(0), transfer);
+        let work = works.get_mut(&taker.shard).expect("it was read");
+        let slot = usize::from(same_shard);
+        // A refusal here undoes the whole: nothing of either side is written.
+        let arrived = work
+            .receive(connection, slot, &received)
+            .await?
+            .map_err(|refusal| taker.refuses(refusal))?;
+        let mut written = Vec::new();
+        for (shard, work) in works {
+            written.push((shard, work.write(connection, ReadOn::Locked, None).await?));
+        }
+        let of_giver = written.iter().find(|(shard, _)| *shard == giver.shard);
+        let answer = of_giver.expect("it was written").1.answer(position, false);
+        let recipient = TransactionName {
+            shard: taker.shard,
+            position: arrived,
+        };
+        Ok((written, Transferred { answer, recipient }))
+    }
+
+    /// The other side of a transfer that was made before.
+    async fn find_recipient(
+        &self,
+        connection: &mut PgConnection,
+        taker: &Side,
+        transfer: &fealty_ledger::Transaction,
+    ) -> Result<TransactionName, DatabaseError> {
+        let (shard, member) = (taker.shard, &taker.member);
+        let number = members::number(&mut *connection, shard, &transfer.program, member).await?;
+        let mut before = Position::new(i64::MAX);
+        while let Some(number) = number {
+            let rows = log::page(&mut *connection, shard, number, before, 500).await?;
+            let Some(last) = rows.last() else { break };
+            before = Position::new(last.position);
+            for row in &rows {
+                let known = decode(&row.body)?;
+                if let fealty_ledger::Cause::Received(received) = &known.cause
+                    && received.transfer == transfer.name()
+                {
+                    return Ok(known.name());
+                }
+            }
+        }
+        Err(DatabaseError::Broken("a transfer has no other side"))
+    }
+}
+
+/// Locks the shards of both sides in their order, and reads them; answers also
+/// with the giver's transaction, if the request was there before.
+async fn lock_sides(
+    connection: &mut PgConnection,
+    program: &ProgramId,
+    [giver, taker]: [&Side; 2],
+    key: Uuid,
+    now: Timestamp,
+) -> Result<(BTreeMap<ShardId, ShardWork>, Option<Seen>), Failure> {
+    let shards = BTreeSet::from([giver.shard, taker.shard]);
+    for shard in &shards {
+        lock_head(connection, *shard).await?;
+    }
+    let (mut works, mut seen) = (BTreeMap::new(), None);
+    for shard in shards {
+        let sides = [giver, taker].into_iter().filter(|s| s.shard == shard);
+        let members: Vec<(ProgramId, MemberId)> = sides
+            .map(|side| (program.clone(), side.member.clone()))
+            .collect();
+        let mut asked = Asked {
+            spends: (0..members.len()).collect(),
+            ..Asked::default()
+        };
+        if shard == giver.shard {
+            asked.requests.push(key);
+        }
+        let locked = ReadOn::Locked;
+        let read = ShardWork::read(connection, shard, members, &asked, now, locked, None);
+        let (work, mut before) = read.await?;
+        seen = seen.or_else(|| before.remove(&key));
+        works.insert(shard, work);
+    }
+    Ok((works, seen))
+}

@@ -1,0 +1,86 @@
+//! What tiers tells of members' tiers, kept for purchases. With tiers down,
+//! the last tier known counts.
+
+use fealty_client::{Channel, FeedConsumer};
+use fealty_postgres::{Database, DatabaseError, foundation, run};
+use fealty_proto::tiers::v1::{
+    WatchTierChangesRequest, WatchTierChangesResponse, tier_service_client::TierServiceClient,
+};
+use fealty_server::from_wire_time;
+use fealty_types::{MemberId, ProgramId, TierId};
+use tonic::{Response, Status, Streaming, async_trait};
+
+use super::store;
+use crate::shard::Shards;
+
+/// The feed's name among the stored cursors.
+pub(crate) const SOURCE: &str = "tiers";
+
+struct TierConsumer {
+    database: Database,
+    shards: Shards,
+    tiers: Channel,
+}
+
+/// Consumes the tiers service's feed, for ever.
+pub(crate) async fn follow(database: Database, shards: Shards, tiers: Channel) {
+    let consumer = TierConsumer {
+        database,
+        shards,
+        tiers,
+    };
+    fealty_client::consume(SOURCE, consumer).await;
+}
+
+#[async_trait]
+impl FeedConsumer for TierConsumer {
+    type Item = WatchTierChangesResponse;
+    type Error = DatabaseError;
+
+    async fn cursor(&self) -> Result<String, DatabaseError> {
+        foundation::feed_cursor(self.database.pool(), SOURCE).await
+    }
+
+    async fn open(&self, cursor: String) -> Result<Response<Streaming<Self::Item>>, Status> {
+        let mut client = TierServiceClient::new(self.tiers.clone());
+        client
+            .watch_tier_changes(WatchTierChangesRequest { cursor })
+            .await
+    }
+
+    fn behind(item: &Self::Item) -> i64 {
+        item.behind
+    }
+
+    async fn take(
+        &self,
+        from: &str,
+        item: WatchTierChangesResponse,
+    ) -> Result<Option<String>, DatabaseError> {
+        if item.changes.is_empty() {
+            return Ok(Some(from.to_owned()));
+        }
+        run!(self.database, "take_tier_changes", |connection| async {
+            let moved =
+                foundation::move_feed_cursor(connection, SOURCE, from, &item.cursor).await?;
+            if !moved {
+                return Ok(None);
+            }
+            for change in &item.changes {
+                let corrupt =
+                    |column| DatabaseError::corrupt("tier_changes", column, change.position);
+                let program: ProgramId = change.program.parse().map_err(|_| corrupt("program"))?;
+                let member: MemberId = change.member.parse().map_err(|_| corrupt("member"))?;
+                let tier: TierId = change.tier.parse().map_err(|_| corrupt("tier"))?;
+                let effective_at = change
+                    .effective_time
+                    .and_then(|time| from_wire_time(time).ok())
+                    .ok_or_else(|| corrupt("effective_at"))?;
+                let shard = self.shards.of(&program, &member);
+                let (program, member) = (program.as_str(), member.as_str());
+                store::note(connection, shard, program, member, effective_at, &tier).await?;
+            }
+            Ok(Some(item.cursor.clone()))
+        })
+    }
+}

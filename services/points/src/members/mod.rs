@@ -1,0 +1,8 @@
+//! What points keeps of the tiers service's feed: who had which tier, and when.
+//! A purchase looks up the tier of its moment, so it does not matter when the
+//! feed arrived; with tiers down, the last one known counts.
+
+mod follow;
+mod store;
+
+pub(crate) use follow::{SOURCE, follow};

@@ -1,0 +1,35 @@
+//! Why the programme refuses a command.
+
+use fealty_types::{BrandId, CurrencyId, MoneyCurrency, Points};
+
+/// Why the programme refuses a command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PlanError {
+    #[error("the programme has no brand `{0}`")]
+    BrandNotFound(BrandId),
+    #[error("the programme has no currency `{0}`")]
+    CurrencyNotFound(CurrencyId),
+    /// The brand does not issue, or does not accept, the currency.
+    #[error("{brand} does not {what} {currency}")]
+    BrandNotAllowed {
+        brand: BrandId,
+        currency: CurrencyId,
+        /// `issue` or `accept`.
+        what: &'static str,
+    },
+    #[error("the programme's money is {expected}, not {actual}")]
+    WrongMoneyCurrency {
+        expected: MoneyCurrency,
+        actual: MoneyCurrency,
+    },
+    #[error("purchase_time must be at most one hour from now")]
+    PurchaseInFuture,
+    /// So many points need a second person.
+    #[error("more than {approval_above} points need a second person's approval")]
+    ApprovalRequired { approval_above: Points },
+    /// Points that would be gone before they are there.
+    #[error("the points would expire before they become available")]
+    TermsOutOfRange,
+    #[error("a rule gives more than 10^15 points")]
+    TooManyPoints,
+}

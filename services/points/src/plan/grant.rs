@@ -1,0 +1,137 @@
+//! Points given: by whom, and under which terms.
+
+use fealty_ledger::{Accrue, Activation, Adjust, Grant, LotOrigin, LotTerms, Request};
+use fealty_program::{ActivationTerms, Brand, ExpiryTerms};
+use fealty_types::{BrandId, CurrencyId, Points, RuleId, Timestamp};
+
+use super::{Plan, PlanError};
+
+impl Plan<'_> {
+    pub(super) fn accrue(&self, accrue: &Accrue, request: &mut Request) -> Result<(), PlanError> {
+        let brand = self.brand(&accrue.brand, &accrue.currency)?;
+        allowed(&brand.issues, &accrue.brand, &accrue.currency, "issue")?;
+        let mut terms = self.terms(&accrue.currency, self.now);
+        match accrue.activation {
+            Some(Activation::AtOnce) => terms.activates_at = None,
+            Some(Activation::At(at)) => terms.activates_at = Some(at),
+            Some(Activation::OnEvent) => terms.activates_at = Some(LotTerms::ON_EVENT),
+            None => {}
+        }
+        if let Some(expires_at) = accrue.expires_at {
+            if expires_at <= self.now {
+                return Err(PlanError::TermsOutOfRange);
+            }
+            terms.expires_at = Some(expires_at);
+        }
+        let (brand, points) = (&accrue.brand, accrue.points);
+        let grant = terms.grant(None, brand, points, LotOrigin::Promotion, self.version);
+        request.grants.push(grant);
+        self.keep_active(request, self.now, None);
+        request.facts = self.tier_for_expiry(&accrue.currency);
+        Ok(())
+    }
+
+    pub(super) fn adjust(&self, adjust: &Adjust, request: &mut Request) -> Result<(), PlanError> {
+        self.brand(&adjust.brand, &adjust.currency)?;
+        let above = self.program.adjustments.approval_above;
+        if let Some(approval_above) = above.filter(|above| adjust.points > *above)
+            && adjust.approver.is_none()
+        {
+            return Err(PlanError::ApprovalRequired { approval_above });
+        }
+        if adjust.gives {
+            // An operator's points are there at once.
+            let mut terms = self.terms(&adjust.currency, self.now);
+            terms.activates_at = None;
+            let (brand, points) = (&adjust.brand, adjust.points);
+            let grant = terms.grant(None, brand, points, LotOrigin::Adjustment, self.version);
+            request.grants.push(grant);
+            self.keep_active(request, self.now, None);
+            request.facts = self.tier_for_expiry(&adjust.currency);
+        }
+        Ok(())
+    }
+
+    /// The brand, if the programme has it and the currency.
+    pub(super) fn brand(
+        &self,
+        brand: &BrandId,
+        currency: &CurrencyId,
+    ) -> Result<&Brand, PlanError> {
+        self.currency(currency)?;
+        let known = self.program.brands.get(brand);
+        known.ok_or_else(|| PlanError::BrandNotFound(brand.clone()))
+    }
+
+    /// The programme's terms for points earned at some moment.
+    pub(super) fn terms(&self, currency: &CurrencyId, earned_at: Timestamp) -> Terms {
+        let known = self.program.currencies.get(currency);
+        let tier = self.tier.as_ref();
+        Terms {
+            currency: currency.clone(),
+            earned_at,
+            activates_at: match self.program.activation_of(currency, earned_at) {
+                ActivationTerms::AtOnce => None,
+                ActivationTerms::At(at) => Some(at),
+                ActivationTerms::OnEvent => Some(LotTerms::ON_EVENT),
+            },
+            expires_at: match self.program.expiry_of(currency, earned_at, tier) {
+                ExpiryTerms::Never => None,
+                ExpiryTerms::At(at) => Some(at),
+                ExpiryTerms::WithInactivity => Some(LotTerms::WITH_ACTIVITY),
+            },
+            unit_value_micros: known.and_then(|currency| currency.unit_value_micros),
+        }
+    }
+}
+
+/// Terms of points.
+pub(super) struct Terms {
+    currency: CurrencyId,
+    earned_at: Timestamp,
+    activates_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    unit_value_micros: Option<i64>,
+}
+
+impl Terms {
+    /// So many points under these terms.
+    pub(super) fn grant(
+        self,
+        rule: Option<RuleId>,
+        brand: &BrandId,
+        points: Points,
+        origin: LotOrigin,
+        program_version: u32,
+    ) -> Grant {
+        Grant {
+            rule,
+            currency: self.currency,
+            points,
+            brand: brand.clone(),
+            earned_at: self.earned_at,
+            activates_at: self.activates_at,
+            expires_at: self.expires_at,
+            origin,
+            unit_value_micros: self.unit_value_micros,
+            program_version,
+        }
+    }
+}
+
+/// Checks that a brand may do something with a currency.
+pub(super) fn allowed(
+    currencies: &[CurrencyId],
+    brand: &BrandId,
+    currency: &CurrencyId,
+    what: &'static str,
+) -> Result<(), PlanError> {
+    if currencies.contains(currency) {
+        return Ok(());
+    }
+    Err(PlanError::BrandNotAllowed {
+        brand: brand.clone(),
+        currency: currency.clone(),
+        what,
+    })
+}

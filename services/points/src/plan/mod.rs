@@ -1,0 +1,137 @@
+//! From a command to what the ledger engine is to do: the programme says which
+//! points, under which terms.
+//!
+//! The same arguments always give the same request: the service plans once,
+//! and `fealty verify` plans again and compares.
+
+mod error;
+mod grant;
+mod purchase;
+mod spend;
+
+use fealty_ledger::{Command, Facts, Grant, RefundPolicy, RefundTerms, Request};
+use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
+use fealty_types::{CurrencyId, RequestId, TierId, Timestamp};
+
+pub(crate) use error::PlanError;
+
+/// The moment whose tier counts for a command; `None` where no tier does.
+pub(crate) fn tier_moment(
+    program: &Program,
+    command: &Command,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    program.tiers.as_ref()?;
+    match command {
+        Command::Purchase(purchase) => {
+            let purchased_at = purchase.purchased_at.unwrap_or(now);
+            Some(match fealty_rules::tier_as_of(program) {
+                TierAsOf::Purchase => purchased_at,
+                TierAsOf::StartOfDay => program.start_of_day(purchased_at),
+            })
+        }
+        Command::Accrue(accrue) if program.expires_by_tier(&accrue.currency) => Some(now),
+        Command::Adjust(adjust) if program.expires_by_tier(&adjust.currency) => Some(now),
+        _ => None,
+    }
+}
+
+/// Checks a command against the programme, and works out what it gives.
+pub(crate) fn plan(
+    applied: &ProgramVersion,
+    request_id: &RequestId,
+    command: &Command,
+    tier: Option<TierId>,
+    now: Timestamp,
+) -> Result<Request, PlanError> {
+    let program = &*applied.program;
+    // Who never changed tier has the lowest.
+    let lowest = || program.tiers.as_ref()?.levels.first();
+    let plan = Plan {
+        program,
+        version: u32::try_from(applied.version).unwrap_or(u32::MAX),
+        tier: tier.or_else(|| lowest().map(|level| level.tier.clone())),
+        now,
+    };
+    let mut request = Request {
+        request_id: request_id.clone(),
+        command: command.clone(),
+        asked_at: now,
+        program_version: plan.version,
+        facts: None,
+        grants: Vec::new(),
+        activity: Vec::new(),
+        refunds: refund_terms(program),
+        original: None,
+    };
+    match command {
+        Command::Purchase(purchase) => plan.purchase(purchase, &mut request)?,
+        Command::Accrue(accrue) => plan.accrue(accrue, &mut request)?,
+        Command::Adjust(adjust) => plan.adjust(adjust, &mut request)?,
+        Command::Redeem(redeem) => plan.spend(&redeem.brand, &redeem.currency, &mut request)?,
+        Command::Hold(hold) => plan.spend(&hold.brand, &hold.currency, &mut request)?,
+        Command::TransferOut(transfer) => plan.currency(&transfer.currency)?,
+        Command::Capture(_)
+        | Command::Release(_)
+        | Command::Reverse(_)
+        | Command::Extend(_)
+        | Command::Reinstate(_)
+        | Command::Activate(_) => {}
+    }
+    Ok(request)
+}
+
+/// What a command is planned by.
+struct Plan<'a> {
+    program: &'a Program,
+    version: u32,
+    tier: Option<TierId>,
+    now: Timestamp,
+}
+
+impl Plan<'_> {
+    /// Checks that the programme has a currency.
+    fn currency(&self, currency: &CurrencyId) -> Result<(), PlanError> {
+        if self.program.currencies.contains_key(currency) {
+            return Ok(());
+        }
+        Err(PlanError::CurrencyNotFound(currency.clone()))
+    }
+
+    /// The tier, where it decides when points expire.
+    fn tier_for_expiry(&self, currency: &CurrencyId) -> Option<Facts> {
+        let tier = self.tier.clone();
+        tier.filter(|_| self.program.expires_by_tier(currency))
+            .map(Facts::Tier)
+    }
+
+    /// Records for which of the programme's currencies the request counts as
+    /// activity. Earning points that go with inactivity always counts.
+    fn keep_active(&self, request: &mut Request, at: Timestamp, activity: Option<Activity>) {
+        for currency in self.program.currencies.keys() {
+            let earns = |grant: &Grant| grant.currency == *currency && !grant.points.is_zero();
+            let counts = if request.grants.iter().any(earns) {
+                None
+            } else if activity.is_some() {
+                activity
+            } else {
+                continue;
+            };
+            let until = self.program.active_until(currency, counts, at);
+            request
+                .activity
+                .extend(until.map(|until| (currency.clone(), until)));
+        }
+    }
+}
+
+fn refund_terms(program: &Program) -> RefundTerms {
+    RefundTerms {
+        policy: match program.refunds.policy {
+            fealty_program::RefundPolicy::LotOnly => RefundPolicy::LotOnly,
+            fealty_program::RefundPolicy::Balance => RefundPolicy::Balance,
+            fealty_program::RefundPolicy::Debt => RefundPolicy::Debt,
+        },
+        restore_grace: program.refunds.restore_grace,
+    }
+}

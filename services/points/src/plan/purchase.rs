@@ -1,0 +1,70 @@
+//! A purchase: what the rules give for it.
+
+use std::time::Duration;
+
+use fealty_ledger::{Facts, LotOrigin, Purchase, PurchaseFacts, Request, RuleResult};
+use fealty_program::Activity;
+
+use super::{Plan, PlanError};
+
+/// How far ahead of the service's clock a till's may be.
+const CLOCK_SKEW_MAX: Duration = Duration::from_hours(1);
+
+impl Plan<'_> {
+    pub(super) fn purchase(
+        &self,
+        purchase: &Purchase,
+        request: &mut Request,
+    ) -> Result<(), PlanError> {
+        let facts = self.facts(purchase)?;
+        for earned in &facts.earned {
+            let terms = self.terms(&earned.currency, facts.purchased_at);
+            let (rule, brand) = (Some(earned.rule.clone()), &purchase.brand);
+            let (points, origin) = (earned.points, LotOrigin::Purchase);
+            let grant = terms.grant(rule, brand, points, origin, self.version);
+            request.grants.push(grant);
+        }
+        self.keep_active(request, facts.purchased_at, Some(Activity::Purchase));
+        request.facts = Some(Facts::Purchase(facts));
+        Ok(())
+    }
+
+    /// What decided the points: the tier, and what each rule gave.
+    fn facts(&self, purchase: &Purchase) -> Result<PurchaseFacts, PlanError> {
+        let (program, now) = (self.program, self.now);
+        let brand = program
+            .brands
+            .get(&purchase.brand)
+            .ok_or_else(|| PlanError::BrandNotFound(purchase.brand.clone()))?;
+        if purchase.amount.currency() != program.money.currency {
+            return Err(PlanError::WrongMoneyCurrency {
+                expected: program.money.currency,
+                actual: purchase.amount.currency(),
+            });
+        }
+        let purchased_at = purchase.purchased_at.unwrap_or(now);
+        if now
+            .checked_add(CLOCK_SKEW_MAX)
+            .is_some_and(|latest| purchased_at > latest)
+        {
+            return Err(PlanError::PurchaseInFuture);
+        }
+        let asked = fealty_rules::PurchaseFacts {
+            amount: purchase.amount,
+            tier: self.tier.as_ref(),
+        };
+        let earned = fealty_rules::evaluate(program, &brand.issues, asked)
+            .map_err(|_| PlanError::TooManyPoints)?;
+        let earned = earned.into_iter().map(|earned| RuleResult {
+            rule: earned.rule,
+            currency: earned.currency,
+            points: earned.points,
+            bonus: earned.bonus,
+        });
+        Ok(PurchaseFacts {
+            purchased_at,
+            tier: self.tier.clone(),
+            earned: earned.collect(),
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! What brands owe each other, on the wire.
+
+use fealty_proto::points::v1::{self as wire, settlement_service_server::SettlementService};
+use fealty_server::{Rejection, Violations};
+use fealty_types::ProgramId;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::positions::{Between, Position, Settlement};
+use crate::audit::grpc::{check_cursor, wire_sum};
+
+pub(crate) struct SettlementApi(pub(crate) Settlement);
+
+fn render(between: &Between, position: &Position) -> Result<wire::BrandPosition, Rejection> {
+    Ok(wire::BrandPosition {
+        currency: between.currency.to_string(),
+        issuer: between.issuer.to_string(),
+        acceptor: between.acceptor.to_string(),
+        issued: wire_sum(position.issued)?,
+        taken_back: wire_sum(position.taken_back)?,
+        redeemed: wire_sum(position.redeemed)?,
+        restored: wire_sum(position.restored)?,
+        expired: wire_sum(position.expired)?,
+        adjusted: wire_sum(position.adjusted)?,
+    })
+}
+
+#[async_trait]
+impl SettlementService for SettlementApi {
+    async fn get_positions(
+        &self,
+        request: Request<wire::GetPositionsRequest>,
+    ) -> Result<Response<wire::GetPositionsResponse>, Status> {
+        let request = request.get_ref();
+        let (start, end) = (&request.start_cursor, &request.end_cursor);
+        let program: ProgramId = Violations::gather(|violations| {
+            check_cursor(violations, "start_cursor", start);
+            check_cursor(violations, "end_cursor", end);
+            violations.parse("program", &request.program)
+        })?;
+        let (positions, end) = self.0.positions(&program, start, end).await?;
+        let positions = positions
+            .iter()
+            .map(|(between, position)| render(between, position));
+        Ok(Response::new(wire::GetPositionsResponse {
+            positions: positions.collect::<Result<_, _>>()?,
+            end_cursor: end.to_string(),
+        }))
+    }
+}

@@ -1,0 +1,88 @@
+//! Positions: what one brand issued and another accepted, expired or adjusted.
+
+use std::collections::BTreeMap;
+
+use fealty_ledger::{Account, AccountTotals};
+use fealty_types::{BrandId, CurrencyId, Cursor, ProgramId};
+
+use crate::{audit::Audit, error::Error};
+
+/// Whose points moved at whom.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Between {
+    pub(crate) currency: CurrencyId,
+    /// The brand that issued the points.
+    pub(crate) issuer: BrandId,
+    /// The brand at which they moved.
+    pub(crate) acceptor: BrandId,
+}
+
+/// Points that moved, in the currency's smallest unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) issued: i128,
+    /// Another brand's points, taken for its own.
+    pub(crate) taken_back: i128,
+    pub(crate) redeemed: i128,
+    pub(crate) restored: i128,
+    pub(crate) expired: i128,
+    pub(crate) adjusted: i128,
+}
+
+/// Answers partners.
+#[derive(Clone)]
+pub(crate) struct Settlement {
+    audit: Audit,
+}
+
+impl Settlement {
+    pub(crate) fn new(audit: Audit) -> Self {
+        Self { audit }
+    }
+
+    /// What moved between two cursors, and where the second is; an empty start
+    /// is the beginning, an empty end is now.
+    pub(crate) async fn positions(
+        &self,
+        program: &ProgramId,
+        start: &str,
+        end: &str,
+    ) -> Result<(BTreeMap<Between, Position>, Cursor), Error> {
+        let (moved, end) = self.audit.movements(program, start, end).await?;
+        Ok((positions(&moved), end))
+    }
+}
+
+/// Positions from what was moved, by account and issuer.
+fn positions(moved: &AccountTotals) -> BTreeMap<Between, Position> {
+    let mut positions: BTreeMap<Between, Position> = BTreeMap::new();
+    for (key, sums) in moved.rows() {
+        let Some(acceptor) = key.account.brand() else {
+            continue;
+        };
+        let (debits, credits) = (sums.debits, sums.credits);
+        if debits == 0 && credits == 0 {
+            continue;
+        }
+        let between = Between {
+            currency: key.currency.clone(),
+            issuer: key.issuer.clone(),
+            acceptor: acceptor.clone(),
+        };
+        let position = positions.entry(between).or_default();
+        match &key.account {
+            Account::Issued(brand) if *brand != key.issuer => {
+                position.taken_back += credits - debits;
+            }
+            Account::Issued(_) => position.issued += debits - credits,
+            Account::Redeemed(_) => {
+                position.redeemed += credits;
+                position.restored += debits;
+            }
+            Account::Expired(_) => position.expired += credits - debits,
+            Account::Adjusted(_) => position.adjusted += debits - credits,
+            Account::Wallet(_) | Account::Gift => {}
+        }
+    }
+    positions
+}

@@ -1,0 +1,21 @@
+//! One shard: what is read of its books, the engine over that, and the rows
+//! that come of it. Everything here works on a connection that it is given,
+//! and names one shard in every statement.
+
+mod heads;
+mod keys;
+mod logged;
+mod memory;
+mod read;
+mod shards;
+pub(crate) mod store;
+mod work;
+mod write;
+
+pub(crate) use heads::look_at_heads;
+pub(crate) use keys::{order_key, request_key};
+pub(crate) use logged::Logged;
+pub(crate) use memory::Memory;
+pub(crate) use shards::Shards;
+pub(crate) use work::{Asked, Interrupted, ReadOn, ShardWork, chain_of, decode};
+pub(crate) use write::{Answer, KnownWallet, MARK_DISTANCE, Written};

@@ -1,0 +1,106 @@
+//! The log.
+
+use fealty_postgres::DatabaseError;
+use fealty_types::{Position, ShardId};
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::stored;
+
+/// A transaction as stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// Its place in the log.
+    pub(crate) position: i64,
+    /// Number of the member.
+    pub(crate) member_no: i64,
+    /// Key of the request that made it.
+    pub(crate) request_key: Option<Uuid>,
+    /// Its canonical bytes.
+    pub(crate) body: Vec<u8>,
+    /// The chain after it.
+    pub(crate) chain: Vec<u8>,
+}
+
+/// The transaction that a request has made.
+pub(crate) async fn by_request(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    key: Uuid,
+) -> Result<Option<Row>, DatabaseError> {
+    let row = sqlx::query_as!(
+        Row,
+        "-- by_request
+        SELECT position, member_no, request_key, body, chain FROM transactions
+        WHERE shard = $1 AND request_key = $2",
+        stored(shard),
+        key,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row)
+}
+
+/// The transaction at a position.
+pub(crate) async fn at(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    position: Position,
+) -> Result<Option<Row>, DatabaseError> {
+    let row = sqlx::query_as!(
+        Row,
+        "-- at
+        SELECT position, member_no, request_key, body, chain FROM transactions
+        WHERE shard = $1 AND position = $2",
+        stored(shard),
+        position.get(),
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row)
+}
+
+/// Reads a log on from `after`, oldest first.
+pub(crate) async fn read(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    after: Position,
+    limit: i64,
+) -> Result<Vec<Row>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        "-- read
+        SELECT position, member_no, request_key, body, chain FROM transactions
+        WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3",
+        stored(shard),
+        after.get(),
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows)
+}
+
+/// Reads a member's transactions back from before `before`, newest first.
+pub(crate) async fn page(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    member_no: i64,
+    before: Position,
+    limit: i64,
+) -> Result<Vec<Row>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        "-- page
+        SELECT position, member_no, request_key, body, chain FROM transactions
+        WHERE shard = $1 AND member_no = $2 AND position < $3
+        ORDER BY position DESC LIMIT $4",
+        stored(shard),
+        member_no,
+        before.get(),
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows)
+}

@@ -1,0 +1,235 @@
+//! The rows that a batch sends, as Postgres's types of the same names. Each is
+//! a row of its table without the shard, which is the same for all.
+
+use fealty_ledger::{AccountTotals, Hold, Lot, LotOrigin, LotTerms, Reversal, Wallet};
+use fealty_postgres::{PgTime, to_pg};
+use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
+use uuid::Uuid;
+
+/// A new member.
+#[derive(Debug, sqlx::Type)]
+#[sqlx(type_name = "member_row")]
+pub(crate) struct MemberRow {
+    member_no: i64,
+    program: String,
+    member: String,
+}
+
+impl MemberRow {
+    /// A member and its number.
+    #[must_use]
+    pub(crate) fn new(member_no: i64, program: &ProgramId, member: &MemberId) -> Self {
+        Self {
+            member_no,
+            program: program.to_string(),
+            member: member.to_string(),
+        }
+    }
+}
+
+/// A new transaction.
+#[derive(Debug, sqlx::Type)]
+#[sqlx(type_name = "transaction_row")]
+pub(crate) struct TransactionRow {
+    /// Its place in the log.
+    pub(crate) position: i64,
+    /// Number of its member.
+    pub(crate) member_no: i64,
+    /// Key of its request; none for what fell due.
+    pub(crate) request_key: Option<Uuid>,
+    /// Its canonical bytes.
+    pub(crate) body: Vec<u8>,
+    /// The chain after it.
+    pub(crate) chain: Vec<u8>,
+}
+
+/// Debits and credits to add to an account.
+#[derive(Debug, sqlx::Type)]
+#[sqlx(type_name = "account_row")]
+pub(crate) struct AccountRow {
+    program: String,
+    currency: String,
+    kind: String,
+    brand: String,
+    issuer: String,
+    debits: String,
+    credits: String,
+}
+
+impl AccountRow {
+    /// The rows of some totals.
+    #[must_use]
+    pub(crate) fn of(totals: &AccountTotals) -> Vec<Self> {
+        let rows = totals.rows().map(|(key, sums)| Self {
+            program: key.program.to_string(),
+            currency: key.currency.to_string(),
+            kind: key.account.kind().to_owned(),
+            brand: key
+                .account
+                .brand()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            issuer: key.issuer.to_string(),
+            debits: sums.debits.to_string(),
+            credits: sums.credits.to_string(),
+        });
+        rows.collect()
+    }
+}
+
+/// A wallet, new or known.
+#[derive(Debug, sqlx::Type)]
+#[sqlx(type_name = "wallet_row")]
+pub(crate) struct WalletRow {
+    member_no: i64,
+    currency: String,
+    pending: i64,
+    available: i64,
+    held: i64,
+    debt: i64,
+    sequence: i64,
+    last_position: i64,
+    last_at: PgTime,
+    next_due: Option<PgTime>,
+    inactive_at: Option<PgTime>,
+}
+
+impl WalletRow {
+    /// A wallet's row; one that no transaction has touched is not stored.
+    #[must_use]
+    pub(crate) fn new(member_no: i64, currency: &CurrencyId, wallet: &Wallet) -> Option<Self> {
+        Some(Self {
+            member_no,
+            currency: currency.to_string(),
+            pending: wallet.buckets.pending.get(),
+            available: wallet.buckets.available.get(),
+            held: wallet.buckets.held.get(),
+            debt: wallet.buckets.debt.get(),
+            sequence: wallet.sequence,
+            last_position: wallet.last_position?.get(),
+            last_at: to_pg(wallet.last_at?),
+            next_due: wallet.next_due.map(to_pg),
+            inactive_at: wallet.inactive_at.map(to_pg),
+        })
+    }
+}
+
+/// A lot, new or known.
+#[derive(Debug, sqlx::Type)]
+#[sqlx(type_name = "lot_row")]
+pub(crate) struct LotRow {
+    member_no: i64,
+    lot: i64,
+    currency: String,
+    brand: String,
+    amount: i64,
+    remaining: i64,
+    held: i64,
+    expired: i64,
+    earned_at: PgTime,
+    activates_at: Option<PgTime>,
+    expires_at: PgTime,
+    unit_value_micros: Option<i64>,
+    program_version: i32,
+    origin: i16,
+    pending: bool,
+    spendable: bool,
+}
+
+impl LotRow {
+    /// A member's lot.
+    #[must_use]
+    pub(crate) fn new(member_no: i64, lot: &Lot) -> Self {
+        let terms = &lot.terms;
+        Self {
+            member_no,
+            lot: terms.lot.get(),
+            currency: terms.currency.to_string(),
+            brand: terms.brand.to_string(),
+            amount: terms.amount.get(),
+            remaining: lot.remaining.get(),
+            held: lot.held.get(),
+            expired: lot.expired.get(),
+            earned_at: to_pg(terms.earned_at),
+            activates_at: terms.activates_at.map(to_pg),
+            expires_at: to_pg(terms.expires_at.unwrap_or(LotTerms::NEVER)),
+            unit_value_micros: terms.unit_value_micros,
+            program_version: i32::try_from(terms.program_version).unwrap_or(i32::MAX),
+            origin: match terms.origin {
+                LotOrigin::Purchase => 1,
+                LotOrigin::Promotion => 2,
+                LotOrigin::Adjustment => 3,
+            },
+            pending: lot.pending,
+            spendable: !lot.pending && !lot.remaining.is_zero(),
+        }
+    }
+}
+
+/// A hold, new or known.
+#[derive(Debug, sqlx::Type)]
+#[sqlx(type_name = "hold_row")]
+pub(crate) struct HoldRow {
+    hold: i64,
+    member_no: i64,
+    currency: String,
+    brand: String,
+    expires_at: PgTime,
+    lots: Vec<i64>,
+    points: Vec<i64>,
+    open: bool,
+}
+
+impl HoldRow {
+    /// A hold in a member's wallet.
+    #[must_use]
+    pub(crate) fn new(member_no: i64, currency: &CurrencyId, hold: &Hold) -> Self {
+        Self {
+            hold: hold.position.get(),
+            member_no,
+            currency: currency.to_string(),
+            brand: hold.brand.to_string(),
+            expires_at: to_pg(hold.expires_at),
+            lots: hold.lots.iter().map(|part| part.lot.get()).collect(),
+            points: hold.lots.iter().map(|part| part.points.get()).collect(),
+            open: !hold.lots.is_empty(),
+        }
+    }
+}
+
+/// What has been reversed of a transaction.
+#[derive(Debug, sqlx::Type)]
+#[sqlx(type_name = "reversal_row")]
+pub(crate) struct ReversalRow {
+    position: i64,
+    member_no: i64,
+    lots: Vec<i64>,
+    points: Vec<i64>,
+}
+
+impl ReversalRow {
+    /// What has been reversed of a member's transaction.
+    #[must_use]
+    pub(crate) fn new(member_no: i64, transaction: Position, reversal: &Reversal) -> Self {
+        Self {
+            position: transaction.get(),
+            member_no,
+            lots: reversal.parts.iter().map(|part| part.lot.get()).collect(),
+            points: reversal
+                .parts
+                .iter()
+                .map(|part| part.points.get())
+                .collect(),
+        }
+    }
+}
+
+/// A recorded order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(type_name = "order_row")]
+pub(crate) struct OrderRow {
+    /// Its key.
+    pub(crate) order_key: Uuid,
+    /// Where in the log it was recorded.
+    pub(crate) position: i64,
+}

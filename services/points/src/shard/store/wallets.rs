@@ -1,0 +1,98 @@
+//! Wallets.
+
+use fealty_ledger::Wallet;
+use fealty_postgres::{DatabaseError, PgConnection, from_pg, to_pg};
+use fealty_types::{CurrencyId, Position, ShardId, Timestamp};
+use sqlx::PgExecutor;
+
+use super::{
+    members::{corrupt, points},
+    stored,
+};
+
+/// A wallet in which something is due.
+#[derive(Debug)]
+pub(crate) struct DueWallet {
+    /// The programme.
+    pub(crate) program: String,
+    /// The member.
+    pub(crate) member: String,
+    /// The currency.
+    pub(crate) currency: String,
+}
+
+/// Wallets in which something is due by `now`, soonest first.
+pub(crate) async fn due(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<DueWallet>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        DueWallet,
+        "-- due
+        SELECT m.program, m.member, w.currency
+        FROM wallets w JOIN members m USING (shard, member_no)
+        WHERE w.shard = $1 AND w.next_due <= $2
+        ORDER BY w.next_due LIMIT $3",
+        stored(shard),
+        to_pg(now),
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows)
+}
+
+/// Since when the longest-due wallet of a shard has been due.
+pub(crate) async fn oldest_due(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, DatabaseError> {
+    let oldest = sqlx::query_scalar!(
+        r#"-- oldest_due
+        SELECT next_due AS "next_due!" FROM wallets WHERE shard = $1 AND next_due <= $2
+        ORDER BY next_due LIMIT 1"#,
+        stored(shard),
+        to_pg(now),
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(oldest.map(from_pg))
+}
+
+/// All wallets of a shard: the member's number, the currency, the wallet.
+pub(crate) async fn all(
+    connection: &mut PgConnection,
+    shard: ShardId,
+) -> Result<Vec<(i64, CurrencyId, Wallet)>, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- all
+        SELECT member_no, currency, pending, available, held, debt, sequence, last_position,
+               last_at, next_due, inactive_at
+        FROM wallets WHERE shard = $1",
+        stored(shard),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let wallet = Wallet {
+                buckets: fealty_ledger::Buckets {
+                    pending: points(row.pending)?,
+                    available: points(row.available)?,
+                    held: points(row.held)?,
+                    debt: points(row.debt)?,
+                },
+                sequence: row.sequence,
+                last_position: Some(Position::new(row.last_position)),
+                last_at: Some(from_pg(row.last_at)),
+                next_due: row.next_due.map(from_pg),
+                inactive_at: row.inactive_at.map(from_pg),
+            };
+            let currency = row.currency.parse().map_err(|_| corrupt("a currency"))?;
+            Ok((row.member_no, currency, wallet))
+        })
+        .collect()
+}

@@ -1,0 +1,208 @@
+//! Work on one shard: what was read of it (`read`), the engine over that,
+//! and the rows that come of it (`write`).
+
+use std::collections::HashSet;
+
+use fealty_ledger::{
+    Log, MemberBook, Named, Received, Refusal, Request, Stop, Transaction, WalletBook,
+    canonical::{self, Chain},
+};
+use fealty_postgres::{DatabaseError, PgConnection};
+use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
+use uuid::Uuid;
+
+use super::{
+    memory::{Memory, Remembered},
+    store::{head::Head, rows::OrderRow},
+};
+
+/// Whether more may be read than the first statement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadOn {
+    /// No: the shard may have moved on since.
+    Never,
+    /// Yes: its head is locked.
+    Locked,
+}
+
+/// Why work on a shard did not come to its end.
+pub(crate) enum Interrupted {
+    /// Another instance moved the head.
+    Overtaken,
+    /// More must be read, under the lock of the head.
+    NeedsLock,
+    /// The database failed.
+    Database(DatabaseError),
+}
+
+impl From<DatabaseError> for Interrupted {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// What work on a shard begins with, besides its members.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// Members whose wallets are spent from, by index.
+    pub(crate) spends: HashSet<usize>,
+    /// Holds that are named: index of the member, position.
+    pub(crate) holds: Vec<(usize, Position)>,
+    /// Keys of request ids.
+    pub(crate) requests: Vec<Uuid>,
+}
+
+/// A member with its number, if it has one, and its wallets.
+pub(super) struct Slot {
+    pub(super) member_no: Option<i64>,
+    pub(super) book: MemberBook,
+}
+
+impl Slot {
+    /// Fills in what is remembered of the member, if it is.
+    pub(super) fn recall(&mut self, memory: &mut Memory) -> bool {
+        let Some(known) = memory.recall(&self.book.program, &self.book.member) else {
+            return false;
+        };
+        self.member_no = Some(known.member_no);
+        for (currency, wallet) in &known.wallets {
+            let wallets = &mut self.book.wallets;
+            wallets.insert(currency.clone(), WalletBook::of(*wallet));
+        }
+        true
+    }
+
+    /// The member as it is now, if it has a number, with the wallets that are
+    /// stored.
+    pub(super) fn into_remembered(self) -> Option<(ProgramId, MemberId, Remembered)> {
+        let wallets = self.book.wallets.into_iter();
+        let wallets = wallets.map(|(currency, book)| (currency, *book.wallet()));
+        let remembered = Remembered {
+            member_no: self.member_no?,
+            wallets: wallets.filter(|(_, wallet)| wallet.sequence > 0).collect(),
+        };
+        Some((self.book.program, self.book.member, remembered))
+    }
+}
+
+/// A shard at work.
+pub(crate) struct ShardWork {
+    pub(super) shard: ShardId,
+    pub(super) now: Timestamp,
+    pub(super) read_on: ReadOn,
+    pub(super) before: Head,
+    pub(super) slots: Vec<Slot>,
+    pub(super) log: Log,
+    /// Slot of each transaction of the log.
+    pub(super) slot_of: Vec<usize>,
+    /// Orders that were recorded by what was written here.
+    pub(super) orders: Vec<OrderRow>,
+}
+
+impl ShardWork {
+    /// Whose books they are.
+    pub(crate) fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// Records an order, with the transaction that was just written for it.
+    pub(crate) fn record_order(&mut self, order: OrderRow) {
+        self.orders.push(order);
+    }
+
+    /// How many members it has.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// A member's book.
+    pub(crate) fn book(&self, slot: usize) -> &MemberBook {
+        &self.slots[slot].book
+    }
+
+    /// What has been written to the log.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Does what a request asks; answers with its transaction's place, or why
+    /// it is refused.
+    pub(crate) async fn execute(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        request: &mut Request,
+    ) -> Result<Result<Position, Refusal>, Interrupted> {
+        if let Some(named @ (Named::Transaction(_) | Named::Lot(_))) = request.command.names() {
+            self.read_named(connection, slot, request, named).await?;
+        }
+        self.drive(connection, slot, |book, now, log| {
+            fealty_ledger::execute(book, request, now, log)
+        })
+        .await
+    }
+
+    /// Writes what another member gave.
+    pub(crate) async fn receive(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        received: &Received,
+    ) -> Result<Result<Position, Refusal>, Interrupted> {
+        self.drive(connection, slot, |book, now, log| {
+            fealty_ledger::receive(book, received, now, log)
+        })
+        .await
+    }
+
+    /// Writes what is due in a wallet.
+    pub(crate) async fn advance(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        currency: &CurrencyId,
+    ) -> Result<(), Interrupted> {
+        let advanced = self.drive(connection, slot, |book, now, log| {
+            fealty_ledger::advance(book, currency, now, log)
+        });
+        advanced.await.map(|_| ())
+    }
+
+    /// Calls the engine until it has what it needs.
+    async fn drive(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        mut step: impl FnMut(&mut MemberBook, Timestamp, &mut Log) -> Result<(), Stop>,
+    ) -> Result<Result<Position, Refusal>, Interrupted> {
+        loop {
+            let stepped = step(&mut self.slots[slot].book, self.now, &mut self.log);
+            self.slot_of.resize(self.log.written().len(), slot);
+            match stepped {
+                Ok(()) => return Ok(Ok(Position::new(self.log.next().get() - 1))),
+                Err(Stop::Refused(refusal)) => return Ok(Err(refusal)),
+                Err(Stop::LotsNeeded { currency }) => {
+                    if self.read_on == ReadOn::Never {
+                        return Err(Interrupted::NeedsLock);
+                    }
+                    self.read_lots(connection, slot, &currency).await?;
+                }
+            }
+        }
+    }
+}
+
+/// A transaction's canonical bytes as stored.
+pub(crate) fn decode(body: &[u8]) -> Result<Transaction, DatabaseError> {
+    canonical::decode(body)
+        .map_err(|error| DatabaseError::Defect(sqlx::Error::Decode(Box::new(error))))
+}
+
+/// A chain value as stored.
+pub(crate) fn chain_of(stored: &[u8]) -> Result<Chain, DatabaseError> {
+    stored.try_into().map_err(|_| {
+        DatabaseError::Defect(sqlx::Error::Protocol(
+            "a chain value is not 32 bytes".to_owned(),
+        ))
+    })
+}

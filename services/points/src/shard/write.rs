@@ -1,0 +1,198 @@
+//! What work on a shard writes: the rows of all that changed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use fealty_ledger::{
+    Transaction, Wallet,
+    canonical::{self, Chain},
+};
+use fealty_postgres::PgConnection;
+use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
+
+use super::{
+    keys::request_key,
+    memory::Memory,
+    store::{
+        self,
+        batch_write::Rows,
+        head::Head,
+        rows::{HoldRow, LotRow, MemberRow, ReversalRow, TransactionRow, WalletRow},
+    },
+    work::{Interrupted, ReadOn, ShardWork, Slot},
+};
+
+/// How far apart the marks of the accounts' totals are at the least.
+pub(crate) const MARK_DISTANCE: i64 = 1_000;
+
+/// What a request brought about.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// Its transaction.
+    pub(crate) transaction: Arc<Transaction>,
+    /// The chain after it.
+    pub(crate) chain: Chain,
+    /// Whether it was there already, from the same request sent before.
+    pub(crate) replayed: bool,
+}
+
+/// A wallet as it stands, and whose it is.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownWallet {
+    pub(crate) program: ProgramId,
+    pub(crate) member: MemberId,
+    pub(crate) currency: CurrencyId,
+    pub(crate) wallet: Wallet,
+}
+
+/// What was written to a shard.
+pub(crate) struct Written {
+    /// The head before.
+    pub(crate) after: Position,
+    /// The head now.
+    pub(crate) through: Position,
+    /// The transactions, with the chain after each.
+    pub(crate) transactions: Vec<(Arc<Transaction>, Chain)>,
+    /// The wallets that changed.
+    pub(crate) wallets: Vec<KnownWallet>,
+    /// Points by kind of account credited.
+    pub(crate) moved: HashMap<&'static str, u64>,
+}
+
+impl Written {
+    /// The answer that the transaction at a position is.
+    pub(crate) fn answer(&self, position: Position, replayed: bool) -> Answer {
+        let index = usize::try_from(position.get() - self.after.get() - 1).expect("of this batch");
+        let (transaction, chain) = &self.transactions[index];
+        Answer {
+            transaction: Arc::clone(transaction),
+            chain: *chain,
+            replayed,
+        }
+    }
+}
+
+impl ShardWork {
+    /// Writes all that changed, and remembers it; an instance that was overtaken
+    /// writes nothing.
+    pub(crate) async fn write(
+        mut self,
+        connection: &mut PgConnection,
+        read_on: ReadOn,
+        memory: Option<&mut Memory>,
+    ) -> Result<Written, Interrupted> {
+        let mut head = self.before.clone();
+        let after = head.position;
+        let mut rows = Rows::default();
+        self.number_members(&mut head, &mut rows);
+        let mut moved: HashMap<&'static str, u64> = HashMap::new();
+        let mut chains = Vec::with_capacity(self.log.written().len());
+        for (transaction, slot) in self.log.written().iter().zip(&self.slot_of) {
+            let body = canonical::encode(transaction);
+            head.chain = canonical::chain(&head.chain, &body);
+            head.position = transaction.position;
+            chains.push(head.chain);
+            let member = (&transaction.program, &transaction.member);
+            let key = transaction
+                .request_id()
+                .map(|request_id| request_key(member.0, member.1, request_id));
+            let number = self.slots[*slot].member_no;
+            rows.log.push(TransactionRow {
+                position: transaction.position.get(),
+                member_no: number.expect("whoever has a transaction has a number"),
+                request_key: key,
+                body,
+                chain: head.chain.to_vec(),
+            });
+            rows.totals.add(transaction);
+            for transfer in &transaction.transfers {
+                *moved.entry(transfer.credit.kind()).or_default() +=
+                    transfer.amount.get().unsigned_abs();
+            }
+        }
+        rows.orders = std::mem::take(&mut self.orders);
+        rows.orders.sort_unstable();
+        let (wallets, changed) = self.wallet_rows(after, &mut rows);
+        let marks = head.position.get() / MARK_DISTANCE > after.get() / MARK_DISTANCE;
+        if marks && read_on == ReadOn::Never {
+            return Err(Interrupted::NeedsLock);
+        }
+        if changed || !chains.is_empty() {
+            let written =
+                store::batch_write::write(connection, self.shard, after, &head, &rows).await?;
+            if !written {
+                return Err(Interrupted::Overtaken);
+            }
+            if marks {
+                store::marks::mark(connection, self.shard, head.position).await?;
+            }
+        }
+        let through = head.position;
+        if let Some(memory) = memory {
+            let seen = self.slots.into_iter();
+            memory.remember(head, seen.filter_map(Slot::into_remembered));
+        }
+        let transactions = self.log.into_written().into_iter().map(Arc::new);
+        Ok(Written {
+            after,
+            through,
+            transactions: transactions.zip(chains).collect(),
+            wallets,
+            moved,
+        })
+    }
+
+    /// Gives members that have their first transaction a number.
+    fn number_members(&mut self, head: &mut Head, rows: &mut Rows) {
+        for index in &self.slot_of {
+            let slot = &mut self.slots[*index];
+            if slot.member_no.is_none() {
+                head.members += 1;
+                slot.member_no = Some(head.members);
+                let book = &slot.book;
+                let row = MemberRow::new(head.members, &book.program, &book.member);
+                rows.members.push(row);
+            }
+        }
+    }
+
+    fn wallet_rows(&self, after: Position, rows: &mut Rows) -> (Vec<KnownWallet>, bool) {
+        let mut cached = Vec::new();
+        let mut changed = false;
+        for slot in &self.slots {
+            let Some(member_no) = slot.member_no else {
+                continue;
+            };
+            for (currency, wallet) in &slot.book.wallets {
+                if !wallet.is_changed() {
+                    continue;
+                }
+                changed = true;
+                let row = WalletRow::new(member_no, currency, wallet.wallet());
+                rows.wallets.extend(row);
+                cached.push(KnownWallet {
+                    program: slot.book.program.clone(),
+                    member: slot.book.member.clone(),
+                    currency: currency.clone(),
+                    wallet: *wallet.wallet(),
+                });
+                for lot in wallet.changed_lots() {
+                    let is_new = lot.terms.lot.position() > after;
+                    let lots = if is_new {
+                        &mut rows.new_lots
+                    } else {
+                        &mut rows.known_lots
+                    };
+                    lots.push(LotRow::new(member_no, lot));
+                }
+                for hold in wallet.changed_holds() {
+                    rows.holds.push(HoldRow::new(member_no, currency, hold));
+                }
+            }
+            for (transaction, reversal) in slot.book.changed_reversals() {
+                let row = ReversalRow::new(member_no, transaction, reversal);
+                rows.reversals.push(row);
+            }
+        }
+        (cached, changed)
+    }
+}

@@ -1,0 +1,59 @@
+//! The service on the wire: its gRPC services, and how its errors read there.
+//! A handler parses, calls, renders; it decides nothing.
+
+use std::time::Duration;
+
+use fealty_proto::{
+    program::v1::program_service_server::ProgramServiceServer,
+    rewards::v1::{
+        catalog_service_server::CatalogServiceServer,
+        redemption_service_server::RedemptionServiceServer,
+    },
+    r#type::v1::ErrorReason,
+};
+use fealty_server::Rejection;
+use tonic::{Status, service::Routes};
+
+use crate::{app::App, catalog::grpc::CatalogApi, error::Error, redemption::grpc::RedemptionApi};
+
+/// How soon a redemption that met another one may try again.
+const RETRY_AFTER: Duration = Duration::from_millis(25);
+
+/// The service's own gRPC services.
+pub(crate) fn routes(app: &App) -> Routes {
+    let redemptions = RedemptionApi(app.redemptions.clone());
+    Routes::new(ProgramServiceServer::new(app.programs.clone()))
+        .add_service(CatalogServiceServer::new(CatalogApi(app.catalog.clone())))
+        .add_service(RedemptionServiceServer::new(redemptions))
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        Rejection::from(error).into()
+    }
+}
+
+impl From<Error> for Rejection {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        let told = |reason| Self::new(reason, message);
+        match error {
+            Error::ProgramNotFound(error) => error.into(),
+            Error::RequestIdReused => told(ErrorReason::RequestIdReused).with("field", "reward"),
+            Error::RewardNotFound(reward) => {
+                told(ErrorReason::RewardNotFound).with("reward", reward)
+            }
+            Error::SoldOut(reward) => told(ErrorReason::SoldOut).with("reward", reward),
+            Error::StockContended(reward) => told(ErrorReason::StockContended)
+                .with("reward", reward)
+                .retry_after(RETRY_AFTER),
+            Error::InProgress => told(ErrorReason::RedemptionInProgress).retry_after(RETRY_AFTER),
+            Error::RedemptionNotFound(id) => {
+                told(ErrorReason::RedemptionNotFound).with("redemption", id)
+            }
+            Error::PointsUnavailable => told(ErrorReason::Unavailable).retry_after(RETRY_AFTER),
+            Error::Points(rejection) => rejection,
+            Error::Database(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Redemptions. Each step names the state it goes out from, so a step that
+//! somebody else has done is not done twice.
+
+use fealty_postgres::{DatabaseError, PgConnection, PgTime, from_pg, to_pg};
+use fealty_types::{MemberId, Points, ProgramId, RequestId, Timestamp};
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::state::{Redemption, State};
+
+struct Row {
+    id: Uuid,
+    program: String,
+    member: String,
+    request_id: String,
+    reward: String,
+    currency: String,
+    points: i64,
+    brand: String,
+    state: String,
+    hold: Option<String>,
+    reason: Option<String>,
+    voucher_sealed: Option<Vec<u8>>,
+    requested_at: PgTime,
+    issued_at: Option<PgTime>,
+    attempt: i32,
+}
+
+impl TryFrom<Row> for Redemption {
+    type Error = DatabaseError;
+
+    fn try_from(row: Row) -> Result<Self, DatabaseError> {
+        let corrupt = |column| DatabaseError::corrupt("redemptions", column, row.id);
+        Ok(Self {
+            id: row.id,
+            program: row.program.parse().map_err(|_| corrupt("program"))?,
+            member: row.member.parse().map_err(|_| corrupt("member"))?,
+            request_id: row.request_id.parse().map_err(|_| corrupt("request_id"))?,
+            reward: row.reward.parse().map_err(|_| corrupt("reward"))?,
+            currency: row.currency.parse().map_err(|_| corrupt("currency"))?,
+            points: Points::amount(row.points).map_err(|_| corrupt("points"))?,
+            brand: row.brand.parse().map_err(|_| corrupt("brand"))?,
+            state: State::from_stored(&row.state).ok_or_else(|| corrupt("state"))?,
+            hold: row.hold,
+            reason: row.reason,
+            voucher_sealed: row.voucher_sealed,
+            requested_at: from_pg(row.requested_at),
+            issued_at: row.issued_at.map(from_pg),
+            attempt: row.attempt,
+        })
+    }
+}
+
+/// Inserts a redemption with a lease for whoever inserts it; `false` if the
+/// request id is taken.
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    redemption: &Redemption,
+    lease_s: f64,
+) -> Result<bool, DatabaseError> {
+    let inserted = sqlx::query!(
+        "-- insert
+        INSERT INTO redemptions (id, program, member, request_id, reward, currency, points, brand,
+                                 state, requested_at, leased_until)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'requested', $9,
+                clock_timestamp() + make_interval(secs => $10))
+        ON CONFLICT (program, member, request_id) DO NOTHING",
+        redemption.id,
+        redemption.program.as_str(),
+        redemption.member.as_str(),
+        redemption.request_id.as_str(),
+        redemption.reward.as_str(),
+        redemption.currency.as_str(),
+        redemption.points.get(),
+        redemption.brand.as_str(),
+        to_pg(redemption.requested_at),
+        lease_s,
+    )
+    .execute(connection)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Begins a refused or released redemption again, at today's price; `false`
+/// if somebody was faster.
+pub(crate) async fn begin_again(
+    connection: &mut PgConnection,
+    redemption: &Redemption,
+    lease_s: f64,
+) -> Result<bool, DatabaseError> {
+    let begun = sqlx::query!(
+        "-- begin_again
+        UPDATE redemptions SET state = 'requested', attempt = attempt + 1, reason = NULL,
+            hold = NULL, currency = $3, points = $4, brand = $5, requested_at = $6,
+            leased_until = clock_timestamp() + make_interval(secs => $7)
+        WHERE id = $1 AND attempt = $2 AND state IN ('refused', 'released')",
+        redemption.id,
+        redemption.attempt,
+        redemption.currency.as_str(),
+        redemption.points.get(),
+        redemption.brand.as_str(),
+        to_pg(redemption.requested_at),
+        lease_s,
+    )
+    .execute(connection)
+    .await?;
+    Ok(begun.rows_affected() == 1)
+}
+
+/// Finds a redemption by its request.
+pub(crate) async fn by_request(
+    executor: impl PgExecutor<'_>,
+    program: &ProgramId,
+    member: &MemberId,
+    request_id: &RequestId,
+) -> Result<Option<Redemption>, DatabaseError> {
+    let row = sqlx::query_as!(
+        Row,
+        "-- by_request
+        SELECT id, program, member, request_id, reward, currency, points, brand, state, hold,
+               reason, voucher_sealed, requested_at, issued_at, attempt
+        FROM redemptions WHERE program = $1 AND member = $2 AND request_id = $3",
+        program.as_str(),
+        member.as_str(),
+        request_id.as_str(),
+    )
+    .fetch_optional(executor)
+    .await?;
+    row.map(Redemption::try_from).transpose()
+}
+
+/// Finds a member's redemption by its id.
+pub(crate) async fn by_id(
+    executor: impl PgExecutor<'_>,
+    program: &ProgramId,
+    member: &MemberId,
+    id: Uuid,
+) -> Result<Option<Redemption>, DatabaseError> {
+    let row = sqlx::query_as!(
+        Row,
+        "-- by_id
+        SELECT id, program, member, request_id, reward, currency, points, brand, state, hold,
+               reason, voucher_sealed, requested_at, issued_at, attempt
+        FROM redemptions WHERE id = $1 AND program = $2 AND member = $3",
+        id,
+        program.as_str(),
+        member.as_str(),
+    )
+    .fetch_optional(executor)
+    .await?;
+    row.map(Redemption::try_from).transpose()
+}
+
+/// Takes over unfinished redemptions that nobody works on: those named, or any.
+pub(crate) async fn take_over(
+    executor: impl PgExecutor<'_>,
+    id: Option<Uuid>,
+    lease_s: f64,
+    limit: i64,
+) -> Result<Vec<Redemption>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        "-- take_over
+        UPDATE redemptions SET leased_until = clock_timestamp() + make_interval(secs => $2)
+        WHERE id IN (
+            SELECT id FROM redemptions
+            WHERE state IN ('requested', 'held') AND leased_until <= clock_timestamp()
+              AND ($1::uuid IS NULL OR id = $1)
+            ORDER BY leased_until LIMIT $3
+            FOR UPDATE SKIP LOCKED
+        )
+        RETURNING id, program, member, request_id, reward, currency, points, brand, state, hold,
+                  reason, voucher_sealed, requested_at, issued_at, attempt",
+        id,
+        lease_s,
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter().map(Redemption::try_from).collect()
+}
+
+/// Gives a lease back, so that the next who asks can go on at once.
+pub(crate) async fn give_up_lease(
+    executor: impl PgExecutor<'_>,
+    id: Uuid,
+) -> Result<(), DatabaseError> {
+    sqlx::query!(
+        "-- give_up_lease
+        UPDATE redemptions SET leased_until = clock_timestamp() WHERE id = $1",
+        id
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// `requested` -> `held`.
+pub(crate) async fn hold(
+    executor: impl PgExecutor<'_>,
+    redemption: &Redemption,
+    hold: &str,
+    voucher_hash: &[u8],
+    voucher_sealed: &[u8],
+) -> Result<bool, DatabaseError> {
+    let held = sqlx::query!(
+        "-- hold
+        UPDATE redemptions SET state = 'held', hold = $3, voucher_hash = $4, voucher_sealed = $5
+        WHERE id = $1 AND attempt = $2 AND state = 'requested'",
+        redemption.id,
+        redemption.attempt,
+        hold,
+        voucher_hash,
+        voucher_sealed,
+    )
+    .execute(executor)
+    .await?;
+    Ok(held.rows_affected() == 1)
+}
+
+/// `held` -> `issued`.
+pub(crate) async fn issue(
+    connection: &mut PgConnection,
+    redemption: &Redemption,
+    issued_at: Timestamp,
+) -> Result<bool, DatabaseError> {
+    let issued = sqlx::query!(
+        "-- issue
+        UPDATE redemptions SET state = 'issued', issued_at = $3
+        WHERE id = $1 AND attempt = $2 AND state = 'held'",
+        redemption.id,
+        redemption.attempt,
+        to_pg(issued_at),
+    )
+    .execute(connection)
+    .await?;
+    Ok(issued.rows_affected() == 1)
+}
+
+/// `requested` -> `refused`, or `held` -> `released`. Its voucher is gone.
+pub(crate) async fn undo(
+    connection: &mut PgConnection,
+    redemption: &Redemption,
+    to: State,
+    reason: &str,
+) -> Result<bool, DatabaseError> {
+    let undone = sqlx::query!(
+        "-- undo
+        UPDATE redemptions SET state = $4, reason = $5, voucher_hash = NULL, voucher_sealed = NULL
+        WHERE id = $1 AND attempt = $2 AND state = $3",
+        redemption.id,
+        redemption.attempt,
+        redemption.state.as_str(),
+        to.as_str(),
+        reason,
+    )
+    .execute(connection)
+    .await?;
+    Ok(undone.rows_affected() == 1)
+}

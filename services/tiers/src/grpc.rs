@@ -1,0 +1,45 @@
+//! The service on the wire: its gRPC services, and how its errors read there.
+//! A handler parses, calls, renders; it decides nothing.
+
+use fealty_proto::{
+    program::v1::program_service_server::ProgramServiceServer,
+    tiers::v1::tier_service_server::TierServiceServer, r#type::v1::ErrorReason,
+};
+use fealty_server::Rejection;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, service::Routes};
+
+use crate::{
+    error::Error,
+    status::{Statuses, grpc::TierApi},
+};
+
+/// The service's own gRPC services.
+pub(crate) fn routes(statuses: &Statuses, shutdown: &CancellationToken) -> Routes {
+    let tiers = TierApi {
+        statuses: statuses.clone(),
+        shutdown: shutdown.clone(),
+    };
+    Routes::new(ProgramServiceServer::new(statuses.programs.clone()))
+        .add_service(TierServiceServer::new(tiers))
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        Rejection::from(error).into()
+    }
+}
+
+impl From<Error> for Rejection {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::ProgramNotFound(error) => error.into(),
+            Error::NoTiers(program) => {
+                Self::new(ErrorReason::ProgramNotFound, message).with("program", program)
+            }
+            Error::CursorOutOfRange => Self::new(ErrorReason::CursorOutOfRange, message),
+            Error::Database(error) => error.into(),
+        }
+    }
+}

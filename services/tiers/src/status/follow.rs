@@ -1,0 +1,121 @@
+//! Purchases, as the points service's feed tells of them.
+
+use std::collections::BTreeSet;
+
+use fealty_client::{Channel, FeedConsumer};
+use fealty_postgres::{DatabaseError, foundation, run};
+use fealty_proto::points::v1::{
+    FeedFilter, Transaction, TransactionKind, WatchTransactionsRequest, WatchTransactionsResponse,
+    ledger_service_client::LedgerServiceClient,
+};
+use fealty_server::from_wire_time;
+use tonic::{Response, Status, Streaming, async_trait};
+
+use super::{
+    judging::Judging,
+    service::Statuses,
+    store::purchases::{self, Purchase},
+};
+use crate::domain::Spend;
+
+/// The feed's name among the stored cursors.
+pub(crate) const SOURCE: &str = "points";
+
+struct PointsConsumer {
+    statuses: Statuses,
+    points: Channel,
+}
+
+/// Consumes the points service's feed, for ever.
+pub(crate) async fn follow(statuses: Statuses, points: Channel) {
+    fealty_client::consume(SOURCE, PointsConsumer { statuses, points }).await;
+}
+
+/// The purchase that a transaction records, if it records one.
+fn purchase(transaction: &Transaction) -> Option<Result<Purchase, DatabaseError>> {
+    let purchase = transaction.purchase.as_ref()?;
+    let read = || {
+        Some(Purchase {
+            program: transaction.program.parse().ok()?,
+            member: transaction.member.parse().ok()?,
+            spend: Spend {
+                at: from_wire_time(purchase.purchase_time?).ok()?,
+                minor_units: purchase.amount.as_ref()?.minor_units,
+            },
+            shard: i16::try_from(transaction.shard).ok()?,
+            position: transaction.position,
+        })
+    };
+    let corrupt = || DatabaseError::corrupt("transactions", "purchase", &transaction.name);
+    Some(read().ok_or_else(corrupt))
+}
+
+#[async_trait]
+impl FeedConsumer for PointsConsumer {
+    type Item = WatchTransactionsResponse;
+    type Error = DatabaseError;
+
+    async fn cursor(&self) -> Result<String, DatabaseError> {
+        foundation::feed_cursor(self.statuses.database.pool(), SOURCE).await
+    }
+
+    async fn open(&self, cursor: String) -> Result<Response<Streaming<Self::Item>>, Status> {
+        let mut client = LedgerServiceClient::new(self.points.clone());
+        let request = WatchTransactionsRequest {
+            cursor,
+            include_canonical_bytes: false,
+            filter: Some(FeedFilter {
+                kinds: vec![TransactionKind::Purchase.into()],
+                ..FeedFilter::default()
+            }),
+        };
+        client.watch_transactions(request).await
+    }
+
+    fn behind(item: &Self::Item) -> i64 {
+        item.behind
+    }
+
+    async fn take(
+        &self,
+        from: &str,
+        item: WatchTransactionsResponse,
+    ) -> Result<Option<String>, DatabaseError> {
+        if item.cursor == from {
+            return Ok(Some(item.cursor));
+        }
+        let made = item.transactions.iter().filter_map(purchase);
+        let made: Vec<Purchase> = made.collect::<Result<_, _>>()?;
+        let earliest = made.iter().map(|purchase| purchase.spend.at).min();
+        let members: BTreeSet<_> = made
+            .iter()
+            .map(|purchase| (purchase.program.clone(), purchase.member.clone()))
+            .collect();
+        let taken: Result<Option<i64>, DatabaseError> = run!(
+            self.statuses.database,
+            "take_transactions",
+            |connection| async {
+                let to = &item.cursor;
+                if !foundation::move_feed_cursor(connection, SOURCE, from, to).await? {
+                    return Ok(None);
+                }
+                let Some(earliest) = earliest else {
+                    return Ok(Some(0));
+                };
+                let mut judging = Judging::begin(connection).await?;
+                let members = members.iter().cloned().collect();
+                judging
+                    .read(connection, &self.statuses, members, earliest)
+                    .await?;
+                judging.credit_all(&self.statuses, &made);
+                purchases::insert(connection, &made).await?;
+                judging.write(connection).await?;
+                Ok(Some(judging.position))
+            }
+        );
+        Ok(taken?.map(|position| {
+            self.statuses.feed.reached(position);
+            item.cursor
+        }))
+    }
+}

@@ -1,0 +1,127 @@
+//! Members' statuses.
+
+use std::pin::Pin;
+
+use fealty_proto::{
+    tiers::v1::{self as wire, tier_service_server::TierService},
+    r#type::v1::Money as WireMoney,
+};
+use fealty_server::{Violations, to_wire_time};
+use fealty_types::{MemberId, Money, ProgramId};
+use futures::{Stream, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::service::Statuses;
+use crate::{domain::Reason, feed::store::Logged};
+
+/// Responses of a feed that wait for a slow listener.
+const WATCH_QUEUE_LEN: usize = 4;
+
+pub(crate) struct TierApi {
+    pub(crate) statuses: Statuses,
+    pub(crate) shutdown: CancellationToken,
+}
+
+fn reason(reason: Reason) -> i32 {
+    match reason {
+        Reason::Beginning => wire::TierChangeReason::Unspecified,
+        Reason::ThresholdReached => wire::TierChangeReason::ThresholdReached,
+        Reason::ValidityEnded => wire::TierChangeReason::ValidityEnded,
+    }
+    .into()
+}
+
+fn money(money: Money, minor_units: i64) -> WireMoney {
+    WireMoney {
+        currency_code: money.currency().to_string(),
+        minor_units,
+    }
+}
+
+fn render(logged: Logged) -> wire::TierChange {
+    let status = logged.change.status;
+    wire::TierChange {
+        position: logged.position,
+        program: logged.program.to_string(),
+        member: logged.member.to_string(),
+        previous_tier: logged.change.previous.to_string(),
+        tier: status.tier.to_string(),
+        effective_time: status.since.map(to_wire_time),
+        evaluation_time: status.evaluate_at.map(to_wire_time),
+        reason: reason(status.reason),
+        transaction: logged.transaction,
+    }
+}
+
+#[async_trait]
+impl TierService for TierApi {
+    async fn get_status(
+        &self,
+        request: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::GetStatusResponse>, Status> {
+        let request = request.into_inner();
+        let (program, member): (ProgramId, MemberId) = Violations::gather(|violations| {
+            let program = violations.parse("program", &request.program);
+            let member = violations.parse("member", &request.member);
+            program.zip(member)
+        })?;
+        let read = self.statuses.status(&program, &member).await?;
+        let next_tier = read.next.map(|(level, missing)| wire::NextTier {
+            tier: level.tier.to_string(),
+            threshold: Some(money(level.threshold, level.threshold.minor_units())),
+            missing: Some(money(level.threshold, missing)),
+        });
+        Ok(Response::new(wire::GetStatusResponse {
+            tier: read.status.tier.to_string(),
+            since_time: read.status.since.map(to_wire_time),
+            evaluation_time: read.status.evaluate_at.map(to_wire_time),
+            reason: reason(read.status.reason),
+            spent: Some(money(read.spent, read.spent.minor_units())),
+            next_tier,
+            projected_tier: read.projected.to_string(),
+        }))
+    }
+
+    async fn count_members(
+        &self,
+        request: Request<wire::CountMembersRequest>,
+    ) -> Result<Response<wire::CountMembersResponse>, Status> {
+        let program = &request.get_ref().program;
+        let program: ProgramId =
+            Violations::gather(|violations| violations.parse("program", program))?;
+        let tiers = self.statuses.count_members(&program).await?;
+        let tiers = tiers.into_iter().map(|(tier, members)| wire::TierCount {
+            tier: tier.to_string(),
+            members,
+        });
+        Ok(Response::new(wire::CountMembersResponse {
+            tiers: tiers.collect(),
+        }))
+    }
+
+    type WatchTierChangesStream =
+        Pin<Box<dyn Stream<Item = Result<wire::WatchTierChangesResponse, Status>> + Send>>;
+
+    async fn watch_tier_changes(
+        &self,
+        request: Request<wire::WatchTierChangesRequest>,
+    ) -> Result<Response<Self::WatchTierChangesStream>, Status> {
+        let cursor = self.statuses.feed.cursor(&request.get_ref().cursor).await?;
+        let (listener, responses) = mpsc::channel(WATCH_QUEUE_LEN);
+        tokio::spawn(self.statuses.feed.clone().watch(cursor, listener));
+        let responses = ReceiverStream::new(responses).map(|response| {
+            let (changes, cursor, behind) = response?;
+            Ok(wire::WatchTierChangesResponse {
+                changes: changes.into_iter().map(render).collect(),
+                cursor: cursor.to_string(),
+                behind,
+            })
+        });
+        // A feed has no end of its own; when the service drains, it ends.
+        let responses = responses.take_until(self.shutdown.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(responses)))
+    }
+}

@@ -310,8 +310,7 @@ async fn whoever_is_killed_what_was_answered_holds() {
     for second in 1..=seconds {
         tokio::time::sleep(Duration::from_secs(1)).await;
         if second == seconds / 2 {
-            stack.postgres.interrupt("QUIT");
-            stack.postgres.resume().expect("Postgres starts");
+            stack.postgres.crash().expect("it recovers");
         } else {
             instances[usize::try_from(second % 2).expect("small")]
                 .kill()

@@ -43,8 +43,14 @@ pub(crate) fn fealty() -> PathBuf {
     path
 }
 
+/// A private Postgres and Redis; or databases of a test's own in the Postgres, or
+/// the Citus cluster, that `FEALTY_TEST_DATABASE_URL` names.
 pub(crate) async fn stack() -> Stack {
-    let started = tokio::task::spawn_blocking(|| Stack::start(Durability::Unsynced)).await;
+    let start = || match std::env::var("FEALTY_TEST_DATABASE_URL") {
+        Ok(url) => Stack::over(&url),
+        Err(_) => Stack::start(Durability::Unsynced),
+    };
+    let started = tokio::task::spawn_blocking(start).await;
     started
         .expect("the task ends")
         .expect("Postgres and Redis start")

@@ -41,7 +41,7 @@ impl SpendKey {
 pub enum ReadThrough {
     /// Not at all; nor have pending lots and holds.
     Nothing,
-    /// Up to and with this lot; pending lots and holds entirely.
+    /// Up to and with this lot.
     Key(SpendKey),
     /// Entirely.
     All,
@@ -59,6 +59,10 @@ pub struct WalletBook {
     pending: BTreeSet<(Timestamp, LotId)>,
     pub(crate) holds: BTreeMap<Position, Hold>,
     read_through: ReadThrough,
+    /// Whether pending lots, open holds and their lots have been left unread: a
+    /// spend needs none of them, what falls due needs all.
+    #[borsh(skip)]
+    due_unread: bool,
     changed: bool,
     changed_lots: BTreeSet<LotId>,
     changed_holds: BTreeSet<Position>,
@@ -99,14 +103,28 @@ impl WalletBook {
             pending: BTreeSet::new(),
             holds: BTreeMap::new(),
             read_through,
+            due_unread: false,
             changed: false,
             changed_lots: BTreeSet::new(),
             changed_holds: BTreeSet::new(),
         }
     }
 
-    /// Adds what was read: open lots, those that holds name, and open holds.
-    /// What is here already is newer and stays.
+    /// Adds lots that were read in the order of spending, and nothing else. What
+    /// is here already is newer and stays.
+    pub fn add_spendable(
+        &mut self,
+        lots: impl IntoIterator<Item = Lot>,
+        read_through: ReadThrough,
+    ) {
+        self.due_unread = !self.due_is_read();
+        self.add_named(lots, []);
+        self.read_through = read_through;
+    }
+
+    /// Adds what was read: lots in the order of spending, all that are pending,
+    /// all open holds and the lots that they name. What is here already is newer
+    /// and stays.
     pub fn add_read(
         &mut self,
         lots: impl IntoIterator<Item = Lot>,
@@ -115,6 +133,7 @@ impl WalletBook {
     ) {
         self.add_named(lots, holds);
         self.read_through = read_through;
+        self.due_unread = false;
     }
 
     /// Adds lots and holds that were read by name, open or not.
@@ -144,6 +163,12 @@ impl WalletBook {
     #[must_use]
     pub fn read_through(&self) -> ReadThrough {
         self.read_through
+    }
+
+    /// Whether pending lots and open holds have been read.
+    #[must_use]
+    pub fn due_is_read(&self) -> bool {
+        !self.due_unread && self.read_through != ReadThrough::Nothing
     }
 
     /// Whether something may be due at `now`.
@@ -399,7 +424,7 @@ impl WalletBook {
         &self,
         currency: &CurrencyId,
     ) -> Result<Option<(Timestamp, Event)>, Stop> {
-        if self.read_through == ReadThrough::Nothing {
+        if !self.due_is_read() {
             return Err(Stop::LotsNeeded {
                 currency: currency.clone(),
             });

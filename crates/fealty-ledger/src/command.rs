@@ -10,6 +10,15 @@ use fealty_types::{
 
 use crate::{LotOrigin, LotTerms, Transaction};
 
+/// Points that a command spends, or sets aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spend<'a> {
+    /// The currency of the wallet.
+    pub currency: &'a CurrencyId,
+    /// How many.
+    pub points: Points,
+}
+
 /// Declares a command's fields, and how two requests are told apart: by the
 /// first field that differs, under its name in the contract.
 macro_rules! commands {
@@ -261,15 +270,15 @@ pub enum Named {
 }
 
 impl Command {
-    /// The currency whose wallet it spends from; `None` where it names a hold
-    /// or spends nothing.
+    /// What it spends, or sets aside; `None` where it names a hold or spends
+    /// nothing.
     #[must_use]
-    pub fn spends(&self) -> Option<&CurrencyId> {
-        match self {
-            Self::Redeem(redeem) => Some(&redeem.currency),
-            Self::Hold(hold) => Some(&hold.currency),
-            Self::TransferOut(transfer) => Some(&transfer.currency),
-            Self::Adjust(adjust) if !adjust.gives => Some(&adjust.currency),
+    pub fn spends(&self) -> Option<Spend<'_>> {
+        let (currency, points) = match self {
+            Self::Redeem(redeem) => (&redeem.currency, redeem.points),
+            Self::Hold(hold) => (&hold.currency, hold.points),
+            Self::TransferOut(transfer) => (&transfer.currency, transfer.points),
+            Self::Adjust(adjust) if !adjust.gives => (&adjust.currency, adjust.points),
             Self::Purchase(_)
             | Self::Accrue(_)
             | Self::Adjust(_)
@@ -278,8 +287,9 @@ impl Command {
             | Self::Reverse(_)
             | Self::Extend(_)
             | Self::Reinstate(_)
-            | Self::Activate(_) => None,
-        }
+            | Self::Activate(_) => return None,
+        };
+        Some(Spend { currency, points })
     }
 
     /// What it names that was there before it.

@@ -38,7 +38,7 @@ pub use book::{MemberBook, ReadThrough, SpendKey, WalletBook};
 pub use command::{
     Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Facts, GivenLot, Grant,
     Hold as HoldCommand, Named, Purchase, PurchaseFacts, Redeem, RefundPolicy, RefundTerms,
-    Reinstate, Release, Request, ReversalFacts, Reverse, RuleResult, TransferOut,
+    Reinstate, Release, Request, ReversalFacts, Reverse, RuleResult, Spend, TransferOut,
 };
 pub use execute::{apply, apply_received, execute, given, receive};
 pub use limits::{

@@ -4,7 +4,7 @@ use std::{str::FromStr as _, time::Duration};
 
 use opentelemetry::{KeyValue, global, metrics::Counter};
 use sqlx::{
-    Connection as _, PgPool, Postgres, Transaction,
+    Connection as _, PgConnection, PgPool, Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -32,9 +32,6 @@ impl Database {
         let options = PgConnectOptions::from_str(url)?
             .options([
                 ("statement_timeout", STATEMENT_TIMEOUT),
-                // Statements are few and point look-ups: one plan for each, and
-                // no time spent on planning it again or compiling it.
-                ("plan_cache_mode", "force_generic_plan"),
                 ("jit", "off"),
                 // A plan that was made while a table was young would otherwise
                 // read it whole for ever.
@@ -46,6 +43,7 @@ impl Database {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             // A lane uses its connection all the time; a broken one shows at once.
             .test_before_acquire(false)
+            .after_connect(|connection, _| Box::pin(set_plan_cache_mode(connection)))
             .connect_lazy_with(options);
         let retries = global::meter("fealty")
             .u64_counter("fealty.db.transaction.retries")
@@ -81,6 +79,24 @@ impl Database {
             attempt: 0,
         }
     }
+}
+
+/// Statements are few and point look-ups: one plan for each, and no time spent
+/// on planning it again. Not where the tables may be distributed: there the plan
+/// says which node, so it must know the shard.
+async fn set_plan_cache_mode(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- foundation.set_plan_cache_mode
+        SELECT set_config(
+            'plan_cache_mode',
+            CASE WHEN EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
+                THEN 'force_custom_plan' ELSE 'force_generic_plan' END,
+            false
+        )"
+    )
+    .fetch_one(connection)
+    .await
+    .map(drop)
 }
 
 /// The attempts at one transaction.

@@ -1,5 +1,7 @@
 //! What Postgres can answer, by SQLSTATE.
 
+use std::{fmt, str::FromStr};
+
 use sqlx::postgres::PgDatabaseError;
 
 /// A statement that did not do its work.
@@ -12,6 +14,9 @@ pub enum DatabaseError {
     /// The transaction lost against another one; it can be run again.
     #[error("the transaction conflicts with another")]
     Conflict(#[source] sqlx::Error),
+    /// Others were at the same rows all the time; it can be run again.
+    #[error("{0}")]
+    Contended(&'static str),
     /// The database took longer than a statement may.
     #[error("the statement took too long")]
     Timeout(#[source] sqlx::Error),
@@ -34,21 +39,47 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
-    /// A row that cannot be read.
-    pub fn corrupt(table: &'static str, column: &'static str, key: impl std::fmt::Display) -> Self {
-        Self::Corrupt {
-            table,
-            column,
-            key: key.to_string(),
-        }
-    }
-
     /// Whether the same may work a little later.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Conflict(_) | Self::Timeout(_) => true,
+            Self::Unavailable(_) | Self::Conflict(_) | Self::Contended(_) | Self::Timeout(_) => {
+                true
+            }
             Self::Corrupt { .. } | Self::Broken(_) | Self::Defect(_) => false,
+        }
+    }
+}
+
+/// A row that is being read, to be named if it is corrupt.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredRow<K> {
+    table: &'static str,
+    key: K,
+}
+
+impl<K: fmt::Display> StoredRow<K> {
+    /// The row of a table with that key.
+    pub fn of(table: &'static str, key: K) -> Self {
+        Self { table, key }
+    }
+
+    /// The value of a column; the row is corrupt if it is none.
+    pub fn parse<T: FromStr>(&self, column: &'static str, text: &str) -> Result<T, DatabaseError> {
+        self.check(column, text.parse::<T>().ok())
+    }
+
+    /// The value of a column; the row is corrupt without it.
+    pub fn check<T>(&self, column: &'static str, value: Option<T>) -> Result<T, DatabaseError> {
+        value.ok_or_else(|| self.corrupt(column))
+    }
+
+    /// The row is corrupt in that column.
+    pub fn corrupt(&self, column: &'static str) -> DatabaseError {
+        DatabaseError::Corrupt {
+            table: self.table,
+            column,
+            key: self.key.to_string(),
         }
     }
 }

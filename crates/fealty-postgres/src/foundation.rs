@@ -22,16 +22,29 @@ pub struct StoredProgram {
     pub source: String,
 }
 
-/// Brings these tables and a service's own up to date, and gives the role that
-/// the service connects as, if it is another one, what it needs. Safe to call
-/// from many instances at once.
+/// What a service keeps in its database.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    /// How its tables are made.
+    pub migrator: &'static Migrator,
+    /// Tables whose rows are never changed.
+    pub append_only: &'static [&'static str],
+    /// Tables that a distributed Postgres spreads by their `shard`; the first
+    /// has a row for each.
+    pub distributed: &'static [&'static str],
+}
+
+/// Brings these tables and a service's own up to date, distributes those that
+/// are made for it where the database has the extension, and gives the role
+/// that the service connects as, if it is another one, what it needs. Safe to
+/// call from many instances at once.
 pub async fn migrate(
     database: &Database,
-    own: &Migrator,
+    schema: &Schema,
     service_role: Option<&str>,
 ) -> Result<(), DatabaseError> {
     // Both share one table of what has been applied.
-    for migrator in [&FOUNDATION, own] {
+    for migrator in [&FOUNDATION, schema.migrator] {
         let mut migrator = Migrator {
             migrations: migrator.migrations.clone(),
             ..Migrator::DEFAULT
@@ -39,12 +52,57 @@ pub async fn migrate(
         migrator.set_ignore_missing(true);
         database.migrate(&migrator).await?;
     }
+    distribute(database, schema.distributed).await?;
+    let names = schema.append_only.iter();
+    let append_only: Vec<String> = names.map(|table| (*table).to_owned()).collect();
+    sqlx::query!(
+        "-- foundation.protect\nSELECT protect_from_owner($1)",
+        &append_only
+    )
+    .fetch_one(database.pool())
+    .await?;
     if let Some(role) = service_role {
-        sqlx::query!("-- grant_service_role\nSELECT grant_service_role($1)", role)
-            .execute(database.pool())
-            .await?;
+        sqlx::query!(
+            "-- foundation.grant\nSELECT grant_service_role($1, $2)",
+            role,
+            &append_only
+        )
+        .fetch_one(database.pool())
+        .await?;
     }
     Ok(())
+}
+
+async fn distribute(database: &Database, tables: &[&str]) -> Result<(), DatabaseError> {
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
+    crate::run!(database, "distribute", |connection| async {
+        // Rows that are there already take their time to be spread.
+        sqlx::query!("-- foundation.distribute: no time-out\nSET LOCAL statement_timeout = 0")
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query!("-- foundation.distribute\nSELECT distribute($1)", &tables)
+            .fetch_one(connection)
+            .await?;
+        Ok::<(), DatabaseError>(())
+    })
+}
+
+/// Whether a table is spread over several nodes.
+pub async fn is_distributed(
+    executor: impl PgExecutor<'_>,
+    table: &str,
+) -> Result<bool, DatabaseError> {
+    let known = sqlx::query_scalar!(
+        r#"-- foundation.is_distributed
+        SELECT is_distributed($1) AS "known!""#,
+        table
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(known)
 }
 
 /// Reads a version of a programme; the newest, if none is named.
@@ -54,7 +112,7 @@ pub async fn program(
     version: Option<i64>,
 ) -> Result<Option<StoredProgram>, DatabaseError> {
     let row = sqlx::query!(
-        "-- program
+        "-- foundation.program
         SELECT version, effective_at, digest, source FROM programs
         WHERE program = $1 AND ($2::bigint IS NULL OR version = $2)
         ORDER BY version DESC LIMIT 1",
@@ -76,7 +134,7 @@ pub async fn program_versions(
     executor: impl PgExecutor<'_>,
 ) -> Result<Vec<(String, i64)>, DatabaseError> {
     let rows = sqlx::query!(
-        r#"-- program_versions
+        r#"-- foundation.program_versions
         SELECT program, max(version) AS "version!" FROM programs GROUP BY program"#
     )
     .fetch_all(executor)
@@ -89,7 +147,7 @@ pub async fn program_versions(
 
 /// Keeps other appliers of programmes out until the transaction ends.
 pub async fn lock_programs(connection: &mut PgConnection) -> Result<(), DatabaseError> {
-    sqlx::query!("-- lock_programs\nLOCK TABLE programs IN SHARE ROW EXCLUSIVE MODE")
+    sqlx::query!("-- foundation.lock_programs\nLOCK TABLE programs IN SHARE ROW EXCLUSIVE MODE")
         .execute(connection)
         .await?;
     Ok(())
@@ -102,7 +160,7 @@ pub async fn insert_program(
     stored: &StoredProgram,
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
-        "-- insert_program
+        "-- foundation.insert_program
         INSERT INTO programs (program, version, effective_at, digest, source)
         VALUES ($1, $2, $3, $4, $5)",
         program.as_str(),
@@ -122,7 +180,7 @@ pub async fn feed_cursor(
     source: &str,
 ) -> Result<String, DatabaseError> {
     let cursor = sqlx::query_scalar!(
-        "-- feed_cursor\nSELECT cursor FROM feed_cursors WHERE source = $1",
+        "-- foundation.feed_cursor\nSELECT cursor FROM feed_cursors WHERE source = $1",
         source
     )
     .fetch_optional(executor)
@@ -141,7 +199,7 @@ pub async fn move_feed_cursor(
 ) -> Result<bool, DatabaseError> {
     let moved = if from.is_empty() {
         sqlx::query!(
-            "-- move_feed_cursor: the first time
+            "-- foundation.move_feed_cursor: the first time
             INSERT INTO feed_cursors (source, cursor) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             source,
             to,
@@ -150,7 +208,7 @@ pub async fn move_feed_cursor(
         .await?
     } else {
         sqlx::query!(
-            "-- move_feed_cursor
+            "-- foundation.move_feed_cursor
             UPDATE feed_cursors SET cursor = $3 WHERE source = $1 AND cursor = $2",
             source,
             from,
@@ -164,7 +222,7 @@ pub async fn move_feed_cursor(
 
 /// The time of the test clock, if one was ever set.
 pub async fn test_time(executor: impl PgExecutor<'_>) -> Result<Option<Timestamp>, DatabaseError> {
-    let now = sqlx::query_scalar!("-- test_time\nSELECT now FROM test_clock")
+    let now = sqlx::query_scalar!("-- foundation.test_time\nSELECT now FROM test_clock")
         .fetch_optional(executor)
         .await?;
     Ok(now.map(from_pg))
@@ -176,7 +234,7 @@ pub async fn set_test_time(
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
-        "-- set_test_time
+        "-- foundation.set_test_time
         INSERT INTO test_clock (now) VALUES ($1)
         ON CONFLICT (singleton) DO UPDATE SET now = excluded.now",
         to_pg(now),

@@ -10,7 +10,8 @@ mod time;
 #[doc(hidden)]
 pub use database::Attempts;
 pub use database::Database;
-pub use error::{DatabaseError, HasDatabaseError};
+pub use error::{DatabaseError, HasDatabaseError, StoredRow};
+pub use foundation::Schema;
 pub use heads::Heads;
 pub use sqlx::{PgConnection, migrate::Migrator};
 pub use time::{PgTime, from_pg, to_pg};

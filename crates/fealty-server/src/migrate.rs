@@ -1,6 +1,6 @@
 //! Bringing a service's tables up to date.
 
-use fealty_postgres::{Database, DatabaseError, Migrator, foundation};
+use fealty_postgres::{Database, DatabaseError, Schema, foundation};
 
 use crate::config::DatabaseSection;
 
@@ -9,7 +9,7 @@ const CONNECTIONS_MAX: u32 = 2;
 
 /// Brings a service's tables up to date, as their owner, and gives the
 /// configured service role what it needs.
-pub async fn migrate(section: &DatabaseSection, own: &Migrator) -> Result<(), DatabaseError> {
+pub async fn migrate(section: &DatabaseSection, schema: &Schema) -> Result<(), DatabaseError> {
     let database = Database::open(&section.url, CONNECTIONS_MAX)?;
-    foundation::migrate(&database, own, section.service_role.as_deref()).await
+    foundation::migrate(&database, schema, section.service_role.as_deref()).await
 }

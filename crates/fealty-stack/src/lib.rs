@@ -11,12 +11,14 @@
 //! `postgres`, or `nobody` where there is none.
 
 mod binaries;
+mod databases;
 mod postgres;
 mod redis;
 mod supervised;
 mod user;
 
 pub use binaries::{Binaries, MissingBinaries};
+pub use databases::{Databases, Given};
 pub use postgres::{Durability, Postgres};
 pub use redis::Redis;
 pub use supervised::Supervised;
@@ -58,21 +60,31 @@ pub fn free_port() -> Result<u16, StackError> {
         .map_err(io("looking for a free port"))
 }
 
-/// A private Postgres and a private Redis.
+/// Databases and a private Redis.
 #[derive(Debug)]
 pub struct Stack {
-    /// The Postgres.
-    pub postgres: Postgres,
+    /// The databases.
+    pub postgres: Databases,
     /// The Redis.
     pub redis: Redis,
 }
 
 impl Stack {
-    /// Starts both and waits until they answer. Blocks for a second or two.
+    /// Starts a private Postgres and Redis and waits until they answer. Blocks for
+    /// a second or two.
     pub fn start(durability: Durability) -> Result<Self, StackError> {
         let binaries = Binaries::find()?;
         let redis = Redis::start(&binaries)?;
-        let postgres = Postgres::start(&binaries, durability)?;
+        let postgres = Databases::Private(Postgres::start(&binaries, durability)?);
+        Ok(Self { postgres, redis })
+    }
+
+    /// Starts a private Redis, for databases of a Postgres that is given: the URL of
+    /// one of its databases, as its superuser.
+    pub fn over(url: &str) -> Result<Self, StackError> {
+        let binaries = Binaries::find()?;
+        let redis = Redis::start(&binaries)?;
+        let postgres = Databases::Given(Given::at(url, &binaries)?);
         Ok(Self { postgres, redis })
     }
 }

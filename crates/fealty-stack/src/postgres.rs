@@ -205,19 +205,25 @@ impl Postgres {
 
     /// Makes a database.
     pub fn create_database(&self, name: &str) -> Result<(), StackError> {
-        self.create("createdb", name)
+        self.create("createdb", &[name])
+    }
+
+    /// Makes a database that a role owns.
+    pub fn create_database_of(&self, owner: &str, name: &str) -> Result<(), StackError> {
+        self.create("createdb", &["--owner", owner, name])
     }
 
     /// Makes a role that may connect, and nothing else.
     pub fn create_role(&self, name: &str) -> Result<(), StackError> {
-        self.create("createuser", name)
+        self.create("createuser", &[name])
     }
 
-    fn create(&self, program: &'static str, name: &str) -> Result<(), StackError> {
+    fn create(&self, program: &'static str, args: &[&str]) -> Result<(), StackError> {
         let made = Command::new(self.binaries.postgres_bin.join(program))
             .arg("-h")
             .arg(&self.folder)
-            .args(["-p", &self.port.to_string(), "-U", SUPERUSER, name])
+            .args(["-p", &self.port.to_string(), "-U", SUPERUSER])
+            .args(args)
             .output()
             .map_err(io(format!("running {program}")))?;
         if made.status.success() {

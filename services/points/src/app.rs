@@ -2,7 +2,7 @@
 //! the background is started.
 
 use ed25519_dalek::SigningKey;
-use fealty_postgres::{Database, DatabaseError, Heads, foundation, run};
+use fealty_postgres::{Database, DatabaseError, Heads, foundation};
 use fealty_server::{
     ConsumedFeed, FeedStatus, Operations, Programs, Rejection, ServiceClock, async_trait,
 };
@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     audit::Audit,
-    config::LedgerSection,
+    config::{LedgerSection, PlacementSetting},
     feed::Feed,
     lane::{self, BalanceCache, LaneSettings, Lanes, Publisher},
     ledger::Ledger,
     members,
     settlement::Settlement,
-    shard::{Shards, store::head::initialise},
+    shard::{Orders, Placement, Shards},
 };
 
 /// The points service at work.
@@ -59,15 +59,18 @@ impl App {
             programs,
             signing_key,
         } = parts;
-        let shards: Result<u16, DatabaseError> = run!(database, "initialise", |connection| async {
-            initialise(connection, settings.shards).await
-        });
-        let shards = Shards::new(shards?);
+        let shards = Shards::open(&database, settings.shards).await?;
+        let placement = match settings.placement {
+            PlacementSetting::Auto => Placement::of(&database).await?,
+            PlacementSetting::Distributed => Placement::Distributed,
+        };
+        let orders = Orders::new(database.clone(), placement);
         let heads = Heads::new(usize::from(shards.count()));
         let publisher = Publisher::new(cache.clone(), heads.clone());
         let lanes = Lanes::start(
             &lanes,
             shards,
+            &orders,
             programs.clone(),
             &clock,
             &publisher,
@@ -87,6 +90,7 @@ impl App {
             signing_key,
         );
         let ledger = Ledger {
+            placement,
             programs: programs.clone(),
             database: database.clone(),
             clock,

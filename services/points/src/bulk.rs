@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, ensure};
 use fealty_ledger::{Accrue, Command, Log, MemberBook, Wallet, WalletBook, canonical};
-use fealty_postgres::{Database, run};
+use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
 use fealty_types::{
     BrandId, CurrencyId, MemberId, Points, ProgramId, ShardId, Timestamp, shard_of,
@@ -15,9 +15,9 @@ use fealty_types::{
 use crate::{
     plan::plan,
     shard::{
-        request_key,
+        Shards, request_key,
         store::{
-            batch_write::{self, Rows},
+            batch_write::{Outcome, Rows, at_once},
             head::{self, Head},
             rows::{LotRow, MemberRow, TransactionRow, WalletRow},
         },
@@ -61,16 +61,16 @@ impl BulkShard {
         accrual: &BulkAccrual,
         members: impl Iterator<Item = MemberId>,
     ) -> anyhow::Result<Vec<Self>> {
-        let made: Result<u16, fealty_postgres::DatabaseError> =
-            run!(database, "initialise", |connection| async {
-                head::initialise(connection, shards).await
-            });
-        ensure!(made? == shards, "the database has shards already");
-        let heads = head::heads(database.pool()).await?;
-        let mut opened: Vec<Self> = (0..=u8::MAX)
-            .zip(heads)
-            .map(|(shard, head)| Self {
-                id: ShardId::new(shard),
+        let made = Shards::open(database, shards).await?;
+        ensure!(made.count() == shards, "the database has shards already");
+        let mut heads = Vec::new();
+        for shard in made.ids() {
+            heads.push((shard, head::head(database.pool(), shard).await?));
+        }
+        let mut opened: Vec<Self> = heads
+            .into_iter()
+            .map(|(id, head)| Self {
+                id,
                 head,
                 applied: applied.clone(),
                 accrual: accrual.clone(),
@@ -105,9 +105,11 @@ impl BulkShard {
     ) -> anyhow::Result<()> {
         let (rows, head) = self.rows(len, now)?;
         let mut connection = database.pool().acquire().await?;
-        let before = self.head.position;
-        let written = batch_write::write(&mut connection, self.id, before, &head, &rows);
-        ensure!(written.await?, "somebody else writes here");
+        let written = at_once(&mut connection, self.id, &self.head, &head, &rows);
+        ensure!(
+            written.await? == Outcome::Written,
+            "somebody else writes here"
+        );
         self.head = head;
         Ok(())
     }

@@ -74,6 +74,21 @@ pub struct LedgerSection {
     /// shards; some 400 bytes each. Of use where no other instance writes to
     /// the same shards all the time.
     pub members_in_memory: usize,
+    /// Whether the tables are distributed: `auto` asks the database;
+    /// `distributed` works as if they were.
+    pub placement: PlacementSetting,
+}
+
+/// How the placement is found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlacementSetting {
+    /// By asking the database.
+    #[default]
+    Auto,
+    /// As if the tables were distributed, whether they are or not. Right on one
+    /// node too, and slower there.
+    Distributed,
 }
 
 impl Default for LedgerSection {
@@ -82,6 +97,7 @@ impl Default for LedgerSection {
             shards: 8,
             batches_in_flight: 3,
             members_in_memory: 100_000,
+            placement: PlacementSetting::Auto,
         }
     }
 }

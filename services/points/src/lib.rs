@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fealty_cache::Cache;
-use fealty_postgres::{Database, Migrator};
+use fealty_postgres::{Database, Migrator, Schema};
 use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
 use tokio_util::sync::CancellationToken;
 
@@ -40,11 +40,31 @@ use crate::{
 pub const NAME: &str = "points";
 
 /// The service's own tables.
-pub static MIGRATOR: Migrator = sqlx::migrate!();
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// What the service keeps.
+pub const SCHEMA: Schema = Schema {
+    migrator: &MIGRATOR,
+    append_only: &["transactions", "marks", "account_marks"],
+    distributed: &[
+        "shards",
+        "transactions",
+        "members",
+        "wallets",
+        "lots",
+        "holds",
+        "reversals",
+        "orders",
+        "accounts",
+        "marks",
+        "account_marks",
+        "member_tiers",
+    ],
+};
 
 /// Brings the service's tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    fealty_server::migrate(&config.database, &MIGRATOR)
+    fealty_server::migrate(&config.database, &SCHEMA)
         .await
         .context("bringing the tables up to date")
 }

@@ -15,7 +15,7 @@ pub mod redemption;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use fealty_postgres::{Database, Migrator};
+use fealty_postgres::{Database, Migrator, Schema};
 use fealty_server::{Programs, Served, Service, ServiceClock};
 use tokio_util::sync::CancellationToken;
 
@@ -31,11 +31,18 @@ use crate::{
 pub const NAME: &str = "rewards";
 
 /// The service's own tables.
-pub static MIGRATOR: Migrator = sqlx::migrate!();
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// What the service keeps.
+pub const SCHEMA: Schema = Schema {
+    migrator: &MIGRATOR,
+    append_only: &[],
+    distributed: &[],
+};
 
 /// Brings the service's tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    fealty_server::migrate(&config.database, &MIGRATOR)
+    fealty_server::migrate(&config.database, &SCHEMA)
         .await
         .context("bringing the tables up to date")
 }

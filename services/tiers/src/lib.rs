@@ -15,7 +15,7 @@ mod status;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use fealty_postgres::{Database, Migrator};
+use fealty_postgres::{Database, Migrator, Schema};
 use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +25,18 @@ use crate::{app::App, config::Config};
 pub const NAME: &str = "tiers";
 
 /// The service's own tables.
-pub static MIGRATOR: Migrator = sqlx::migrate!();
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// What the service keeps.
+pub const SCHEMA: Schema = Schema {
+    migrator: &MIGRATOR,
+    append_only: &["tier_changes"],
+    distributed: &[],
+};
 
 /// Brings the service's tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    fealty_server::migrate(&config.database, &MIGRATOR)
+    fealty_server::migrate(&config.database, &SCHEMA)
         .await
         .context("bringing the tables up to date")
 }

@@ -35,7 +35,7 @@ impl Ledger {
     /// many members.
     pub(super) async fn open(url: &str, shards: u16, members: usize) -> anyhow::Result<Self> {
         let database = Database::open(url, 4)?;
-        foundation::migrate(&database, &fealty_points::MIGRATOR, None).await?;
+        foundation::migrate(&database, &fealty_points::SCHEMA, None).await?;
         let program = Program::parse(PROGRAM)?;
         let stored = foundation::StoredProgram {
             version: 1,

@@ -16,6 +16,8 @@ use tokio::sync::{Mutex, RwLock};
 use crate::endpoints::{Clients, Endpoints};
 
 const START_DEADLINE: Duration = Duration::from_mins(1);
+/// The role that owns the tables.
+const OWNER: &str = "fealty_owner";
 /// The role that the services connect as; it owns no table.
 const SERVICE_ROLE: &str = "fealty_service";
 /// A key for a demo's vouchers; a real one is a secret.
@@ -50,6 +52,7 @@ pub struct Fleet {
     /// The Postgres and Redis.
     pub stack: RwLock<Stack>,
     points_database_url: String,
+    owner_database_url: String,
     service_database_url: String,
 }
 
@@ -78,10 +81,14 @@ impl Fleet {
             tiers,
             rewards,
         };
+        stack.postgres.create_role(OWNER)?;
         stack.postgres.create_role(SERVICE_ROLE)?;
         let mut prepared = Vec::new();
         for (name, port) in names.into_iter().zip(ports) {
-            stack.postgres.create_database(name)?;
+            stack.postgres.create_database_of(OWNER, name)?;
+            if name == fealty_points::NAME {
+                stack.postgres.distribute(name)?;
+            }
             let env = environment(name, port, &stack, &endpoints, variables);
             let migrating = migrate(program, name, &env)?;
             prepared.push((name, port, env, migrating));
@@ -114,6 +121,7 @@ impl Fleet {
             endpoints,
             clients,
             points_database_url: stack.postgres.url(fealty_points::NAME),
+            owner_database_url: stack.postgres.url_as(OWNER, fealty_points::NAME),
             service_database_url: stack.postgres.url_as(SERVICE_ROLE, fealty_points::NAME),
             stack: RwLock::new(stack),
         };
@@ -135,7 +143,13 @@ impl Fleet {
         &self.endpoints
     }
 
-    /// The points service's database, as its owner.
+    /// The points service's database, as the owner of its tables.
+    #[must_use]
+    pub fn owner_database_url(&self) -> &str {
+        &self.owner_database_url
+    }
+
+    /// The points service's database, as the server's superuser.
     #[must_use]
     pub fn points_database_url(&self) -> &str {
         &self.points_database_url
@@ -257,7 +271,7 @@ fn environment(
         .collect();
     let mut set = |key: &str, value: String| env.insert(format!("FEALTY_{key}"), value);
     set("SERVER_LISTEN", format!("127.0.0.1:{port}"));
-    set("DATABASE_URL", stack.postgres.url(name));
+    set("DATABASE_URL", stack.postgres.url_as(OWNER, name));
     set("DATABASE_SERVICE_ROLE", SERVICE_ROLE.to_owned());
     match name {
         fealty_points::NAME => {

@@ -81,8 +81,8 @@ fn touched(book: &MemberBook, request: &Request) -> Result<BTreeSet<CurrencyId>,
             Ok(currencies.cloned().collect())
         }
         None => {
-            if let Some(currency) = request.command.spends() {
-                return Ok(one(currency));
+            if let Some(spend) = request.command.spends() {
+                return Ok(one(spend.currency));
             }
             let currencies = request.grants.iter().map(|grant| &grant.currency);
             Ok(currencies.cloned().collect())

@@ -159,7 +159,7 @@ impl Engine {
         of.stored.read_named(&mut partial, request);
         let partial_answer = loop {
             match execute(&mut partial, request, now, &mut partial_log) {
-                Err(Stop::LotsNeeded { .. }) => of.stored.read_on(&mut partial),
+                Err(Stop::LotsNeeded { .. }) => of.stored.read_on(&mut partial, now),
                 answer => break answer,
             }
         };
@@ -182,7 +182,7 @@ impl Engine {
         receive(&mut of.known, received, now, log).expect("there is room");
         loop {
             match receive(&mut partial, received, now, &mut partial_log) {
-                Err(Stop::LotsNeeded { .. }) => of.stored.read_on(&mut partial),
+                Err(Stop::LotsNeeded { .. }) => of.stored.read_on(&mut partial, now),
                 answer => break answer.expect("there is room"),
             }
         }
@@ -508,14 +508,20 @@ impl Stored {
             );
             holds.extend(hold);
         }
+        // How many there are bounds how many there may be.
+        if matches!(request.command, Command::Hold(_)) {
+            let open = self.holds.values().filter(|hold| !hold.lots.is_empty());
+            holds.extend(open.cloned());
+        }
         let lots = lots.iter().filter_map(|lot| self.lots.get(lot).cloned());
         if let Some(wallet) = book.wallets.get_mut(&currency()) {
             wallet.add_named(lots, holds);
         }
     }
 
-    /// Reads on: the next few lots, and the first time all else.
-    fn read_on(&self, book: &mut MemberBook) {
+    /// Reads on: the next few lots; where something is due, or nothing else is
+    /// left to be read, all else.
+    fn read_on(&self, book: &mut MemberBook, now: Timestamp) {
         let Some(wallet) = book.wallets.get_mut(&currency()) else {
             return;
         };
@@ -523,7 +529,8 @@ impl Stored {
             expires_at: lot.terms.expires_at.unwrap_or(LotTerms::NEVER),
             lot: lot.terms.lot,
         };
-        let first = wallet.read_through() == ReadThrough::Nothing;
+        let all_read = wallet.read_through() == ReadThrough::All;
+        let all_else = !wallet.due_is_read() && (wallet.is_due(now) || all_read);
         let open = self
             .lots
             .values()
@@ -541,15 +548,13 @@ impl Stored {
             None => ReadThrough::All,
         };
         let mut lots: Vec<Lot> = open.into_iter().take(SLICE).cloned().collect();
-        let mut holds = Vec::new();
-        if first {
-            let other =
-                |lot: &&Lot| (lot.pending && !lot.remaining.is_zero()) || !lot.held.is_zero();
-            lots.extend(self.lots.values().filter(other).cloned());
-            let open = self.holds.values().filter(|hold| !hold.lots.is_empty());
-            holds.extend(open.cloned());
+        if !all_else {
+            return wallet.add_spendable(lots, through);
         }
-        wallet.add_read(lots, holds, through);
+        let other = |lot: &&Lot| (lot.pending && !lot.remaining.is_zero()) || !lot.held.is_zero();
+        lots.extend(self.lots.values().filter(other).cloned());
+        let holds = self.holds.values().filter(|hold| !hold.lots.is_empty());
+        wallet.add_read(lots, holds.cloned(), through);
     }
 
     fn write(&mut self, book: &MemberBook) {

@@ -37,21 +37,28 @@ impl Audit {
         let read: Result<_, DatabaseError> =
             run!(self.database, "account_totals", |connection| async {
                 read_one_moment(connection).await?;
-                let Some(at) = at.clone() else {
-                    let heads = head::heads(&mut *connection).await?;
-                    let heads = heads.iter().map(|head| head.position.get()).collect();
-                    let totals = store::of_program(connection, program).await?;
-                    return Ok((totals, Cursor::new(heads)));
-                };
-                let mut totals = AccountTotals::default();
-                for (shard, position) in self.shards.ids().zip(at.positions()) {
-                    let position = Position::new(*position);
-                    let of_shard = totals_at(connection, program, shard, position).await?;
+                // Shard by shard, each at its own head: the cursor says where.
+                let (mut totals, mut positions) = (AccountTotals::default(), Vec::new());
+                for shard in self.shards.ids() {
+                    let (of_shard, position) = match &at {
+                        None => {
+                            let head = head::head(&mut *connection, shard).await?;
+                            let of_shard = store::of_program(connection, shard, program).await?;
+                            (of_shard, head.position)
+                        }
+                        Some(at) => {
+                            let position = at.positions()[usize::from(shard.get())];
+                            let position = Position::new(position);
+                            let of_shard = totals_at(connection, program, shard, position).await?;
+                            (of_shard, position)
+                        }
+                    };
+                    positions.push(position.get());
                     for (key, sums) in of_shard.rows() {
                         totals.add_sums(key.clone(), *sums);
                     }
                 }
-                Ok((totals, at))
+                Ok((totals, Cursor::new(positions)))
             });
         Ok(read?)
     }
@@ -114,7 +121,11 @@ impl Audit {
 
     /// The heads of all shards.
     pub(crate) async fn log_heads(&self) -> Result<Vec<Head>, Error> {
-        Ok(head::heads(self.database.pool()).await?)
+        let mut heads = Vec::new();
+        for shard in self.shards.ids() {
+            heads.push(head::head(self.database.pool(), shard).await?);
+        }
+        Ok(heads)
     }
 }
 

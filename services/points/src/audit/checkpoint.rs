@@ -173,6 +173,7 @@ mod tests {
             position: Position::new(position),
             chain: [9; 32],
             members: 1,
+            fence: 0,
         };
         let made = Checkpoint::sign(&[head(3), head(0)], Timestamp::EPOCH, &key);
         let file = made.file();

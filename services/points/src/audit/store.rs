@@ -1,12 +1,10 @@
 //! The accounts' totals, now and at marks of the past.
 
-use std::str::FromStr;
-
 use fealty_ledger::{Account, AccountKey, AccountTotals, BucketName, Sums};
-use fealty_postgres::{DatabaseError, PgConnection};
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow};
 use fealty_types::{BrandId, Position, ProgramId, ShardId};
 
-use crate::shard::store::{members::corrupt, stored};
+use crate::shard::store::stored;
 
 struct Row {
     program: String,
@@ -18,56 +16,66 @@ struct Row {
     credits: String,
 }
 
-fn parse<T: FromStr>(text: &str, what: &'static str) -> Result<T, DatabaseError> {
-    text.parse().map_err(|_| corrupt(what))
-}
-
-fn account(kind: &str, brand: &str) -> Result<Account, DatabaseError> {
-    let brand = || parse::<BrandId>(brand, "a brand");
-    Ok(match kind {
-        "pending" => Account::Wallet(BucketName::Pending),
-        "available" => Account::Wallet(BucketName::Available),
-        "held" => Account::Wallet(BucketName::Held),
-        "debt" => Account::Wallet(BucketName::Debt),
-        "issued" => Account::Issued(brand()?),
-        "redeemed" => Account::Redeemed(brand()?),
-        "expired" => Account::Expired(brand()?),
-        "adjusted" => Account::Adjusted(brand()?),
-        "gift" => Account::Gift,
-        _ => return Err(corrupt("a kind of account")),
-    })
+impl Row {
+    /// The account, and what it has been debited and credited.
+    fn into_sums(self) -> Result<(AccountKey, Sums), DatabaseError> {
+        let key = [
+            &*self.program,
+            &self.currency,
+            &self.kind,
+            &self.brand,
+            &self.issuer,
+        ];
+        let row = StoredRow::of("accounts", key.join("/"));
+        let brand = || row.parse::<BrandId>("brand", &self.brand);
+        let account = match &*self.kind {
+            "pending" => Account::Wallet(BucketName::Pending),
+            "available" => Account::Wallet(BucketName::Available),
+            "held" => Account::Wallet(BucketName::Held),
+            "debt" => Account::Wallet(BucketName::Debt),
+            "issued" => Account::Issued(brand()?),
+            "redeemed" => Account::Redeemed(brand()?),
+            "expired" => Account::Expired(brand()?),
+            "adjusted" => Account::Adjusted(brand()?),
+            "gift" => Account::Gift,
+            _ => return Err(row.corrupt("kind")),
+        };
+        let key = AccountKey {
+            program: row.parse("program", &self.program)?,
+            currency: row.parse("currency", &self.currency)?,
+            account,
+            issuer: row.parse("issuer", &self.issuer)?,
+        };
+        let sums = Sums {
+            debits: row.parse("debits", &self.debits)?,
+            credits: row.parse("credits", &self.credits)?,
+        };
+        Ok((key, sums))
+    }
 }
 
 fn totals(rows: Vec<Row>) -> Result<AccountTotals, DatabaseError> {
     let mut totals = AccountTotals::default();
     for row in rows {
-        let key = AccountKey {
-            program: parse(&row.program, "a programme")?,
-            currency: parse(&row.currency, "a currency")?,
-            account: account(&row.kind, &row.brand)?,
-            issuer: parse(&row.issuer, "a brand")?,
-        };
-        let sums = Sums {
-            debits: parse(&row.debits, "an account's total")?,
-            credits: parse(&row.credits, "an account's total")?,
-        };
+        let (key, sums) = row.into_sums()?;
         totals.add_sums(key, sums);
     }
     Ok(totals)
 }
 
-/// The accounts of a programme over all shards.
+/// The accounts of a programme in a shard.
 pub(crate) async fn of_program(
     connection: &mut PgConnection,
+    shard: ShardId,
     program: &ProgramId,
 ) -> Result<AccountTotals, DatabaseError> {
     let rows = sqlx::query_as!(
         Row,
-        r#"-- of_program
-        SELECT program, currency, kind, brand, issuer, sum(debits)::text AS "debits!",
-               sum(credits)::text AS "credits!"
-        FROM accounts WHERE program = $1
-        GROUP BY program, currency, kind, brand, issuer"#,
+        r#"-- points.accounts.of_program
+        SELECT program, currency, kind, brand, issuer, debits::text AS "debits!",
+               credits::text AS "credits!"
+        FROM accounts WHERE shard = $1 AND program = $2"#,
+        stored(shard),
         program.as_str(),
     )
     .fetch_all(connection)
@@ -82,7 +90,7 @@ pub(crate) async fn of_shard(
 ) -> Result<AccountTotals, DatabaseError> {
     let rows = sqlx::query_as!(
         Row,
-        r#"-- of_shard
+        r#"-- points.accounts.of_shard
         SELECT program, currency, kind, brand, issuer, debits::text AS "debits!",
                credits::text AS "credits!"
         FROM accounts WHERE shard = $1"#,
@@ -100,7 +108,7 @@ pub(crate) async fn last_mark(
     position: Position,
 ) -> Result<Position, DatabaseError> {
     let mark = sqlx::query_scalar!(
-        r#"-- last_mark
+        r#"-- points.accounts.last_mark
         SELECT coalesce(max(position), 0) AS "position!" FROM marks
         WHERE shard = $1 AND position <= $2"#,
         stored(shard),
@@ -120,7 +128,7 @@ pub(crate) async fn at_mark(
 ) -> Result<AccountTotals, DatabaseError> {
     let rows = sqlx::query_as!(
         Row,
-        r#"-- at_mark
+        r#"-- points.accounts.at_mark
         SELECT a.program, a.currency, a.kind, a.brand, a.issuer, m.debits::text AS "debits!",
                m.credits::text AS "credits!"
         FROM accounts a
@@ -150,7 +158,7 @@ pub(crate) async fn marks_between(
     through: Position,
 ) -> Result<Vec<(Position, AccountTotals)>, DatabaseError> {
     let positions = sqlx::query_scalar!(
-        "-- marks_between: positions
+        "-- points.accounts.marks_between: positions
         SELECT position FROM marks WHERE shard = $1 AND position > $2 AND position <= $3
         ORDER BY position",
         stored(shard),
@@ -163,7 +171,7 @@ pub(crate) async fn marks_between(
     for position in positions {
         let rows = sqlx::query_as!(
             Row,
-            r#"-- marks_between: accounts
+            r#"-- points.accounts.marks_between: accounts
             SELECT program, currency, kind, brand, issuer, debits::text AS "debits!",
                    credits::text AS "credits!"
             FROM account_marks WHERE shard = $1 AND position = $2"#,

@@ -8,7 +8,7 @@
 //! has seen the cache whole again. Nothing is ever decided by a cached balance.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -252,9 +252,11 @@ async fn mend_shard(
     let programs: Vec<&str> = members.iter().map(|member| member.0.as_str()).collect();
     let names: Vec<&str> = members.iter().map(|member| member.1.as_str()).collect();
     let found = store::batch_read::members(&mut connection, shard, &programs, &names, &[]).await?;
+    let numbers = found.numbers.iter();
+    let index_of: HashMap<i64, usize> = numbers.map(|(index, number)| (*number, *index)).collect();
     let mut entries = Vec::new();
-    for (member, currency, wallet) in found.wallets {
-        let (program, member) = members[member].clone();
+    for (member_no, currency, wallet) in found.wallets {
+        let (program, member) = members[index_of[&member_no]].clone();
         entries.push(entry(&KnownWallet {
             program,
             member,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use fealty_ledger::{Command, Named, Transaction};
+use fealty_ledger::{Command, Transaction};
 use fealty_postgres::PgConnection;
 use fealty_types::{MemberId, Position, ProgramId, RequestId, ShardId, TierId, Timestamp};
 use uuid::Uuid;
@@ -12,11 +12,13 @@ use crate::{
     error::Error,
     plan::{plan, tier_moment},
     shard::{
-        Answer, Asked, Interrupted, Memory, ReadOn, ShardWork, chain_of, decode, request_key,
+        Answer, Asked, Interrupted, Memory, ReadOn, ShardWork, Shards, chain_of, decode,
+        order_shard, request_key,
         store::{
             self,
-            batch_read::{Purchases, Seen},
-            rows::OrderRow,
+            batch_read::AskedTiers,
+            rows::{OrderRow, SeenRow},
+            stored,
         },
     },
 };
@@ -32,13 +34,14 @@ pub(super) enum Pending {
 /// The jobs of a batch.
 pub(super) struct Jobs {
     work: ShardWork,
+    shards: Shards,
     now: Timestamp,
     /// Slot of each job's member.
     slot_of: Vec<usize>,
     /// Key of each job's request.
     keys: Vec<Option<Uuid>>,
     /// Requests seen before this batch.
-    seen: HashMap<Uuid, Seen>,
+    seen: HashMap<Uuid, SeenRow>,
     /// Requests done in this batch.
     done: HashMap<Uuid, Position>,
     /// Tier of each job's member, where it was told of one.
@@ -52,18 +55,19 @@ impl Jobs {
     /// Reads what the jobs name.
     pub(super) async fn read(
         connection: &mut PgConnection,
-        shard: ShardId,
+        (shards, shard): (Shards, ShardId),
         jobs: &[Job],
         now: Timestamp,
         read_on: ReadOn,
         memory: Option<&mut Memory>,
+        recorded: &HashSet<Uuid>,
     ) -> Result<Self, Interrupted> {
         let mut asked = Asked::default();
         let mut index_of: HashMap<(&ProgramId, &MemberId), usize> = HashMap::new();
         let mut members = Vec::new();
         let mut slot_of = Vec::with_capacity(jobs.len());
         let mut keys = Vec::with_capacity(jobs.len());
-        let mut purchases = Purchases::default();
+        let mut tiers = AskedTiers::default();
         let mut tiers_of = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
             let member = (&job.applied.program.id, &job.member);
@@ -83,16 +87,10 @@ impl Jobs {
             let key = request_key(member.0, member.1, request_id);
             keys.push(Some(key));
             asked.requests.push(key);
-            if let Some(Named::Hold(hold)) = command.names() {
-                asked.spends.insert(slot);
-                asked.holds.push((slot, hold));
-            } else if command.spends().is_some() {
-                asked.spends.insert(slot);
-            }
-            purchases.orders.extend(job.order());
+            asked.command(slot, command);
             if let Some(moment) = tier_moment(&job.applied.program, command, now) {
                 let (program, member) = (member.0.to_string(), member.1.to_string());
-                purchases.tiers.push((program, member, moment));
+                tiers.push(program, member, moment);
                 tiers_of.push(index);
             }
         }
@@ -100,20 +98,22 @@ impl Jobs {
         asked.requests.dedup();
         let (work, seen) =
             ShardWork::read(connection, shard, members, &asked, now, read_on, memory).await?;
-        let (mut tiers, mut orders) = (HashMap::new(), Vec::new());
-        if !purchases.tiers.is_empty() || !purchases.orders.is_empty() {
-            (tiers, orders) = store::batch_read::purchases(connection, shard, &purchases).await?;
-        }
+        let tiers = if tiers.is_empty() {
+            Vec::new()
+        } else {
+            store::batch_read::tiers(connection, shard, &tiers).await?
+        };
         let tiers = tiers.into_iter();
         Ok(Self {
             work,
+            shards,
             now,
             slot_of,
             keys,
             seen,
             done: HashMap::new(),
             tiers: tiers.map(|(at, tier)| (tiers_of[at], tier)).collect(),
-            orders: orders.into_iter().collect(),
+            orders: recorded.clone(),
             pending: Vec::with_capacity(jobs.len()),
         })
     }
@@ -173,12 +173,12 @@ impl Jobs {
         };
         self.done
             .extend(self.keys[index].map(|key| (key, position)));
-        if let Some(order) = order {
-            self.orders.insert(order);
-            let position = position.get();
+        if let (Some(order_key), Some(request_key)) = (order, self.keys[index]) {
+            self.orders.insert(order_key);
             self.work.record_order(OrderRow {
-                order_key: order,
-                position,
+                shard: stored(order_shard(order_key, self.shards)),
+                order_key,
+                request_key,
             });
         }
         Ok(Pending::Written {
@@ -202,7 +202,7 @@ impl Jobs {
         };
         if let Some(seen) = self.seen.get(&key) {
             let transaction = decode(&seen.body)?;
-            let chain = chain_of(&seen.chain)?;
+            let chain = chain_of(&transaction, &seen.chain)?;
             let same = same_request(request_id, command, &transaction);
             return Ok(Some(Pending::Final(same.map(|()| {
                 Some(Answer {

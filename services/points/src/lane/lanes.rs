@@ -9,10 +9,10 @@ use fealty_server::{Programs, ServiceClock};
 use fealty_types::{CurrencyId, MemberId, ProgramId, RequestId, ShardId};
 use tokio::sync::Semaphore;
 
-use super::{job::Work, publish::Publisher, run::Lane};
+use super::{batch::Batches, job::Work, publish::Publisher, run::Lane};
 use crate::{
     error::Error,
-    shard::{Answer, Memory, Shards},
+    shard::{Answer, Memory, Orders, Shards},
 };
 
 /// How an instance's lanes work.
@@ -37,6 +37,7 @@ impl Lanes {
     pub(crate) fn start(
         database: &Database,
         shards: Shards,
+        orders: &Orders,
         programs: Programs,
         clock: &ServiceClock,
         publisher: &Publisher,
@@ -45,9 +46,14 @@ impl Lanes {
         let in_flight = Arc::new(Semaphore::new(usize::from(settings.batches_in_flight)));
         let remembered = settings.members_in_memory / usize::from(shards.count());
         let lanes = shards.ids().map(|shard| {
-            Lane::start(
+            let batches = Batches {
+                shards,
                 shard,
-                database.clone(),
+                database: database.clone(),
+                orders: orders.clone(),
+            };
+            Lane::start(
+                batches,
                 clock.clone(),
                 publisher.clone(),
                 Arc::clone(&in_flight),

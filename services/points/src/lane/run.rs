@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use fealty_postgres::{Database, DatabaseError};
+use fealty_postgres::DatabaseError;
 use fealty_program::ProgramVersion;
 use fealty_server::ServiceClock;
 use fealty_types::{Clock as _, MemberId, ShardId};
@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::Instrument as _;
 
 use super::{
-    batch,
+    batch::{self, Batches},
     job::{Done, Job, Work},
     publish::Publisher,
 };
@@ -41,18 +41,16 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn start(
-        shard: ShardId,
-        database: Database,
+        batches: Batches,
         clock: ServiceClock,
         publisher: Publisher,
         in_flight: Arc<Semaphore>,
         memory: Memory,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(QUEUE_LEN_MAX);
-        let meters = Meters::new(shard);
+        let meters = Meters::new(batches.shard);
         let runner = Runner {
-            shard,
-            database,
+            batches,
             clock,
             publisher,
             in_flight,
@@ -106,8 +104,7 @@ impl Meters {
 }
 
 struct Runner {
-    shard: ShardId,
-    database: Database,
+    batches: Batches,
     clock: ServiceClock,
     publisher: Publisher,
     in_flight: Arc<Semaphore>,
@@ -123,8 +120,9 @@ struct Finished {
 impl Runner {
     /// Ends when all who could submit have ended.
     async fn run(self, mut waiting: mpsc::Receiver<Job>, mut memory: Memory) {
+        let shard = self.batches.shard;
         let (finished, publishing) = mpsc::channel(FINISHED_MAX);
-        tokio::spawn(publish_all(self.shard, self.publisher.clone(), publishing));
+        tokio::spawn(publish_all(shard, self.publisher.clone(), publishing));
         let mut course = batch::Course::default();
         let mut jobs = Vec::new();
         while waiting.recv_many(&mut jobs, 1).await > 0 {
@@ -137,21 +135,14 @@ impl Runner {
             {
                 jobs.push(job);
             }
-            let span = tracing::info_span!("batch", shard = %self.shard, length = jobs.len());
+            let span = tracing::info_span!("batch", %shard, length = jobs.len());
             for job in &jobs {
                 // The spans belong together: the caller's waits for the batch's.
                 span.follows_from(&job.span);
             }
             let begun = tokio::time::Instant::now();
             let now = self.clock.now();
-            let done = batch::run(
-                &self.database,
-                self.shard,
-                &jobs,
-                now,
-                &mut course,
-                &mut memory,
-            );
+            let done = self.batches.run(&jobs, now, &mut course, &mut memory);
             let done = done.instrument(span).await;
             drop(permit);
             self.meters

@@ -14,7 +14,7 @@ use crate::{
     shard::{
         Asked, Interrupted, KnownWallet, ReadOn, ShardWork, decode,
         store::{
-            head::{heads, read_one_moment},
+            head::{head, read_one_moment},
             log, members,
         },
     },
@@ -181,7 +181,7 @@ impl Ledger {
         match read.await {
             Ok(read) => return Ok(read),
             Err(Interrupted::Database(error)) => return Err(error.into()),
-            Err(Interrupted::NeedsLock | Interrupted::Overtaken) => drop(connection),
+            Err(_) => drop(connection),
         }
         let read: Result<Vec<(Wallet, Wallet)>, DatabaseError> =
             run!(self.database, "balance", |connection| async {
@@ -189,9 +189,7 @@ impl Ledger {
                 let read = advanced(connection, shard, members(), currency, at, ReadOn::Locked);
                 read.await.map_err(|interrupted| match interrupted {
                     Interrupted::Database(error) => error,
-                    Interrupted::NeedsLock | Interrupted::Overtaken => {
-                        DatabaseError::Broken("a snapshot has moved")
-                    }
+                    _ => DatabaseError::Broken("a snapshot has moved"),
                 })
             });
         Ok(read?)
@@ -334,10 +332,10 @@ impl Ledger {
             return Ok(found.filter(|(transaction, _)| transaction.position == name.position));
         }
         let by = by.unwrap_or(Timestamp::EPOCH);
-        let heads = heads(pool).await?;
+        let head = head(pool, shard).await?;
         // The answer lies before `high`; everything at or before `low` is early.
         let mut low = 0;
-        let mut high = heads[usize::from(shard.get())].position.get() + 1;
+        let mut high = head.position.get() + 1;
         let mut best = None;
         while low + 1 < high {
             let middle = low + (high - low) / 2;

@@ -9,7 +9,7 @@ use super::service::Ledger;
 use crate::{
     error::Error,
     feed::Filter,
-    shard::{Logged, order_key, request_key, store},
+    shard::{Logged, order_key, order_shard, request_key, store},
 };
 
 /// Transactions looked at for one page of a filtered list.
@@ -111,8 +111,12 @@ impl Ledger {
             }
             By::Order(brand, order_number) => {
                 let key = order_key(program, brand, order_number);
-                match store::orders::transaction(pool, key).await? {
-                    Some(name) => store::log::at(pool, name.shard, name.position).await?,
+                let shard = order_shard(key, self.shards);
+                match store::orders::holder(pool, shard, key).await? {
+                    Some(holder) => {
+                        let (shard, request) = (holder.member_shard, holder.request_key);
+                        store::log::by_request(pool, shard, request).await?
+                    }
                     None => None,
                 }
             }

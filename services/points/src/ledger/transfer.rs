@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fealty_ledger::{Command, Refusal, TransferOut, given};
 use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, run};
 use fealty_types::{
-    Clock as _, MemberId, Position, ProgramId, RequestId, ShardId, Timestamp, TransactionName,
+    Clock as _, MemberId, ProgramId, RequestId, ShardId, Timestamp, TransactionName,
 };
 use uuid::Uuid;
 
@@ -19,8 +19,9 @@ use crate::{
     lane::same_request,
     plan::plan,
     shard::{
-        Answer, Asked, Interrupted, ReadOn, ShardWork, Written, chain_of, decode, request_key,
-        store::{batch_read::Seen, head::lock_head, log, members},
+        Answer, Asked, Interrupted, ReadOn, ShardWork, Written, chain_of, decode, received,
+        request_key,
+        store::{head::lock_head, rows::SeenRow},
     },
 };
 
@@ -49,7 +50,7 @@ impl From<Interrupted> for Failure {
     fn from(interrupted: Interrupted) -> Self {
         match interrupted {
             Interrupted::Database(error) => Self::Database(error),
-            Interrupted::Overtaken | Interrupted::NeedsLock => {
+            Interrupted::Overtaken | Interrupted::NeedsLock | Interrupted::OrdersTaken(_) => {
                 Self::Database(DatabaseError::Broken("a locked head was moved"))
             }
         }
@@ -136,13 +137,16 @@ impl Ledger {
     ) -> Result<(Vec<(ShardId, Written)>, Transferred), Failure> {
         let key = request_key(program, &giver.member, request_id);
         let sides = [giver, taker];
-        let (mut works, seen) = lock_sides(connection, program, sides, key, now).await?;
+        let (mut works, seen) = lock_sides(connection, program, sides, (key, command), now).await?;
         if let Some(seen) = seen {
             let transaction = decode(&seen.body)?;
             same_request(request_id, command, &transaction).map_err(Failure::Refused)?;
-            let recipient = self.find_recipient(connection, taker, &transaction).await?;
+            let member = (program, &taker.member);
+            let found = received(connection, taker.shard, member, transaction.name()).await?;
+            let broken = DatabaseError::Broken("a transfer has no other side");
+            let recipient = found.ok_or(broken)?.name();
             let answer = Answer {
-                chain: chain_of(&seen.chain)?,
+                chain: chain_of(&transaction, &seen.chain)?,
                 transaction: transaction.into(),
                 replayed: true,
             };
@@ -161,17 +165,19 @@ impl Ledger {
             .await?
             .map_err(|refusal| giver.refuses(refusal))?;
         let transfer = work.log().at(position).expect("it was just written");
-        let received = given(work.book(0), transfer);
+        let gift = given(work.book(0), transfer);
         let work = works.get_mut(&taker.shard).expect("it was read");
         let slot = usize::from(same_shard);
         // A refusal here undoes the whole: nothing of either side is written.
         let arrived = work
-            .receive(connection, slot, &received)
+            .receive(connection, slot, &gift)
             .await?
             .map_err(|refusal| taker.refuses(refusal))?;
         let mut written = Vec::new();
         for (shard, work) in works {
-            written.push((shard, work.write(connection, ReadOn::Locked, None).await?));
+            let locked = ReadOn::Locked;
+            let work = work.write(connection, self.placement, locked, None);
+            written.push((shard, work.await?));
         }
         let of_giver = written.iter().find(|(shard, _)| *shard == giver.shard);
         let answer = of_giver.expect("it was written").1.answer(position, false);
@@ -181,32 +187,6 @@ impl Ledger {
         };
         Ok((written, Transferred { answer, recipient }))
     }
-
-    /// The other side of a transfer that was made before.
-    async fn find_recipient(
-        &self,
-        connection: &mut PgConnection,
-        taker: &Side,
-        transfer: &fealty_ledger::Transaction,
-    ) -> Result<TransactionName, DatabaseError> {
-        let (shard, member) = (taker.shard, &taker.member);
-        let number = members::number(&mut *connection, shard, &transfer.program, member).await?;
-        let mut before = Position::new(i64::MAX);
-        while let Some(number) = number {
-            let rows = log::page(&mut *connection, shard, number, before, 500).await?;
-            let Some(last) = rows.last() else { break };
-            before = Position::new(last.position);
-            for row in &rows {
-                let known = decode(&row.body)?;
-                if let fealty_ledger::Cause::Received(received) = &known.cause
-                    && received.transfer == transfer.name()
-                {
-                    return Ok(known.name());
-                }
-            }
-        }
-        Err(DatabaseError::Broken("a transfer has no other side"))
-    }
 }
 
 /// Locks the shards of both sides in their order, and reads them; answers also
@@ -215,9 +195,9 @@ async fn lock_sides(
     connection: &mut PgConnection,
     program: &ProgramId,
     [giver, taker]: [&Side; 2],
-    key: Uuid,
+    (key, command): (Uuid, &Command),
     now: Timestamp,
-) -> Result<(BTreeMap<ShardId, ShardWork>, Option<Seen>), Failure> {
+) -> Result<(BTreeMap<ShardId, ShardWork>, Option<SeenRow>), Failure> {
     let shards = BTreeSet::from([giver.shard, taker.shard]);
     for shard in &shards {
         lock_head(connection, *shard).await?;
@@ -228,12 +208,10 @@ async fn lock_sides(
         let members: Vec<(ProgramId, MemberId)> = sides
             .map(|side| (program.clone(), side.member.clone()))
             .collect();
-        let mut asked = Asked {
-            spends: (0..members.len()).collect(),
-            ..Asked::default()
-        };
+        let mut asked = Asked::default();
         if shard == giver.shard {
             asked.requests.push(key);
+            asked.command(0, command);
         }
         let locked = ReadOn::Locked;
         let read = ShardWork::read(connection, shard, members, &asked, now, locked, None);

@@ -2,7 +2,7 @@
 //! the last tier known counts.
 
 use fealty_client::{Channel, FeedConsumer};
-use fealty_postgres::{Database, DatabaseError, foundation, run};
+use fealty_postgres::{Database, DatabaseError, StoredRow, foundation, run};
 use fealty_proto::tiers::v1::{
     WatchTierChangesRequest, WatchTierChangesResponse, tier_service_client::TierServiceClient,
 };
@@ -67,15 +67,13 @@ impl FeedConsumer for TierConsumer {
                 return Ok(None);
             }
             for change in &item.changes {
-                let corrupt =
-                    |column| DatabaseError::corrupt("tier_changes", column, change.position);
-                let program: ProgramId = change.program.parse().map_err(|_| corrupt("program"))?;
-                let member: MemberId = change.member.parse().map_err(|_| corrupt("member"))?;
-                let tier: TierId = change.tier.parse().map_err(|_| corrupt("tier"))?;
-                let effective_at = change
-                    .effective_time
-                    .and_then(|time| from_wire_time(time).ok())
-                    .ok_or_else(|| corrupt("effective_at"))?;
+                let told = StoredRow::of("tier_changes", change.position);
+                let program: ProgramId = told.parse("program", &change.program)?;
+                let member: MemberId = told.parse("member", &change.member)?;
+                let tier: TierId = told.parse("tier", &change.tier)?;
+                let effective_at = change.effective_time;
+                let effective_at = effective_at.and_then(|time| from_wire_time(time).ok());
+                let effective_at = told.check("effective_at", effective_at)?;
                 let shard = self.shards.of(&program, &member);
                 let (program, member) = (program.as_str(), member.as_str());
                 store::note(connection, shard, program, member, effective_at, &tier).await?;

@@ -16,7 +16,7 @@ pub(super) async fn note(
     tier: &TierId,
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
-        "-- note
+        "-- points.member_tiers.note
         INSERT INTO member_tiers (shard, program, member, effective_at, tier)
         VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (shard, program, member, effective_at) DO UPDATE SET tier = excluded.tier",

@@ -10,8 +10,7 @@ pub(crate) async fn look_at_heads(
     database: &Database,
     heads: &Heads,
 ) -> Result<Cursor, DatabaseError> {
-    let read = store::head::heads(database.pool()).await?;
-    let cursor = Cursor::new(read.iter().map(|head| head.position.get()).collect());
+    let cursor = Cursor::new(store::head::positions(database.pool()).await?);
     heads.reached_all(&cursor);
     Ok(cursor)
 }

@@ -2,9 +2,11 @@
 //! equal with a chance below 10^-14; a request's full id is compared all the
 //! same.
 
-use fealty_types::{BrandId, MemberId, OrderNumber, ProgramId, RequestId};
+use fealty_types::{BrandId, MemberId, OrderNumber, ProgramId, RequestId, ShardId};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+
+use super::shards::Shards;
 
 /// The key of a request id, which is unique for a programme and member.
 #[must_use]
@@ -16,6 +18,15 @@ pub(crate) fn request_key(program: &ProgramId, member: &MemberId, request_id: &R
 #[must_use]
 pub(crate) fn order_key(program: &ProgramId, brand: &BrandId, order_number: &OrderNumber) -> Uuid {
     key([program.as_str(), brand.as_str(), order_number.as_str()])
+}
+
+/// The shard that an order's row lies in: the first two bytes of its key, over the
+/// number of shards.
+#[must_use]
+pub(crate) fn order_shard(key: Uuid, shards: Shards) -> ShardId {
+    let [first, second, ..] = *key.as_bytes();
+    let number = u16::from_be_bytes([first, second]) % shards.count();
+    ShardId::new(u8::try_from(number).unwrap_or_default())
 }
 
 fn key(parts: [&str; 3]) -> Uuid {

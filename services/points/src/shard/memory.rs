@@ -105,6 +105,7 @@ mod tests {
             position: Position::new(position),
             chain: [chain; 32],
             members: 1,
+            fence: 0,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use fealty_ledger::{
-    Hold, Log, Lot, MemberBook, Named, ReadThrough, Request, SpendKey, Transaction, WalletBook,
+    Log, Lot, MemberBook, Named, ReadThrough, Request, SpendKey, Transaction, WalletBook,
 };
 use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
@@ -14,15 +14,19 @@ use super::{
     memory::Memory,
     store::{
         self,
-        batch_read::{Seen, Wanted},
+        batch_read::{Opened, Wanted},
         head::Head,
+        rows::{AskedWallet, SeenRow},
     },
     work::{Asked, Interrupted, ReadOn, ShardWork, Slot, decode},
 };
 
-/// Lots read at first, and at each further need.
-const LOTS_FIRST: i64 = 32;
-const LOTS_NEXT: i64 = 2_048;
+/// Lots read of a wallet in which something is due; most often it is the first.
+const LOTS_DUE: i32 = 32;
+/// Lots read at the most for a spend; one that needs more locks the head.
+const LOTS_SPENT_MAX: i32 = 500;
+/// Lots read at each further need.
+const LOTS_NEXT: i32 = 2_048;
 
 /// Reads some members with their wallets into their slots; answers with the
 /// head and the requests that were seen before.
@@ -32,18 +36,20 @@ async fn read_slots(
     slots: &mut [Slot],
     wanted: &[usize],
     asked: &Asked,
-) -> Result<(Head, HashMap<Uuid, Seen>), DatabaseError> {
+) -> Result<(Head, HashMap<Uuid, SeenRow>), DatabaseError> {
     let books = || wanted.iter().map(|index| &slots[*index].book);
     let programs: Vec<&str> = books().map(|book| book.program.as_str()).collect();
     let members: Vec<&str> = books().map(|book| book.member.as_str()).collect();
     let requests = &asked.requests;
     let found =
         store::batch_read::members(connection, shard, &programs, &members, requests).await?;
+    let mut slot_of = HashMap::new();
     for (member, number) in found.numbers {
         slots[wanted[member]].member_no = Some(number);
+        slot_of.insert(number, wanted[member]);
     }
-    for (member, currency, wallet) in found.wallets {
-        let wallets = &mut slots[wanted[member]].book.wallets;
+    for (member_no, currency, wallet) in found.wallets {
+        let wallets = &mut slots[slot_of[&member_no]].book.wallets;
         wallets.insert(currency, WalletBook::of(wallet));
     }
     Ok((found.head, found.seen))
@@ -61,7 +67,7 @@ impl ShardWork {
         now: Timestamp,
         read_on: ReadOn,
         mut memory: Option<&mut Memory>,
-    ) -> Result<(Self, HashMap<Uuid, Seen>), Interrupted> {
+    ) -> Result<(Self, HashMap<Uuid, SeenRow>), Interrupted> {
         let mut slots: Vec<Slot> = members
             .into_iter()
             .map(|(program, member)| Slot {
@@ -106,92 +112,106 @@ impl ShardWork {
         Ok((work, seen))
     }
 
-    /// Opens the wallets that are spent from or in which something is due.
+    /// Opens the wallets that are spent from or in which something is due, as far
+    /// as is needed.
     async fn open(
         &mut self,
         connection: &mut PgConnection,
         asked: &Asked,
     ) -> Result<(), Interrupted> {
-        let mut wanted = Wanted {
-            lots_max: LOTS_FIRST,
-            ..Wanted::default()
-        };
-        let mut wallets = Vec::new();
+        let mut wanted = Wanted::default();
         for (index, slot) in self.slots.iter().enumerate() {
             let Some(member_no) = slot.member_no else {
                 continue;
             };
             for (currency, wallet) in &slot.book.wallets {
-                if asked.spends.contains(&index) || wallet.is_due(self.now) {
-                    wanted.member_nos.push(member_no);
-                    wanted.currencies.push(currency.to_string());
-                    wallets.push((index, currency.clone()));
+                let spend = asked.spends.get(&(index, currency.clone()));
+                let due = wallet.is_due(self.now);
+                if due || spend.is_some() {
+                    wanted.wallets.push(AskedWallet {
+                        member_no,
+                        currency: currency.to_string(),
+                        points: spend
+                            .filter(|_| !due)
+                            .map_or(i64::MAX, |spend| spend.points),
+                        lots_max: if due { LOTS_DUE } else { LOTS_SPENT_MAX },
+                        due,
+                        holds: spend.is_some_and(|spend| spend.holds),
+                    });
                 }
             }
         }
-        let mut hold_slots = Vec::new();
         for (slot, hold) in &asked.holds {
             if let Some(member_no) = self.slots[*slot].member_no {
                 wanted.hold_member_nos.push(member_no);
                 wanted.holds.push(hold.get());
-                hold_slots.push(*slot);
             }
         }
-        if wallets.is_empty() && hold_slots.is_empty() {
+        if wanted.wallets.is_empty() && wanted.holds.is_empty() {
             return Ok(());
         }
         let opened = store::batch_read::open(connection, self.shard, &wanted).await?;
         if opened.position != self.before.position {
             return Err(Interrupted::Overtaken);
         }
-        self.fill(&wallets, opened.lots, opened.holds, LOTS_FIRST);
-        for (asked, currency, hold) in opened.named {
-            let book = &mut self.slots[hold_slots[asked]].book;
-            if let Some(wallet) = book.wallets.get_mut(&currency) {
-                wallet.add_named([], [hold]);
-            }
-        }
+        self.fill(&wanted.wallets, opened);
         Ok(())
     }
 
     /// Puts lots and holds that were read into their wallets.
-    fn fill(
-        &mut self,
-        wallets: &[(usize, CurrencyId)],
-        read_lots: Vec<(usize, bool, Lot)>,
-        read_holds: Vec<(usize, Hold)>,
-        lots_max: i64,
-    ) {
-        let mut lots: Vec<Vec<Lot>> = wallets.iter().map(|_| Vec::new()).collect();
-        let mut in_order: Vec<Vec<Lot>> = lots.clone();
-        let mut holds: Vec<Vec<Hold>> = wallets.iter().map(|_| Vec::new()).collect();
-        for (wallet, ordered, lot) in read_lots {
-            if ordered {
-                in_order[wallet].push(lot);
-            } else {
-                lots[wallet].push(lot);
+    fn fill(&mut self, asked: &[AskedWallet], opened: Opened) {
+        let mut spendable: HashMap<(i64, CurrencyId), Vec<Lot>> = HashMap::new();
+        for (member_no, lot) in opened.spendable {
+            let wallet = (member_no, lot.terms.currency.clone());
+            spendable.entry(wallet).or_default().push(lot);
+        }
+        let mut books: HashMap<i64, &mut MemberBook> = HashMap::new();
+        for slot in &mut self.slots {
+            books.extend(slot.member_no.map(|number| (number, &mut slot.book)));
+        }
+        for (member_no, lot) in opened.others {
+            let book = books.get_mut(&member_no);
+            if let Some(wallet) = book.and_then(|book| book.wallets.get_mut(&lot.terms.currency)) {
+                wallet.add_named([lot], []);
             }
         }
-        for (wallet, hold) in read_holds {
-            holds[wallet].push(hold);
+        for (member_no, currency, hold) in opened.holds {
+            let book = books.get_mut(&member_no);
+            if let Some(wallet) = book.and_then(|book| book.wallets.get_mut(&currency)) {
+                wallet.add_named([], [hold]);
+            }
         }
-        let parts = lots.into_iter().zip(in_order).zip(holds);
-        for ((slot, currency), ((lots, in_order), holds)) in wallets.iter().zip(parts) {
-            let through = through(&in_order, lots_max);
-            if let Some(wallet) = self.slots[*slot].book.wallets.get_mut(currency) {
-                wallet.add_read(lots.into_iter().chain(in_order), holds, through);
+        for asked in asked {
+            let Some(book) = books.get_mut(&asked.member_no) else {
+                continue;
+            };
+            let wallets = book.wallets.iter_mut();
+            let wallet = wallets
+                .into_iter()
+                .find(|(currency, _)| currency.as_str() == asked.currency);
+            let Some((currency, wallet)) = wallet else {
+                continue;
+            };
+            let lots = spendable.remove(&(asked.member_no, currency.clone()));
+            let lots = lots.unwrap_or_default();
+            let through = through(&lots, asked);
+            if asked.due {
+                wallet.add_read(lots, [], through);
+            } else {
+                wallet.add_spendable(lots, through);
             }
         }
     }
 
-    /// Reads the next lots of a wallet; the first time also what is pending and
-    /// held.
+    /// Reads the next lots of a wallet; where something is due in it, or there are
+    /// no more of those, also what is pending and held.
     pub(super) async fn read_lots(
         &mut self,
         connection: &mut PgConnection,
         index: usize,
         currency: &CurrencyId,
     ) -> Result<(), DatabaseError> {
+        let now = self.now;
         let slot = &mut self.slots[index];
         let member_no = slot
             .member_no
@@ -201,33 +221,36 @@ impl ShardWork {
             .wallets
             .get_mut(currency)
             .expect("the engine named a wallet");
-        let after = match wallet.read_through() {
-            ReadThrough::Key(key) => key,
-            ReadThrough::All => unreachable!("the engine has all lots"),
-            ReadThrough::Nothing => {
-                let wanted = Wanted {
-                    member_nos: vec![member_no],
-                    currencies: vec![currency.to_string()],
-                    lots_max: LOTS_NEXT,
-                    ..Wanted::default()
-                };
-                let opened = store::batch_read::open(connection, self.shard, &wanted).await?;
-                let wallets = [(index, currency.clone())];
-                self.fill(&wallets, opened.lots, opened.holds, LOTS_NEXT);
-                return Ok(());
-            }
+        if let ReadThrough::Key(after) = wallet.read_through()
+            && (wallet.due_is_read() || !wallet.is_due(now))
+        {
+            let shard = self.shard;
+            let lots = store::lots::spendable(
+                &mut *connection,
+                shard,
+                member_no,
+                currency,
+                after,
+                LOTS_NEXT.into(),
+            )
+            .await?;
+            let through = slice_through(&lots, LOTS_NEXT);
+            wallet.add_spendable(lots, through);
+            return Ok(());
+        }
+        let wanted = Wanted {
+            wallets: vec![AskedWallet {
+                member_no,
+                currency: currency.to_string(),
+                points: i64::MAX,
+                lots_max: LOTS_NEXT,
+                due: true,
+                holds: true,
+            }],
+            ..Wanted::default()
         };
-        let lots = store::lots::spendable(
-            &mut *connection,
-            self.shard,
-            member_no,
-            currency,
-            after,
-            LOTS_NEXT,
-        )
-        .await?;
-        let through = through(&lots, LOTS_NEXT);
-        wallet.add_read(lots, [], through);
+        let opened = store::batch_read::open(connection, self.shard, &wanted).await?;
+        self.fill(&wanted.wallets, opened);
         Ok(())
     }
 
@@ -287,9 +310,18 @@ fn key_of(lot: &Lot) -> SpendKey {
 }
 
 /// How far a slice reaches: to its last lot, or all the way if it is short.
-fn through(slice: &[Lot], limit: i64) -> ReadThrough {
+fn slice_through(slice: &[Lot], len_max: i32) -> ReadThrough {
     match slice.iter().map(key_of).max() {
-        Some(last) if i64::try_from(slice.len()) == Ok(limit) => ReadThrough::Key(last),
+        Some(last) if i32::try_from(slice.len()) == Ok(len_max) => ReadThrough::Key(last),
         _ => ReadThrough::All,
+    }
+}
+
+/// How far the lots of a wallet reach that were read by what was asked.
+fn through(lots: &[Lot], asked: &AskedWallet) -> ReadThrough {
+    let points: i64 = lots.iter().map(|lot| lot.remaining.get()).sum();
+    match lots.iter().map(key_of).max() {
+        Some(last) if points >= asked.points => ReadThrough::Key(last),
+        _ => slice_through(lots, asked.lots_max),
     }
 }

@@ -1,13 +1,13 @@
 //! Work on one shard: what was read of it (`read`), the engine over that,
 //! and the rows that come of it (`write`).
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use fealty_ledger::{
-    Log, MemberBook, Named, Received, Refusal, Request, Stop, Transaction, WalletBook,
+    Command, Log, MemberBook, Named, Received, Refusal, Request, Stop, Transaction, WalletBook,
     canonical::{self, Chain},
 };
-use fealty_postgres::{DatabaseError, PgConnection};
+use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, StoredRow};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use uuid::Uuid;
 
@@ -31,8 +31,19 @@ pub(crate) enum Interrupted {
     Overtaken,
     /// More must be read, under the lock of the head.
     NeedsLock,
+    /// Another batch has recorded or claimed one of these orders.
+    OrdersTaken(Vec<OrderRow>),
     /// The database failed.
     Database(DatabaseError),
+}
+
+impl HasDatabaseError for Interrupted {
+    fn database_error(&self) -> Option<&DatabaseError> {
+        match self {
+            Self::Database(error) => Some(error),
+            Self::Overtaken | Self::NeedsLock | Self::OrdersTaken(_) => None,
+        }
+    }
 }
 
 impl From<DatabaseError> for Interrupted {
@@ -41,15 +52,38 @@ impl From<DatabaseError> for Interrupted {
     }
 }
 
+/// What is spent of a wallet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    /// Points, all together.
+    pub(crate) points: i64,
+    /// Whether some are set aside: then its open holds are counted.
+    pub(crate) holds: bool,
+}
+
 /// What work on a shard begins with, besides its members.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
-    /// Members whose wallets are spent from, by index.
-    pub(crate) spends: HashSet<usize>,
+    /// What is spent, by the member's index and the currency.
+    pub(crate) spends: HashMap<(usize, CurrencyId), Spent>,
     /// Holds that are named: index of the member, position.
     pub(crate) holds: Vec<(usize, Position)>,
     /// Keys of request ids.
     pub(crate) requests: Vec<Uuid>,
+}
+
+impl Asked {
+    /// Asks for what a member's command spends or names.
+    pub(crate) fn command(&mut self, member: usize, command: &Command) {
+        if let Some(Named::Hold(hold)) = command.names() {
+            self.holds.push((member, hold));
+        } else if let Some(spend) = command.spends() {
+            let wallet = (member, spend.currency.clone());
+            let spent = self.spends.entry(wallet).or_default();
+            spent.points = spent.points.saturating_add(spend.points.get());
+            spent.holds |= matches!(command, Command::Hold(_));
+        }
+    }
 }
 
 /// A member with its number, if it has one, and its wallets.
@@ -105,9 +139,14 @@ impl ShardWork {
         self.shard
     }
 
-    /// Records an order, with the transaction that was just written for it.
+    /// Records an order, for the transaction that was just written for it.
     pub(crate) fn record_order(&mut self, order: OrderRow) {
         self.orders.push(order);
+    }
+
+    /// The orders that are recorded.
+    pub(crate) fn orders(&self) -> &[OrderRow] {
+        &self.orders
     }
 
     /// How many members it has.
@@ -198,11 +237,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<Transaction, DatabaseError> {
         .map_err(|error| DatabaseError::Defect(sqlx::Error::Decode(Box::new(error))))
 }
 
-/// A chain value as stored.
-pub(crate) fn chain_of(stored: &[u8]) -> Result<Chain, DatabaseError> {
-    stored.try_into().map_err(|_| {
-        DatabaseError::Defect(sqlx::Error::Protocol(
-            "a chain value is not 32 bytes".to_owned(),
-        ))
-    })
+/// The chain value after a transaction, as stored.
+pub(crate) fn chain_of(transaction: &Transaction, stored: &[u8]) -> Result<Chain, DatabaseError> {
+    let row = StoredRow::of("transactions", transaction.name());
+    row.check("chain", stored.try_into().ok())
 }

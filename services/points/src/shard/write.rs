@@ -12,9 +12,10 @@ use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
 use super::{
     keys::request_key,
     memory::Memory,
+    placement::Placement,
     store::{
         self,
-        batch_write::Rows,
+        batch_write::{Outcome, Rows, at_once, in_turn},
         head::Head,
         rows::{HoldRow, LotRow, MemberRow, ReversalRow, TransactionRow, WalletRow},
     },
@@ -77,6 +78,7 @@ impl ShardWork {
     pub(crate) async fn write(
         mut self,
         connection: &mut PgConnection,
+        placement: Placement,
         read_on: ReadOn,
         memory: Option<&mut Memory>,
     ) -> Result<Written, Interrupted> {
@@ -109,18 +111,25 @@ impl ShardWork {
                     transfer.amount.get().unsigned_abs();
             }
         }
-        rows.orders = std::mem::take(&mut self.orders);
-        rows.orders.sort_unstable();
+        if placement == Placement::OneNode {
+            rows.orders = std::mem::take(&mut self.orders);
+            rows.orders.sort_unstable();
+        }
         let (wallets, changed) = self.wallet_rows(after, &mut rows);
         let marks = head.position.get() / MARK_DISTANCE > after.get() / MARK_DISTANCE;
         if marks && read_on == ReadOn::Never {
             return Err(Interrupted::NeedsLock);
         }
         if changed || !chains.is_empty() {
-            let written =
-                store::batch_write::write(connection, self.shard, after, &head, &rows).await?;
-            if !written {
-                return Err(Interrupted::Overtaken);
+            let (shard, before) = (self.shard, &self.before);
+            let outcome = match placement {
+                Placement::OneNode => at_once(connection, shard, before, &head, &rows).await?,
+                Placement::Distributed => in_turn(connection, shard, before, &head, &rows).await?,
+            };
+            match outcome {
+                Outcome::Written => {}
+                Outcome::Overtaken => return Err(Interrupted::Overtaken),
+                Outcome::OrderTaken => return Err(Interrupted::OrdersTaken(rows.orders)),
             }
             if marks {
                 store::marks::mark(connection, self.shard, head.position).await?;

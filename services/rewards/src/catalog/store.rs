@@ -20,7 +20,7 @@ pub(crate) async fn open(
     reward: &RewardId,
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
-        "-- open
+        "-- rewards.stock.open
         INSERT INTO reward_stock (program, reward) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         program.as_str(),
         reward.as_str(),
@@ -38,7 +38,7 @@ pub(crate) async fn reserve(
     limit: i64,
 ) -> Result<bool, DatabaseError> {
     let reserved = sqlx::query!(
-        "-- reserve
+        "-- rewards.stock.reserve
         UPDATE reward_stock SET reserved = reserved + 1
         WHERE program = $1 AND reward = $2 AND reserved + issued < $3",
         program.as_str(),
@@ -58,7 +58,7 @@ pub(crate) async fn settle(
     issued: bool,
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
-        "-- settle
+        "-- rewards.stock.settle
         UPDATE reward_stock SET reserved = reserved - 1, issued = issued + $3
         WHERE program = $1 AND reward = $2",
         program.as_str(),
@@ -76,7 +76,7 @@ pub(crate) async fn taken(
     program: &ProgramId,
 ) -> Result<Vec<(String, Taken)>, DatabaseError> {
     let rows = sqlx::query!(
-        "-- taken
+        "-- rewards.stock.taken
         SELECT reward, reserved, issued FROM reward_stock WHERE program = $1",
         program.as_str(),
     )

@@ -1,7 +1,7 @@
 //! Redemptions. Each step names the state it goes out from, so a step that
 //! somebody else has done is not done twice.
 
-use fealty_postgres::{DatabaseError, PgConnection, PgTime, from_pg, to_pg};
+use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
 use fealty_types::{MemberId, Points, ProgramId, RequestId, Timestamp};
 use sqlx::PgExecutor;
 use uuid::Uuid;
@@ -30,17 +30,18 @@ impl TryFrom<Row> for Redemption {
     type Error = DatabaseError;
 
     fn try_from(row: Row) -> Result<Self, DatabaseError> {
-        let corrupt = |column| DatabaseError::corrupt("redemptions", column, row.id);
+        let stored = StoredRow::of("redemptions", row.id);
+        let points = Points::amount(row.points).ok();
         Ok(Self {
             id: row.id,
-            program: row.program.parse().map_err(|_| corrupt("program"))?,
-            member: row.member.parse().map_err(|_| corrupt("member"))?,
-            request_id: row.request_id.parse().map_err(|_| corrupt("request_id"))?,
-            reward: row.reward.parse().map_err(|_| corrupt("reward"))?,
-            currency: row.currency.parse().map_err(|_| corrupt("currency"))?,
-            points: Points::amount(row.points).map_err(|_| corrupt("points"))?,
-            brand: row.brand.parse().map_err(|_| corrupt("brand"))?,
-            state: State::from_stored(&row.state).ok_or_else(|| corrupt("state"))?,
+            program: stored.parse("program", &row.program)?,
+            member: stored.parse("member", &row.member)?,
+            request_id: stored.parse("request_id", &row.request_id)?,
+            reward: stored.parse("reward", &row.reward)?,
+            currency: stored.parse("currency", &row.currency)?,
+            points: stored.check("points", points)?,
+            brand: stored.parse("brand", &row.brand)?,
+            state: stored.check("state", State::from_stored(&row.state))?,
             hold: row.hold,
             reason: row.reason,
             voucher_sealed: row.voucher_sealed,
@@ -59,7 +60,7 @@ pub(crate) async fn insert(
     lease_s: f64,
 ) -> Result<bool, DatabaseError> {
     let inserted = sqlx::query!(
-        "-- insert
+        "-- rewards.redemptions.insert
         INSERT INTO redemptions (id, program, member, request_id, reward, currency, points, brand,
                                  state, requested_at, leased_until)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'requested', $9,
@@ -89,7 +90,7 @@ pub(crate) async fn begin_again(
     lease_s: f64,
 ) -> Result<bool, DatabaseError> {
     let begun = sqlx::query!(
-        "-- begin_again
+        "-- rewards.redemptions.begin_again
         UPDATE redemptions SET state = 'requested', attempt = attempt + 1, reason = NULL,
             hold = NULL, currency = $3, points = $4, brand = $5, requested_at = $6,
             leased_until = clock_timestamp() + make_interval(secs => $7)
@@ -116,7 +117,7 @@ pub(crate) async fn by_request(
 ) -> Result<Option<Redemption>, DatabaseError> {
     let row = sqlx::query_as!(
         Row,
-        "-- by_request
+        "-- rewards.redemptions.by_request
         SELECT id, program, member, request_id, reward, currency, points, brand, state, hold,
                reason, voucher_sealed, requested_at, issued_at, attempt
         FROM redemptions WHERE program = $1 AND member = $2 AND request_id = $3",
@@ -138,7 +139,7 @@ pub(crate) async fn by_id(
 ) -> Result<Option<Redemption>, DatabaseError> {
     let row = sqlx::query_as!(
         Row,
-        "-- by_id
+        "-- rewards.redemptions.by_id
         SELECT id, program, member, request_id, reward, currency, points, brand, state, hold,
                reason, voucher_sealed, requested_at, issued_at, attempt
         FROM redemptions WHERE id = $1 AND program = $2 AND member = $3",
@@ -160,7 +161,7 @@ pub(crate) async fn take_over(
 ) -> Result<Vec<Redemption>, DatabaseError> {
     let rows = sqlx::query_as!(
         Row,
-        "-- take_over
+        "-- rewards.redemptions.take_over
         UPDATE redemptions SET leased_until = clock_timestamp() + make_interval(secs => $2)
         WHERE id IN (
             SELECT id FROM redemptions
@@ -186,7 +187,7 @@ pub(crate) async fn give_up_lease(
     id: Uuid,
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
-        "-- give_up_lease
+        "-- rewards.redemptions.give_up_lease
         UPDATE redemptions SET leased_until = clock_timestamp() WHERE id = $1",
         id
     )
@@ -204,7 +205,7 @@ pub(crate) async fn hold(
     voucher_sealed: &[u8],
 ) -> Result<bool, DatabaseError> {
     let held = sqlx::query!(
-        "-- hold
+        "-- rewards.redemptions.hold
         UPDATE redemptions SET state = 'held', hold = $3, voucher_hash = $4, voucher_sealed = $5
         WHERE id = $1 AND attempt = $2 AND state = 'requested'",
         redemption.id,
@@ -225,7 +226,7 @@ pub(crate) async fn issue(
     issued_at: Timestamp,
 ) -> Result<bool, DatabaseError> {
     let issued = sqlx::query!(
-        "-- issue
+        "-- rewards.redemptions.issue
         UPDATE redemptions SET state = 'issued', issued_at = $3
         WHERE id = $1 AND attempt = $2 AND state = 'held'",
         redemption.id,
@@ -245,7 +246,7 @@ pub(crate) async fn undo(
     reason: &str,
 ) -> Result<bool, DatabaseError> {
     let undone = sqlx::query!(
-        "-- undo
+        "-- rewards.redemptions.undo
         UPDATE redemptions SET state = $4, reason = $5, voucher_hash = NULL, voucher_sealed = NULL
         WHERE id = $1 AND attempt = $2 AND state = $3",
         redemption.id,

@@ -1,6 +1,6 @@
 //! The service's own log: changes of tier.
 
-use fealty_postgres::{DatabaseError, PgConnection, PgTime, from_pg, to_pg};
+use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
 use fealty_types::{MemberId, ProgramId};
 use sqlx::PgExecutor;
 
@@ -23,15 +23,16 @@ pub(crate) struct Logged {
 
 /// Locks the log until the transaction ends, and reads its last position.
 pub(crate) async fn lock_head(connection: &mut PgConnection) -> Result<i64, DatabaseError> {
-    let position = sqlx::query_scalar!("-- lock_head\nSELECT position FROM log_head FOR UPDATE")
-        .fetch_one(connection)
-        .await?;
+    let position =
+        sqlx::query_scalar!("-- tiers.changes.lock_head\nSELECT position FROM log_head FOR UPDATE")
+            .fetch_one(connection)
+            .await?;
     Ok(position)
 }
 
 /// Reads the log's last position.
 pub(crate) async fn head(executor: impl PgExecutor<'_>) -> Result<i64, DatabaseError> {
-    let position = sqlx::query_scalar!("-- head\nSELECT position FROM log_head")
+    let position = sqlx::query_scalar!("-- tiers.changes.head\nSELECT position FROM log_head")
         .fetch_one(executor)
         .await?;
     Ok(position)
@@ -70,7 +71,7 @@ pub(crate) async fn append(
         .collect();
     let transactions: Vec<String> = rows.iter().map(|row| row.transaction.clone()).collect();
     sqlx::query!(
-        "-- append
+        "-- tiers.changes.append
         INSERT INTO tier_changes (position, program, member, previous_tier, tier, effective_at,
                                   evaluate_at, reason, transaction)
         SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[],
@@ -88,7 +89,7 @@ pub(crate) async fn append(
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "-- append: head\nUPDATE log_head SET position = $1",
+        "-- tiers.changes.append: head\nUPDATE log_head SET position = $1",
         last.position
     )
     .execute(connection)
@@ -103,7 +104,7 @@ pub(crate) async fn read(
     limit: i64,
 ) -> Result<Vec<Logged>, DatabaseError> {
     let rows = sqlx::query!(
-        "-- read
+        "-- tiers.changes.read
         SELECT position, program, member, previous_tier, tier, effective_at, evaluate_at, reason,
                transaction
         FROM tier_changes WHERE position > $1 ORDER BY position LIMIT $2",
@@ -114,22 +115,19 @@ pub(crate) async fn read(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let corrupt = |column| DatabaseError::corrupt("tier_changes", column, row.position);
+            let stored = StoredRow::of("tier_changes", row.position);
             let status = Status {
-                tier: row.tier.parse().map_err(|_| corrupt("tier"))?,
+                tier: stored.parse("tier", &row.tier)?,
                 since: Some(from_pg(row.effective_at)),
                 evaluate_at: row.evaluate_at.map(from_pg),
-                reason: Reason::from_code(row.reason).ok_or_else(|| corrupt("reason"))?,
+                reason: stored.check("reason", Reason::from_code(row.reason))?,
             };
             Ok(Logged {
                 position: row.position,
-                program: row.program.parse().map_err(|_| corrupt("program"))?,
-                member: row.member.parse().map_err(|_| corrupt("member"))?,
+                program: stored.parse("program", &row.program)?,
+                member: stored.parse("member", &row.member)?,
                 change: Change {
-                    previous: row
-                        .previous_tier
-                        .parse()
-                        .map_err(|_| corrupt("previous_tier"))?,
+                    previous: stored.parse("previous_tier", &row.previous_tier)?,
                     status,
                 },
                 transaction: row.transaction,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fealty_client::{Channel, FeedConsumer};
-use fealty_postgres::{DatabaseError, foundation, run};
+use fealty_postgres::{DatabaseError, StoredRow, foundation, run};
 use fealty_proto::points::v1::{
     FeedFilter, Transaction, TransactionKind, WatchTransactionsRequest, WatchTransactionsResponse,
     ledger_service_client::LedgerServiceClient,
@@ -46,8 +46,8 @@ fn purchase(transaction: &Transaction) -> Option<Result<Purchase, DatabaseError>
             position: transaction.position,
         })
     };
-    let corrupt = || DatabaseError::corrupt("transactions", "purchase", &transaction.name);
-    Some(read().ok_or_else(corrupt))
+    let told = StoredRow::of("transactions", &transaction.name);
+    Some(told.check("purchase", read()))
 }
 
 #[async_trait]

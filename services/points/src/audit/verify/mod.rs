@@ -1,11 +1,12 @@
 //! Proof: walks each log, checks its chain, runs the rules and the engine over
 //! it again, and compares what that gives with what is stored.
 //!
-//! It reads the database alone, at one moment, and needs no service to run. A
-//! task reads on while another checks, so that the database and the engine
-//! work at the same time. What has been verified of a shard can be kept in a
-//! file, and the next run goes on from there.
+//! It reads the database alone, shard by shard, each at one moment of its own, and
+//! needs no service to run. A task reads on while another checks, so that the
+//! database and the engine work at the same time. What has been verified of a
+//! shard can be kept in a file, and the next run goes on from there.
 
+mod gifts;
 mod shard;
 
 use std::{
@@ -22,10 +23,10 @@ use fealty_types::{LotId, Position, ProgramId, ShardId};
 use crate::{
     audit::store as accounts,
     shard::{
-        decode,
+        Shards, decode,
         store::{
             self,
-            head::{Head, heads, read_one_moment},
+            head::{Head, head, positions, read_one_moment},
         },
     },
 };
@@ -113,53 +114,92 @@ pub async fn verify(
     options: &Options,
     progress: impl Fn(i64, i64) + Send + Sync,
 ) -> Result<Verified, VerifyError> {
-    run!(database, "verify", |connection| async {
-        read_one_moment(connection).await?;
-        let heads = heads(&mut *connection).await?;
-        let programs = Arc::new(programs(connection).await?);
-        let all = heads.iter().map(|head| head.position.get()).sum();
-        let mut verified = Verified {
-            shards: heads.len(),
-            ..Verified::default()
+    let all: i64 = positions(database.pool()).await?.iter().sum();
+    let shards: Result<_, DatabaseError> = run!(database, "shards", |connection| async {
+        Shards::known(connection).await
+    });
+    let shards = shards?;
+    let mut programs = read_programs(database).await?;
+    let mut verified = Verified {
+        shards: usize::from(shards.count()),
+        ..Verified::default()
+    };
+    let (mut totals, mut gifts, mut heads) = (AccountTotals::default(), 0_u128, Vec::new());
+    for id in shards.ids() {
+        let walked = |position: i64| progress(verified.transactions + position, all);
+        let one = |programs| verify_shard(database, shards, id, programs, options, &walked);
+        let (shard, before) = match one(Arc::clone(&programs)).await {
+            Err(error) => {
+                // A programme may have been applied since they were read.
+                let known = programs.len();
+                programs = read_programs(database).await?;
+                if programs.len() == known {
+                    return Err(error);
+                }
+                one(Arc::clone(&programs)).await?
+            }
+            Ok(done) => done,
         };
-        let mut totals = AccountTotals::default();
-        let mut gifts = 0_u128;
-        for (number, head) in (0..=u8::MAX).zip(&heads) {
-            let id = ShardId::new(number);
-            let mut shard = match &options.state {
-                Some(folder) => Shard::load(id, heads.len(), folder)?,
-                None => Shard::new(id, heads.len()),
-            };
-            verified.verified_before += shard.position.get();
-            confirm_state(connection, &shard).await?;
-            let walked = |position: i64| progress(verified.transactions + position, all);
-            let state = options.state.as_deref();
-            shard = walk(connection, shard, head, &programs, state, &walked).await?;
-            check_checkpoint(connection, &shard, &options.checkpoint).await?;
-            compare(connection, &shard, head).await?;
-            if let Some(folder) = state {
-                shard.keep(folder)?;
-            }
-            verified.transactions += head.position.get();
-            verified.wallets += shard.wallets().count();
-            verified.lots += shard.open_lots().count();
-            for (key, sums) in shard.totals.rows() {
-                totals.add_sums(key.clone(), *sums);
-            }
-            gifts = gifts.wrapping_add(shard.gifts);
+        verified.verified_before += before.get();
+        verified.transactions += shard.position.get();
+        verified.wallets += shard.wallets().count();
+        verified.lots += shard.open_lots().count();
+        for (key, sums) in shard.totals.rows() {
+            totals.add_sums(key.clone(), *sums);
         }
-        let end = Shard::new(ShardId::new(0), heads.len());
-        if gifts != 0 {
-            let what = "the two sides of transfers between members differ";
-            return Err(end.difference(Position::new(0), what));
-        }
-        let sums = totals.rows().map(|(_, sums)| sums);
-        let (debits, credits) = sums.fold((0, 0), |(debits, credits), sums| {
-            (debits + sums.debits, credits + sums.credits)
+        gifts = gifts.wrapping_add(shard.gifts);
+        heads.push(shard.position);
+    }
+    if !gifts::settled(database, shards, &heads, gifts).await? {
+        return Err(VerifyError::Difference {
+            shard: ShardId::new(0),
+            position: Position::new(0),
+            what: "the two sides of transfers between members differ".to_owned(),
         });
-        verified.debits_equal_credits = debits == credits;
-        Ok(verified)
+    }
+    let sums = totals.rows().map(|(_, sums)| sums);
+    let (debits, credits) = sums.fold((0, 0), |(debits, credits), sums| {
+        (debits + sums.debits, credits + sums.credits)
+    });
+    verified.debits_equal_credits = debits == credits;
+    Ok(verified)
+}
+
+/// Verifies a shard as it is at one moment; answers also with the position that
+/// an earlier run came to.
+async fn verify_shard(
+    database: &Database,
+    shards: Shards,
+    id: ShardId,
+    programs: Arc<Programs>,
+    options: &Options,
+    progress: &(dyn Fn(i64) + Send + Sync),
+) -> Result<(Shard, Position), VerifyError> {
+    run!(database, "verify_shard", |connection| async {
+        read_one_moment(connection).await?;
+        let head = head(&mut *connection, id).await?;
+        let state = options.state.as_deref();
+        let mut shard = match state {
+            Some(folder) => Shard::load(id, shards, folder)?,
+            None => Shard::new(id, shards),
+        };
+        let before = shard.position;
+        confirm_state(connection, &shard).await?;
+        shard = walk(connection, shard, &head, &programs, state, progress).await?;
+        check_checkpoint(connection, &shard, &options.checkpoint).await?;
+        compare(connection, &shard, &head).await?;
+        if let Some(folder) = state {
+            shard.keep(folder)?;
+        }
+        Ok((shard, before))
     })
+}
+
+async fn read_programs(database: &Database) -> Result<Arc<Programs>, DatabaseError> {
+    let read: Result<_, DatabaseError> = run!(database, "programs", |connection| async {
+        programs(connection).await
+    });
+    Ok(Arc::new(read?))
 }
 
 /// All versions of all programmes.

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Programs, VerifyError};
 use crate::{
     plan::plan,
-    shard::{request_key, store::log::Row},
+    shard::{Shards, request_key, store::log::Row},
 };
 
 /// Some of a log, in order, with the marks of the accounts among it.
@@ -74,10 +74,10 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(shard: ShardId, shards: usize) -> Self {
+    pub(super) fn new(shard: ShardId, shards: Shards) -> Self {
         Self {
             shard,
-            shards: u16::try_from(shards).unwrap_or(u16::MAX),
+            shards: shards.count(),
             position: Position::new(0),
             chain: CHAIN_START,
             members: HashMap::new(),
@@ -93,7 +93,7 @@ impl Shard {
     }
 
     /// What an earlier run has kept; a new shard where there is nothing.
-    pub(super) fn load(shard: ShardId, shards: usize, folder: &Path) -> Result<Self, VerifyError> {
+    pub(super) fn load(shard: ShardId, shards: Shards, folder: &Path) -> Result<Self, VerifyError> {
         let path = Self::path(shard, folder);
         let read = match fs::read(&path) {
             Ok(bytes) => borsh::from_slice::<Self>(&bytes),
@@ -403,14 +403,13 @@ impl Shard {
     pub(super) fn compare_holds(
         &self,
         by_number: &HashMap<i64, &MemberBook>,
-        stored: &[(i64, String, Hold)],
+        stored: &[(i64, CurrencyId, Hold)],
     ) -> Result<(), VerifyError> {
         for (number, currency, hold) in stored {
             let book = by_number.get(number);
             let same = book.is_some_and(|book| {
-                book.wallets.iter().any(|(known, wallet)| {
-                    known.as_str() == currency && wallet.holds().any(|made| made == hold)
-                })
+                let wallet = book.wallets.get(currency);
+                wallet.is_some_and(|wallet| wallet.holds().any(|made| made == hold))
             });
             if !same {
                 return Err(self.difference(hold.position, "the hold that it made differs"));
@@ -447,7 +446,7 @@ impl Shard {
 }
 
 /// A number for one side of a transfer between members: the same for both.
-fn side(to: &MemberId, received: &Received) -> u128 {
+pub(super) fn side(to: &MemberId, received: &Received) -> u128 {
     let bytes = borsh::to_vec(&(to, received)).expect("writing to memory does not fail");
     let digest: [u8; 32] = Sha256::digest(bytes).into();
     let mut number = [0; 16];

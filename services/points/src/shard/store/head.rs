@@ -1,7 +1,7 @@
 //! The heads of the shards' logs.
 
-use fealty_ledger::canonical::{CHAIN_START, Chain};
-use fealty_postgres::{DatabaseError, PgConnection};
+use fealty_ledger::canonical::Chain;
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow};
 use fealty_types::{Position, ShardId};
 use sqlx::PgExecutor;
 
@@ -16,14 +16,27 @@ pub(crate) struct Head {
     pub(crate) chain: Chain,
     /// Members that have a number.
     pub(crate) members: i64,
+    /// How often orders were taken over from batches of the shard.
+    pub(crate) fence: i64,
 }
 
-fn chain(stored: Vec<u8>) -> Result<Chain, DatabaseError> {
-    stored.try_into().map_err(|_| {
-        DatabaseError::Defect(sqlx::Error::Protocol(
-            "a chain value is not 32 bytes".to_owned(),
-        ))
-    })
+struct Row {
+    position: i64,
+    chain: Vec<u8>,
+    members: i64,
+    fence: i64,
+}
+
+impl Row {
+    fn into_head(self, shard: ShardId) -> Result<Head, DatabaseError> {
+        let chain = self.chain.try_into().ok();
+        Ok(Head {
+            position: Position::new(self.position),
+            chain: StoredRow::of("shards", shard).check("chain", chain)?,
+            members: self.members,
+            fence: self.fence,
+        })
+    }
 }
 
 /// Locks a shard until the transaction ends, and reads its head.
@@ -31,18 +44,56 @@ pub(crate) async fn lock_head(
     connection: &mut PgConnection,
     shard: ShardId,
 ) -> Result<Head, DatabaseError> {
-    let row = sqlx::query!(
-        "-- lock_head
-        SELECT position, chain, members FROM shards WHERE shard = $1 FOR UPDATE",
+    let row = sqlx::query_as!(
+        Row,
+        "-- points.head.lock
+        SELECT position, chain, members, fence FROM shards WHERE shard = $1 FOR UPDATE",
         stored(shard),
     )
     .fetch_one(connection)
     .await?;
-    Ok(Head {
-        position: Position::new(row.position),
-        chain: chain(row.chain)?,
-        members: row.members,
-    })
+    row.into_head(shard)
+}
+
+/// Reads the head of a shard.
+pub(crate) async fn head(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+) -> Result<Head, DatabaseError> {
+    let row = sqlx::query_as!(
+        Row,
+        "-- points.head.read
+        SELECT position, chain, members, fence FROM shards WHERE shard = $1",
+        stored(shard),
+    )
+    .fetch_one(executor)
+    .await?;
+    row.into_head(shard)
+}
+
+/// The last position of every shard, in their order. Each is right by itself;
+/// over several nodes they are not of one moment.
+pub(crate) async fn positions(executor: impl PgExecutor<'_>) -> Result<Vec<i64>, DatabaseError> {
+    let positions = sqlx::query_scalar!(
+        "-- points.heads.positions\nSELECT position FROM shards ORDER BY shard"
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(positions)
+}
+
+/// Keeps batches that have read a shard's head before from writing.
+pub(crate) async fn move_fence(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+) -> Result<(), DatabaseError> {
+    sqlx::query!(
+        "-- points.head.move_fence\nUPDATE shards SET fence = fence + 1 WHERE shard = $1",
+        stored(shard),
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
 }
 
 /// Takes the right to sweep a shard until the transaction ends; `false` if
@@ -53,7 +104,7 @@ pub(crate) async fn try_sweep(
 ) -> Result<bool, DatabaseError> {
     // The first number tells this lock from others of the database.
     let taken = sqlx::query_scalar!(
-        r#"-- try_sweep
+        r#"-- points.sweep.try_lock
         SELECT pg_try_advisory_xact_lock(7351, $1) AS "taken!""#,
         i32::from(shard.get()),
     )
@@ -62,55 +113,13 @@ pub(crate) async fn try_sweep(
     Ok(taken)
 }
 
-/// Makes all reads of a transaction see one moment; its first statement.
+/// Makes all reads of a transaction see one moment; its first statement. Over
+/// several nodes, one moment of each.
 pub(crate) async fn read_one_moment(connection: &mut PgConnection) -> Result<(), DatabaseError> {
-    sqlx::query!("-- read_one_moment\nSET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Reads all heads, in order of shard.
-pub(crate) async fn heads(executor: impl PgExecutor<'_>) -> Result<Vec<Head>, DatabaseError> {
-    let rows = sqlx::query!("-- heads\nSELECT position, chain, members FROM shards ORDER BY shard")
-        .fetch_all(executor)
-        .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Head {
-                position: Position::new(row.position),
-                chain: chain(row.chain)?,
-                members: row.members,
-            })
-        })
-        .collect()
-}
-
-/// Gives a new installation its shards, and says how many there are: of an
-/// installation that has some, the number never changes.
-pub(crate) async fn initialise(
-    connection: &mut PgConnection,
-    shards: u16,
-) -> Result<u16, DatabaseError> {
-    sqlx::query!("-- initialise: one instance at a time\nLOCK TABLE shards IN EXCLUSIVE MODE")
-        .execute(&mut *connection)
-        .await?;
     sqlx::query!(
-        "-- initialise
-        INSERT INTO shards (shard, position, chain, members)
-        SELECT shard, 0, $2, 0 FROM generate_series(0, $1::integer - 1) shard
-        WHERE NOT EXISTS (SELECT FROM shards)",
-        i32::from(shards),
-        &CHAIN_START[..],
+        "-- points.reads.one_moment\nSET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
-    let count = sqlx::query_scalar!(
-        r#"-- initialise: count
-        SELECT count(*) AS "count!" FROM shards"#
-    )
-    .fetch_one(connection)
-    .await?;
-    u16::try_from(count)
-        .map_err(|_| DatabaseError::Defect(sqlx::Error::Protocol("too many shards".to_owned())))
+    Ok(())
 }

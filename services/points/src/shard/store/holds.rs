@@ -1,80 +1,62 @@
 //! Holds.
 
 use fealty_ledger::{Hold, HoldLot};
-use fealty_postgres::{DatabaseError, PgConnection, PgTime, from_pg};
-use fealty_types::{LotId, Position, ShardId};
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg};
+use fealty_types::{CurrencyId, LotId, Points, Position, ShardId};
 
-use super::{
-    members::{corrupt, points},
-    stored,
-};
-
-/// Numbers of an array as Postgres writes it.
-pub(super) fn numbers(array: &str) -> Result<Vec<i64>, DatabaseError> {
-    let inner = array
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}'))
-        .ok_or_else(|| corrupt("an array"))?;
-    if inner.is_empty() {
-        return Ok(Vec::new());
-    }
-    inner
-        .split(',')
-        .map(|number| number.parse().map_err(|_| corrupt("an array")))
-        .collect()
-}
+use super::{rows::HoldRow, stored};
 
 /// Points by lot.
-pub(super) fn parts(lots: Vec<i64>, amounts: Vec<i64>) -> Result<Vec<HoldLot>, DatabaseError> {
+pub(super) fn parts<K: std::fmt::Display>(
+    row: &StoredRow<K>,
+    lots: Vec<i64>,
+    points: Vec<i64>,
+) -> Result<Vec<HoldLot>, DatabaseError> {
+    if lots.len() != points.len() {
+        return Err(row.corrupt("points"));
+    }
     lots.into_iter()
-        .zip(amounts)
-        .map(|(lot, amount)| {
+        .zip(points)
+        .map(|(lot, points)| {
             Ok(HoldLot {
                 lot: LotId::from_stored(lot),
-                points: points(amount)?,
+                points: row.check("points", Points::new(points).ok())?,
             })
         })
         .collect()
 }
 
-/// A hold whose arrays came as text.
-pub(super) fn hold_of(
-    hold: i64,
-    brand: &str,
-    expires_at: PgTime,
-    lots: &str,
-    points: &str,
-) -> Result<Hold, DatabaseError> {
-    Ok(Hold {
-        position: Position::new(hold),
-        brand: brand.parse().map_err(|_| corrupt("a brand"))?,
-        expires_at: from_pg(expires_at),
-        lots: parts(numbers(lots)?, numbers(points)?)?,
-    })
+impl HoldRow {
+    /// The member's number, the currency and the hold.
+    pub(crate) fn into_hold(self) -> Result<(i64, CurrencyId, Hold), DatabaseError> {
+        let row = StoredRow::of("holds", self.hold);
+        let lots = parts(&row, self.lots, self.points)?;
+        if self.open == lots.is_empty() {
+            return Err(row.corrupt("open"));
+        }
+        let hold = Hold {
+            position: Position::new(self.hold),
+            brand: row.parse("brand", &self.brand)?,
+            expires_at: from_pg(self.expires_at),
+            lots,
+        };
+        Ok((self.member_no, row.parse("currency", &self.currency)?, hold))
+    }
 }
 
 /// All open holds of a shard: the member's number, the currency, the hold.
 pub(crate) async fn all_open(
     connection: &mut PgConnection,
     shard: ShardId,
-) -> Result<Vec<(i64, String, Hold)>, DatabaseError> {
-    let rows = sqlx::query!(
-        "-- all_open
-        SELECT member_no, currency, hold, brand, expires_at, lots, points FROM holds
+) -> Result<Vec<(i64, CurrencyId, Hold)>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        HoldRow,
+        "-- points.holds.all_open
+        SELECT hold, member_no, currency, brand, expires_at, lots, points, open FROM holds
         WHERE shard = $1 AND open",
         stored(shard),
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let hold = Hold {
-                position: Position::new(row.hold),
-                brand: row.brand.parse().map_err(|_| corrupt("a brand"))?,
-                expires_at: from_pg(row.expires_at),
-                lots: parts(row.lots, row.points)?,
-            };
-            Ok((row.member_no, row.currency, hold))
-        })
-        .collect()
+    rows.into_iter().map(HoldRow::into_hold).collect()
 }

@@ -30,7 +30,7 @@ pub(crate) async fn by_request(
 ) -> Result<Option<Row>, DatabaseError> {
     let row = sqlx::query_as!(
         Row,
-        "-- by_request
+        "-- points.log.by_request
         SELECT position, member_no, request_key, body, chain FROM transactions
         WHERE shard = $1 AND request_key = $2",
         stored(shard),
@@ -49,7 +49,7 @@ pub(crate) async fn at(
 ) -> Result<Option<Row>, DatabaseError> {
     let row = sqlx::query_as!(
         Row,
-        "-- at
+        "-- points.log.at
         SELECT position, member_no, request_key, body, chain FROM transactions
         WHERE shard = $1 AND position = $2",
         stored(shard),
@@ -69,7 +69,7 @@ pub(crate) async fn read(
 ) -> Result<Vec<Row>, DatabaseError> {
     let rows = sqlx::query_as!(
         Row,
-        "-- read
+        "-- points.log.read
         SELECT position, member_no, request_key, body, chain FROM transactions
         WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3",
         stored(shard),
@@ -91,7 +91,7 @@ pub(crate) async fn page(
 ) -> Result<Vec<Row>, DatabaseError> {
     let rows = sqlx::query_as!(
         Row,
-        "-- page
+        "-- points.log.page
         SELECT position, member_no, request_key, body, chain FROM transactions
         WHERE shard = $1 AND member_no = $2 AND position < $3
         ORDER BY position DESC LIMIT $4",

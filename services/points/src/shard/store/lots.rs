@@ -1,108 +1,52 @@
 //! Lots.
 
 use fealty_ledger::{Lot, LotOrigin, LotTerms, SpendKey};
-use fealty_postgres::{DatabaseError, PgConnection, PgTime, from_pg, to_pg};
-use fealty_types::{CurrencyId, LotId, ShardId};
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg, to_pg};
+use fealty_types::{CurrencyId, LotId, Points, ShardId};
 use sqlx::PgExecutor;
 
-use super::{
-    members::{corrupt, points},
-    stored,
-};
+use super::{rows::LotRow, stored};
 
-/// Lots column by column, as arrays are received.
-#[derive(Debug, Default)]
-pub(super) struct LotColumns {
-    pub(super) lots: Vec<i64>,
-    pub(super) currencies: Vec<String>,
-    pub(super) brands: Vec<String>,
-    pub(super) amounts: Vec<i64>,
-    pub(super) remaining: Vec<i64>,
-    pub(super) held: Vec<i64>,
-    pub(super) expired: Vec<i64>,
-    pub(super) earned_ats: Vec<PgTime>,
-    pub(super) activates_ats: Vec<Option<PgTime>>,
-    pub(super) expires_ats: Vec<PgTime>,
-    pub(super) unit_values: Vec<Option<i64>>,
-    pub(super) program_versions: Vec<i32>,
-    pub(super) origins: Vec<i16>,
-    pub(super) pending: Vec<bool>,
-}
-
-impl LotColumns {
-    /// The lot at an index.
-    pub(super) fn lot(&self, at: usize) -> Result<Lot, DatabaseError> {
-        let row = Row {
-            lot: self.lots[at],
-            currency: self.currencies[at].clone(),
-            brand: self.brands[at].clone(),
-            amount: self.amounts[at],
-            remaining: self.remaining[at],
-            held: self.held[at],
-            expired: self.expired[at],
-            earned_at: self.earned_ats[at],
-            activates_at: self.activates_ats[at],
-            expires_at: self.expires_ats[at],
-            unit_value_micros: self.unit_values[at],
-            program_version: self.program_versions[at],
-            origin: self.origins[at],
-            pending: self.pending[at],
-        };
-        row.try_into()
-    }
-}
-
-struct Row {
-    lot: i64,
-    currency: String,
-    brand: String,
-    amount: i64,
-    remaining: i64,
-    held: i64,
-    expired: i64,
-    earned_at: PgTime,
-    activates_at: Option<PgTime>,
-    expires_at: PgTime,
-    unit_value_micros: Option<i64>,
-    program_version: i32,
-    origin: i16,
-    pending: bool,
-}
-
-impl TryFrom<Row> for Lot {
-    type Error = DatabaseError;
-
-    fn try_from(row: Row) -> Result<Self, DatabaseError> {
-        let expires_at = from_pg(row.expires_at);
-        Ok(Self {
+impl LotRow {
+    /// The member's number and the lot.
+    pub(crate) fn into_lot(self) -> Result<(i64, Lot), DatabaseError> {
+        let row = StoredRow::of("lots", self.lot);
+        let points = |column, points| row.check(column, Points::new(points).ok());
+        if self.spendable != (!self.pending && self.remaining > 0) {
+            return Err(row.corrupt("spendable"));
+        }
+        let expires_at = from_pg(self.expires_at);
+        let version = u32::try_from(self.program_version).ok();
+        let lot = Lot {
             terms: LotTerms {
-                lot: LotId::from_stored(row.lot),
-                currency: row.currency.parse().map_err(|_| corrupt("a currency"))?,
-                brand: row.brand.parse().map_err(|_| corrupt("a brand"))?,
-                amount: points(row.amount)?,
-                earned_at: from_pg(row.earned_at),
-                activates_at: row.activates_at.map(from_pg),
+                lot: LotId::from_stored(self.lot),
+                currency: row.parse("currency", &self.currency)?,
+                brand: row.parse("brand", &self.brand)?,
+                amount: points("amount", self.amount)?,
+                earned_at: from_pg(self.earned_at),
+                activates_at: self.activates_at.map(from_pg),
                 expires_at: (expires_at != LotTerms::NEVER).then_some(expires_at),
-                origin: match row.origin {
+                origin: match self.origin {
                     1 => LotOrigin::Purchase,
                     2 => LotOrigin::Promotion,
                     3 => LotOrigin::Adjustment,
-                    _ => return Err(corrupt("an origin")),
+                    _ => return Err(row.corrupt("origin")),
                 },
-                unit_value_micros: row.unit_value_micros,
-                program_version: u32::try_from(row.program_version)
-                    .map_err(|_| corrupt("a version"))?,
+                unit_value_micros: self.unit_value_micros,
+                program_version: row.check("program_version", version)?,
             },
-            remaining: points(row.remaining)?,
-            held: points(row.held)?,
-            expired: points(row.expired)?,
-            pending: row.pending,
-        })
+            remaining: points("remaining", self.remaining)?,
+            held: points("held", self.held)?,
+            expired: points("expired", self.expired)?,
+            pending: self.pending,
+        };
+        Ok((self.member_no, lot))
     }
 }
 
-fn lots(rows: Vec<Row>) -> Result<Vec<Lot>, DatabaseError> {
-    rows.into_iter().map(Lot::try_from).collect()
+fn lots(rows: Vec<LotRow>) -> Result<Vec<Lot>, DatabaseError> {
+    let lots = rows.into_iter().map(LotRow::into_lot);
+    lots.map(|read| read.map(|(_, lot)| lot)).collect()
 }
 
 /// The next lots of a wallet that can be spent, at most `limit`, in the order
@@ -116,10 +60,11 @@ pub(crate) async fn spendable(
     limit: i64,
 ) -> Result<Vec<Lot>, DatabaseError> {
     let rows = sqlx::query_as!(
-        Row,
-        "-- spendable
-        SELECT lot, currency, brand, amount, remaining, held, expired, earned_at, activates_at,
-               expires_at, unit_value_micros, program_version, origin, pending
+        LotRow,
+        "-- points.lots.spendable
+        SELECT member_no, lot, currency, brand, amount, remaining, held, expired, earned_at,
+               activates_at, expires_at, unit_value_micros, program_version, origin, pending,
+               spendable
         FROM lots
         WHERE shard = $1 AND member_no = $2 AND currency = $3 AND spendable
           AND (expires_at, lot) > ($4, $5)
@@ -147,13 +92,14 @@ pub(crate) async fn not_spendable(
     limit: i64,
 ) -> Result<Vec<Lot>, DatabaseError> {
     let rows = sqlx::query_as!(
-        Row,
-        r#"-- not_spendable
-        SELECT l.lot AS "lot!", currency AS "currency!", brand AS "brand!", amount AS "amount!",
-               remaining AS "remaining!", held AS "held!", expired AS "expired!",
-               earned_at AS "earned_at!", activates_at, expires_at AS "expires_at!",
-               unit_value_micros, program_version AS "program_version!", origin AS "origin!",
-               pending AS "pending!"
+        LotRow,
+        r#"-- points.lots.not_spendable
+        SELECT l.member_no AS "member_no!", l.lot AS "lot!", currency AS "currency!",
+               brand AS "brand!", amount AS "amount!", remaining AS "remaining!",
+               held AS "held!", expired AS "expired!", earned_at AS "earned_at!", activates_at,
+               expires_at AS "expires_at!", unit_value_micros,
+               program_version AS "program_version!", origin AS "origin!",
+               pending AS "pending!", spendable AS "spendable!"
         FROM (
             SELECT lot FROM lots
             WHERE shard = $1 AND member_no = $2 AND currency = $3 AND pending
@@ -185,13 +131,14 @@ pub(crate) async fn named(
     names: &[i64],
 ) -> Result<Vec<Lot>, DatabaseError> {
     let rows = sqlx::query_as!(
-        Row,
-        r#"-- named
-        SELECT l.lot AS "lot!", currency AS "currency!", brand AS "brand!", amount AS "amount!",
-               remaining AS "remaining!", held AS "held!", expired AS "expired!",
-               earned_at AS "earned_at!", activates_at, expires_at AS "expires_at!",
-               unit_value_micros, program_version AS "program_version!", origin AS "origin!",
-               pending AS "pending!"
+        LotRow,
+        r#"-- points.lots.named
+        SELECT l.member_no AS "member_no!", l.lot AS "lot!", currency AS "currency!",
+               brand AS "brand!", amount AS "amount!", remaining AS "remaining!",
+               held AS "held!", expired AS "expired!", earned_at AS "earned_at!", activates_at,
+               expires_at AS "expires_at!", unit_value_micros,
+               program_version AS "program_version!", origin AS "origin!",
+               pending AS "pending!", spendable AS "spendable!"
         FROM unnest($3::bigint[]) AS asked (lot)
         CROSS JOIN LATERAL (
             SELECT * FROM lots WHERE shard = $1 AND lot = asked.lot LIMIT 1
@@ -214,8 +161,9 @@ pub(crate) async fn of_shard(
     after: LotId,
     limit: i64,
 ) -> Result<Vec<(i64, Lot)>, DatabaseError> {
-    let rows = sqlx::query!(
-        "-- of_shard
+    let rows = sqlx::query_as!(
+        LotRow,
+        "-- points.lots.of_shard
         SELECT member_no, lot, currency, brand, amount, remaining, held, expired, earned_at,
                activates_at, expires_at, unit_value_micros, program_version, origin, pending,
                spendable
@@ -226,28 +174,5 @@ pub(crate) async fn of_shard(
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            if row.spendable != (!row.pending && row.remaining > 0) {
-                return Err(corrupt("whether a lot can be spent"));
-            }
-            let lot = Row {
-                lot: row.lot,
-                currency: row.currency,
-                brand: row.brand,
-                amount: row.amount,
-                remaining: row.remaining,
-                held: row.held,
-                expired: row.expired,
-                earned_at: row.earned_at,
-                activates_at: row.activates_at,
-                expires_at: row.expires_at,
-                unit_value_micros: row.unit_value_micros,
-                program_version: row.program_version,
-                origin: row.origin,
-                pending: row.pending,
-            };
-            Ok((row.member_no, lot.try_into()?))
-        })
-        .collect()
+    rows.into_iter().map(LotRow::into_lot).collect()
 }

@@ -12,7 +12,7 @@ pub(crate) async fn mark(
     head: Position,
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
-        "-- mark: the accounts that changed
+        "-- points.marks.mark: the accounts that changed
         INSERT INTO account_marks (shard, program, currency, kind, brand, issuer, position,
                                    debits, credits)
         SELECT shard, program, currency, kind, brand, issuer, $2, debits, credits FROM accounts
@@ -24,7 +24,7 @@ pub(crate) async fn mark(
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "-- mark: the position\nINSERT INTO marks (shard, position) VALUES ($1, $2)",
+        "-- points.marks.mark: the position\nINSERT INTO marks (shard, position) VALUES ($1, $2)",
         stored(shard),
         head.get(),
     )

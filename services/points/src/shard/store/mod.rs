@@ -8,6 +8,7 @@ pub(crate) mod batch_read;
 pub(crate) mod batch_write;
 pub(crate) mod head;
 pub(crate) mod holds;
+pub(crate) mod installation;
 pub(crate) mod log;
 pub(crate) mod lots;
 pub(crate) mod marks;

@@ -1,7 +1,7 @@
 //! What has been reversed of transactions.
 
 use fealty_ledger::Reversal;
-use fealty_postgres::{DatabaseError, PgConnection};
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow};
 use fealty_types::{Position, ShardId};
 use sqlx::PgExecutor;
 
@@ -14,14 +14,17 @@ pub(crate) async fn of(
     transaction: Position,
 ) -> Result<Option<Reversal>, DatabaseError> {
     let row = sqlx::query!(
-        "-- of
+        "-- points.reversals.of
         SELECT lots, points FROM reversals WHERE shard = $1 AND position = $2",
         stored(shard),
         transaction.get(),
     )
     .fetch_optional(executor)
     .await?;
-    let parts = row.map(|row| parts(row.lots, row.points)).transpose()?;
+    let key = StoredRow::of("reversals", transaction);
+    let parts = row
+        .map(|row| parts(&key, row.lots, row.points))
+        .transpose()?;
     Ok(parts.map(|parts| Reversal { parts }))
 }
 
@@ -32,7 +35,7 @@ pub(crate) async fn of_shard(
     shard: ShardId,
 ) -> Result<Vec<(i64, Position, Reversal)>, DatabaseError> {
     let rows = sqlx::query!(
-        "-- of_shard
+        "-- points.reversals.of_shard
         SELECT member_no, position, lots, points FROM reversals WHERE shard = $1",
         stored(shard),
     )
@@ -40,7 +43,8 @@ pub(crate) async fn of_shard(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let parts = parts(row.lots, row.points)?;
+            let key = StoredRow::of("reversals", row.position);
+            let parts = parts(&key, row.lots, row.points)?;
             let reversal = Reversal { parts };
             Ok((row.member_no, Position::new(row.position), reversal))
         })

@@ -1,5 +1,6 @@
-//! The rows that a batch sends, as Postgres's types of the same names. Each is
-//! a row of its table without the shard, which is the same for all.
+//! The rows that a batch sends and receives, as Postgres's types of the same
+//! names. Each is a row of its table without the shard, which is the same for all.
+//! The files of the tables turn them into values of the engine.
 
 use fealty_ledger::{AccountTotals, Hold, Lot, LotOrigin, LotTerms, Reversal, Wallet};
 use fealty_postgres::{PgTime, to_pg};
@@ -81,17 +82,17 @@ impl AccountRow {
 #[derive(Debug, sqlx::Type)]
 #[sqlx(type_name = "wallet_row")]
 pub(crate) struct WalletRow {
-    member_no: i64,
-    currency: String,
-    pending: i64,
-    available: i64,
-    held: i64,
-    debt: i64,
-    sequence: i64,
-    last_position: i64,
-    last_at: PgTime,
-    next_due: Option<PgTime>,
-    inactive_at: Option<PgTime>,
+    pub(super) member_no: i64,
+    pub(super) currency: String,
+    pub(super) pending: i64,
+    pub(super) available: i64,
+    pub(super) held: i64,
+    pub(super) debt: i64,
+    pub(super) sequence: i64,
+    pub(super) last_position: i64,
+    pub(super) last_at: PgTime,
+    pub(super) next_due: Option<PgTime>,
+    pub(super) inactive_at: Option<PgTime>,
 }
 
 impl WalletRow {
@@ -118,22 +119,22 @@ impl WalletRow {
 #[derive(Debug, sqlx::Type)]
 #[sqlx(type_name = "lot_row")]
 pub(crate) struct LotRow {
-    member_no: i64,
-    lot: i64,
-    currency: String,
-    brand: String,
-    amount: i64,
-    remaining: i64,
-    held: i64,
-    expired: i64,
-    earned_at: PgTime,
-    activates_at: Option<PgTime>,
-    expires_at: PgTime,
-    unit_value_micros: Option<i64>,
-    program_version: i32,
-    origin: i16,
-    pending: bool,
-    spendable: bool,
+    pub(super) member_no: i64,
+    pub(super) lot: i64,
+    pub(super) currency: String,
+    pub(super) brand: String,
+    pub(super) amount: i64,
+    pub(super) remaining: i64,
+    pub(super) held: i64,
+    pub(super) expired: i64,
+    pub(super) earned_at: PgTime,
+    pub(super) activates_at: Option<PgTime>,
+    pub(super) expires_at: PgTime,
+    pub(super) unit_value_micros: Option<i64>,
+    pub(super) program_version: i32,
+    pub(super) origin: i16,
+    pub(super) pending: bool,
+    pub(super) spendable: bool,
 }
 
 impl LotRow {
@@ -170,14 +171,14 @@ impl LotRow {
 #[derive(Debug, sqlx::Type)]
 #[sqlx(type_name = "hold_row")]
 pub(crate) struct HoldRow {
-    hold: i64,
-    member_no: i64,
-    currency: String,
-    brand: String,
-    expires_at: PgTime,
-    lots: Vec<i64>,
-    points: Vec<i64>,
-    open: bool,
+    pub(super) hold: i64,
+    pub(super) member_no: i64,
+    pub(super) currency: String,
+    pub(super) brand: String,
+    pub(super) expires_at: PgTime,
+    pub(super) lots: Vec<i64>,
+    pub(super) points: Vec<i64>,
+    pub(super) open: bool,
 }
 
 impl HoldRow {
@@ -224,12 +225,59 @@ impl ReversalRow {
     }
 }
 
-/// A recorded order.
+/// An order that a batch records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
 #[sqlx(type_name = "order_row")]
 pub(crate) struct OrderRow {
+    /// The shard that its key lies in.
+    pub(crate) shard: i16,
     /// Its key.
     pub(crate) order_key: Uuid,
-    /// Where in the log it was recorded.
-    pub(crate) position: i64,
+    /// Key of the request that records it.
+    pub(crate) request_key: Uuid,
+}
+
+/// A member that was asked for, by its place among those asked for, from 1.
+#[derive(Debug, sqlx::Type)]
+#[sqlx(type_name = "member_number")]
+pub(crate) struct MemberNumber {
+    pub(super) index: i64,
+    pub(super) member_no: i64,
+}
+
+/// A transaction that a request made before.
+#[derive(Clone, Debug, sqlx::Type)]
+#[sqlx(type_name = "seen_row")]
+pub(crate) struct SeenRow {
+    pub(super) request_key: Uuid,
+    /// Its canonical bytes.
+    pub(crate) body: Vec<u8>,
+    /// The chain after it.
+    pub(crate) chain: Vec<u8>,
+}
+
+/// A member's tier, by its place among those asked for, from 1.
+#[derive(Debug, sqlx::Type)]
+#[sqlx(type_name = "tier_row")]
+pub(crate) struct TierRow {
+    pub(super) index: i64,
+    pub(super) tier: String,
+}
+
+/// A wallet of which lots are wanted.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "asked_wallet")]
+pub(crate) struct AskedWallet {
+    /// Number of its member.
+    pub(crate) member_no: i64,
+    /// Its currency.
+    pub(crate) currency: String,
+    /// Lots in the order of spending until they have so many points.
+    pub(crate) points: i64,
+    /// But no more lots than this.
+    pub(crate) lots_max: i32,
+    /// Also what is pending, and what is held, for something is due.
+    pub(crate) due: bool,
+    /// Also its open holds.
+    pub(crate) holds: bool,
 }

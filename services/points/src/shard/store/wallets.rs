@@ -1,14 +1,34 @@
 //! Wallets.
 
-use fealty_ledger::Wallet;
-use fealty_postgres::{DatabaseError, PgConnection, from_pg, to_pg};
-use fealty_types::{CurrencyId, Position, ShardId, Timestamp};
+use fealty_ledger::{Buckets, Wallet};
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg, to_pg};
+use fealty_types::{CurrencyId, Points, Position, ShardId, Timestamp};
 use sqlx::PgExecutor;
 
-use super::{
-    members::{corrupt, points},
-    stored,
-};
+use super::{rows::WalletRow, stored};
+
+impl WalletRow {
+    /// The member's number, the currency and the wallet.
+    pub(crate) fn into_wallet(self) -> Result<(i64, CurrencyId, Wallet), DatabaseError> {
+        let row = StoredRow::of("wallets", format!("{} {}", self.member_no, self.currency));
+        let points = |column, points| row.check(column, Points::new(points).ok());
+        let wallet = Wallet {
+            buckets: Buckets {
+                pending: points("pending", self.pending)?,
+                available: points("available", self.available)?,
+                held: points("held", self.held)?,
+                debt: points("debt", self.debt)?,
+            },
+            sequence: self.sequence,
+            last_position: Some(Position::new(self.last_position)),
+            last_at: Some(from_pg(self.last_at)),
+            next_due: self.next_due.map(from_pg),
+            inactive_at: self.inactive_at.map(from_pg),
+        };
+        let currency = row.parse("currency", &self.currency)?;
+        Ok((self.member_no, currency, wallet))
+    }
+}
 
 /// A wallet in which something is due.
 #[derive(Debug)]
@@ -30,7 +50,7 @@ pub(crate) async fn due(
 ) -> Result<Vec<DueWallet>, DatabaseError> {
     let rows = sqlx::query_as!(
         DueWallet,
-        "-- due
+        "-- points.wallets.due
         SELECT m.program, m.member, w.currency
         FROM wallets w JOIN members m USING (shard, member_no)
         WHERE w.shard = $1 AND w.next_due <= $2
@@ -51,7 +71,7 @@ pub(crate) async fn oldest_due(
     now: Timestamp,
 ) -> Result<Option<Timestamp>, DatabaseError> {
     let oldest = sqlx::query_scalar!(
-        r#"-- oldest_due
+        r#"-- points.wallets.oldest_due
         SELECT next_due AS "next_due!" FROM wallets WHERE shard = $1 AND next_due <= $2
         ORDER BY next_due LIMIT 1"#,
         stored(shard),
@@ -67,8 +87,9 @@ pub(crate) async fn all(
     connection: &mut PgConnection,
     shard: ShardId,
 ) -> Result<Vec<(i64, CurrencyId, Wallet)>, DatabaseError> {
-    let rows = sqlx::query!(
-        "-- all
+    let rows = sqlx::query_as!(
+        WalletRow,
+        "-- points.wallets.all
         SELECT member_no, currency, pending, available, held, debt, sequence, last_position,
                last_at, next_due, inactive_at
         FROM wallets WHERE shard = $1",
@@ -76,23 +97,5 @@ pub(crate) async fn all(
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let wallet = Wallet {
-                buckets: fealty_ledger::Buckets {
-                    pending: points(row.pending)?,
-                    available: points(row.available)?,
-                    held: points(row.held)?,
-                    debt: points(row.debt)?,
-                },
-                sequence: row.sequence,
-                last_position: Some(Position::new(row.last_position)),
-                last_at: Some(from_pg(row.last_at)),
-                next_due: row.next_due.map(from_pg),
-                inactive_at: row.inactive_at.map(from_pg),
-            };
-            let currency = row.currency.parse().map_err(|_| corrupt("a currency"))?;
-            Ok((row.member_no, currency, wallet))
-        })
-        .collect()
+    rows.into_iter().map(WalletRow::into_wallet).collect()
 }

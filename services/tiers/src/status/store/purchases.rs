@@ -32,7 +32,7 @@ pub(crate) async fn insert(
     let positions: Vec<i64> = purchases.iter().map(|p| p.position).collect();
     let amounts: Vec<i64> = purchases.iter().map(|p| p.spend.minor_units).collect();
     sqlx::query!(
-        "-- insert
+        "-- tiers.purchases.insert
         INSERT INTO purchases (program, member, purchased_at, shard, position, minor_units)
         SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::smallint[],
             $5::bigint[], $6::bigint[])",
@@ -57,7 +57,7 @@ pub(crate) async fn spends(
     after: Timestamp,
 ) -> Result<Vec<(usize, Spend)>, DatabaseError> {
     let rows = sqlx::query!(
-        r#"-- spends
+        r#"-- tiers.purchases.spends
         SELECT asked.index AS "index!", p.purchased_at AS "purchased_at!",
                p.minor_units AS "minor_units!"
         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (program, member, index)

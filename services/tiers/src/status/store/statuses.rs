@@ -1,16 +1,12 @@
 //! Members' statuses.
 
-use fealty_postgres::{DatabaseError, PgConnection, PgTime, from_pg, to_pg};
+use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
 use fealty_types::{MemberId, ProgramId, TierId, Timestamp};
 use sqlx::PgExecutor;
 
 use crate::domain::{Reason, Status};
 
 /// A row that cannot be read.
-fn corrupt(column: &'static str, key: impl std::fmt::Display) -> DatabaseError {
-    DatabaseError::corrupt("statuses", column, key)
-}
-
 /// The statuses of members: an index into those asked for, and the status.
 pub(crate) async fn find(
     connection: &mut PgConnection,
@@ -18,7 +14,7 @@ pub(crate) async fn find(
     members: &[String],
 ) -> Result<Vec<(usize, Status)>, DatabaseError> {
     let rows = sqlx::query!(
-        r#"-- find
+        r#"-- tiers.statuses.find
         SELECT asked.index AS "index!", s.tier AS "tier!", s.since, s.evaluate_at,
                s.reason AS "reason!"
         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (program, member, index)
@@ -36,15 +32,12 @@ pub(crate) async fn find(
             let index = usize::try_from(row.index - 1).ok();
             let index = index.filter(|index| *index < members.len());
             let index = index.ok_or(DatabaseError::Broken("an index that was not asked for"))?;
+            let stored = StoredRow::of("statuses", &members[index]);
             let status = Status {
-                tier: row
-                    .tier
-                    .parse()
-                    .map_err(|_| corrupt("tier", &members[index]))?,
+                tier: stored.parse("tier", &row.tier)?,
                 since: row.since.map(from_pg),
                 evaluate_at: row.evaluate_at.map(from_pg),
-                reason: Reason::from_code(row.reason)
-                    .ok_or_else(|| corrupt("reason", &members[index]))?,
+                reason: stored.check("reason", Reason::from_code(row.reason))?,
             };
             Ok((index, status))
         })
@@ -75,7 +68,7 @@ pub(crate) async fn write(
         .collect();
     let reasons: Vec<i16> = rows.iter().map(|(.., s)| s.reason.code()).collect();
     sqlx::query!(
-        "-- write
+        "-- tiers.statuses.write
         INSERT INTO statuses (program, member, tier, since, evaluate_at, reason)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[],
             $5::timestamptz[], $6::smallint[])
@@ -101,7 +94,7 @@ pub(crate) async fn due(
     limit: i64,
 ) -> Result<Vec<(ProgramId, MemberId)>, DatabaseError> {
     let rows = sqlx::query!(
-        "-- due
+        "-- tiers.statuses.due
         SELECT program, member FROM statuses WHERE evaluate_at <= $1
         ORDER BY evaluate_at LIMIT $2",
         to_pg(now),
@@ -111,12 +104,9 @@ pub(crate) async fn due(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let program = row.program.parse();
-            let member = row.member.parse();
-            Ok((
-                program.map_err(|_| corrupt("program", &row.program))?,
-                member.map_err(|_| corrupt("member", &row.member))?,
-            ))
+            let stored = StoredRow::of("statuses", &row.member);
+            let program = stored.parse("program", &row.program)?;
+            Ok((program, stored.parse("member", &row.member)?))
         })
         .collect()
 }
@@ -127,7 +117,7 @@ pub(crate) async fn count(
     program: &ProgramId,
 ) -> Result<Vec<(TierId, i64)>, DatabaseError> {
     let rows = sqlx::query!(
-        r#"-- count
+        r#"-- tiers.statuses.count
         SELECT tier, count(*) AS "members!" FROM statuses WHERE program = $1 GROUP BY tier"#,
         program.as_str(),
     )
@@ -135,8 +125,8 @@ pub(crate) async fn count(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let tier = row.tier.parse();
-            Ok((tier.map_err(|_| corrupt("tier", &row.tier))?, row.members))
+            let stored = StoredRow::of("statuses", program);
+            Ok((stored.parse("tier", &row.tier)?, row.members))
         })
         .collect()
 }

@@ -1,0 +1,39 @@
+//! The recipient's side of a transfer between members.
+
+use fealty_ledger::{Cause, Transaction};
+use fealty_postgres::{DatabaseError, PgConnection};
+use fealty_types::{MemberId, Position, ProgramId, ShardId, TransactionName};
+
+use super::{
+    store::{log, members},
+    work::decode,
+};
+
+/// Transactions looked at in one step of the search.
+const SEARCH_LEN: i64 = 500;
+
+/// What a member of a shard received by a transfer: his log is searched, newest
+/// first.
+pub(crate) async fn received(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    (program, member): (&ProgramId, &MemberId),
+    transfer: TransactionName,
+) -> Result<Option<Transaction>, DatabaseError> {
+    let number = members::number(&mut *connection, shard, program, member).await?;
+    let mut before = Position::new(i64::MAX);
+    while let Some(number) = number {
+        let rows = log::page(&mut *connection, shard, number, before, SEARCH_LEN).await?;
+        let Some(last) = rows.last() else { break };
+        before = Position::new(last.position);
+        for row in &rows {
+            let known = decode(&row.body)?;
+            if let Cause::Received(received) = &known.cause
+                && received.transfer == transfer
+            {
+                return Ok(Some(known));
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,32 @@
+-- points.shard.members
+WITH known AS MATERIALIZED (
+    SELECT asked.index, m.member_no
+    FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS asked (program, member, index)
+    CROSS JOIN LATERAL (
+        SELECT member_no FROM members
+        WHERE shard = $1 AND program = asked.program AND member = asked.member LIMIT 1
+    ) m
+)
+SELECT
+    s.position, s.chain, s.members, s.fence,
+    (
+        SELECT array_agg(ROW(index, member_no)::member_number) FROM known
+    ) AS "numbers: Vec<MemberNumber>",
+    (
+        SELECT array_agg(ROW(w.member_no, w.currency, w.pending, w.available, w.held, w.debt,
+                             w.sequence, w.last_position, w.last_at, w.next_due,
+                             w.inactive_at)::wallet_row)
+        FROM known CROSS JOIN LATERAL (
+            SELECT * FROM wallets WHERE shard = $1 AND member_no = known.member_no LIMIT 100
+        ) w
+    ) AS "wallets: Vec<WalletRow>",
+    (
+        SELECT array_agg(ROW(t.request_key, t.body, t.chain)::seen_row)
+        FROM unnest($4::uuid[]) AS asked (key)
+        CROSS JOIN LATERAL (
+            SELECT request_key, body, chain FROM transactions
+            WHERE shard = $1 AND request_key = asked.key LIMIT 1
+        ) t
+    ) AS "seen: Vec<SeenRow>"
+FROM shards s
+WHERE s.shard = $1

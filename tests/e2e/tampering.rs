@@ -110,15 +110,20 @@ async fn a_cut_off_end_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_books_are_found() {
     for statement in [
-        "UPDATE wallets SET available = available + 1 WHERE ctid = (SELECT min(ctid) FROM wallets)",
-        "UPDATE lots SET remaining = remaining - 1 WHERE ctid = (SELECT min(ctid) FROM lots)",
-        "UPDATE accounts SET credits = credits + 1
-         WHERE ctid = (SELECT min(ctid) FROM accounts)",
-        "UPDATE transactions SET member_no = member_no + 1
-         WHERE ctid = (SELECT min(ctid) FROM transactions)",
+        "UPDATE wallets SET available = available + 1 WHERE member_no = 1 AND shard = $1",
+        "UPDATE lots SET remaining = remaining - 1 WHERE shard = $1
+           AND lot = (SELECT min(lot) FROM lots WHERE shard = $1)",
+        "UPDATE accounts SET credits = credits + 1 WHERE kind = 'available' AND shard = $1",
+        "UPDATE transactions SET member_no = member_no + 1 WHERE position = 1 AND shard = $1",
     ] {
         let fleet = ledger().await;
-        assert_eq!(forge(&fleet, statement).await, 1);
+        let (shard, _) = busiest(&fleet).await;
+        let mut connection = PgConnection::connect(fleet.points_database_url())
+            .await
+            .expect("the database answers");
+        let forged = sqlx::query(statement).bind(shard);
+        let forged = forged.execute(&mut connection).await;
+        assert_eq!(forged.expect("it runs").rows_affected(), 1, "{statement}");
         verify(&fleet).await.expect_err(statement);
     }
 }

@@ -27,27 +27,33 @@ mod book;
 pub mod canonical;
 mod command;
 mod execute;
+mod facts;
 mod limits;
 mod refusal;
+mod request;
+mod terms;
+mod totals;
 mod transaction;
 mod wallet;
 
-pub use account::{Account, AccountKey, AccountTotals, BucketName, Sums};
+pub use account::{Account, BucketName};
 pub use advance::{advance, advance_step};
 pub use book::{MemberBook, ReadThrough, SpendKey, WalletBook};
 pub use command::{
-    Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Facts, GivenLot, Grant,
-    Hold as HoldCommand, Named, Purchase, PurchaseFacts, Redeem, RefundPolicy, RefundTerms,
-    Reinstate, Release, Request, ReversalFacts, Reverse, RuleResult, Spend, TransferOut,
+    Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Hold as HoldCommand, Named,
+    Purchase, Redeem, Reinstate, Release, Reverse, Spend, TransferOut,
 };
 pub use execute::{apply, apply_received, execute, given, receive};
+pub use facts::{Facts, GivenLot, PurchaseFacts, ReversalFacts, RuleResult};
 pub use limits::{
     HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, LOTS_PER_SPEND_MAX, RELEASE_GRACE,
     TRANSFERS_PER_EXPIRY_MAX,
 };
 pub use refusal::{Refusal, Stop};
+pub use request::{Grant, Request};
+pub use terms::{LotOrigin, LotTerms};
+pub use totals::{AccountKey, AccountTotals, Sums};
 pub use transaction::{
-    Cause, Due, ExpiryChange, Log, LotOrigin, LotTerms, Received, Transaction, Transfer,
-    WalletAfter,
+    Cause, Due, ExpiryChange, Log, Received, Transaction, Transfer, WalletAfter,
 };
 pub use wallet::{Buckets, Hold, HoldLot, Lot, Reversal, Wallet};

@@ -3,67 +3,24 @@
 
 use std::sync::Arc;
 
-use fealty_types::Money;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    MoneyUnit, Program, ProgramError, ProgramErrors, ProgramSource, Ratio, SOURCE_LEN_MAX,
-    calendar::Period,
+    Program, ProgramError, ProgramErrors, ProgramSource, SOURCE_LEN_MAX,
+    faults::Check,
     sections::{adjustments, brands, currencies, earning, program, refunds, rewards, tiers},
     source::{self, File, Places},
 };
 
-/// Digits after the point that an amount may have.
-pub(crate) const DECIMALS_MAX: u8 = 4;
-
-/// What is wrong with a file, as far as it has been checked.
-#[derive(Default)]
-pub(crate) struct Check(Vec<ProgramError>);
-
-impl Check {
-    /// Notes that something is wrong.
-    pub(crate) fn wrong(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push(ProgramError {
-            path: path.into(),
-            message: message.into(),
-            location: None,
-        });
-    }
-
-    /// Notes a section with too many entries.
-    pub(crate) fn within(&mut self, path: &str, len: usize, len_max: usize) {
-        if len > len_max {
-            self.wrong(path, format!("must have at most {len_max} entries"));
-        }
-    }
-
-    pub(crate) fn period(&mut self, path: impl Into<String>, text: &str) -> Option<Period> {
-        let period = Period::parse(text);
-        if period.is_none() {
-            let rule =
-                "must be a period such as `365 days`, `12 months` or `1 year`, at most 100 years";
-            self.wrong(path, format!("`{text}` {rule}"));
-        }
-        period
-    }
-
-    pub(crate) fn money(&mut self, path: &str, text: &str, unit: MoneyUnit) -> Option<Money> {
-        let money = Ratio::parse(text)
-            .and_then(|ratio| ratio.in_units(unit.decimals))
-            .and_then(|minor_units| Money::new(unit.currency, minor_units).ok());
-        if money.is_none() {
-            let (currency, decimals) = (unit.currency, unit.decimals);
-            let rule = format!(
-                "must be an amount of {currency} with at most {decimals} digits after the point"
-            );
-            self.wrong(path, format!("`{text}` {rule}"));
-        }
-        money
+impl Program {
+    /// Reads and checks a programme file; says all that is wrong with it at once.
+    pub fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
+        parse(source)
     }
 }
 
 /// Reads and checks a file.
-pub(crate) fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
+fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
     if source.len() > SOURCE_LEN_MAX {
         let message = format!("must be at most {SOURCE_LEN_MAX} bytes");
         return Err(ProgramError::of_file(message).into());
@@ -71,12 +28,12 @@ pub(crate) fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
     let file = source::read(source)?;
     let mut check = Check::default();
     let checked = program(&file, &mut check);
-    let Some(program) = checked.filter(|_| check.0.is_empty()) else {
+    let Some(program) = checked.filter(|_| check.found.is_empty()) else {
         let places = Places::of(source);
-        for error in &mut check.0 {
+        for error in &mut check.found {
             error.location = places.find(&error.path);
         }
-        return Err(ProgramErrors::new(check.0));
+        return Err(ProgramErrors::new(check.found));
     };
     let meaning =
         serde_json::to_vec(&file).map_err(|error| ProgramError::of_file(error.to_string()))?;

@@ -7,7 +7,7 @@
 //! over: a rule that is silently ignored gives wrong points.
 //!
 //! `source` is the text, `sections` its parts, each with its form, its meaning and
-//! its check; `check` puts them together, `program` is what comes of it, `version`
+//! its check; `faults` gathers what is wrong, `check` puts them together, `program` is what comes of it, `version`
 //! how it is applied, `diff` the comparison, `calendar` and `decimal` the arithmetic.
 
 mod calendar;
@@ -15,6 +15,7 @@ mod check;
 mod decimal;
 mod diff;
 mod error;
+mod faults;
 mod program;
 mod sections;
 mod source;
@@ -31,7 +32,6 @@ pub use sections::{
     currencies::{ActivationRule, ActivationTerms, Activity, Currency, Expiry, ExpiryTerms},
     earning::{EarnFormula, EarningRule, TierAsOf},
     program::MoneyUnit,
-    refunds::{RefundPolicy, Refunds},
     rewards::Reward,
     tiers::{TierLevel, TierScheme},
 };

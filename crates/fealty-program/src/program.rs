@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use fealty_types::{BrandId, CurrencyId, ProgramId, RewardId, TierId, Timestamp};
+use fealty_types::{BrandId, CurrencyId, ProgramId, RefundTerms, RewardId, TierId, Timestamp};
 use jiff::tz::TimeZone;
 
 use crate::{
     ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Currency, EarningRule, Expiry,
-    ExpiryTerms, MoneyUnit, ProgramErrors, ProgramSource, Refunds, Reward, TierScheme, calendar,
-    check,
+    ExpiryTerms, MoneyUnit, Reward, TierScheme, calendar,
 };
 
 /// A programme: its currencies, brands, earning rules, tiers and catalogue.
@@ -31,17 +30,12 @@ pub struct Program {
     /// Its catalogue.
     pub rewards: BTreeMap<RewardId, Reward>,
     /// How points are taken back and restored.
-    pub refunds: Refunds,
+    pub refunds: RefundTerms,
     /// What operators may put right.
     pub adjustments: Adjustments,
 }
 
 impl Program {
-    /// Reads and checks a programme file; says all that is wrong with it at once.
-    pub fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
-        check::parse(source)
-    }
-
     /// The start of the day in which `moment` lies, in the programme's zone.
     #[must_use]
     pub fn start_of_day(&self, moment: Timestamp) -> Timestamp {

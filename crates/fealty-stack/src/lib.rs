@@ -21,7 +21,7 @@ pub use binaries::{Binaries, MissingBinaries};
 pub use databases::{Databases, Given};
 pub use postgres::{Durability, Postgres};
 pub use redis::Redis;
-pub use supervised::Supervised;
+pub use supervised::{Supervised, without_knobs};
 
 /// A server that could not be run.
 #[derive(Debug, thiserror::Error)]

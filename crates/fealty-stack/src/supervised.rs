@@ -24,6 +24,17 @@ wait "$child"
 if [ -n "$folder" ]; then rm -rf "$folder"; fi
 "#;
 
+/// Keeps what this process's environment says to Fealty from another: what the
+/// stack starts is told by the one who starts it alone.
+pub fn without_knobs(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("FEALTY_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// A process under a supervisor: it ends when this value is dropped, or when
 /// the process that holds it ends, even by SIGKILL.
 #[derive(Debug)]
@@ -67,12 +78,12 @@ impl Supervised {
             .arg(remove.unwrap_or(Path::new("")))
             .arg(program)
             .args(args)
-            .envs(env)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
             // Out of the terminal's reach: Ctrl-C ends the owner, and that the rest.
             .process_group(0);
+        without_knobs(&mut command).envs(env);
         if let Some(user) = user {
             command.uid(user.uid).gid(user.gid).current_dir("/");
         }

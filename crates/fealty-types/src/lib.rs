@@ -8,6 +8,7 @@ mod cursor;
 mod id;
 mod money;
 mod points;
+mod refund;
 mod shard;
 mod time;
 
@@ -18,6 +19,7 @@ pub use id::{
 };
 pub use money::{Money, MoneyCurrency};
 pub use points::Points;
+pub use refund::{RefundPolicy, RefundTerms};
 pub use shard::{LotId, LotName, Position, ShardId, TransactionName, shard_of};
 pub use time::{Clock, SystemClock, Timestamp};
 

@@ -4,39 +4,73 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, ensure};
 
-use crate::{install, prepare, sh};
+use clap::ValueEnum;
+
+use crate::{install, layers, prepare, sh};
 
 const BUF: &str = "@bufbuild/buf@1.75.0";
 const CARGO_DENY: &str = "0.20.2";
 
-pub(crate) fn all() -> anyhow::Result<()> {
-    let offline = [("SQLX_OFFLINE", "true")];
-    step("format", || sh::cargo(&["fmt", "--all", "--check"], &[]))?;
-    step("clippy", || {
-        let args = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ];
-        sh::cargo(&args, &offline)
-    })?;
-    step("docs", || {
-        let variables = [("SQLX_OFFLINE", "true"), ("RUSTDOCFLAGS", "-D warnings")];
-        sh::cargo(&["doc", "--workspace", "--no-deps", "--locked"], &variables)
-    })?;
-    step("dependencies", deny)?;
-    step("generated files", drift)?;
-    step("contracts", contracts)?;
-    step("manifests", manifests)
+/// One of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Step {
+    /// Whether the code is formatted.
+    Format,
+    /// What may name what.
+    Layers,
+    /// Lints, as errors.
+    Clippy,
+    /// The documentation, without broken links.
+    Docs,
+    /// Licences and sources of dependencies.
+    Dependencies,
+    /// Whether the committed `.sqlx` folders are what the statements give.
+    Generated,
+    /// The contracts' style.
+    Contracts,
+    /// The Kubernetes manifests.
+    Manifests,
 }
 
-fn step(name: &str, check: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    eprintln!("== {name}");
-    check().with_context(|| format!("checking {name}"))
+/// Runs all checks, or one.
+pub(crate) fn run(only: Option<Step>) -> anyhow::Result<()> {
+    for step in Step::value_variants() {
+        if only.is_none_or(|only| only == *step) {
+            eprintln!("== {step:?}");
+            step.run().with_context(|| format!("checking {step:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+impl Step {
+    fn run(self) -> anyhow::Result<()> {
+        let offline = ("SQLX_OFFLINE", "true");
+        match self {
+            Self::Format => sh::cargo(&["fmt", "--all", "--check"], &[]),
+            Self::Layers => layers::check(),
+            Self::Clippy => {
+                let args = [
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--locked",
+                    "--",
+                    "-D",
+                    "warnings",
+                ];
+                sh::cargo(&args, &[offline])
+            }
+            Self::Docs => {
+                let variables = [offline, ("RUSTDOCFLAGS", "-D warnings")];
+                sh::cargo(&["doc", "--workspace", "--no-deps", "--locked"], &variables)
+            }
+            Self::Dependencies => deny(),
+            Self::Generated => drift(),
+            Self::Contracts => contracts(),
+            Self::Manifests => manifests(),
+        }
+    }
 }
 
 fn deny() -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 
 mod check;
 mod install;
+mod layers;
 mod prepare;
 mod sh;
 
@@ -46,9 +47,12 @@ enum Task {
         #[arg(long)]
         only: Option<String>,
     },
-    /// Check format, lints, docs, dependencies, generated files, contracts and
-    /// manifests.
-    Check,
+    /// Check format, layers, lints, docs, dependencies, generated files, contracts
+    /// and manifests; or one of them.
+    Check {
+        /// Only this one.
+        only: Option<check::Step>,
+    },
     /// Generate the `.sqlx` folders from the SQL statements and migrations.
     Prepare,
 }
@@ -85,7 +89,7 @@ fn main() -> anyhow::Result<()> {
             args.extend(only.iter().flat_map(|only| ["--only", only]));
             sh::run(sh::target_dir().join("release/fealty"), &args, &[])
         }
-        Task::Check => check::all(),
+        Task::Check { only } => check::run(only),
         Task::Prepare => {
             install::servers()?;
             prepare::write(&env::current_dir()?)

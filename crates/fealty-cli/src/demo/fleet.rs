@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use fealty_client::{Deadline, call};
 use fealty_proto::operations::v1::{GetFeedStatusRequest, feed_service_client::FeedServiceClient};
-use fealty_stack::{Stack, Supervised, free_port};
+use fealty_stack::{Stack, Supervised, free_port, without_knobs};
 use tokio::sync::{Mutex, RwLock};
 
 use crate::endpoints::{Clients, Endpoints};
@@ -296,14 +296,15 @@ fn migrate(
     name: &str,
     env: &BTreeMap<String, String>,
 ) -> std::io::Result<tokio::process::Child> {
-    tokio::process::Command::new(program)
+    let mut command = std::process::Command::new(program);
+    without_knobs(&mut command)
         .args(["serve", name, "--migrate-only"])
         .envs(env)
-        .kill_on_drop(true)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
+        .stderr(Stdio::piped());
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true).spawn()
 }
 
 fn start(program: &Path, name: &str, env: &BTreeMap<String, String>) -> anyhow::Result<Process> {

@@ -6,8 +6,8 @@ use fealty_types::{CurrencyId, LotId, Points, RuleId};
 
 use super::{Draft, give, keep_active, take};
 use crate::{
-    Account, BucketName, Command, Log, Lot, LotTerms, MemberBook, Received, Refusal, Request,
-    Transfer, WalletBook, command::Grant,
+    Account, BucketName, Command, Grant, Log, Lot, LotTerms, MemberBook, Received, Refusal,
+    Request, Transfer, WalletBook,
 };
 
 impl Draft {

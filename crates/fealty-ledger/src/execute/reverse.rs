@@ -8,13 +8,12 @@
 
 use std::collections::BTreeMap;
 
-use fealty_types::{CurrencyId, LotId, Points, Timestamp};
+use fealty_types::{CurrencyId, LotId, Points, RefundPolicy, Timestamp};
 
 use super::{Draft, give, take};
 use crate::{
     Account, BucketName, Command, ExpiryChange, Facts, HoldLot, LotTerms, MemberBook, Named,
-    RefundPolicy, Refusal, Request, ReversalFacts, Stop, Transaction, Transfer, WalletBook,
-    command::Reverse,
+    Refusal, Request, ReversalFacts, Stop, Transaction, Transfer, WalletBook, command::Reverse,
 };
 
 /// Points of a lot that an earlier transaction moved: what can be reversed.

@@ -5,10 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 use fealty_ledger::{
     Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Grant,
     Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named, ReadThrough, Redeem,
-    RefundPolicy, RefundTerms, Refusal, Reinstate, Release, Request, Reversal, Reverse, SpendKey,
-    Stop, TransferOut, Wallet, WalletBook, advance, canonical, execute, given, receive,
+    Refusal, Reinstate, Release, Request, Reversal, Reverse, SpendKey, Stop, TransferOut, Wallet,
+    WalletBook, advance, canonical, execute, given, receive,
 };
-use fealty_types::{BrandId, CurrencyId, LotId, Points, Position, Reference, ShardId, Timestamp};
+use fealty_types::{
+    BrandId, CurrencyId, LotId, Points, Position, Reference, RefundPolicy, RefundTerms, ShardId,
+    Timestamp,
+};
 use proptest::prelude::*;
 
 use crate::{

@@ -3,7 +3,7 @@
 use fealty_types::Points;
 use serde::{Deserialize, Serialize};
 
-use crate::check::Check;
+use crate::faults::Check;
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

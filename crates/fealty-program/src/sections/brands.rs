@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fealty_types::{BrandId, CurrencyId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Currency, check::Check};
+use crate::{Currency, faults::Check};
 
 const BRANDS_MAX: usize = 1_000;
 

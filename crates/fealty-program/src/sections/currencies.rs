@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Ratio, TierScheme,
     calendar::{self, Period},
-    check::{Check, DECIMALS_MAX},
+    faults::{Check, DECIMALS_MAX},
 };
 
 const CURRENCIES_MAX: usize = 20;

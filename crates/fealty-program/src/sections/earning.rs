@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fealty_types::{CurrencyId, Points, RuleId, TierId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Currency, MoneyUnit, Ratio, TierScheme, check::Check};
+use crate::{Currency, MoneyUnit, Ratio, TierScheme, faults::Check};
 
 const RULES_MAX: usize = 200;
 /// The highest multiplier, and the most points per unit of money: with a
@@ -164,7 +164,7 @@ fn rate(path: &str, text: &RateText, money: MoneyUnit, check: &mut Check) -> Opt
         check.wrong(format!("{path}.earn.rate.points"), rule);
     }
     let path = format!("{path}.earn.rate.per");
-    let per = check.money(&path, &text.per, money)?.minor_units();
+    let per = money.amount(&path, &text.per, check)?.minor_units();
     if per == 0 {
         check.wrong(path, "must be above 0");
         return None;

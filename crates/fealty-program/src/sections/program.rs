@@ -1,10 +1,13 @@
 //! `program`, `time_zone`, `money`: what everything else stands on.
 
-use fealty_types::MoneyCurrency;
+use fealty_types::{Money, MoneyCurrency};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Check, DECIMALS_MAX};
+use crate::{
+    Ratio,
+    faults::{Check, DECIMALS_MAX},
+};
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +23,23 @@ pub struct MoneyUnit {
     pub currency: MoneyCurrency,
     /// Digits of the minor unit after the point, 0 to 4.
     pub decimals: u8,
+}
+
+impl MoneyUnit {
+    /// An amount of it.
+    pub(crate) fn amount(self, path: &str, text: &str, check: &mut Check) -> Option<Money> {
+        let money = Ratio::parse(text)
+            .and_then(|ratio| ratio.in_units(self.decimals))
+            .and_then(|minor_units| Money::new(self.currency, minor_units).ok());
+        if money.is_none() {
+            let (currency, decimals) = (self.currency, self.decimals);
+            let rule = format!(
+                "must be an amount of {currency} with at most {decimals} digits after the point"
+            );
+            check.wrong(path, format!("`{text}` {rule}"));
+        }
+        money
+    }
 }
 
 pub(crate) fn time_zone(text: &str, check: &mut Check) -> Option<TimeZone> {

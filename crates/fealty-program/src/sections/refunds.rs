@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use fealty_types::{RefundPolicy, RefundTerms};
 use serde::{Deserialize, Serialize};
 
-use crate::{calendar::Period, check::Check};
+use crate::{calendar::Period, faults::Check};
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -13,45 +14,13 @@ pub(crate) struct RefundsText {
     restore_grace: Option<String>,
 }
 
-/// How points are taken back and restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refunds {
-    /// What happens to points that are to be taken back and were spent.
-    pub policy: RefundPolicy,
-    /// How long restored points live whose expiry has come meanwhile; `None`,
-    /// and they stay expired.
-    pub restore_grace: Option<Duration>,
-}
-
-impl Default for Refunds {
-    fn default() -> Self {
-        Self {
-            policy: RefundPolicy::Balance,
-            restore_grace: Some(Duration::from_hours(30 * 24)),
-        }
-    }
-}
-
-/// What happens to points that are to be taken back and that their lot no
-/// longer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RefundPolicy {
-    /// Nothing: the brand bears them.
-    LotOnly,
-    /// They are taken from the member's other lots, as far as those reach.
-    Balance,
-    /// As balance, and what is missing then is owed.
-    Debt,
-}
-
-pub(crate) fn check(text: Option<&RefundsText>, check: &mut Check) -> Option<Refunds> {
+pub(crate) fn check(text: Option<&RefundsText>, check: &mut Check) -> Option<RefundTerms> {
     const GRACE: &str = "refunds.restore_grace";
     let Some(text) = text else {
-        return Some(Refunds::default());
+        return Some(RefundTerms::default());
     };
     let restore_grace = match text.restore_grace.as_deref() {
-        None => Refunds::default().restore_grace,
+        None => RefundTerms::default().restore_grace,
         Some("none") => None,
         Some(text) => match check.period(GRACE, text)? {
             Period::Days(days) => Some(Duration::from_hours(24 * u64::from(days.unsigned_abs()))),
@@ -61,7 +30,7 @@ pub(crate) fn check(text: Option<&RefundsText>, check: &mut Check) -> Option<Ref
             }
         },
     };
-    Some(Refunds {
+    Some(RefundTerms {
         policy: text.policy,
         restore_grace,
     })

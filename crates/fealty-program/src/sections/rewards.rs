@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fealty_types::{BrandId, CurrencyId, Points, RewardId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Brand, check::Check};
+use crate::{Brand, faults::Check};
 
 const REWARDS_MAX: usize = 10_000;
 const STOCK_MAX: i64 = 1_000_000_000;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     MoneyUnit,
     calendar::{self, Period},
-    check::Check,
+    faults::Check,
 };
 
 const LEVELS_MAX: usize = 20;
@@ -116,7 +116,7 @@ pub(crate) fn check(text: &TiersText, money: MoneyUnit, check: &mut Check) -> Op
             check.wrong(&path, "is named twice");
         }
         let path = format!("{path}.from");
-        let Some(threshold) = check.money(&path, &level.from, money) else {
+        let Some(threshold) = money.amount(&path, &level.from, check) else {
             continue;
         };
         match levels.last() {

@@ -8,12 +8,9 @@ use super::{service::Audit, store};
 use crate::{
     error::Error,
     plan::PlanError,
-    shard::{
-        decode,
-        store::{
-            head::{self, Head, read_one_moment},
-            log,
-        },
+    shard::store::{
+        head::{self, Head, read_one_moment},
+        log,
     },
 };
 
@@ -145,7 +142,7 @@ async fn totals_at(
         let Some(last) = rows.last() else { break };
         after = Position::new(last.position);
         for row in rows.iter().filter(|row| row.position <= position.get()) {
-            let transaction = decode(&row.body)?;
+            let transaction = row.transaction()?;
             if transaction.program == *program {
                 totals.add(&transaction);
             }

@@ -23,7 +23,7 @@ use fealty_postgres::{Database, DatabaseError, Heads};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId};
 use tokio_util::sync::CancellationToken;
 
-use crate::shard::{KnownWallet, Shards, decode, look_at_heads, store};
+use crate::shard::{KnownWallet, Shards, look_at_heads, store};
 
 /// How often the tailer compares the cache with the log.
 const TAIL_INTERVAL: Duration = Duration::from_millis(100);
@@ -240,7 +240,7 @@ async fn mend_shard(
     };
     let mut members = HashSet::new();
     for row in &rows {
-        let transaction = decode(&row.body)?;
+        let transaction = row.transaction()?;
         members.insert((transaction.program, transaction.member));
     }
     let mut connection = database

@@ -12,8 +12,7 @@ use crate::{
     error::Error,
     plan::{plan, tier_moment},
     shard::{
-        Answer, Asked, Interrupted, Memory, ReadOn, ShardWork, Shards, chain_of, decode,
-        order_shard, request_key,
+        Answer, Asked, Interrupted, Memory, ReadOn, ShardWork, Shards, order_shard, request_key,
         store::{
             self,
             batch_read::AskedTiers,
@@ -201,8 +200,7 @@ impl Jobs {
             return Ok(None);
         };
         if let Some(seen) = self.seen.get(&key) {
-            let transaction = decode(&seen.body)?;
-            let chain = chain_of(&transaction, &seen.chain)?;
+            let (transaction, chain) = seen.transaction()?;
             let same = same_request(request_id, command, &transaction);
             return Ok(Some(Pending::Final(same.map(|()| {
                 Some(Answer {

@@ -12,7 +12,7 @@ use super::service::Ledger;
 use crate::{
     error::Error,
     shard::{
-        Asked, Interrupted, KnownWallet, ReadOn, ShardWork, decode,
+        Asked, Interrupted, KnownWallet, ReadOn, ShardWork,
         store::{
             head::{head, read_one_moment},
             log, members,
@@ -368,7 +368,7 @@ impl Ledger {
             };
             before = Position::new(last.position);
             for row in &rows {
-                let transaction = decode(&row.body)?;
+                let transaction = row.transaction()?;
                 let of_wallet = |after: &&WalletAfter| after.currency == *currency;
                 if let Some(after) = transaction.wallets.iter().find(of_wallet).cloned() {
                     return Ok(Some((transaction, after)));

@@ -19,8 +19,7 @@ use crate::{
     lane::same_request,
     plan::plan,
     shard::{
-        Answer, Asked, Interrupted, ReadOn, ShardWork, Written, chain_of, decode, received,
-        request_key,
+        Answer, Asked, Interrupted, ReadOn, ShardWork, Written, received, request_key,
         store::{head::lock_head, rows::SeenRow},
     },
 };
@@ -139,14 +138,14 @@ impl Ledger {
         let sides = [giver, taker];
         let (mut works, seen) = lock_sides(connection, program, sides, (key, command), now).await?;
         if let Some(seen) = seen {
-            let transaction = decode(&seen.body)?;
+            let (transaction, chain) = seen.transaction()?;
             same_request(request_id, command, &transaction).map_err(Failure::Refused)?;
             let member = (program, &taker.member);
             let found = received(connection, taker.shard, member, transaction.name()).await?;
             let broken = DatabaseError::Broken("a transfer has no other side");
             let recipient = found.ok_or(broken)?.name();
             let answer = Answer {
-                chain: chain_of(&transaction, &seen.chain)?,
+                chain,
                 transaction: transaction.into(),
                 replayed: true,
             };

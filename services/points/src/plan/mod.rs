@@ -9,7 +9,7 @@ mod grant;
 mod purchase;
 mod spend;
 
-use fealty_ledger::{Command, Facts, Grant, RefundPolicy, RefundTerms, Request};
+use fealty_ledger::{Command, Facts, Grant, Request};
 use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, RequestId, TierId, Timestamp};
 
@@ -61,7 +61,7 @@ pub(crate) fn plan(
         facts: None,
         grants: Vec::new(),
         activity: Vec::new(),
-        refunds: refund_terms(program),
+        refunds: program.refunds,
         original: None,
     };
     match command {
@@ -122,16 +122,5 @@ impl Plan<'_> {
                 .activity
                 .extend(until.map(|until| (currency.clone(), until)));
         }
-    }
-}
-
-fn refund_terms(program: &Program) -> RefundTerms {
-    RefundTerms {
-        policy: match program.refunds.policy {
-            fealty_program::RefundPolicy::LotOnly => RefundPolicy::LotOnly,
-            fealty_program::RefundPolicy::Balance => RefundPolicy::Balance,
-            fealty_program::RefundPolicy::Debt => RefundPolicy::Debt,
-        },
-        restore_grace: program.refunds.restore_grace,
     }
 }

@@ -3,7 +3,7 @@
 use fealty_ledger::Transaction;
 use fealty_postgres::DatabaseError;
 
-use super::{store, work::decode};
+use super::store;
 
 /// A transaction as it stands in the log.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ impl TryFrom<store::log::Row> for Logged {
 
     fn try_from(row: store::log::Row) -> Result<Self, DatabaseError> {
         Ok(Self {
-            transaction: decode(&row.body)?,
+            transaction: row.transaction()?,
             chain: row.chain,
             body: row.body,
         })

@@ -18,7 +18,7 @@ use super::{
         head::Head,
         rows::{AskedWallet, SeenRow},
     },
-    work::{Asked, Interrupted, ReadOn, ShardWork, Slot, decode},
+    work::{Asked, Interrupted, ReadOn, ShardWork, Slot},
 };
 
 /// Lots read of a wallet in which something is due; most often it is the first.
@@ -271,7 +271,7 @@ impl ShardWork {
                 Some(written) => Some(written.clone()),
                 None => store::log::at(&mut *connection, self.shard, position)
                     .await?
-                    .map(|row| decode(&row.body))
+                    .map(|row| row.transaction())
                     .transpose()?,
             };
             let book = &mut self.slots[slot].book;

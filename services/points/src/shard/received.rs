@@ -4,10 +4,7 @@ use fealty_ledger::{Cause, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_types::{MemberId, Position, ProgramId, ShardId, TransactionName};
 
-use super::{
-    store::{log, members},
-    work::decode,
-};
+use super::store::{log, members};
 
 /// Transactions looked at in one step of the search.
 const SEARCH_LEN: i64 = 500;
@@ -27,7 +24,7 @@ pub(crate) async fn received(
         let Some(last) = rows.last() else { break };
         before = Position::new(last.position);
         for row in &rows {
-            let known = decode(&row.body)?;
+            let known = row.transaction()?;
             if let Cause::Received(received) = &known.cause
                 && received.transfer == transfer
             {

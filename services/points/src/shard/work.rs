@@ -4,10 +4,9 @@
 use std::collections::HashMap;
 
 use fealty_ledger::{
-    Command, Log, MemberBook, Named, Received, Refusal, Request, Stop, Transaction, WalletBook,
-    canonical::{self, Chain},
+    Command, Log, MemberBook, Named, Received, Refusal, Request, Stop, WalletBook,
 };
-use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, StoredRow};
+use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use uuid::Uuid;
 
@@ -229,16 +228,4 @@ impl ShardWork {
             }
         }
     }
-}
-
-/// A transaction's canonical bytes as stored.
-pub(crate) fn decode(body: &[u8]) -> Result<Transaction, DatabaseError> {
-    canonical::decode(body)
-        .map_err(|error| DatabaseError::Defect(sqlx::Error::Decode(Box::new(error))))
-}
-
-/// The chain value after a transaction, as stored.
-pub(crate) fn chain_of(transaction: &Transaction, stored: &[u8]) -> Result<Chain, DatabaseError> {
-    let row = StoredRow::of("transactions", transaction.name());
-    row.check("chain", stored.try_into().ok())
 }

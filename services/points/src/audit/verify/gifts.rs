@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{READ_LEN, shard::side};
 use crate::shard::{
-    Shards, decode, received,
+    Shards, received,
     store::{head::positions, log},
 };
 
@@ -74,7 +74,7 @@ async fn beyond(
         };
         after = Position::new(last.position);
         for row in &rows {
-            let transaction = decode(&row.body)?;
+            let transaction = row.transaction()?;
             if let Cause::Received(received) = &transaction.cause {
                 let giver = received.transfer;
                 if giver.position <= verified(giver.shard) {

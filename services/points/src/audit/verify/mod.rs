@@ -23,7 +23,7 @@ use fealty_types::{LotId, Position, ProgramId, ShardId};
 use crate::{
     audit::store as accounts,
     shard::{
-        Shards, decode,
+        Shards,
         store::{
             self,
             head::{Head, head, positions, read_one_moment},
@@ -260,7 +260,7 @@ async fn walk(
                 Stopped::Different(error) => return Err(error),
                 Stopped::OriginalNeeded(position, rest) => {
                     let row = store::log::at(&mut *connection, shard.shard, position).await?;
-                    let original = row.map(|row| decode(&row.body)).transpose()?;
+                    let original = row.map(|row| row.transaction()).transpose()?;
                     let programs = Arc::clone(programs);
                     checking = tokio::task::spawn_blocking(move || {
                         shard.original = original;

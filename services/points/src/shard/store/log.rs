@@ -1,11 +1,15 @@
 //! The log.
 
-use fealty_postgres::DatabaseError;
+use fealty_ledger::{
+    Transaction,
+    canonical::{self, Chain},
+};
+use fealty_postgres::{DatabaseError, StoredRow};
 use fealty_types::{Position, ShardId};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::stored;
+use super::{rows::SeenRow, stored};
 
 /// A transaction as stored.
 #[derive(Clone, Debug)]
@@ -20,6 +24,24 @@ pub(crate) struct Row {
     pub(crate) body: Vec<u8>,
     /// The chain after it.
     pub(crate) chain: Vec<u8>,
+}
+
+impl Row {
+    /// What its canonical bytes say.
+    pub(crate) fn transaction(&self) -> Result<Transaction, DatabaseError> {
+        let row = StoredRow::of("transactions", self.position);
+        row.check("body", canonical::decode(&self.body).ok())
+    }
+}
+
+impl SeenRow {
+    /// What its canonical bytes say, and the chain after it.
+    pub(crate) fn transaction(&self) -> Result<(Transaction, Chain), DatabaseError> {
+        let row = StoredRow::of("transactions", self.request_key);
+        let transaction = row.check("body", canonical::decode(&self.body).ok())?;
+        let chain = self.chain.as_slice().try_into().ok();
+        Ok((transaction, row.check("chain", chain)?))
+    }
 }
 
 /// The transaction that a request has made.

@@ -250,10 +250,8 @@ pub(crate) struct MemberNumber {
 #[sqlx(type_name = "seen_row")]
 pub(crate) struct SeenRow {
     pub(super) request_key: Uuid,
-    /// Its canonical bytes.
-    pub(crate) body: Vec<u8>,
-    /// The chain after it.
-    pub(crate) chain: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    pub(super) chain: Vec<u8>,
 }
 
 /// A member's tier, by its place among those asked for, from 1.

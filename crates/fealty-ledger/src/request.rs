@@ -1,0 +1,69 @@
+//! Requests: a command with what was decided about it outside the engine.
+
+use fealty_types::{BrandId, CurrencyId, Points, RefundTerms, RequestId, RuleId, Timestamp};
+
+use crate::{Command, Facts, LotOrigin, LotTerms, Transaction};
+
+/// A request with what was decided about it outside the engine.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The caller's name for it.
+    pub request_id: RequestId,
+    /// What is asked.
+    pub command: Command,
+    /// When it is asked.
+    pub asked_at: Timestamp,
+    /// The version of the programme that is applied.
+    pub program_version: u32,
+    /// What was looked up to decide it.
+    pub facts: Option<Facts>,
+    /// The points to give, with their terms; a currency that earned nothing
+    /// has a grant of zero, so that the answer tells its balance.
+    pub grants: Vec<Grant>,
+    /// The wallets in which it counts as activity, and when they are inactive
+    /// after it.
+    pub activity: Vec<(CurrencyId, Timestamp)>,
+    /// How points that were given are taken back.
+    pub refunds: RefundTerms,
+    /// The transaction that the command names, if there is one.
+    pub original: Option<Box<Transaction>>,
+}
+
+/// Points to give, with their terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The rule that gives them, if one does.
+    pub rule: Option<RuleId>,
+    /// The currency.
+    pub currency: CurrencyId,
+    /// How many; may be none.
+    pub points: Points,
+    /// The issuing brand.
+    pub brand: BrandId,
+    /// When they were earned.
+    pub earned_at: Timestamp,
+    /// When they become available; see [`LotTerms::activates_at`].
+    pub activates_at: Option<Timestamp>,
+    /// From when on they are gone; see [`LotTerms::expires_at`].
+    pub expires_at: Option<Timestamp>,
+    /// How they came to be.
+    pub origin: LotOrigin,
+    /// What a point is worth; see [`LotTerms::unit_value_micros`].
+    pub unit_value_micros: Option<i64>,
+    /// The version of the programme that gave the terms.
+    pub program_version: u32,
+}
+
+impl Grant {
+    /// Whether its points can be in that lot.
+    pub(crate) fn has_terms_of(&self, lot: &LotTerms) -> bool {
+        self.currency == lot.currency
+            && self.brand == lot.brand
+            && self.earned_at == lot.earned_at
+            && self.activates_at == lot.activates_at
+            && self.expires_at == lot.expires_at
+            && self.origin == lot.origin
+            && self.unit_value_micros == lot.unit_value_micros
+            && self.program_version == lot.program_version
+    }
+}

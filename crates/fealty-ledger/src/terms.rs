@@ -1,0 +1,55 @@
+//! The terms of lots.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fealty_types::{BrandId, CurrencyId, LotId, Points, Timestamp};
+
+/// The terms of a lot, as made.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LotTerms {
+    /// The lot.
+    pub lot: LotId,
+    /// The currency.
+    pub currency: CurrencyId,
+    /// The issuing brand.
+    pub brand: BrandId,
+    /// The points it was made with.
+    pub amount: Points,
+    /// When they were earned.
+    pub earned_at: Timestamp,
+    /// When they become available: at once, if there is nothing; with
+    /// [`LotTerms::ON_EVENT`], when a request says so.
+    pub activates_at: Option<Timestamp>,
+    /// From when on they are gone: never, if there is nothing; with
+    /// [`LotTerms::WITH_ACTIVITY`], when the wallet has been inactive for long
+    /// enough.
+    pub expires_at: Option<Timestamp>,
+    /// How they came to be.
+    pub origin: LotOrigin,
+    /// What a point was worth when it was earned, in millionths of one unit of
+    /// the programme's money: 10,000 is 0.01 USD.
+    pub unit_value_micros: Option<i64>,
+    /// The version of the programme that gave the terms.
+    pub program_version: u32,
+}
+
+impl LotTerms {
+    /// The expiry of what does not expire: 9999-01-01T00:00Z, later than any
+    /// calendar date that a programme can give.
+    pub const NEVER: Timestamp = Timestamp::constant(253_370_764_800_000_000);
+    /// The expiry of what goes when its wallet is inactive: 9998-01-01T00:00Z.
+    /// So such lots are spent after those with a date, and before those without.
+    pub const WITH_ACTIVITY: Timestamp = Timestamp::constant(253_339_228_800_000_000);
+    /// The activation of what waits for a request: 9999-01-01T00:00Z.
+    pub const ON_EVENT: Timestamp = Self::NEVER;
+}
+
+/// How the points of a lot came to be. Variants are only ever added at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum LotOrigin {
+    /// Earned by a purchase.
+    Purchase,
+    /// Given outside a purchase.
+    Promotion,
+    /// Given by an operator who put something right.
+    Adjustment,
+}

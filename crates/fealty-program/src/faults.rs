@@ -1,0 +1,41 @@
+//! What is wrong with a file, gathered while its sections are checked.
+
+use crate::{ProgramError, calendar::Period};
+
+/// Digits after the point that an amount may have.
+pub(crate) const DECIMALS_MAX: u8 = 4;
+
+/// What is wrong with a file, as far as it has been checked.
+#[derive(Default)]
+pub(crate) struct Check {
+    /// In the order of the sections.
+    pub(crate) found: Vec<ProgramError>,
+}
+
+impl Check {
+    /// Notes that something is wrong.
+    pub(crate) fn wrong(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.found.push(ProgramError {
+            path: path.into(),
+            message: message.into(),
+            location: None,
+        });
+    }
+
+    /// Notes a section with too many entries.
+    pub(crate) fn within(&mut self, path: &str, len: usize, len_max: usize) {
+        if len > len_max {
+            self.wrong(path, format!("must have at most {len_max} entries"));
+        }
+    }
+
+    pub(crate) fn period(&mut self, path: impl Into<String>, text: &str) -> Option<Period> {
+        let period = Period::parse(text);
+        if period.is_none() {
+            let rule =
+                "must be a period such as `365 days`, `12 months` or `1 year`, at most 100 years";
+            self.wrong(path, format!("`{text}` {rule}"));
+        }
+        period
+    }
+}

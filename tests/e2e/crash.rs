@@ -32,7 +32,7 @@ use tonic::Status;
 
 use crate::{
     harness::{CLUB, POINTS, SHOP, accrual, ask, purchase, stack},
-    instance::Instance,
+    instance::{DISTRIBUTED, Instance},
 };
 
 const CALLERS: usize = 128;
@@ -277,8 +277,18 @@ async fn log(channel: Channel) -> HashMap<(String, String), Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn whoever_is_killed_what_was_answered_holds() {
+    kill_now_this_now_that(&[]).await;
+}
+
+/// As over several nodes: orders are claimed, batches are written in turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_killed_claims_and_all_what_was_answered_holds() {
+    kill_now_this_now_that(&[DISTRIBUTED]).await;
+}
+
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
+async fn kill_now_this_now_that(variables: &[(&str, &str)]) {
     let seconds = std::env::var("FEALTY_CRASH_SECONDS").ok();
     let seconds = seconds.map_or(SECONDS, |seconds| seconds.parse().expect("a number"));
     let mut stack = stack().await;
@@ -287,7 +297,10 @@ async fn whoever_is_killed_what_was_answered_holds() {
         .create_database("points")
         .expect("a database");
     let database = stack.postgres.url("points");
-    let instances = [0, 1].map(|_| Arc::new(Instance::new(&database, &stack.redis.url(), false)));
+    let instances = [0, 1].map(|_| {
+        let redis = stack.redis.url();
+        Arc::new(Instance::with(&database, &redis, false, variables))
+    });
     let program = ApplyProgramRequest {
         source: format!(
             "{}\nrefunds: {{ policy: debt }}\n",

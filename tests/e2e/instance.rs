@@ -8,6 +8,9 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::harness::fealty;
 
+/// Has a points service work as over several nodes.
+pub(crate) const DISTRIBUTED: (&str, &str) = ("FEALTY_LEDGER_PLACEMENT", "distributed");
+
 /// A points service that is killed and started again.
 pub(crate) struct Instance {
     port: u16,
@@ -19,6 +22,16 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) fn new(database: &str, redis: &str, test_clock: bool) -> Self {
+        Self::with(database, redis, test_clock, &[])
+    }
+
+    /// One with further variables of the environment.
+    pub(crate) fn with(
+        database: &str,
+        redis: &str,
+        test_clock: bool,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let port = free_port().expect("a port");
         let env = [
             ("FEALTY_SERVER_LISTEN", format!("127.0.0.1:{port}")),
@@ -26,9 +39,14 @@ impl Instance {
             ("FEALTY_CACHE_URL", redis.to_owned()),
             ("FEALTY_SERVER_TEST_CLOCK", test_clock.to_string()),
         ];
+        let mut env: BTreeMap<String, String> =
+            env.map(|(key, value)| (key.to_owned(), value)).into();
+        for (key, value) in variables {
+            env.insert((*key).to_owned(), (*value).to_owned());
+        }
         let instance = Self {
             port,
-            env: env.map(|(key, value)| (key.to_owned(), value)).into(),
+            env,
             folder: tempfile::tempdir().expect("a folder"),
             process: Mutex::new(None),
             channel: connect(&format!("http://127.0.0.1:{port}")).expect("a URL"),

@@ -4,6 +4,7 @@
 mod accidents;
 mod contention;
 mod crash;
+mod distributed;
 mod feed;
 mod figures;
 mod harness;

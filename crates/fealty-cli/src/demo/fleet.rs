@@ -265,8 +265,11 @@ fn environment(
     endpoints: &Endpoints,
     variables: &[(&str, String)],
 ) -> BTreeMap<String, String> {
+    // Only points has a ledger.
+    let known = |key: &str| name == fealty_points::NAME || !key.starts_with("FEALTY_LEDGER_");
     let mut env: BTreeMap<String, String> = variables
         .iter()
+        .filter(|(key, _)| known(key))
         .map(|(key, value)| ((*key).to_owned(), value.clone()))
         .collect();
     let mut set = |key: &str, value: String| env.insert(format!("FEALTY_{key}"), value);

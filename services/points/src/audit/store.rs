@@ -134,7 +134,7 @@ pub(crate) async fn at_mark(
         FROM accounts a
         CROSS JOIN LATERAL (
             SELECT debits, credits FROM account_marks m
-            WHERE m.shard = a.shard AND m.program = a.program AND m.currency = a.currency
+            WHERE m.shard = $1 AND m.program = a.program AND m.currency = a.currency
               AND m.kind = a.kind AND m.brand = a.brand AND m.issuer = a.issuer
               AND m.position <= $3
             ORDER BY m.position DESC LIMIT 1

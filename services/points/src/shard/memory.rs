@@ -3,20 +3,26 @@
 //!
 //! They are as good as read for as long as the shard's head is where the lane
 //! left it, chain and all, which every batch reads: the same chain is the same
-//! log, and the same log is the same wallets. Once somebody else has written
-//! to the shard all is forgotten, and nothing remembered for a while, so
-//! that instances that share a shard do not read in vain.
+//! log, and the same log is the same wallets. Where somebody else has written
+//! since, another instance or a gift between members, the log says to whom: those
+//! members are forgotten, and all others are still as they were. If the log does not
+//! go on from where the lane left it, or by too much, all is forgotten.
 
-use std::num::NonZeroUsize;
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroUsize,
+};
 
 use fealty_ledger::Wallet;
-use fealty_types::{CurrencyId, MemberId, ProgramId};
+use fealty_postgres::{DatabaseError, PgConnection};
+use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId};
 use lru::LruCache;
 
-use super::store::head::Head;
+use super::store::{head::Head, log};
 
-/// Batches for which nothing is remembered after somebody else wrote.
-const REST_BATCHES: u32 = 16;
+/// Transactions of others that are looked through; reading members anew costs less
+/// than reading more than these.
+const CATCH_UP_MAX: i64 = 2_000;
 
 /// A member with its number and all its wallets.
 #[derive(Clone, Debug)]
@@ -25,14 +31,34 @@ pub(super) struct Remembered {
     pub(super) wallets: Vec<(CurrencyId, Wallet)>,
 }
 
+/// What is no longer remembered, for somebody else wrote to it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Forgotten {
+    /// These members, by number.
+    Members(HashSet<i64>),
+    /// Everybody.
+    All,
+}
+
+impl Forgotten {
+    /// Whether a member is among them.
+    pub(super) fn has(&self, member_no: Option<i64>) -> bool {
+        match self {
+            Self::Members(numbers) => member_no.is_some_and(|number| numbers.contains(&number)),
+            Self::All => true,
+        }
+    }
+}
+
 /// A lane's memory.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    /// Where the lane left the head.
+    /// Where the lane left the head, or has caught up to.
     head: Option<Head>,
     /// None if nothing is to be remembered.
     members: Option<LruCache<(ProgramId, MemberId), Remembered>>,
-    rest: u32,
+    /// Who has which number.
+    by_number: HashMap<i64, (ProgramId, MemberId)>,
 }
 
 impl Memory {
@@ -46,7 +72,7 @@ impl Memory {
                 members.resize(max);
                 members
             }),
-            rest: 0,
+            by_number: HashMap::new(),
         }
     }
 
@@ -56,40 +82,72 @@ impl Memory {
         self.members.as_mut()?.get(&key)
     }
 
-    /// Whether the shard, whose head was read, is as the lane left it; if it is
-    /// not, all is forgotten. To be asked whenever the head was read, also when
-    /// nothing was recalled: what is remembered next is remembered of that head.
-    pub(super) fn holds_at(&mut self, head: &Head) -> bool {
-        if self.head.as_ref() == Some(head) {
-            return true;
+    /// Makes what is remembered true at a head that was just read, and answers with
+    /// what had to be forgotten for that. To be called whenever the head was read,
+    /// also when nothing was recalled: what is remembered next is of that head.
+    pub(super) async fn catch_up(
+        &mut self,
+        connection: &mut PgConnection,
+        shard: ShardId,
+        head: &Head,
+    ) -> Result<Forgotten, DatabaseError> {
+        let Some(left) = &self.head else {
+            return Ok(self.forget(head, None));
+        };
+        if left == head {
+            return Ok(Forgotten::Members(HashSet::new()));
         }
-        if self.head.take().is_some() {
-            self.rest = REST_BATCHES;
+        let moved = head.position.get() - left.position.get();
+        if !(0..=CATCH_UP_MAX).contains(&moved) {
+            return Ok(self.forget(head, None));
         }
-        if let Some(members) = &mut self.members {
-            members.clear();
+        let since = log::members_since(connection, shard, left.position, head.position).await?;
+        // At the beginning of a log there is no chain to compare.
+        let went_on = left.position.get() == 0 || since.chain == Some(left.chain);
+        Ok(self.forget(head, went_on.then_some(since.members)))
+    }
+
+    /// Forgets some members, or everybody, and remembers the head.
+    fn forget(&mut self, head: &Head, members: Option<HashSet<i64>>) -> Forgotten {
+        self.head = Some(head.clone());
+        let Some(remembered) = &mut self.members else {
+            return Forgotten::All;
+        };
+        let Some(numbers) = members else {
+            remembered.clear();
+            self.by_number.clear();
+            return Forgotten::All;
+        };
+        for number in &numbers {
+            if let Some(key) = self.by_number.remove(number) {
+                remembered.pop(&key);
+            }
         }
-        false
+        Forgotten::Members(numbers)
     }
 
     /// Remembers members as they are at a head, which the lane has just moved
     /// there or read. Should the transaction not be committed after all, no
-    /// head is ever found there.
+    /// head is ever found there, nor does the log go on from it.
     pub(super) fn remember(
         &mut self,
         head: Head,
         seen: impl Iterator<Item = (ProgramId, MemberId, Remembered)>,
     ) {
-        if self.rest > 0 {
-            self.rest -= 1;
-            return;
-        }
         let Some(members) = &mut self.members else {
             return;
         };
         self.head = Some(head);
         for (program, member, remembered) in seen {
-            members.put((program, member), remembered);
+            let key = (program, member);
+            self.by_number.insert(remembered.member_no, key.clone());
+            let pushed_out = members.push(key, remembered);
+            if let Some((key, out)) = pushed_out
+                && self.by_number.get(&out.member_no) == Some(&key)
+                && !members.contains(&key)
+            {
+                self.by_number.remove(&out.member_no);
+            }
         }
     }
 }
@@ -109,54 +167,61 @@ mod tests {
         }
     }
 
-    fn seen(member: &str) -> (ProgramId, MemberId, Remembered) {
+    fn seen(number: i64) -> (ProgramId, MemberId, Remembered) {
         let remembered = Remembered {
-            member_no: 1,
+            member_no: number,
             wallets: Vec::new(),
         };
-        let program = "club".parse().expect("an id");
-        (program, member.parse().expect("an id"), remembered)
+        let member = format!("member-{number}").parse().expect("an id");
+        ("club".parse().expect("an id"), member, remembered)
     }
 
-    fn knows(memory: &mut Memory, member: &str) -> bool {
-        let (program, member, _) = seen(member);
+    fn knows(memory: &mut Memory, number: i64) -> bool {
+        let (program, member, _) = seen(number);
         memory.recall(&program, &member).is_some()
+    }
+
+    fn of(numbers: impl IntoIterator<Item = i64>) -> Memory {
+        let mut memory = Memory::new(2);
+        for number in numbers {
+            memory.remember(head(number, 7), [seen(number)].into_iter());
+        }
+        memory
     }
 
     #[test]
     fn the_members_seen_last_are_remembered() {
-        let mut memory = Memory::new(2);
-        for (position, member) in ["anna", "ben", "cleo"].into_iter().enumerate() {
-            let position = i64::try_from(position).expect("a small number");
-            memory.remember(head(position, 7), [seen(member)].into_iter());
-        }
-        assert!(!knows(&mut memory, "anna"));
-        assert!(knows(&mut memory, "ben") && knows(&mut memory, "cleo"));
-        assert!(memory.holds_at(&head(2, 7)) && knows(&mut memory, "cleo"));
-        // The same place in another log is another place.
-        assert!(!memory.holds_at(&head(2, 8)) && !knows(&mut memory, "cleo"));
+        let mut memory = of([1, 2, 3]);
+        assert!(!knows(&mut memory, 1));
+        assert!(knows(&mut memory, 2) && knows(&mut memory, 3));
+        assert_eq!(
+            memory.by_number.len(),
+            2,
+            "no trace of whom it has forgotten"
+        );
     }
 
     #[test]
-    fn after_somebody_else_wrote_it_rests() {
-        let mut memory = Memory::new(2);
-        memory.remember(head(1, 1), [seen("anna")].into_iter());
-        // A batch without her finds the head elsewhere.
-        assert!(!memory.holds_at(&head(2, 2)));
-        for _ in 0..REST_BATCHES {
-            memory.remember(head(3, 3), [seen("ben")].into_iter());
-            assert!(!knows(&mut memory, "anna") && !knows(&mut memory, "ben"));
-            assert!(!memory.holds_at(&head(3, 3)));
-        }
-        memory.remember(head(4, 4), [seen("ben")].into_iter());
-        assert!(knows(&mut memory, "ben") && !knows(&mut memory, "anna"));
-        assert!(memory.holds_at(&head(4, 4)));
+    fn whom_somebody_else_wrote_to_is_forgotten_and_nobody_else() {
+        let mut memory = of([1, 2]);
+        let forgotten = memory.forget(&head(5, 9), Some(HashSet::from([2, 4])));
+        assert!(forgotten.has(Some(2)) && !forgotten.has(Some(1)) && !forgotten.has(None));
+        assert!(knows(&mut memory, 1) && !knows(&mut memory, 2));
+        assert_eq!(memory.head, Some(head(5, 9)));
+    }
+
+    #[test]
+    fn in_another_log_nobody_is_remembered() {
+        let mut memory = of([1, 2]);
+        assert_eq!(memory.forget(&head(2, 8), None), Forgotten::All);
+        assert!(!knows(&mut memory, 1) && !knows(&mut memory, 2));
+        assert!(memory.by_number.is_empty());
     }
 
     #[test]
     fn a_memory_of_nobody_remembers_nothing() {
         let mut memory = Memory::new(0);
-        memory.remember(head(1, 1), [seen("anna")].into_iter());
-        assert!(!knows(&mut memory, "anna"));
+        memory.remember(head(1, 1), [seen(1)].into_iter());
+        assert!(!knows(&mut memory, 1));
     }
 }

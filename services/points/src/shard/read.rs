@@ -1,7 +1,7 @@
 //! What work on a shard reads: members, from memory or the database, and what
 //! the engine needs of their wallets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fealty_ledger::{
     Log, Lot, MemberBook, Named, ReadThrough, Request, SpendKey, Transaction, WalletBook,
@@ -21,6 +21,8 @@ use super::{
     work::{Asked, Interrupted, ReadOn, ShardWork, Slot},
 };
 
+/// How often members are recalled for one batch, before all of them are read.
+const RECALLED_MAX: u32 = 2;
 /// Lots read of a wallet in which something is due; most often it is the first.
 const LOTS_DUE: i32 = 32;
 /// Lots read at the most for a spend; one that needs more locks the head.
@@ -75,24 +77,28 @@ impl ShardWork {
                 book: MemberBook::new(program, member),
             })
             .collect();
+        let mut trials = 0;
         let (head, seen) = loop {
+            trials += 1;
             let mut unknown = Vec::new();
             for (index, slot) in slots.iter_mut().enumerate() {
-                if !memory
-                    .as_deref_mut()
-                    .is_some_and(|memory| slot.recall(memory))
-                {
+                let memory = memory.as_deref_mut().filter(|_| trials <= RECALLED_MAX);
+                if !memory.is_some_and(|memory| slot.recall(memory)) {
                     unknown.push(index);
                 }
             }
             let found = read_slots(connection, shard, &mut slots, &unknown, asked).await?;
-            let holds = memory
-                .as_deref_mut()
-                .is_none_or(|memory| memory.holds_at(&found.0));
-            if holds || unknown.len() == slots.len() {
+            let Some(memory) = memory.as_deref_mut() else {
+                break found;
+            };
+            let forgotten = memory.catch_up(connection, shard, &found.0).await?;
+            let unknown: HashSet<usize> = unknown.into_iter().collect();
+            let recalled = slots.iter().enumerate();
+            let mut recalled = recalled.filter(|(index, _)| !unknown.contains(index));
+            if !recalled.any(|(_, slot)| forgotten.has(slot.member_no)) {
                 break found;
             }
-            // The shard is not as it was remembered: all are read.
+            // Somebody else has written to a member who was recalled.
             for slot in &mut slots {
                 slot.member_no = None;
                 slot.book.wallets.clear();

@@ -1,5 +1,7 @@
 //! The log.
 
+use std::collections::HashSet;
+
 use fealty_ledger::{
     Transaction,
     canonical::{self, Chain},
@@ -61,6 +63,48 @@ pub(crate) async fn by_request(
     .fetch_optional(executor)
     .await?;
     Ok(row)
+}
+
+/// A part of a log, as far as it says who was written to.
+#[derive(Debug)]
+pub(crate) struct Since {
+    /// The chain where the part begins; none at the beginning of the log, or where
+    /// there is no such transaction.
+    pub(crate) chain: Option<Chain>,
+    /// Members that were written to after it, by number.
+    pub(crate) members: HashSet<i64>,
+}
+
+/// To whom a log was written after a position and through another.
+pub(crate) async fn members_since(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    after: Position,
+    through: Position,
+) -> Result<Since, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- points.log.members_since
+        SELECT position, member_no, CASE WHEN position = $2 THEN chain END AS chain
+        FROM transactions WHERE shard = $1 AND position >= $2 AND position <= $3",
+        stored(shard),
+        after.get(),
+        through.get(),
+    )
+    .fetch_all(executor)
+    .await?;
+    let mut since = Since {
+        chain: None,
+        members: HashSet::new(),
+    };
+    for row in rows {
+        match row.chain {
+            Some(chain) => since.chain = chain.try_into().ok(),
+            None => {
+                since.members.insert(row.member_no);
+            }
+        }
+    }
+    Ok(since)
 }
 
 /// The transaction at a position.

@@ -2,6 +2,7 @@
 //! its own in a private Postgres, and a private Redis.
 
 mod accidents;
+mod accounts;
 mod contention;
 mod crash;
 mod distributed;

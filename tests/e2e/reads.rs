@@ -1,18 +1,14 @@
 //! What can be asked of the books: past and future balances, lots, statements,
 //! explanations, accounts at any position, and what brands owe each other.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use fealty_cli::demo::Fleet;
-use fealty_proto::{
-    points::v1::{
-        Account, AccountKind, BatchGetBalancesRequest, Consistency, ExplainTransactionRequest,
-        GetAccountBalanceRequest, GetBalanceRequest, GetPositionsRequest, GetTransactionRequest,
-        GetTrialBalanceRequest, ListLotsRequest, ListTransactionsRequest, OrderKey, RedeemRequest,
-        RequestKey, ReverseRequest, Transaction, TransactionFilter, TransactionKind,
-        WatchTransactionsRequest, get_balance_request::Moment, get_transaction_request::By,
-    },
-    program::v1::ApplyProgramRequest,
+use fealty_proto::points::v1::{
+    BatchGetBalancesRequest, Consistency, ExplainTransactionRequest, GetBalanceRequest,
+    GetTransactionRequest, ListLotsRequest, ListTransactionsRequest, OrderKey, RedeemRequest,
+    RequestKey, Transaction, TransactionFilter, TransactionKind, get_balance_request::Moment,
+    get_transaction_request::By,
 };
 
 use crate::harness::{
@@ -26,7 +22,12 @@ fn at(seconds: i64) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos: 0 }
 }
 
-fn redemption(request_id: &str, member: &str, brand: &str, points: i64) -> RedeemRequest {
+pub(crate) fn redemption(
+    request_id: &str,
+    member: &str,
+    brand: &str,
+    points: i64,
+) -> RedeemRequest {
     RedeemRequest {
         request_id: request_id.to_owned(),
         program: CLUB.to_owned(),
@@ -377,206 +378,4 @@ async fn statements_are_filtered_and_transactions_found_by_what_made_them() {
         assert!(told.contains(said), "{said}: {told}");
     }
     assert_eq!(explained.lots.len(), 1);
-}
-
-/// Two brands that issue and accept each other's points.
-async fn partners(fleet: &Fleet) {
-    let source = "program: record-club
-time_zone: UTC
-money: { currency: USD, decimals: 2 }
-currencies:
-  points: { expires: { after: 30 days } }
-brands:
-  record-shop: { issues: [points], accepts: [points] }
-  cafe: { issues: [points], accepts: [points] }
-refunds: { policy: balance, restore_grace: 10 days }
-";
-    let request = ApplyProgramRequest {
-        source: source.to_owned(),
-        validate_only: false,
-    };
-    let (_, client) = fleet.clients().programs()[0].clone();
-    ask!(client, apply_program, request).expect("applied");
-}
-
-async fn everything(fleet: &Fleet) -> Vec<(Transaction, String)> {
-    let mut ledger = fleet.clients().ledger();
-    let request = WatchTransactionsRequest::default();
-    let mut feed = ledger
-        .watch_transactions(request)
-        .await
-        .expect("it stands")
-        .into_inner();
-    let mut all = Vec::new();
-    loop {
-        let some = feed.message().await.expect("it holds").expect("it goes on");
-        let cursor = some.cursor.clone();
-        all.extend(
-            some.transactions
-                .into_iter()
-                .map(|one| (one, cursor.clone())),
-        );
-        if some.behind == 0 {
-            return all;
-        }
-    }
-}
-
-/// Positions and past accounts, next to a plain sum over the feed.
-#[expect(clippy::too_many_lines, reason = "one story")]
-#[tokio::test(flavor = "multi_thread")]
-async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
-    let fleet = club().await;
-    partners(&fleet).await;
-    let clients = fleet.clients();
-    let mut redemptions = Vec::new();
-    // More than a thousand in one shard, so that there are marks to start from.
-    for round in 0..60 {
-        set_time(&fleet, START_S + round * DAY_S).await;
-        let mut work = Vec::new();
-        for member in 0..6 {
-            let member = format!("member-{member}");
-            for (brand, points) in [(SHOP, 40), ("cafe", 25), (SHOP, 3), ("cafe", 2)] {
-                let mut request = accrual(&format!("{round}-{brand}-{points}"), &member, points);
-                request.brand = brand.to_owned();
-                work.push(request);
-            }
-        }
-        let accrued = futures::future::join_all(work.into_iter().map(|r| accrue(clients, r)));
-        assert!(accrued.await.iter().all(Result::is_ok));
-        for (member, brand) in [(0, SHOP), (1, "cafe"), (2, SHOP)] {
-            let member = format!("member-{member}");
-            let request = redemption(&format!("redeem-{round}"), &member, brand, 45);
-            let redeemed = ask!(clients.ledger(), redeem, request).expect("redeemed");
-            redemptions.push((member, redeemed.transaction.expect("one").name));
-        }
-        if round % 4 == 0 {
-            let (member, transaction) = redemptions[usize::try_from(round).expect("small")].clone();
-            let request = ReverseRequest {
-                request_id: format!("reverse-{round}"),
-                program: CLUB.to_owned(),
-                member,
-                transaction,
-                points: 20,
-                ..ReverseRequest::default()
-            };
-            ask!(clients.ledger(), reverse, request).expect("reversed");
-        }
-    }
-    let all = everything(&fleet).await;
-    let mut cursors: Vec<String> = all.iter().map(|(_, cursor)| cursor.clone()).collect();
-    cursors.dedup();
-    let last = cursors.last().expect("there is something").clone();
-    let inside = |cursor: &str, transaction: &Transaction| {
-        let positions: Vec<i64> = cursor
-            .split('.')
-            .map(|part| i64::from_str_radix(part, 16).expect("hexadecimal"))
-            .collect();
-        let shard = usize::try_from(transaction.shard).expect("a shard");
-        transaction.position <= positions[shard]
-    };
-    // A cursor in the middle of every shard.
-    let middle: Vec<String> = last
-        .split('.')
-        .map(|part| {
-            let position = i64::from_str_radix(part, 16).expect("hexadecimal");
-            format!("{:x}", position * 2 / 3)
-        })
-        .collect();
-    let middle = middle.join(".");
-    for cursor in [&middle, &last] {
-        let mut sums: BTreeMap<(i32, String), (i64, i64)> = BTreeMap::new();
-        for (transaction, _) in all.iter().filter(|(t, _)| inside(cursor, t)) {
-            for transfer in &transaction.transfers {
-                for (account, is_debit) in [(&transfer.debit, true), (&transfer.credit, false)] {
-                    let account = account.clone().expect("an account");
-                    let sum = sums.entry((account.kind, account.brand)).or_default();
-                    if is_debit {
-                        sum.0 += transfer.amount;
-                    } else {
-                        sum.1 += transfer.amount;
-                    }
-                }
-            }
-        }
-        let request = GetTrialBalanceRequest {
-            program: CLUB.to_owned(),
-            cursor: cursor.clone(),
-        };
-        let read = ask!(clients.audit(), get_trial_balance, request).expect("read");
-        let read: BTreeMap<(i32, String), (i64, i64)> = read
-            .accounts
-            .into_iter()
-            .map(|row| {
-                let account = row.account.expect("an account");
-                ((account.kind, account.brand), (row.debits, row.credits))
-            })
-            .collect();
-        assert_eq!(read, sums, "at {cursor}");
-    }
-    // What was moved between the two cursors, by issuer and acceptor.
-    let mut sums: BTreeMap<(String, String), [i64; 3]> = BTreeMap::new();
-    for (transaction, _) in all.iter().filter(|(t, _)| !inside(&middle, t)) {
-        for transfer in &transaction.transfers {
-            let (debit, credit) = (
-                transfer.debit.clone().expect("one"),
-                transfer.credit.clone().expect("one"),
-            );
-            let mut add = |acceptor: &str, column: usize, points: i64| {
-                let key = (transfer.issuer.clone(), acceptor.to_owned());
-                sums.entry(key).or_default()[column] += points;
-            };
-            match (debit.kind(), credit.kind()) {
-                (_, AccountKind::Redeemed) => add(&credit.brand, 0, transfer.amount),
-                (AccountKind::Redeemed, _) => add(&debit.brand, 1, transfer.amount),
-                (_, AccountKind::Expired) => add(&credit.brand, 2, transfer.amount),
-                _ => {}
-            }
-        }
-    }
-    let request = GetPositionsRequest {
-        program: CLUB.to_owned(),
-        start_cursor: middle.clone(),
-        end_cursor: last.clone(),
-    };
-    let read = ask!(clients.settlement(), get_positions, request).expect("read");
-    let read: BTreeMap<(String, String), [i64; 3]> = read
-        .positions
-        .into_iter()
-        .map(|row| {
-            (
-                (row.issuer, row.acceptor),
-                [row.redeemed, row.restored, row.expired],
-            )
-        })
-        .filter(|(_, moved)| *moved != [0; 3])
-        .collect();
-    assert_eq!(read, sums);
-    assert!(read.keys().any(|(issuer, acceptor)| issuer != acceptor));
-    let backwards = GetPositionsRequest {
-        program: CLUB.to_owned(),
-        start_cursor: last.clone(),
-        end_cursor: middle,
-    };
-    let refused = ask!(clients.settlement(), get_positions, backwards).expect_err("backwards");
-    assert_eq!(reason(&refused), "CURSOR_OUT_OF_RANGE");
-    // One account, by issuer.
-    let request = GetAccountBalanceRequest {
-        program: CLUB.to_owned(),
-        currency: POINTS.to_owned(),
-        account: Some(Account {
-            kind: AccountKind::Redeemed.into(),
-            brand: SHOP.to_owned(),
-        }),
-    };
-    let read = ask!(clients.audit(), get_account_balance, request).expect("read");
-    assert_eq!(
-        read.credits,
-        read.issuers
-            .iter()
-            .map(|issuer| issuer.credits)
-            .sum::<i64>()
-    );
-    assert_eq!(read.issuers.len(), 2, "its own points, and the cafe's");
-    verify(&fleet).await.expect("the ledger verifies");
 }

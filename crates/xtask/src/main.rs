@@ -12,6 +12,22 @@ use std::env;
 
 use clap::{Parser, Subcommand};
 
+/// Names a Postgres, or a Citus cluster, for the end-to-end tests.
+const GIVEN_DATABASE: &str = "FEALTY_TEST_DATABASE_URL";
+/// End-to-end tests that say something of such a Postgres.
+const OF_THE_LEDGER: [&str; 10] = [
+    "accounts::",
+    "contention::",
+    "crash::",
+    "distributed::",
+    "feed::",
+    "ledger::",
+    "reads::",
+    "refunds::",
+    "refusals::",
+    "tampering::",
+];
+
 /// Development tasks.
 #[derive(Parser)]
 struct Arguments {
@@ -74,6 +90,12 @@ fn main() -> anyhow::Result<()> {
             install::servers()?;
             // The end-to-end tests run the command that people run.
             sh::cargo(&["build", "--package", "fealty-cli"], &offline)?;
+            if filter.is_none() && env::var_os(GIVEN_DATABASE).is_some() {
+                // On a Postgres that is given, those of the ledger.
+                let mut args = vec!["test", "--package", "fealty-tests", "--test", "e2e", "--"];
+                args.extend(OF_THE_LEDGER);
+                return sh::cargo(&args, &offline);
+            }
             let mut args = vec!["test", "--workspace", "--all-targets"];
             args.extend(filter.as_deref());
             sh::cargo(&args, &offline)

@@ -14,6 +14,8 @@ use super::{callers::Answered, calls::Call, mix::Mix};
 
 /// Parts that callers record into, so that few wait for another's lock.
 const PARTS: usize = 8;
+/// The longest time that is told apart from longer ones: an hour.
+const MICROS_MAX: u64 = 3_600_000_000;
 /// Times are kept to this many digits.
 const DIGITS: u8 = 3;
 
@@ -23,7 +25,8 @@ struct Times(Histogram<u64>);
 
 impl Times {
     fn new() -> Self {
-        Self(Histogram::new(DIGITS).expect("3 digits are within what a histogram takes"))
+        let histogram = Histogram::new_with_bounds(1, MICROS_MAX, DIGITS);
+        Self(histogram.expect("3 digits and an hour are within what a histogram takes"))
     }
 
     /// The time within which that many of 1,000 answers came.
@@ -210,7 +213,7 @@ mod tests {
         let mix = Arc::new("accrue".parse::<Mix>().expect("a mix"));
         let tally = Tally::new(mix);
         for number in 0..1_000 {
-            let micros = if number < 990 { 1_000 } else { 9_000 };
+            let micros = if number < 980 { 1_000 } else { 90_000 };
             let answer = if number % 10 == 9 {
                 Err(tonic::Status::unavailable("down"))
             } else {
@@ -224,7 +227,7 @@ mod tests {
             });
         }
         let line = tally.since_last(Duration::from_secs(1));
-        assert!(line.contains("accrue 900/s p50 1.0"), "{line}");
+        assert!(line.contains("accrue 900/s p50 1.0 p99 90."), "{line}");
         assert!(line.contains("refused 100"), "{line}");
         // Nothing came since.
         let line = tally.since_last(Duration::from_secs(2));

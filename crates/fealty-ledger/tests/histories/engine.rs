@@ -1,4 +1,5 @@
-//! The engine on a history: on whole books and on books read in part.
+//! The engine on a history: on whole books and on books read in part. Long, for it
+//! makes a request of every step and keeps what a database would.
 
 use std::{collections::BTreeMap, time::Duration};
 

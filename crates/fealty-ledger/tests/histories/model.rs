@@ -1,5 +1,8 @@
 //! The ledger the long way round: plain numbers in plain lists, every question
 //! answered by looking at everything. It shares no code with the engine.
+//!
+//! One long file on purpose: it is to be read from top to bottom as a second telling
+//! of the whole ledger.
 
 use std::collections::BTreeMap;
 

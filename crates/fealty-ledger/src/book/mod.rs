@@ -1,14 +1,21 @@
-//! Wallets as far as they have been read, and what the engine changed in them.
+//! Wallets as far as they have been read, and what the engine changed in them;
+//! `due` is what falls due in one, `member` all of a member's.
+
+mod due;
+mod member;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fealty_types::{CurrencyId, LotId, MemberId, Points, Position, ProgramId, Timestamp};
+use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 
 use crate::{
-    BucketName, Hold, HoldLot, LOTS_PER_SPEND_MAX, Lot, LotTerms, Refusal, Reversal, Stop, Wallet,
+    BucketName, Hold, HoldLot, LOTS_PER_SPEND_MAX, Lot, LotTerms, Refusal, Stop, Wallet,
     WalletAfter,
 };
+
+pub(crate) use due::Event;
+pub use member::MemberBook;
 
 /// Where a lot stands in the order of spending: soonest-expiring first, then
 /// oldest.
@@ -66,20 +73,6 @@ pub struct WalletBook {
     changed: bool,
     changed_lots: BTreeSet<LotId>,
     changed_holds: BTreeSet<Position>,
-}
-
-/// What falls due next in a wallet. The order is that of events at the same
-/// instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Event {
-    Activate,
-    HoldTimeout(Position),
-    /// Points that can be spent expire.
-    Expire,
-    /// Points that go with inactivity do.
-    ExpireInactive,
-    /// Points that wait for an event do.
-    ExpirePending,
 }
 
 impl WalletBook {
@@ -417,236 +410,5 @@ impl WalletBook {
         Err(Stop::LotsNeeded {
             currency: currency.clone(),
         })
-    }
-
-    /// What falls due first, whenever that is.
-    pub(crate) fn next_event(
-        &self,
-        currency: &CurrencyId,
-    ) -> Result<Option<(Timestamp, Event)>, Stop> {
-        if !self.due_is_read() {
-            return Err(Stop::LotsNeeded {
-                currency: currency.clone(),
-            });
-        }
-        let activation = self
-            .pending
-            .first()
-            .filter(|(at, _)| *at < LotTerms::ON_EVENT)
-            .map(|(at, _)| (*at, Event::Activate));
-        let timeout = self
-            .holds
-            .values()
-            .filter(|hold| !hold.lots.is_empty())
-            .map(|hold| (hold.expires_at, Event::HoldTimeout(hold.position)))
-            .min();
-        let waiting = self
-            .waiting()
-            .filter_map(|lot| self.expiry_of(&self.lots[&lot].terms))
-            .map(|at| (at, Event::ExpirePending))
-            .min();
-        let expiry = self.next_expiry(currency)?;
-        Ok([activation, timeout, expiry, waiting]
-            .into_iter()
-            .flatten()
-            .min())
-    }
-
-    /// Lots that wait for an event.
-    fn waiting(&self) -> impl Iterator<Item = LotId> {
-        let from = (LotTerms::ON_EVENT, LotId::from_stored(0));
-        self.pending.range(from..).map(|(_, lot)| *lot)
-    }
-
-    fn next_expiry(&self, currency: &CurrencyId) -> Result<Option<(Timestamp, Event)>, Stop> {
-        let needed = || {
-            Err(Stop::LotsNeeded {
-                currency: currency.clone(),
-            })
-        };
-        let first = match self.spendable.first() {
-            Some(key) if self.has_read(key) => Some(key),
-            _ if self.read_through == ReadThrough::All => None,
-            _ => return needed(),
-        };
-        let dated = first
-            .filter(|key| key.expires_at < LotTerms::WITH_ACTIVITY)
-            .map(|key| (key.expires_at, Event::Expire));
-        let Some(inactive_at) = self.wallet.inactive_at else {
-            return Ok(dated);
-        };
-        if dated.is_some_and(|(at, _)| at <= inactive_at) {
-            return Ok(dated);
-        }
-        if self.with_activity().next().is_some() {
-            return Ok(Some((inactive_at, Event::ExpireInactive)));
-        }
-        let read_past = match self.read_through {
-            ReadThrough::Nothing => false,
-            ReadThrough::Key(key) => key.expires_at > LotTerms::WITH_ACTIVITY,
-            ReadThrough::All => true,
-        };
-        if read_past { Ok(dated) } else { needed() }
-    }
-
-    /// Lots that go with inactivity, as far as they are known.
-    fn with_activity(&self) -> impl Iterator<Item = LotId> {
-        let from = SpendKey {
-            expires_at: LotTerms::WITH_ACTIVITY,
-            lot: LotId::from_stored(0),
-        };
-        self.spendable
-            .range(from..)
-            .take_while(|key| key.expires_at == LotTerms::WITH_ACTIVITY)
-            .map(|key| key.lot)
-    }
-
-    /// When the next thing falls due, of a wallet that has been read so far as
-    /// to tell.
-    pub fn first_due(&self, currency: &CurrencyId) -> Result<Option<Timestamp>, Stop> {
-        Ok(self.next_event(currency)?.map(|(due, _)| due))
-    }
-
-    /// The first `max` pending lots that are activated at `at`.
-    pub(crate) fn activating(&self, at: Timestamp, max: usize) -> Vec<LotId> {
-        let at_instant = self
-            .pending
-            .iter()
-            .take_while(|(activates_at, _)| *activates_at == at);
-        at_instant.take(max).map(|(_, lot)| *lot).collect()
-    }
-
-    /// The first `max` lots that an expiry at `at` ends.
-    pub(crate) fn expiring(
-        &self,
-        currency: &CurrencyId,
-        event: Event,
-        at: Timestamp,
-        max: usize,
-    ) -> Result<Vec<LotId>, Stop> {
-        if event == Event::ExpirePending {
-            let due = |lot: &LotId| self.expiry_of(&self.lots[lot].terms) == Some(at);
-            return Ok(self.waiting().filter(due).take(max).collect());
-        }
-        let (lots, date): (Vec<LotId>, Timestamp) = if event == Event::ExpireInactive {
-            (
-                self.with_activity().take(max).collect(),
-                LotTerms::WITH_ACTIVITY,
-            )
-        } else {
-            let at_instant = self
-                .spendable
-                .iter()
-                .take_while(|key| key.expires_at == at && self.has_read(key));
-            (at_instant.take(max).map(|key| key.lot).collect(), at)
-        };
-        let all_read = match self.read_through {
-            ReadThrough::Nothing => false,
-            ReadThrough::Key(key) => key.expires_at > date,
-            ReadThrough::All => true,
-        };
-        if (lots.len() < max || event == Event::ExpireInactive) && !all_read {
-            return Err(Stop::LotsNeeded {
-                currency: currency.clone(),
-            });
-        }
-        Ok(lots)
-    }
-
-    /// Sets when the wallet is to be looked at next.
-    pub(crate) fn set_next_due(&mut self, due: Option<Timestamp>) {
-        if self.wallet.next_due != due {
-            self.wallet.next_due = due;
-            self.changed = true;
-        }
-    }
-}
-
-/// A member's wallets as far as they have been read, and what has been
-/// reversed of transactions that the work at hand names.
-#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
-pub struct MemberBook {
-    /// The programme.
-    pub program: ProgramId,
-    /// The member.
-    pub member: MemberId,
-    /// The wallets that exist or that the work at hand may open.
-    pub wallets: BTreeMap<CurrencyId, WalletBook>,
-    /// What has been reversed, by the transaction's position.
-    reversals: BTreeMap<Position, Reversal>,
-    changed_reversals: BTreeSet<Position>,
-}
-
-impl MemberBook {
-    /// A member without wallets.
-    #[must_use]
-    pub fn new(program: ProgramId, member: MemberId) -> Self {
-        Self {
-            program,
-            member,
-            wallets: BTreeMap::new(),
-            reversals: BTreeMap::new(),
-            changed_reversals: BTreeSet::new(),
-        }
-    }
-
-    /// The wallet with that hold, ended or not, as far as it has been read.
-    #[must_use]
-    pub fn wallet_of_hold(&self, hold: Position) -> Option<&CurrencyId> {
-        self.wallet_with(|wallet| wallet.holds.contains_key(&hold))
-    }
-
-    /// The wallet with that lot, open or not, as far as it has been read.
-    #[must_use]
-    pub fn wallet_of_lot(&self, lot: LotId) -> Option<&CurrencyId> {
-        self.wallet_with(|wallet| wallet.lots.contains_key(&lot))
-    }
-
-    fn wallet_with(&self, has: impl Fn(&WalletBook) -> bool) -> Option<&CurrencyId> {
-        self.wallets
-            .iter()
-            .find(|(_, wallet)| has(wallet))
-            .map(|(currency, _)| currency)
-    }
-
-    /// Adds what was read of a transaction's reversals. What is here already
-    /// is newer and stays.
-    pub fn add_reversal(&mut self, transaction: Position, reversal: Reversal) {
-        self.reversals.entry(transaction).or_insert(reversal);
-    }
-
-    /// What has been reversed of a transaction, as far as it has been read.
-    #[must_use]
-    pub fn reversal(&self, transaction: Position) -> Option<&Reversal> {
-        self.reversals.get(&transaction)
-    }
-
-    /// All that is known to have been reversed.
-    pub fn reversals(&self) -> impl Iterator<Item = (Position, &Reversal)> {
-        self.reversals.iter().map(|(at, reversal)| (*at, reversal))
-    }
-
-    /// Reversals that were made.
-    pub fn changed_reversals(&self) -> impl Iterator<Item = (Position, &Reversal)> {
-        self.changed_reversals
-            .iter()
-            .map(|position| (*position, &self.reversals[position]))
-    }
-
-    pub(crate) fn note_reversal(&mut self, transaction: Position, parts: &[HoldLot]) {
-        let reversal = self.reversals.entry(transaction).or_default();
-        for part in parts {
-            reversal.add(*part);
-        }
-        self.changed_reversals.insert(transaction);
-    }
-
-    /// Forgets what was changed: for one who keeps a book for longer than a
-    /// batch.
-    pub fn settle(&mut self) {
-        for wallet in self.wallets.values_mut() {
-            wallet.settle();
-        }
-        self.changed_reversals.clear();
     }
 }

@@ -1,0 +1,164 @@
+//! What falls due in a wallet, and when.
+
+use fealty_types::{CurrencyId, LotId, Position, Timestamp};
+
+use super::{ReadThrough, SpendKey, WalletBook};
+use crate::{LotTerms, Stop};
+
+/// What falls due next in a wallet. The order is that of events at the same
+/// instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Event {
+    Activate,
+    HoldTimeout(Position),
+    /// Points that can be spent expire.
+    Expire,
+    /// Points that go with inactivity do.
+    ExpireInactive,
+    /// Points that wait for an event do.
+    ExpirePending,
+}
+
+impl WalletBook {
+    /// What falls due first, whenever that is.
+    pub(crate) fn next_event(
+        &self,
+        currency: &CurrencyId,
+    ) -> Result<Option<(Timestamp, Event)>, Stop> {
+        if !self.due_is_read() {
+            return Err(Stop::LotsNeeded {
+                currency: currency.clone(),
+            });
+        }
+        let activation = self
+            .pending
+            .first()
+            .filter(|(at, _)| *at < LotTerms::ON_EVENT)
+            .map(|(at, _)| (*at, Event::Activate));
+        let timeout = self
+            .holds
+            .values()
+            .filter(|hold| !hold.lots.is_empty())
+            .map(|hold| (hold.expires_at, Event::HoldTimeout(hold.position)))
+            .min();
+        let waiting = self
+            .waiting()
+            .filter_map(|lot| self.expiry_of(&self.lots[&lot].terms))
+            .map(|at| (at, Event::ExpirePending))
+            .min();
+        let expiry = self.next_expiry(currency)?;
+        Ok([activation, timeout, expiry, waiting]
+            .into_iter()
+            .flatten()
+            .min())
+    }
+
+    /// Lots that wait for an event.
+    fn waiting(&self) -> impl Iterator<Item = LotId> {
+        let from = (LotTerms::ON_EVENT, LotId::from_stored(0));
+        self.pending.range(from..).map(|(_, lot)| *lot)
+    }
+
+    fn next_expiry(&self, currency: &CurrencyId) -> Result<Option<(Timestamp, Event)>, Stop> {
+        let needed = || {
+            Err(Stop::LotsNeeded {
+                currency: currency.clone(),
+            })
+        };
+        let first = match self.spendable.first() {
+            Some(key) if self.has_read(key) => Some(key),
+            _ if self.read_through == ReadThrough::All => None,
+            _ => return needed(),
+        };
+        let dated = first
+            .filter(|key| key.expires_at < LotTerms::WITH_ACTIVITY)
+            .map(|key| (key.expires_at, Event::Expire));
+        let Some(inactive_at) = self.wallet.inactive_at else {
+            return Ok(dated);
+        };
+        if dated.is_some_and(|(at, _)| at <= inactive_at) {
+            return Ok(dated);
+        }
+        if self.with_activity().next().is_some() {
+            return Ok(Some((inactive_at, Event::ExpireInactive)));
+        }
+        let read_past = match self.read_through {
+            ReadThrough::Nothing => false,
+            ReadThrough::Key(key) => key.expires_at > LotTerms::WITH_ACTIVITY,
+            ReadThrough::All => true,
+        };
+        if read_past { Ok(dated) } else { needed() }
+    }
+
+    /// Lots that go with inactivity, as far as they are known.
+    fn with_activity(&self) -> impl Iterator<Item = LotId> {
+        let from = SpendKey {
+            expires_at: LotTerms::WITH_ACTIVITY,
+            lot: LotId::from_stored(0),
+        };
+        self.spendable
+            .range(from..)
+            .take_while(|key| key.expires_at == LotTerms::WITH_ACTIVITY)
+            .map(|key| key.lot)
+    }
+
+    /// When the next thing falls due, of a wallet that has been read so far as
+    /// to tell.
+    pub fn first_due(&self, currency: &CurrencyId) -> Result<Option<Timestamp>, Stop> {
+        Ok(self.next_event(currency)?.map(|(due, _)| due))
+    }
+
+    /// The first `max` pending lots that are activated at `at`.
+    pub(crate) fn activating(&self, at: Timestamp, max: usize) -> Vec<LotId> {
+        let at_instant = self
+            .pending
+            .iter()
+            .take_while(|(activates_at, _)| *activates_at == at);
+        at_instant.take(max).map(|(_, lot)| *lot).collect()
+    }
+
+    /// The first `max` lots that an expiry at `at` ends.
+    pub(crate) fn expiring(
+        &self,
+        currency: &CurrencyId,
+        event: Event,
+        at: Timestamp,
+        max: usize,
+    ) -> Result<Vec<LotId>, Stop> {
+        if event == Event::ExpirePending {
+            let due = |lot: &LotId| self.expiry_of(&self.lots[lot].terms) == Some(at);
+            return Ok(self.waiting().filter(due).take(max).collect());
+        }
+        let (lots, date): (Vec<LotId>, Timestamp) = if event == Event::ExpireInactive {
+            (
+                self.with_activity().take(max).collect(),
+                LotTerms::WITH_ACTIVITY,
+            )
+        } else {
+            let at_instant = self
+                .spendable
+                .iter()
+                .take_while(|key| key.expires_at == at && self.has_read(key));
+            (at_instant.take(max).map(|key| key.lot).collect(), at)
+        };
+        let all_read = match self.read_through {
+            ReadThrough::Nothing => false,
+            ReadThrough::Key(key) => key.expires_at > date,
+            ReadThrough::All => true,
+        };
+        if (lots.len() < max || event == Event::ExpireInactive) && !all_read {
+            return Err(Stop::LotsNeeded {
+                currency: currency.clone(),
+            });
+        }
+        Ok(lots)
+    }
+
+    /// Sets when the wallet is to be looked at next.
+    pub(crate) fn set_next_due(&mut self, due: Option<Timestamp>) {
+        if self.wallet.next_due != due {
+            self.wallet.next_due = due;
+            self.changed = true;
+        }
+    }
+}

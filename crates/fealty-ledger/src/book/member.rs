@@ -1,0 +1,98 @@
+//! A member's wallets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fealty_types::{CurrencyId, LotId, MemberId, Position, ProgramId};
+
+use super::WalletBook;
+use crate::{HoldLot, Reversal};
+
+/// A member's wallets as far as they have been read, and what has been
+/// reversed of transactions that the work at hand names.
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+pub struct MemberBook {
+    /// The programme.
+    pub program: ProgramId,
+    /// The member.
+    pub member: MemberId,
+    /// The wallets that exist or that the work at hand may open.
+    pub wallets: BTreeMap<CurrencyId, WalletBook>,
+    /// What has been reversed, by the transaction's position.
+    reversals: BTreeMap<Position, Reversal>,
+    changed_reversals: BTreeSet<Position>,
+}
+
+impl MemberBook {
+    /// A member without wallets.
+    #[must_use]
+    pub fn new(program: ProgramId, member: MemberId) -> Self {
+        Self {
+            program,
+            member,
+            wallets: BTreeMap::new(),
+            reversals: BTreeMap::new(),
+            changed_reversals: BTreeSet::new(),
+        }
+    }
+
+    /// The wallet with that hold, ended or not, as far as it has been read.
+    #[must_use]
+    pub fn wallet_of_hold(&self, hold: Position) -> Option<&CurrencyId> {
+        self.wallet_with(|wallet| wallet.holds.contains_key(&hold))
+    }
+
+    /// The wallet with that lot, open or not, as far as it has been read.
+    #[must_use]
+    pub fn wallet_of_lot(&self, lot: LotId) -> Option<&CurrencyId> {
+        self.wallet_with(|wallet| wallet.lots.contains_key(&lot))
+    }
+
+    fn wallet_with(&self, has: impl Fn(&WalletBook) -> bool) -> Option<&CurrencyId> {
+        self.wallets
+            .iter()
+            .find(|(_, wallet)| has(wallet))
+            .map(|(currency, _)| currency)
+    }
+
+    /// Adds what was read of a transaction's reversals. What is here already
+    /// is newer and stays.
+    pub fn add_reversal(&mut self, transaction: Position, reversal: Reversal) {
+        self.reversals.entry(transaction).or_insert(reversal);
+    }
+
+    /// What has been reversed of a transaction, as far as it has been read.
+    #[must_use]
+    pub fn reversal(&self, transaction: Position) -> Option<&Reversal> {
+        self.reversals.get(&transaction)
+    }
+
+    /// All that is known to have been reversed.
+    pub fn reversals(&self) -> impl Iterator<Item = (Position, &Reversal)> {
+        self.reversals.iter().map(|(at, reversal)| (*at, reversal))
+    }
+
+    /// Reversals that were made.
+    pub fn changed_reversals(&self) -> impl Iterator<Item = (Position, &Reversal)> {
+        self.changed_reversals
+            .iter()
+            .map(|position| (*position, &self.reversals[position]))
+    }
+
+    pub(crate) fn note_reversal(&mut self, transaction: Position, parts: &[HoldLot]) {
+        let reversal = self.reversals.entry(transaction).or_default();
+        for part in parts {
+            reversal.add(*part);
+        }
+        self.changed_reversals.insert(transaction);
+    }
+
+    /// Forgets what was changed: for one who keeps a book for longer than a
+    /// batch.
+    pub fn settle(&mut self) {
+        for wallet in self.wallets.values_mut() {
+            wallet.settle();
+        }
+        self.changed_reversals.clear();
+    }
+}

@@ -1,0 +1,167 @@
+//! What rewards, programmes and clocks refuse.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redeem_reward_refuses() {
+    let (fleet, before) = with_anna().await;
+    let redeem = async |request_id: &str, program: &str, member: &str, reward: &str| {
+        let request = RedeemRewardRequest {
+            request_id: request_id.to_owned(),
+            program: program.to_owned(),
+            member: member.to_owned(),
+            reward: reward.to_owned(),
+        };
+        fleet.clients().redemption().redeem_reward(request).await
+    };
+    refused(
+        redeem("", CLUB, "", "").await,
+        INVALID,
+        &["request_id", "member", "reward"],
+    );
+    refused(
+        redeem("r", "no-club", "anna", "ten-off").await,
+        NO_PROGRAM,
+        &[],
+    );
+    refused(
+        redeem("r", CLUB, "anna", "yacht").await,
+        (Code::NotFound, "REWARD_NOT_FOUND"),
+        &[],
+    );
+    let poor = (Code::FailedPrecondition, "INSUFFICIENT_POINTS");
+    refused(redeem("r", CLUB, "anna", "ten-off").await, poor, &[]);
+    assert_eq!(books(&fleet).await, before, "nothing has changed");
+    // The refused request may be sent again, and succeeds once there are points.
+    accrue(fleet.clients(), accrual("more", "anna", 500))
+        .await
+        .expect("points");
+    redeem("r", CLUB, "anna", "ten-off")
+        .await
+        .expect("redeemed");
+    refused(
+        redeem("r", CLUB, "anna", "concert-evening").await,
+        REUSED,
+        &[],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programmes_and_clocks_refuse() {
+    let (fleet, before) = with_anna().await;
+    let clients = fleet.clients();
+    let good = fealty_cli::demo::PROGRAM;
+    let invalid = (Code::InvalidArgument, "PROGRAM_INVALID");
+    let conflict = (Code::FailedPrecondition, "PROGRAM_CONFLICT");
+    for (_, mut client) in clients.programs() {
+        let mut apply = async |source: String| {
+            client
+                .apply_program(ApplyProgramRequest {
+                    source,
+                    validate_only: false,
+                })
+                .await
+        };
+        refused(apply(String::new()).await, invalid, &["file"]);
+        refused(apply("{".to_owned()).await, invalid, &["file"]);
+        refused(apply("x".repeat(300_000)).await, invalid, &["file"]);
+        let sunrise = good.replacen("on: purchase", "on: sunrise", 1);
+        refused(apply(sunrise).await, invalid, &["file"]);
+        // All that is wrong is said at once.
+        let nothing = good.replace("multiply: base", "multiply: nothing");
+        let nothing = nothing.replace("time_zone: UTC", "time_zone: Moon");
+        let places = ["time_zone", "earning.tier-bonus.earn.multiply"];
+        refused(apply(nothing).await, invalid, &places);
+        let other_money = good.replace("currency: USD", "currency: EUR");
+        refused(apply(other_money).await, conflict, &[]);
+        let mut get = async |program: &str, version| {
+            client
+                .get_program(GetProgramRequest {
+                    program: program.to_owned(),
+                    version,
+                })
+                .await
+        };
+        refused(get("", -1).await, INVALID, &["program", "version"]);
+        refused(get(CLUB, 99).await, NO_PROGRAM, &[]);
+        let known = get(CLUB, 0).await.expect("it is there").into_inner();
+        assert_eq!(
+            known.version.expect("a version").version,
+            1,
+            "nothing has been applied"
+        );
+    }
+    for mut client in clients.clocks() {
+        let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let back = client
+            .set_time(SetTimeRequest {
+                time: time(START_S - 1),
+            })
+            .await;
+        refused(back, (Code::FailedPrecondition, "CLOCK_BACKWARDS"), &[]);
+        refused(
+            client.set_time(SetTimeRequest { time: None }).await,
+            INVALID,
+            &["time"],
+        );
+        let duration = Some(prost_types::Duration {
+            seconds: -1,
+            nanos: 0,
+        });
+        let back = client.advance_time(AdvanceTimeRequest { duration }).await;
+        refused(back, INVALID, &["duration"]);
+    }
+    assert_eq!(books(&fleet).await, before, "nothing has changed");
+}
+
+/// Without `--test-clock` nobody sets a service's clock.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_machines_clock_is_not_set() {
+    use fealty_proto::operations::v1::{
+        GetTimeRequest, test_clock_service_client::TestClockServiceClient,
+    };
+    let stack = crate::harness::stack().await;
+    stack
+        .postgres
+        .create_database("points")
+        .expect("a database");
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[database]\nurl = \"{}\"\n",
+        stack.postgres.url("points")
+    );
+    let file = std::env::temp_dir().join(format!("fealty-test-{}.toml", uuid::Uuid::now_v7()));
+    std::fs::write(&file, text).expect("a temporary file");
+    let source = fealty_server::config::Source {
+        file: Some(&file),
+        table: None,
+        prefix: "NO_SUCH_VARIABLE_",
+    };
+    let config = fealty_server::config::load(source).expect("valid");
+    std::fs::remove_file(&file).expect("the file is there");
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let served = fealty_points::start(config, shutdown.clone())
+        .await
+        .expect("it starts");
+    let channel = fealty_client::connect(&format!("http://{}", served.address)).expect("a URL");
+    let mut clock = TestClockServiceClient::new(channel);
+    let disabled = (Code::Unimplemented, "TEST_CLOCK_DISABLED");
+    refused(clock.get_time(GetTimeRequest {}).await, disabled, &[]);
+    let time = Some(prost_types::Timestamp {
+        seconds: START_S,
+        nanos: 0,
+    });
+    refused(clock.set_time(SetTimeRequest { time }).await, disabled, &[]);
+    refused(
+        clock
+            .advance_time(AdvanceTimeRequest { duration: None })
+            .await,
+        disabled,
+        &[],
+    );
+    shutdown.cancel();
+    served
+        .task
+        .await
+        .expect("the task ends")
+        .expect("it ends in order");
+}

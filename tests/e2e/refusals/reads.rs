@@ -1,0 +1,136 @@
+//! What reads refuse.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_refuse() {
+    let (fleet, before) = with_anna().await;
+    let clients = fleet.clients();
+    reads_of_points_refuse(clients).await;
+    let status = async |program: &str, member: &str| {
+        let (program, member) = (program.to_owned(), member.to_owned());
+        clients
+            .tier()
+            .get_status(GetStatusRequest { program, member })
+            .await
+    };
+    refused(status(CLUB, "").await, INVALID, &["member"]);
+    refused(status("no-club", "anna").await, NO_PROGRAM, &[]);
+    let count = async |program: &str| {
+        clients
+            .tier()
+            .count_members(CountMembersRequest {
+                program: program.to_owned(),
+            })
+            .await
+    };
+    refused(count("").await, INVALID, &["program"]);
+    refused(count("no-club").await, NO_PROGRAM, &[]);
+    let watch = |cursor: &str| WatchTierChangesRequest {
+        cursor: cursor.to_owned(),
+    };
+    let out_of_range = (Code::OutOfRange, "CURSOR_OUT_OF_RANGE");
+    refused(
+        clients
+            .tier()
+            .watch_tier_changes(watch("ffff"))
+            .await
+            .map(drop),
+        out_of_range,
+        &[],
+    );
+
+    let list = async |program: &str, member: &str, page_size: i32, page_token: &str| {
+        let request = ListRewardsRequest {
+            program: program.to_owned(),
+            member: member.to_owned(),
+            page_size,
+            page_token: page_token.to_owned(),
+        };
+        clients.catalog().list_rewards(request).await
+    };
+    refused(list(CLUB, "", 0, "").await, INVALID, &["member"]);
+    refused(
+        list(CLUB, "anna", 1_001, "x").await,
+        INVALID,
+        &["page_size", "page_token"],
+    );
+    refused(list("no-club", "anna", 0, "").await, NO_PROGRAM, &[]);
+    let get = async |program: &str, redemption: &str| {
+        let request = GetRedemptionRequest {
+            program: program.to_owned(),
+            member: "anna".to_owned(),
+            redemption: redemption.to_owned(),
+        };
+        clients.redemption().get_redemption(request).await
+    };
+    refused(get(CLUB, "mine").await, INVALID, &["redemption"]);
+    let nobody = "00000000-0000-0000-0000-000000000000";
+    refused(
+        get(CLUB, nobody).await,
+        (Code::NotFound, "REDEMPTION_NOT_FOUND"),
+        &[],
+    );
+    refused(get("no-club", nobody).await, NO_PROGRAM, &[]);
+    assert_eq!(books(&fleet).await, before, "nothing has changed");
+}
+
+async fn reads_of_points_refuse(clients: &Clients) {
+    let balance = async |program: &str, member: &str, currency: &str, consistency: i32| {
+        let request = GetBalanceRequest {
+            program: program.to_owned(),
+            member: member.to_owned(),
+            currency: currency.to_owned(),
+            consistency,
+            moment: None,
+        };
+        clients.ledger().get_balance(request).await
+    };
+    refused(
+        balance(CLUB, "", "", 0).await,
+        INVALID,
+        &["member", "currency"],
+    );
+    refused(
+        balance(CLUB, "anna", POINTS, 9).await,
+        INVALID,
+        &["consistency"],
+    );
+    refused(balance("no-club", "anna", POINTS, 0).await, NO_PROGRAM, &[]);
+    refused(balance(CLUB, "anna", "stars", 0).await, NO_CURRENCY, &[]);
+    let list = async |program: &str, page_size: i32, page_token: &str| {
+        let request = ListTransactionsRequest {
+            program: program.to_owned(),
+            member: "anna".to_owned(),
+            page_size,
+            page_token: page_token.to_owned(),
+            filter: None,
+        };
+        clients.ledger().list_transactions(request).await
+    };
+    refused(list(CLUB, -1, "").await, INVALID, &["page_size"]);
+    refused(list(CLUB, 1_001, "").await, INVALID, &["page_size"]);
+    refused(list(CLUB, 1, "?").await, INVALID, &["page_token"]);
+    refused(list("no-club", 1, "").await, NO_PROGRAM, &[]);
+    let watch = async |cursor: &str| {
+        let request = WatchTransactionsRequest {
+            cursor: cursor.to_owned(),
+            include_canonical_bytes: false,
+            filter: None,
+        };
+        clients.ledger().watch_transactions(request).await.map(drop)
+    };
+    let out_of_range = (Code::OutOfRange, "CURSOR_OUT_OF_RANGE");
+    refused(watch("1").await, out_of_range, &[]);
+    refused(watch("a.a.a.a.a.a.a.a").await, out_of_range, &[]);
+    refused(watch(&"0.".repeat(9_000)).await, INVALID, &["cursor"]);
+    let totals = async |program: &str| {
+        let request = GetTrialBalanceRequest {
+            program: program.to_owned(),
+            cursor: String::new(),
+        };
+        clients.audit().get_trial_balance(request).await
+    };
+    refused(totals("").await, INVALID, &["program"]);
+    refused(totals("no-club").await, NO_PROGRAM, &[]);
+}

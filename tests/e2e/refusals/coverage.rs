@@ -4,8 +4,14 @@
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
-/// RPCs that take nothing that could be wrong.
-const NOTHING_TO_REFUSE: [&str; 4] = ["GetCheckpoint", "GetLogHeads", "GetFeedStatus", "GetTime"];
+/// RPCs without a test here, and why.
+const NOT_HERE: [(&str, &str); 5] = [
+    ("GetCheckpoint", "takes nothing"),
+    ("GetLogHeads", "takes nothing"),
+    ("GetFeedStatus", "takes nothing"),
+    ("GetTime", "takes nothing"),
+    ("BatchAccrue", "refuses in its answers: tests/e2e/ledger.rs"),
+];
 
 /// The tests of refusals.
 const TESTS: [&str; 4] = [
@@ -23,7 +29,7 @@ fn every_rpc_has_refusals_tested() {
     for method in services.flat_map(|service| &service.method) {
         known += 1;
         let name = method.name();
-        if NOTHING_TO_REFUSE.contains(&name) {
+        if NOT_HERE.iter().any(|(not, _)| *not == name) {
             continue;
         }
         let called = format!(".{}(", snake_case(name));
@@ -37,7 +43,7 @@ fn every_rpc_has_refusals_tested() {
              field what it may not be, and for what it names that there is no such thing"
         );
     }
-    assert!(known > 40, "only {known} RPCs are known");
+    assert!(known > 30, "only {known} RPCs are known");
 }
 
 fn snake_case(name: &str) -> String {

@@ -25,7 +25,7 @@ const NOT_ROUTED: [&str; 8] = [
     "points.heads.positions",
     "points.reads.one_moment",
     "points.sweep.try_lock",
-    "points.orders.recorded",
+    "points.orders.written",
     "points.batch.write_grants",
     "points.batch.write_purchases",
     "points.batch.write_all",
@@ -97,7 +97,16 @@ async fn of_many_who_bring_the_same_orders_one_each_has_it() {
 /// the one that broke off could not write if it were merely slow.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_came_to_nothing_is_taken_over() {
-    let fleet = fleet().await;
+    end_a_claim(fleet().await).await;
+}
+
+/// The same where orders are no longer claimed, for the ledger is back on one node.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_left_behind_is_ended() {
+    end_a_claim(club_with(&[]).await).await;
+}
+
+async fn end_a_claim(fleet: Fleet) {
     let mut connection = connect(&fleet).await;
     // What `shard::keys` makes of programme, brand and order number.
     let key = format!(

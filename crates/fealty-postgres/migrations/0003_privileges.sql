@@ -9,6 +9,8 @@ CREATE FUNCTION protect_from_owner(append_only text[]) RETURNS void LANGUAGE plp
 DECLARE
     log text;
 BEGIN
+    -- One instance at a time. The number tells this lock from others.
+    PERFORM pg_advisory_xact_lock(7352);
     FOREACH log IN ARRAY append_only LOOP
         EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON %I FROM CURRENT_USER', log);
     END LOOP;
@@ -25,6 +27,7 @@ BEGIN
     IF role = current_user THEN
         RAISE EXCEPTION 'the service role must not be the role that owns the tables';
     END IF;
+    PERFORM pg_advisory_xact_lock(7352);
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), role);
     FOR known IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LOOP
         IF known = ANY (append_only) THEN
@@ -64,7 +67,6 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') THEN
         RETURN false;
     END IF;
-    -- One instance at a time. The number tells this lock from others.
     PERFORM pg_advisory_xact_lock(7352);
     FOREACH name IN ARRAY tables LOOP
         IF NOT is_distributed(name) THEN

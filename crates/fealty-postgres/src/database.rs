@@ -29,7 +29,8 @@ impl Database {
     /// Opens a pool of at most `connections_max` connections. The database
     /// need not answer yet.
     pub fn open(url: &str, connections_max: u32) -> Result<Self, DatabaseError> {
-        let options = PgConnectOptions::from_str(url)?
+        let options = PgConnectOptions::from_str(url)?;
+        let options = options
             .options([
                 ("statement_timeout", STATEMENT_TIMEOUT),
                 ("jit", "off"),
@@ -45,11 +46,25 @@ impl Database {
             .test_before_acquire(false)
             .after_connect(|connection, _| Box::pin(set_plan_cache_mode(connection)))
             .connect_lazy_with(options);
+        Ok(Self::of(pool))
+    }
+
+    /// Opens a pool for the owner of the tables, who brings them up to date: no
+    /// time-out for a statement, and plans as Postgres makes them.
+    pub fn open_as_owner(url: &str, connections_max: u32) -> Result<Self, DatabaseError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(PgConnectOptions::from_str(url)?);
+        Ok(Self::of(pool))
+    }
+
+    fn of(pool: PgPool) -> Self {
         let retries = global::meter("fealty")
             .u64_counter("fealty.db.transaction.retries")
             .with_description("Transactions run again after a conflict")
             .build();
-        Ok(Self { pool, retries })
+        Self { pool, retries }
     }
 
     /// Brings the tables up to date. Safe to call from many instances at once.

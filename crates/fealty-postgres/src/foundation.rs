@@ -78,16 +78,10 @@ async fn distribute(database: &Database, tables: &[&str]) -> Result<(), Database
         return Ok(());
     }
     let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
-    crate::run!(database, "distribute", |connection| async {
-        // Rows that are there already take their time to be spread.
-        sqlx::query!("-- foundation.distribute: no time-out\nSET LOCAL statement_timeout = 0")
-            .execute(&mut *connection)
-            .await?;
-        sqlx::query!("-- foundation.distribute\nSELECT distribute($1)", &tables)
-            .fetch_one(connection)
-            .await?;
-        Ok::<(), DatabaseError>(())
-    })
+    sqlx::query!("-- foundation.distribute\nSELECT distribute($1)", &tables)
+        .fetch_one(database.pool())
+        .await?;
+    Ok(())
 }
 
 /// Whether a table is spread over several nodes.

@@ -10,6 +10,6 @@ const CONNECTIONS_MAX: u32 = 2;
 /// Brings a service's tables up to date, as their owner, and gives the
 /// configured service role what it needs.
 pub async fn migrate(section: &DatabaseSection, schema: &Schema) -> Result<(), DatabaseError> {
-    let database = Database::open(&section.url, CONNECTIONS_MAX)?;
+    let database = Database::open_as_owner(&section.url, CONNECTIONS_MAX)?;
     foundation::migrate(&database, schema, section.service_role.as_deref()).await
 }

@@ -32,6 +32,7 @@ pub(crate) fn write(into: &Path) -> anyhow::Result<()> {
                 let applied = Command::new(postgres.bin().join("psql"))
                     .args([
                         "-q",
+                        "-1",
                         "-v",
                         "ON_ERROR_STOP=1",
                         "-d",

@@ -1,6 +1,11 @@
 -- Every statement of a batch names one shard, so that a distributed Postgres can
 -- route it to one node. See docs/citus.md.
 
+-- On a ledger with data this takes its time; the version before must have stopped,
+-- for what a batch writes of orders changes.
+SET LOCAL statement_timeout = 0;
+SET LOCAL enable_seqscan = on;
+
 -- How many shards there are, for ever.
 CREATE TABLE installation (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
@@ -69,4 +74,22 @@ CREATE TYPE asked_wallet AS (
     lots_max integer,
     due boolean,
     holds boolean
+);
+
+-- Has no rows: a table with columns of these types, so that they are wherever the
+-- tables are, also where those are distributed later.
+CREATE TABLE row_types (
+    shard smallint NOT NULL,
+    member member_row,
+    transaction transaction_row,
+    account account_row,
+    wallet wallet_row,
+    lot lot_row,
+    hold hold_row,
+    reversal reversal_row,
+    order_of order_row,
+    number member_number,
+    seen seen_row,
+    tier tier_row,
+    asked asked_wallet
 );

@@ -37,6 +37,9 @@ pub(crate) struct Parts {
     pub(crate) database: Database,
     /// For the lanes: as many connections as commit at once.
     pub(crate) lanes: Database,
+    /// For claims of orders, while a lane's connection is in use: nobody who waits
+    /// for a head may have one of these.
+    pub(crate) claims: Database,
     pub(crate) clock: ServiceClock,
     pub(crate) cache: BalanceCache,
     pub(crate) programs: Programs,
@@ -54,17 +57,18 @@ impl App {
         let Parts {
             database,
             lanes,
+            claims,
             clock,
             cache,
             programs,
             signing_key,
         } = parts;
-        let shards = Shards::open(&database, settings.shards).await?;
         let placement = match settings.placement {
             PlacementSetting::Auto => Placement::of(&database).await?,
             PlacementSetting::Distributed => Placement::Distributed,
         };
-        let orders = Orders::new(database.clone(), placement);
+        let shards = Shards::open(&database, settings.shards, placement).await?;
+        let orders = Orders::new(claims, shards);
         let heads = Heads::new(usize::from(shards.count()));
         let publisher = Publisher::new(cache.clone(), heads.clone());
         let lanes = Lanes::start(
@@ -90,7 +94,6 @@ impl App {
             signing_key,
         );
         let ledger = Ledger {
-            placement,
             programs: programs.clone(),
             database: database.clone(),
             clock,

@@ -15,7 +15,7 @@ use fealty_types::{
 use crate::{
     plan::plan,
     shard::{
-        Shards, request_key,
+        Placement, Shards, request_key,
         store::{
             batch_write::{Outcome, Rows, at_once},
             head::{self, Head},
@@ -61,7 +61,7 @@ impl BulkShard {
         accrual: &BulkAccrual,
         members: impl Iterator<Item = MemberId>,
     ) -> anyhow::Result<Vec<Self>> {
-        let made = Shards::open(database, shards).await?;
+        let made = Shards::open(database, shards, Placement::OneNode).await?;
         ensure!(made.count() == shards, "the database has shards already");
         let mut heads = Vec::new();
         for shard in made.ids() {

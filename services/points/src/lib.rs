@@ -39,13 +39,16 @@ use crate::{
 /// The service's name.
 pub const NAME: &str = "points";
 
+/// Connections for claims of orders; opened only where orders are claimed.
+const CLAIMS_AT_ONCE: u32 = 16;
+
 /// The service's own tables.
 static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// What the service keeps.
 pub const SCHEMA: Schema = Schema {
     migrator: &MIGRATOR,
-    append_only: &["transactions", "marks", "account_marks"],
+    append_only: &["transactions", "marks", "account_marks", "installation"],
     distributed: &[
         "shards",
         "transactions",
@@ -59,6 +62,7 @@ pub const SCHEMA: Schema = Schema {
         "marks",
         "account_marks",
         "member_tiers",
+        "row_types",
     ],
 };
 
@@ -88,6 +92,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     // that these stay warm, and a batch never waits for a read.
     let lanes = Database::open(&config.database.url, config.ledger.batches_in_flight.into())
         .context("database.url")?;
+    let claims = Database::open(&config.database.url, CLAIMS_AT_ONCE).context("database.url")?;
     let clock = ServiceClock::load(&database, config.server.test_clock).await?;
     let cache = match &config.cache.url {
         Some(url) => BalanceCache::over(Cache::open(url, "fealty").context("cache.url")?),
@@ -99,6 +104,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let parts = Parts {
         database: database.clone(),
         lanes,
+        claims,
         clock: clock.clone(),
         cache,
         programs,

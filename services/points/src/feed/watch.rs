@@ -51,7 +51,7 @@ impl Feed {
 
     /// How far the logs reach.
     pub(crate) async fn head(&self) -> Result<Cursor, DatabaseError> {
-        look_at_heads(&self.database, &self.heads).await
+        look_at_heads(&self.database, self.shards, &self.heads).await
     }
 
     /// Checks a caller's cursor against the log.
@@ -59,16 +59,17 @@ impl Feed {
         let cursor = Cursor::parse(token, usize::from(self.shards.count()))
             .map_err(|_| Error::CursorOutOfRange)?;
         let heads = self.head().await?;
-        let beyond = cursor
-            .positions()
-            .iter()
-            .zip(heads.positions())
-            .any(|(at, head)| at > head);
-        if beyond {
-            Err(Error::CursorOutOfRange)
-        } else {
-            Ok(cursor)
+        for (shard, at) in self.shards.ids().zip(cursor.positions()) {
+            if *at <= heads.positions()[usize::from(shard.get())] {
+                continue;
+            }
+            // Its node may not have answered.
+            let head = store::head::head(self.database.pool(), shard).await?;
+            if *at > head.position.get() {
+                return Err(Error::CursorOutOfRange);
+            }
         }
+        Ok(cursor)
     }
 
     /// Sends everything from a cursor on that the filter wants, until nobody

@@ -25,12 +25,11 @@ use fealty_types::{Position, ShardId, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    decide::{Jobs, Pending},
+    decide::{Jobs, KnownOrders, Pending},
     job::{Done, Job},
 };
 use crate::shard::{
-    Interrupted, MARK_DISTANCE, Memory, Orders, Placement, ReadOn, Shards, Written,
-    store::{head::lock_head, orders::recorded},
+    Interrupted, MARK_DISTANCE, Memory, Orders, Placement, ReadOn, Written, store::head::lock_head,
 };
 
 /// Batches that lock the head first after one was overtaken.
@@ -38,7 +37,8 @@ const LOCKED_BATCHES: u32 = 64;
 /// Batches that look for recorded orders first after one met some: whoever sends
 /// orders again and again has the others wait for a look, not for a failed write.
 const ORDERS_READ_BATCHES: u32 = 64;
-/// How often a batch is decided anew because orders of it were another's.
+/// How often a batch is decided anew because orders of it were another's; then the
+/// contested ones are refused for now.
 const ORDERS_TAKEN_MAX: u32 = 5;
 
 /// What a batch brought about, once it is committed.
@@ -78,7 +78,6 @@ impl Course {
 /// What batches of a shard are run with.
 #[derive(Clone)]
 pub(super) struct Batches {
-    pub(super) shards: Shards,
     pub(super) shard: ShardId,
     /// Connections of the lanes.
     pub(super) database: Database,
@@ -94,20 +93,34 @@ impl Batches {
         course: &mut Course,
         memory: &mut Memory,
     ) -> Result<Outcome, DatabaseError> {
-        let mut recorded = HashSet::new();
+        let mut known = KnownOrders::default();
         if course.orders_left > 0 {
             course.orders_left -= 1;
-            recorded = self.recorded_of(jobs).await?;
+            known.recorded = self.written_of(jobs).await?;
         }
-        for _ in 0..ORDERS_TAKEN_MAX {
-            match self.run_knowing(&recorded, jobs, now, course, memory).await {
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            match self.run_knowing(&known, jobs, now, course, memory).await {
                 Ok(outcome) => {
                     course.head = Some(outcome.written.through);
                     return Ok(outcome);
                 }
-                Err(Interrupted::OrdersTaken(orders)) => {
+                Err(Interrupted::OrdersTaken(claimed)) => {
                     course.orders_left = ORDERS_READ_BATCHES;
-                    recorded.extend(self.orders.recorded(self.shard, &orders).await?);
+                    known.unreachable.extend(claimed.unreachable);
+                    let taken = claimed.taken;
+                    if rounds < ORDERS_TAKEN_MAX {
+                        let recorded = self.orders.recorded(self.shard, &taken).await;
+                        if let Ok(recorded) = recorded {
+                            known.recorded.extend(recorded);
+                            continue;
+                        }
+                    }
+                    // They are contested, or cannot be looked up: their callers may
+                    // try again, the others of the batch need not wait.
+                    let taken = taken.into_iter().map(|row| row.order_key);
+                    known.unreachable.extend(taken);
                 }
                 Err(Interrupted::Database(error)) => {
                     course.head = None;
@@ -118,14 +131,13 @@ impl Batches {
                 }
             }
         }
-        Err(DatabaseError::Contended("orders are taken again and again"))
     }
 
     /// Runs a batch, knowing that some orders are recorded: without a lock if that
     /// will do, else under that of the head.
     async fn run_knowing(
         &self,
-        recorded: &HashSet<Uuid>,
+        known: &KnownOrders,
         jobs: &[Job],
         now: Timestamp,
         course: &mut Course,
@@ -139,7 +151,7 @@ impl Batches {
                 jobs,
                 now,
                 read_on: ReadOn::Never,
-                recorded,
+                known,
             };
             match attempt.run(&mut connection, memory).await {
                 Err(Interrupted::Overtaken) => course.locked_left = LOCKED_BATCHES,
@@ -156,21 +168,20 @@ impl Batches {
                 jobs,
                 now,
                 read_on: ReadOn::Locked,
-                recorded,
+                known,
             };
             attempt.run(connection, memory).await
         })
     }
 
-    /// Those of a batch's orders that are recorded, where one statement tells.
-    async fn recorded_of(&self, jobs: &[Job]) -> Result<HashSet<Uuid>, DatabaseError> {
-        if self.orders.placement() == Placement::Distributed {
+    /// Those of a batch's orders that are written, where one statement tells.
+    async fn written_of(&self, jobs: &[Job]) -> Result<HashSet<Uuid>, DatabaseError> {
+        if self.orders.shards().placement() == Placement::Distributed {
             return Ok(HashSet::new());
         }
         let keys: Vec<Uuid> = jobs.iter().filter_map(Job::order).collect();
-        let recorded = recorded(self.database.pool(), &keys).await?;
         // A request that was there before is answered before anybody looks here.
-        Ok(recorded.into_iter().collect())
+        Ok(self.orders.written(&keys).await?.into_iter().collect())
     }
 }
 
@@ -180,8 +191,7 @@ struct Attempt<'a> {
     jobs: &'a [Job],
     now: Timestamp,
     read_on: ReadOn,
-    /// Orders that are recorded.
-    recorded: &'a HashSet<Uuid>,
+    known: &'a KnownOrders,
 }
 
 impl Attempt<'_> {
@@ -190,31 +200,26 @@ impl Attempt<'_> {
         connection: &mut PgConnection,
         memory: &mut Memory,
     ) -> Result<Outcome, Interrupted> {
-        let Batches {
-            shards,
-            shard,
-            orders,
-            ..
-        } = self.batches;
+        let Batches { shard, orders, .. } = self.batches;
         let mut decided = Jobs::read(
             connection,
-            (*shards, *shard),
+            (orders.shards(), *shard),
             self.jobs,
             self.now,
             self.read_on,
             Some(&mut *memory),
-            self.recorded,
+            self.known,
         )
         .await?;
         for (index, job) in self.jobs.iter().enumerate() {
             decided.decide(connection, index, job).await?;
         }
         let (work, pending) = decided.finish();
-        let taken = orders.claim(*shard, work.orders()).await?;
-        if !taken.is_empty() {
-            return Err(Interrupted::OrdersTaken(taken));
+        let claimed = orders.claim(*shard, work.orders()).await;
+        if !claimed.taken.is_empty() || !claimed.unreachable.is_empty() {
+            return Err(Interrupted::OrdersTaken(claimed));
         }
-        let placement = orders.placement();
+        let placement = orders.shards().placement();
         let written = work
             .write(connection, placement, self.read_on, Some(memory))
             .await?;

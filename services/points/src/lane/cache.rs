@@ -23,7 +23,7 @@ use fealty_postgres::{Database, DatabaseError, Heads};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId};
 use tokio_util::sync::CancellationToken;
 
-use crate::shard::{KnownWallet, Shards, look_at_heads, store};
+use crate::shard::{KnownWallet, Shards, look_at_all_heads, store};
 
 /// How often the tailer compares the cache with the log.
 const TAIL_INTERVAL: Duration = Duration::from_millis(100);
@@ -207,7 +207,7 @@ async fn mend(
     heads: &Heads,
     cache: &Cache,
 ) -> Result<(), TailError> {
-    let heads = look_at_heads(database, heads).await?;
+    let heads = look_at_all_heads(database, heads).await?;
     let progress = cache.progress(shards.count()).await?;
     if progress.iter().any(Option::is_none) {
         // It lost its memory, or part of it. What it still holds may be old.

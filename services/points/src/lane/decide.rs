@@ -30,6 +30,16 @@ pub(super) enum Pending {
     Final(Done),
 }
 
+/// What is known of a batch's orders before it is decided.
+#[derive(Debug, Default)]
+pub(super) struct KnownOrders {
+    /// Recorded by others.
+    pub(super) recorded: HashSet<Uuid>,
+    /// Nothing can be said of them for now: their node does not answer, or others
+    /// claim them again and again.
+    pub(super) unreachable: HashSet<Uuid>,
+}
+
 /// The jobs of a batch.
 pub(super) struct Jobs {
     work: ShardWork,
@@ -47,6 +57,8 @@ pub(super) struct Jobs {
     tiers: HashMap<usize, TierId>,
     /// Orders recorded before, and in this batch.
     orders: HashSet<Uuid>,
+    /// Orders that nothing can be said of for now.
+    unreachable: HashSet<Uuid>,
     pending: Vec<Pending>,
 }
 
@@ -59,7 +71,7 @@ impl Jobs {
         now: Timestamp,
         read_on: ReadOn,
         memory: Option<&mut Memory>,
-        recorded: &HashSet<Uuid>,
+        known: &KnownOrders,
     ) -> Result<Self, Interrupted> {
         let mut asked = Asked::default();
         let mut index_of: HashMap<(&ProgramId, &MemberId), usize> = HashMap::new();
@@ -112,7 +124,8 @@ impl Jobs {
             seen,
             done: HashMap::new(),
             tiers: tiers.map(|(at, tier)| (tiers_of[at], tier)).collect(),
-            orders: recorded.clone(),
+            orders: known.recorded.clone(),
+            unreachable: known.unreachable.clone(),
             pending: Vec::with_capacity(jobs.len()),
         })
     }
@@ -150,6 +163,9 @@ impl Jobs {
             }
         };
         let order = job.order();
+        if order.is_some_and(|order| self.unreachable.contains(&order)) {
+            return Ok(Pending::Final(Err(Error::Unavailable)));
+        }
         if let (Some(order), Command::Purchase(purchase)) = (order, command)
             && self.orders.contains(&order)
         {

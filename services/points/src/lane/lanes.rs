@@ -47,7 +47,6 @@ impl Lanes {
         let remembered = settings.members_in_memory / usize::from(shards.count());
         let lanes = shards.ids().map(|shard| {
             let batches = Batches {
-                shards,
                 shard,
                 database: database.clone(),
                 orders: orders.clone(),

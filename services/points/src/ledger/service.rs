@@ -11,7 +11,7 @@ use crate::{
     feed::Feed,
     lane::{BalanceCache, Lanes, Publisher},
     plan::PlanError,
-    shard::{Answer, Placement, Shards},
+    shard::{Answer, Shards},
 };
 
 /// Changes and reads wallets.
@@ -21,7 +21,6 @@ pub(crate) struct Ledger {
     pub(crate) database: Database,
     pub(crate) clock: ServiceClock,
     pub(crate) shards: Shards,
-    pub(crate) placement: Placement,
     pub(crate) cache: BalanceCache,
     pub(crate) lanes: Lanes,
     pub(crate) publisher: Publisher,

@@ -50,9 +50,7 @@ async fn sweep(ledger: Ledger, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(SWEEP_INTERVAL) => {}
         }
-        if let Err(error) = record_lag(&ledger, &lag).await {
-            tracing::debug!(%error, "the sweeper's lag is not known");
-        }
+        record_lag(&ledger, &lag).await;
         if let Err(error) = sweep_all(&ledger).await {
             tracing::debug!(%error, "a sweep did not finish");
         }
@@ -60,10 +58,13 @@ async fn sweep(ledger: Ledger, shutdown: CancellationToken) {
 }
 
 /// Says how late the sweeper is, for each shard, before it sweeps.
-async fn record_lag(ledger: &Ledger, lag: &Gauge<u64>) -> Result<(), DatabaseError> {
+async fn record_lag(ledger: &Ledger, lag: &Gauge<u64>) {
     let now = ledger.clock.now();
     for shard in ledger.shards.ids() {
-        let oldest = store::wallets::oldest_due(ledger.database.pool(), shard, now).await?;
+        let oldest = store::wallets::oldest_due(ledger.database.pool(), shard, now).await;
+        let Ok(oldest) = oldest else {
+            continue;
+        };
         let micros = oldest.map_or(0, |oldest| now.micros() - oldest.micros());
         let seconds = u64::try_from(micros / 1_000_000).unwrap_or(0);
         lag.record(
@@ -71,29 +72,34 @@ async fn record_lag(ledger: &Ledger, lag: &Gauge<u64>) -> Result<(), DatabaseErr
             &[KeyValue::new("fealty.shard", i64::from(shard.get()))],
         );
     }
-    Ok(())
 }
 
-/// Sweeps the shards that nobody else is sweeping.
+/// Sweeps the shards that nobody else is sweeping. One that cannot be swept, for its
+/// node is down, keeps no other waiting.
 async fn sweep_all(ledger: &Ledger) -> Result<(), Error> {
-    let now = ledger.clock.now();
     let mut shards: Vec<ShardId> = ledger.shards.ids().collect();
     shards.shuffle(&mut rand::rng());
+    let mut swept = Ok(());
     for shard in shards {
-        let pool = ledger.database.pool();
-        // Most of the time nothing is due, and no lock is needed to see that.
-        if store::wallets::oldest_due(pool, shard, now)
-            .await?
-            .is_none()
-        {
-            continue;
+        if let Err(error) = sweep_if_free(ledger, shard).await {
+            swept = Err(error);
         }
-        let mut transaction = pool.begin().await.map_err(DatabaseError::from)?;
-        if store::head::try_sweep(&mut transaction, shard).await? {
-            sweep_shard(ledger, shard, now).await?;
-        }
-        transaction.rollback().await.map_err(DatabaseError::from)?;
     }
+    swept
+}
+
+async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
+    let (pool, now) = (ledger.database.pool(), ledger.clock.now());
+    // Most of the time nothing is due, and no lock is needed to see that.
+    let oldest = store::wallets::oldest_due(pool, shard, now).await?;
+    if oldest.is_none() {
+        return Ok(());
+    }
+    let mut transaction = pool.begin().await.map_err(DatabaseError::from)?;
+    if store::head::try_sweep(&mut transaction, shard).await? {
+        sweep_shard(ledger, shard, now).await?;
+    }
+    transaction.rollback().await.map_err(DatabaseError::from)?;
     Ok(())
 }
 

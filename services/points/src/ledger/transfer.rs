@@ -175,7 +175,7 @@ impl Ledger {
         let mut written = Vec::new();
         for (shard, work) in works {
             let locked = ReadOn::Locked;
-            let work = work.write(connection, self.placement, locked, None);
+            let work = work.write(connection, self.shards.placement(), locked, None);
             written.push((shard, work.await?));
         }
         let of_giver = written.iter().find(|(shard, _)| *shard == giver.shard);

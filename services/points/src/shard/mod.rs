@@ -15,7 +15,7 @@ pub(crate) mod store;
 mod work;
 mod write;
 
-pub(crate) use heads::look_at_heads;
+pub(crate) use heads::{look_at_all_heads, look_at_heads};
 pub(crate) use keys::{order_key, order_shard, request_key};
 pub(crate) use logged::Logged;
 pub(crate) use memory::Memory;

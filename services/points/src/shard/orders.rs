@@ -25,51 +25,66 @@
 //! or it finds that the order is another's. Nobody holds a lock while waiting for
 //! another's.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
+use fealty_ledger::{Command, Transaction};
 use fealty_postgres::{Database, DatabaseError};
 use fealty_types::ShardId;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use uuid::Uuid;
 
 use super::{
+    keys::order_key,
     placement::Placement,
-    store::{head, log, orders, rows::OrderRow},
+    shards::Shards,
+    store::{
+        head, log,
+        orders::{self, Holder},
+        rows::OrderRow,
+    },
 };
 
 /// How often a take-over is tried against others who claim the same order.
 const TAKE_OVERS_MAX: u32 = 5;
+/// How long a claim may take: the batch, and whoever is in it, waits for it.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What became of the claims of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Claimed {
+    /// Orders that are another's.
+    pub(crate) taken: Vec<OrderRow>,
+    /// Orders whose node did not answer.
+    pub(crate) unreachable: Vec<Uuid>,
+}
 
 /// Keeps order numbers unique.
 #[derive(Clone, Debug)]
 pub(crate) struct Orders {
-    /// Not the lanes' connections: a batch holds one of those while it claims.
+    /// Connections that nobody has who waits for a head.
     database: Database,
-    placement: Placement,
+    shards: Shards,
 }
 
 impl Orders {
-    pub(crate) fn new(database: Database, placement: Placement) -> Self {
-        Self {
-            database,
-            placement,
-        }
+    pub(crate) fn new(database: Database, shards: Shards) -> Self {
+        Self { database, shards }
     }
 
-    /// Where the shards lie.
-    pub(crate) fn placement(&self) -> Placement {
-        self.placement
+    /// The shards that it keeps them in.
+    pub(crate) fn shards(&self) -> Shards {
+        self.shards
     }
 
     /// Claims the orders of a batch that is about to be written, where that has to
-    /// be done before; answers with those that are another's.
-    pub(crate) async fn claim(
-        &self,
-        member_shard: ShardId,
-        rows: &[OrderRow],
-    ) -> Result<Vec<OrderRow>, DatabaseError> {
-        if self.placement == Placement::OneNode || rows.is_empty() {
-            return Ok(Vec::new());
+    /// be done before.
+    pub(crate) async fn claim(&self, member_shard: ShardId, rows: &[OrderRow]) -> Claimed {
+        let mut result = Claimed::default();
+        if self.shards.placement() == Placement::OneNode || rows.is_empty() {
+            return result;
         }
         let claim = Uuid::now_v7();
         let mut by_shard: BTreeMap<i16, Vec<OrderRow>> = BTreeMap::new();
@@ -81,11 +96,25 @@ impl Orders {
             rows.sort_unstable();
         }
         let claims = by_shard.iter().map(|(shard, rows)| {
-            orders::claim(self.database.pool(), *shard, rows, member_shard, claim)
+            let claiming = orders::claim(self.database.pool(), *shard, rows, member_shard, claim);
+            tokio::time::timeout(CLAIM_TIMEOUT, claiming)
         });
-        let claimed: HashSet<Uuid> = try_join_all(claims).await?.into_iter().flatten().collect();
-        let taken = rows.iter().filter(|row| !claimed.contains(&row.order_key));
-        Ok(taken.copied().collect())
+        for (rows, claimed) in by_shard.values().zip(join_all(claims).await) {
+            match claimed {
+                Ok(Ok(claimed)) => {
+                    let claimed: HashSet<Uuid> = claimed.into_iter().collect();
+                    let taken = rows.iter().filter(|row| !claimed.contains(&row.order_key));
+                    result.taken.extend(taken);
+                }
+                // Another node's orders are no reason to keep everybody else waiting.
+                failed => {
+                    tracing::debug!(?failed, "orders were not claimed");
+                    let keys = rows.iter().map(|row| row.order_key);
+                    result.unreachable.extend(keys);
+                }
+            }
+        }
+        result
     }
 
     /// Of these orders, which another batch seemed to have taken, those that are
@@ -95,20 +124,29 @@ impl Orders {
         member_shard: ShardId,
         rows: &[OrderRow],
     ) -> Result<Vec<Uuid>, DatabaseError> {
-        if self.placement == Placement::OneNode {
+        if self.shards.placement() == Placement::OneNode {
             let keys: Vec<Uuid> = rows.iter().map(|row| row.order_key).collect();
-            return orders::recorded(self.database.pool(), &keys).await;
-        }
-        let mut recorded = Vec::new();
-        for row in rows {
-            if self.is_recorded(member_shard, row).await? {
-                recorded.push(row.order_key);
+            let written = self.written(&keys).await?;
+            if !written.is_empty() {
+                return Ok(written);
             }
+            // Claims are in the way, of a time when orders were claimed.
         }
-        Ok(recorded)
+        let looks = rows.iter().map(async |row| {
+            let recorded = self.is_recorded(member_shard, row).await?;
+            Ok::<_, DatabaseError>(recorded.then_some(row.order_key))
+        });
+        Ok(try_join_all(looks).await?.into_iter().flatten().collect())
     }
 
-    /// Whether an order is recorded; if it is only claimed, it is taken over.
+    /// Of these orders, those that a batch has recorded with its own statement, in
+    /// one look; only where all shards lie on one node.
+    pub(crate) async fn written(&self, keys: &[Uuid]) -> Result<Vec<Uuid>, DatabaseError> {
+        orders::written(self.database.pool(), keys).await
+    }
+
+    /// Whether an order is recorded; if it is only claimed, the claim is taken over,
+    /// or, where orders are not claimed, ended.
     async fn is_recorded(
         &self,
         member_shard: ShardId,
@@ -116,28 +154,57 @@ impl Orders {
     ) -> Result<bool, DatabaseError> {
         let pool = self.database.pool();
         let shard = ShardId::new(u8::try_from(row.shard).unwrap_or_default());
+        let claims = self.shards.placement() == Placement::Distributed;
         for _ in 0..TAKE_OVERS_MAX {
             let Some(holder) = orders::holder(pool, shard, row.order_key).await? else {
                 return Ok(false);
             };
-            let (of, request) = (holder.member_shard, holder.request_key);
-            if (of, request) == (member_shard, row.request_key) {
+            let own = (holder.member_shard, holder.request_key) == (member_shard, row.request_key);
+            if own && claims {
                 return Ok(false);
             }
-            if log::by_request(pool, of, request).await?.is_some() {
+            if self.has_written(&holder, row).await? {
                 return Ok(true);
             }
-            head::move_fence(pool, of).await?;
-            if log::by_request(pool, of, request).await?.is_some() {
+            head::move_fence(pool, holder.member_shard).await?;
+            if self.has_written(&holder, row).await? {
                 return Ok(true);
             }
             let claim = Uuid::now_v7();
-            if orders::take_over(pool, row, holder.claim, member_shard, claim).await? {
+            let freed = if claims {
+                orders::take_over(pool, row, holder.claim, member_shard, claim).await?
+            } else {
+                orders::end_claim(pool, row, holder.claim).await?
+            };
+            if freed {
                 return Ok(false);
             }
         }
         Err(DatabaseError::Contended(
             "an order is claimed again and again",
         ))
+    }
+
+    /// Whether the request that holds an order has recorded that order.
+    async fn has_written(&self, holder: &Holder, row: &OrderRow) -> Result<bool, DatabaseError> {
+        let (shard, request) = (holder.member_shard, holder.request_key);
+        let known = log::by_request(self.database.pool(), shard, request).await?;
+        let Some(known) = known else {
+            return Ok(false);
+        };
+        // A request that failed may have come again with another order.
+        Ok(order_of(&known.transaction()?) == Some(row.order_key))
+    }
+}
+
+/// The key of the order that a transaction records.
+fn order_of(transaction: &Transaction) -> Option<Uuid> {
+    match transaction.command() {
+        Some(Command::Purchase(purchase)) => Some(order_key(
+            &transaction.program,
+            &purchase.brand,
+            &purchase.order_number,
+        )),
+        _ => None,
     }
 }

@@ -1,25 +1,48 @@
 //! The shards of an installation.
 
-use fealty_postgres::{Database, DatabaseError, PgConnection};
+use fealty_postgres::{Database, DatabaseError};
 use fealty_types::{MemberId, ProgramId, ShardId, shard_of};
 
-use super::store::{head, installation};
+use super::{
+    placement::Placement,
+    store::{head, installation},
+};
 
-/// The shards of an installation, whose number never changes.
+/// The shards of an installation, whose number never changes, and where they lie.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shards(u16);
+pub(crate) struct Shards {
+    count: u16,
+    placement: Placement,
+}
 
 impl Shards {
     /// Those of an installation; of a new one, `count`, 1 to 256, which are made.
     /// Safe to call from many instances at once, and after one that broke off.
-    pub(crate) async fn open(database: &Database, count: u16) -> Result<Self, DatabaseError> {
+    pub(crate) async fn open(
+        database: &Database,
+        count: u16,
+        placement: Placement,
+    ) -> Result<Self, DatabaseError> {
         let pool = database.pool();
+        let known_before = installation::shards(pool).await?.is_some();
         // Whoever comes first settles it.
         installation::settle(pool, count).await?;
         let settled = installation::shards(pool).await?;
-        let shards = Self(settled.ok_or(DatabaseError::Broken("an installation has shards"))?);
-        let known = head::positions(pool).await?;
-        if known.len() < usize::from(shards.count()) {
+        let shards = Self {
+            count: settled.ok_or(DatabaseError::Broken("an installation has shards"))?,
+            placement,
+        };
+        let there = match head::positions(pool).await {
+            Ok(positions) => positions.len(),
+            // A node that is down keeps no instance from starting.
+            Err(error) if known_before && error.is_passing() => return Ok(shards),
+            Err(error) => return Err(error),
+        };
+        if there > usize::from(shards.count) {
+            let broken = "there are more shards than the installation says";
+            return Err(DatabaseError::Broken(broken));
+        }
+        if there < usize::from(shards.count) {
             for shard in shards.ids() {
                 installation::begin_shard(pool, shard).await?;
             }
@@ -28,29 +51,35 @@ impl Shards {
     }
 
     /// Those that an installation has, if it has any.
-    pub(crate) async fn known(connection: &mut PgConnection) -> Result<Self, DatabaseError> {
-        let shards = installation::shards(connection).await?;
-        Ok(Self(shards.unwrap_or_default()))
+    pub(crate) async fn known(database: &Database) -> Result<Option<Self>, DatabaseError> {
+        let placement = Placement::of(database).await?;
+        let count = installation::shards(database.pool()).await?;
+        Ok(count.map(|count| Self { count, placement }))
     }
 
     /// How many there are.
     pub(crate) fn count(self) -> u16 {
-        self.0
+        self.count
+    }
+
+    /// Where they lie.
+    pub(crate) fn placement(self) -> Placement {
+        self.placement
     }
 
     /// The shard of a member.
     pub(crate) fn of(self, program: &ProgramId, member: &MemberId) -> ShardId {
-        shard_of(program, member, self.0)
+        shard_of(program, member, self.count)
     }
 
     /// Whether there is such a shard.
     pub(crate) fn has(self, shard: ShardId) -> bool {
-        u16::from(shard.get()) < self.0
+        u16::from(shard.get()) < self.count
     }
 
     /// All of them, in order.
     pub(crate) fn ids(self) -> impl Iterator<Item = ShardId> {
-        (0..self.0)
+        (0..self.count)
             .filter_map(|shard| u8::try_from(shard).ok())
             .map(ShardId::new)
     }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     memory::{Memory, Remembered},
+    orders::Claimed,
     store::{head::Head, rows::OrderRow},
 };
 
@@ -30,8 +31,9 @@ pub(crate) enum Interrupted {
     Overtaken,
     /// More must be read, under the lock of the head.
     NeedsLock,
-    /// Another batch has recorded or claimed one of these orders.
-    OrdersTaken(Vec<OrderRow>),
+    /// Another batch has recorded or claimed some of these orders, or their node
+    /// does not answer.
+    OrdersTaken(Claimed),
     /// The database failed.
     Database(DatabaseError),
 }

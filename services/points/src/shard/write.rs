@@ -12,6 +12,7 @@ use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
 use super::{
     keys::request_key,
     memory::Memory,
+    orders::Claimed,
     placement::Placement,
     store::{
         self,
@@ -86,6 +87,60 @@ impl ShardWork {
         let after = head.position;
         let mut rows = Rows::default();
         self.number_members(&mut head, &mut rows);
+        let (chains, moved) = self.log_rows(&mut head, &mut rows);
+        if placement == Placement::OneNode {
+            rows.orders = std::mem::take(&mut self.orders);
+            rows.orders.sort_unstable();
+        }
+        let (wallets, changed) = self.wallet_rows(after, &mut rows);
+        let marks = head.position.get() / MARK_DISTANCE > after.get() / MARK_DISTANCE;
+        if marks && read_on == ReadOn::Never {
+            return Err(Interrupted::NeedsLock);
+        }
+        if changed || !chains.is_empty() {
+            let (shard, before) = (self.shard, &self.before);
+            let outcome = match placement {
+                Placement::OneNode => at_once(connection, shard, before, &head, &rows).await?,
+                Placement::Distributed => in_turn(connection, shard, before, &head, &rows).await?,
+            };
+            match outcome {
+                Outcome::Written => {}
+                Outcome::Overtaken => return Err(Interrupted::Overtaken),
+                Outcome::OrderTaken => {
+                    let taken = rows.orders;
+                    let claimed = Claimed {
+                        taken,
+                        ..Claimed::default()
+                    };
+                    return Err(Interrupted::OrdersTaken(claimed));
+                }
+            }
+            if marks {
+                store::marks::mark(connection, self.shard, head.position).await?;
+            }
+        }
+        let through = head.position;
+        if let Some(memory) = memory {
+            let seen = self.slots.into_iter();
+            memory.remember(head, seen.filter_map(Slot::into_remembered));
+        }
+        let transactions = self.log.into_written().into_iter().map(Arc::new);
+        Ok(Written {
+            after,
+            through,
+            transactions: transactions.zip(chains).collect(),
+            wallets,
+            moved,
+        })
+    }
+
+    /// The rows of the log, with the head after them; answers with the chain after
+    /// each, and the points by kind of account credited.
+    fn log_rows(
+        &self,
+        head: &mut Head,
+        rows: &mut Rows,
+    ) -> (Vec<Chain>, HashMap<&'static str, u64>) {
         let mut moved: HashMap<&'static str, u64> = HashMap::new();
         let mut chains = Vec::with_capacity(self.log.written().len());
         for (transaction, slot) in self.log.written().iter().zip(&self.slot_of) {
@@ -111,43 +166,7 @@ impl ShardWork {
                     transfer.amount.get().unsigned_abs();
             }
         }
-        if placement == Placement::OneNode {
-            rows.orders = std::mem::take(&mut self.orders);
-            rows.orders.sort_unstable();
-        }
-        let (wallets, changed) = self.wallet_rows(after, &mut rows);
-        let marks = head.position.get() / MARK_DISTANCE > after.get() / MARK_DISTANCE;
-        if marks && read_on == ReadOn::Never {
-            return Err(Interrupted::NeedsLock);
-        }
-        if changed || !chains.is_empty() {
-            let (shard, before) = (self.shard, &self.before);
-            let outcome = match placement {
-                Placement::OneNode => at_once(connection, shard, before, &head, &rows).await?,
-                Placement::Distributed => in_turn(connection, shard, before, &head, &rows).await?,
-            };
-            match outcome {
-                Outcome::Written => {}
-                Outcome::Overtaken => return Err(Interrupted::Overtaken),
-                Outcome::OrderTaken => return Err(Interrupted::OrdersTaken(rows.orders)),
-            }
-            if marks {
-                store::marks::mark(connection, self.shard, head.position).await?;
-            }
-        }
-        let through = head.position;
-        if let Some(memory) = memory {
-            let seen = self.slots.into_iter();
-            memory.remember(head, seen.filter_map(Slot::into_remembered));
-        }
-        let transactions = self.log.into_written().into_iter().map(Arc::new);
-        Ok(Written {
-            after,
-            through,
-            transactions: transactions.zip(chains).collect(),
-            wallets,
-            moved,
-        })
+        (chains, moved)
     }
 
     /// Gives members that have their first transaction a number.

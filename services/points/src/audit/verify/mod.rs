@@ -115,10 +115,17 @@ pub async fn verify(
     progress: impl Fn(i64, i64) + Send + Sync,
 ) -> Result<Verified, VerifyError> {
     let all: i64 = positions(database.pool()).await?.iter().sum();
-    let shards: Result<_, DatabaseError> = run!(database, "shards", |connection| async {
-        Shards::known(connection).await
-    });
-    let shards = shards?;
+    let shards = Shards::known(database).await?;
+    let shards = shards.ok_or(DatabaseError::Broken("the installation has no shards"))?;
+    for (shard, position, _) in &options.checkpoint {
+        if !shards.has(*shard) && position.get() > 0 {
+            return Err(VerifyError::Difference {
+                shard: *shard,
+                position: *position,
+                what: "the checkpoint has seen this shard, the ledger has none such".to_owned(),
+            });
+        }
+    }
     let mut programs = read_programs(database).await?;
     let mut verified = Verified {
         shards: usize::from(shards.count()),

@@ -48,19 +48,20 @@ pub(crate) async fn holder(
     .transpose()
 }
 
-/// Of these orders, those that have been recorded; only where all shards lie on
-/// one node, for it looks at all of them.
-pub(crate) async fn recorded(
+/// Of these orders, those that a batch has recorded with its own statement; only
+/// where all shards lie on one node, for it looks at all of them.
+pub(crate) async fn written(
     executor: impl PgExecutor<'_>,
     keys: &[Uuid],
 ) -> Result<Vec<Uuid>, DatabaseError> {
     let keys = sqlx::query_scalar!(
-        r#"-- points.orders.recorded
+        r#"-- points.orders.written
         SELECT o.order_key AS "order_key!"
         FROM unnest($1::uuid[]) AS asked (key)
         CROSS JOIN LATERAL (
-            SELECT order_key FROM orders WHERE order_key = asked.key LIMIT 1
-        ) o"#,
+            SELECT order_key, claim FROM orders WHERE order_key = asked.key LIMIT 1
+        ) o
+        WHERE o.claim IS NULL"#,
         keys,
     )
     .fetch_all(executor)
@@ -107,6 +108,25 @@ pub(crate) async fn take_over(
         from,
         stored(member_shard),
         order.request_key,
+        claim,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends a claim that came to nothing; `false` if it has been claimed anew.
+pub(crate) async fn end_claim(
+    executor: impl PgExecutor<'_>,
+    order: &OrderRow,
+    claim: Option<Uuid>,
+) -> Result<bool, DatabaseError> {
+    let done = sqlx::query!(
+        "-- points.orders.end_claim
+        DELETE FROM orders
+        WHERE shard = $1 AND order_key = $2 AND claim IS NOT DISTINCT FROM $3",
+        order.shard,
+        order.order_key,
         claim,
     )
     .execute(executor)

@@ -93,6 +93,8 @@ fn main() -> anyhow::Result<()> {
             if filter.is_none() && env::var_os(GIVEN_DATABASE).is_some() {
                 // On a Postgres that is given, those of the ledger.
                 let mut args = vec!["test", "--package", "fealty-tests", "--test", "e2e", "--"];
+                // One at a time: some have a server crash that all have.
+                args.push("--test-threads=1");
                 args.extend(OF_THE_LEDGER);
                 return sh::cargo(&args, &offline);
             }

@@ -14,9 +14,11 @@ use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 use fealty_client::connect;
-use fealty_proto::program::v1::{
-    ApplyProgramRequest, program_service_client::ProgramServiceClient,
+use fealty_proto::{
+    points::v1::{GetLogHeadsRequest, audit_service_client::AuditServiceClient},
+    program::v1::{ApplyProgramRequest, program_service_client::ProgramServiceClient},
 };
+use fealty_types::{MemberId, ProgramId, shard_of};
 use tokio::time::Instant;
 use tonic::{
     Request, Status,
@@ -24,7 +26,7 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
 };
 
-use calls::{Subject, spread};
+use calls::{Connection, Subject, spread};
 use mix::Mix;
 use tally::Tally;
 
@@ -81,6 +83,10 @@ pub struct Arguments {
     /// Its money, for purchases.
     #[arg(long, default_value = "EUR")]
     money: String,
+    /// Send each member's calls to the address that its shard belongs to, so that
+    /// instances seldom write to the same shard.
+    #[arg(long)]
+    by_shard: bool,
     /// Apply the bench's programme (five rules) first.
     #[arg(long)]
     apply: bool,
@@ -114,23 +120,58 @@ impl Interceptor for Token {
     }
 }
 
+/// A connection that carries the token.
+type Channel = InterceptedService<Connection, Token>;
+
+/// Which shard a member lives in.
+struct Homes {
+    program: ProgramId,
+    shards: u16,
+}
+
+impl Homes {
+    /// Asks a service how many shards there are.
+    async fn of(channel: Channel, program: &str) -> anyhow::Result<Self> {
+        let mut audit = AuditServiceClient::new(channel);
+        let heads = audit.get_log_heads(GetLogHeadsRequest {}).await?;
+        Ok(Self {
+            program: program.parse()?,
+            shards: u16::try_from(heads.into_inner().heads.len())?,
+        })
+    }
+
+    fn of_member(&self, member: &str) -> usize {
+        // A member's name that is none is refused by the service.
+        let member = member.parse::<MemberId>().ok();
+        member.map_or(0, |member| {
+            usize::from(shard_of(&self.program, &member, self.shards).get())
+        })
+    }
+}
+
 /// Runs the subcommand.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let token = Token::parse(arguments.token.as_deref())?;
-    let mut channels = Vec::new();
-    for _ in 0..callers::CONNECTIONS {
-        for url in &arguments.points {
-            channels.push(InterceptedService::new(connect(url)?, token.clone()));
-        }
+    let mut addresses: Vec<Vec<Channel>> = Vec::new();
+    for url in &arguments.points {
+        let channels = (0..callers::CONNECTIONS)
+            .map(|_| Ok(InterceptedService::new(connect(url)?, token.clone())));
+        addresses.push(channels.collect::<anyhow::Result<_>>()?);
     }
+    let first = addresses[0][0].clone();
     if arguments.apply {
-        let mut programs = ProgramServiceClient::new(channels[0].clone());
+        let mut programs = ProgramServiceClient::new(first.clone());
         let request = ApplyProgramRequest {
             source: crate::bench::PROGRAM.to_owned(),
             validate_only: false,
         };
         programs.apply_program(request).await?;
     }
+    let by_shard = if arguments.by_shard {
+        Some(Homes::of(first, &arguments.program).await?)
+    } else {
+        None
+    };
     let subject = Arc::new(Subject {
         program: arguments.program,
         brand: arguments.brand,
@@ -147,10 +188,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let call = {
         let mix = Arc::clone(&mix);
         move |caller: usize, number: u64| {
-            let channel = channels[caller % channels.len()].clone();
             let (subject, call) = (Arc::clone(&subject), mix.at(number));
             let request_id = format!("load-{run}-{number}");
             let member = format!("load-{:07}", spread(number, members) + 1);
+            let home = by_shard.as_ref().map_or(caller, |homes| homes.of_member(&member));
+            let channels = &addresses[home % addresses.len()];
+            let channel = channels[caller % channels.len()].clone();
             async move { subject.call(channel, call, request_id, member).await }
         }
     };

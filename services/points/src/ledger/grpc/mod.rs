@@ -41,6 +41,20 @@ struct Done {
     replayed: bool,
 }
 
+/// The response that tells what a change brought about.
+macro_rules! changed {
+    ($done:expr, $response:ident) => {{
+        let Done {
+            transaction,
+            replayed,
+        } = $done;
+        Ok(Response::new(proto::$response {
+            transaction,
+            replayed,
+        }))
+    }};
+}
+
 impl LedgerApi {
     async fn change(&self, change: Change) -> Result<Done, Status> {
         let answer = self.ledger.submit(change).await?;
@@ -110,14 +124,7 @@ impl LedgerService for LedgerApi {
         request: Request<proto::AccrueRequest>,
     ) -> Result<Response<proto::AccrueResponse>, Status> {
         let change = changes::accrue(request.get_ref())?;
-        let Done {
-            transaction,
-            replayed,
-        } = self.change(change).await?;
-        Ok(Response::new(proto::AccrueResponse {
-            transaction,
-            replayed,
-        }))
+        changed!(self.change(change).await?, AccrueResponse)
     }
 
     async fn redeem(
@@ -125,14 +132,7 @@ impl LedgerService for LedgerApi {
         request: Request<proto::RedeemRequest>,
     ) -> Result<Response<proto::RedeemResponse>, Status> {
         let change = changes::redeem(request.get_ref())?;
-        let Done {
-            transaction,
-            replayed,
-        } = self.change(change).await?;
-        Ok(Response::new(proto::RedeemResponse {
-            transaction,
-            replayed,
-        }))
+        changed!(self.change(change).await?, RedeemResponse)
     }
 
     async fn hold(
@@ -155,14 +155,7 @@ impl LedgerService for LedgerApi {
         request: Request<proto::CaptureRequest>,
     ) -> Result<Response<proto::CaptureResponse>, Status> {
         let change = changes::capture(request.get_ref())?;
-        let Done {
-            transaction,
-            replayed,
-        } = self.change(change).await?;
-        Ok(Response::new(proto::CaptureResponse {
-            transaction,
-            replayed,
-        }))
+        changed!(self.change(change).await?, CaptureResponse)
     }
 
     async fn release(
@@ -170,14 +163,7 @@ impl LedgerService for LedgerApi {
         request: Request<proto::ReleaseRequest>,
     ) -> Result<Response<proto::ReleaseResponse>, Status> {
         let change = changes::release(request.get_ref())?;
-        let Done {
-            transaction,
-            replayed,
-        } = self.change(change).await?;
-        Ok(Response::new(proto::ReleaseResponse {
-            transaction,
-            replayed,
-        }))
+        changed!(self.change(change).await?, ReleaseResponse)
     }
 
     async fn reverse(
@@ -201,14 +187,7 @@ impl LedgerService for LedgerApi {
         request: Request<proto::AdjustRequest>,
     ) -> Result<Response<proto::AdjustResponse>, Status> {
         let change = changes::adjust(request.get_ref())?;
-        let Done {
-            transaction,
-            replayed,
-        } = self.change(change).await?;
-        Ok(Response::new(proto::AdjustResponse {
-            transaction,
-            replayed,
-        }))
+        changed!(self.change(change).await?, AdjustResponse)
     }
 
     async fn extend_lot(
@@ -216,14 +195,7 @@ impl LedgerService for LedgerApi {
         request: Request<proto::ExtendLotRequest>,
     ) -> Result<Response<proto::ExtendLotResponse>, Status> {
         let change = changes::extend(request.get_ref())?;
-        let Done {
-            transaction,
-            replayed,
-        } = self.change(change).await?;
-        Ok(Response::new(proto::ExtendLotResponse {
-            transaction,
-            replayed,
-        }))
+        changed!(self.change(change).await?, ExtendLotResponse)
     }
 
     async fn reinstate_lot(
@@ -231,14 +203,7 @@ impl LedgerService for LedgerApi {
         request: Request<proto::ReinstateLotRequest>,
     ) -> Result<Response<proto::ReinstateLotResponse>, Status> {
         let change = changes::reinstate(request.get_ref())?;
-        let Done {
-            transaction,
-            replayed,
-        } = self.change(change).await?;
-        Ok(Response::new(proto::ReinstateLotResponse {
-            transaction,
-            replayed,
-        }))
+        changed!(self.change(change).await?, ReinstateLotResponse)
     }
 
     async fn activate_points(
@@ -246,14 +211,7 @@ impl LedgerService for LedgerApi {
         request: Request<proto::ActivatePointsRequest>,
     ) -> Result<Response<proto::ActivatePointsResponse>, Status> {
         let change = changes::activate(request.get_ref())?;
-        let Done {
-            transaction,
-            replayed,
-        } = self.change(change).await?;
-        Ok(Response::new(proto::ActivatePointsResponse {
-            transaction,
-            replayed,
-        }))
+        changed!(self.change(change).await?, ActivatePointsResponse)
     }
 
     async fn transfer(

@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 ///
 /// Walks every shard's log, checks the hash chain, runs the rules and the
 /// engine over it again, and compares every wallet, lot, hold, reversal and
-/// account with what is stored, all as of one moment. It may run while the
+/// account with what is stored, each shard as of a moment of its own. It may run while the
 /// service does, or on a restored backup. Says the first difference with shard
 /// and position, and exits with 1.
 #[derive(Args, Debug)]

@@ -141,6 +141,10 @@ fn findings(files: &Files) -> Vec<String> {
         let Some(source) = path.find("/src/").map(|at| &path[..at + 5]) else {
             continue;
         };
+        if let Some((src, levels)) = service {
+            let known = level(levels, src, path).is_some();
+            must(known, "its room has no place in the order of rooms");
+        }
         for target in paths
             .iter()
             .filter_map(|named| resolve(files, source, path, named, 0))
@@ -185,7 +189,14 @@ fn level(levels: &[&[&str]], source: &str, path: &str) -> Option<usize> {
 
 /// The paths that a file names, each part by part; `use` with braces is spread.
 fn paths(text: &str) -> Vec<Vec<&str>> {
-    let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or(text);
+    let tests = text
+        .match_indices("\n#[cfg(test)]\nmod ")
+        .find(|(at, head)| {
+            // Those in a file of their own end with the line.
+            let rest = &text[at + head.len()..];
+            rest.lines().next().is_some_and(|line| line.ends_with('{'))
+        });
+    let text = tests.map_or(text, |(at, _)| &text[..at]);
     let mut paths = Vec::new();
     for statement in statements(text) {
         spread(statement, &[], &mut paths);
@@ -362,7 +373,8 @@ mod tests {
 
     #[test]
     fn a_handler_that_names_sqlx_is_found() {
-        let text = "use tonic::Status;\nfn read() { sqlx::query!(\"SELECT 1\"); }\n";
+        let text = "#[cfg(test)]\nmod tests;\nuse tonic::Status;\n\
+                    fn read() { sqlx::query!(\"SELECT 1\"); }\n";
         let path = "services/points/src/ledger/grpc/mod.rs";
         assert_eq!(
             found(&[(path, text)]),

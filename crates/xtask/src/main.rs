@@ -90,12 +90,15 @@ fn main() -> anyhow::Result<()> {
             install::servers()?;
             // The end-to-end tests run the command that people run.
             sh::cargo(&["build", "--package", "fealty-cli"], &offline)?;
-            if filter.is_none() && env::var_os(GIVEN_DATABASE).is_some() {
-                // On a Postgres that is given, those of the ledger.
+            if env::var_os(GIVEN_DATABASE).is_some() {
+                // On a Postgres that is given, those of the ledger, if nothing is said.
                 let mut args = vec!["test", "--package", "fealty-tests", "--test", "e2e", "--"];
                 // One at a time: some have a server crash that all have.
                 args.push("--test-threads=1");
-                args.extend(OF_THE_LEDGER);
+                match filter.as_deref() {
+                    Some(filter) => args.push(filter),
+                    None => args.extend(OF_THE_LEDGER),
+                }
                 return sh::cargo(&args, &offline);
             }
             let mut args = vec!["test", "--workspace", "--all-targets"];

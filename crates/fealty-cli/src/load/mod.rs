@@ -191,7 +191,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let (subject, call) = (Arc::clone(&subject), mix.at(number));
             let request_id = format!("load-{run}-{number}");
             let member = format!("load-{:07}", spread(number, members) + 1);
-            let home = by_shard.as_ref().map_or(caller, |homes| homes.of_member(&member));
+            let home = by_shard
+                .as_ref()
+                .map_or(caller, |homes| homes.of_member(&member));
             let channels = &addresses[home % addresses.len()];
             let channel = channels[caller % channels.len()].clone();
             async move { subject.call(channel, call, request_id, member).await }

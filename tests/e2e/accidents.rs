@@ -3,7 +3,10 @@
 
 use std::{process::Command, time::Duration};
 
+use fealty_auth::Role;
 use fealty_cli::demo::Fleet;
+use fealty_cli::token::{Keys, grant};
+use fealty_client::Credentials;
 use fealty_proto::{
     points::v1::Consistency,
     rewards::v1::{GetRedemptionRequest, ListRewardsRequest, RedeemRewardRequest, RedemptionState},
@@ -104,8 +107,13 @@ async fn rewards_app(fleet: &Fleet) -> Redemptions {
     let url = fleet.stack.read().await.postgres.url("rewards");
     let file = tempfile(&format!(
         "[server]\nlisten = \"127.0.0.1:0\"\ntest_clock = true\n[database]\nurl = \"{url}\"\n\
-         [points]\nurl = \"{}\"\n[vouchers]\nkey = \"{}\"\n",
+         [points]\nurl = \"{}\"\n[credentials]\ntoken_file = \"{}\"\n[vouchers]\nkey = \"{}\"\n",
         fleet.endpoints().points,
+        fleet
+            .keys()
+            .service_token_file("test")
+            .expect("a token")
+            .display(),
         "00112233445566778899aabbccddeeff".repeat(2),
     ));
     let source = Source {
@@ -113,7 +121,7 @@ async fn rewards_app(fleet: &Fleet) -> Redemptions {
         table: None,
         prefix: "NO_SUCH_VARIABLE_",
     };
-    let config: Config = load(source).expect("valid");
+    let config: Config = load(source).expect("valid").config;
     let app = fealty_rewards::open(&config).await.expect("it opens");
     std::fs::remove_file(file).expect("the file is there");
     app
@@ -164,8 +172,9 @@ async fn a_redemption_that_died_at_any_step_is_finished() {
             requested_at: fealty_types::Timestamp::EPOCH,
             issued_at: None,
             attempt: 1,
+            asked_by: None,
         };
-        let begun = app.begin(asked, &terms).await.expect("step 1");
+        let begun = app.begin(asked, &terms, None).await.expect("step 1");
         let Begun::Leased(mut redemption) = begun else {
             panic!("{begun:?}")
         };
@@ -263,8 +272,9 @@ async fn a_redemption_whose_hold_timed_out_is_undone() {
         requested_at: fealty_types::Timestamp::EPOCH,
         issued_at: None,
         attempt: 1,
+        asked_by: None,
     };
-    let Ok(Begun::Leased(mut redemption)) = app.begin(asked, &terms).await else {
+    let Ok(Begun::Leased(mut redemption)) = app.begin(asked, &terms, None).await else {
         panic!("step 1");
     };
     app.hold(&mut redemption).await.expect("step 2");
@@ -297,15 +307,21 @@ async fn sigterm_finishes_what_is_in_flight_and_exits_with_0() {
         .create_database("points")
         .expect("a database");
     let port = fealty_stack::free_port().expect("a port");
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = Keys::make(folder.path()).expect("a key");
+    let token = keys.sign(&grant("test", &[Role::Operator, Role::Checkout]));
+    let credentials = Credentials::token(token.expect("a token"));
     let mut service = Command::new(fealty())
         .args(["serve", "points"])
         .env("FEALTY_SERVER_LISTEN", format!("127.0.0.1:{port}"))
         .env("FEALTY_DATABASE_URL", stack.postgres.url("points"))
         .env("FEALTY_TELEMETRY_LOG_FORMAT", "json")
+        .envs(keys.variables())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("the command runs");
-    let channel = fealty_client::connect(&format!("http://127.0.0.1:{port}")).expect("a URL");
+    let url = format!("http://127.0.0.1:{port}");
+    let channel = fealty_client::connect(&url, &credentials).expect("a URL");
     let health = || async {
         let mut client = HealthClient::new(channel.clone());
         let checked = client

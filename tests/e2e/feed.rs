@@ -155,7 +155,9 @@ async fn a_checkpoint_shows_what_was_cut_off_although_all_else_fits() {
         ],
     )
     .await;
-    let database = Database::open(fleet.points_database_url(), 1).expect("a URL");
+    let database = Database::open(fleet.points_database_url(), 1)
+        .await
+        .expect("a URL");
     let alone = verify(&database, &Options::default(), |_, _| {}).await;
     alone.expect("nothing is wrong with an empty ledger");
     let (code, told) = verify_with(&file);
@@ -172,7 +174,9 @@ async fn verifying_goes_on_where_it_stopped() {
         state: Some(folder.path().to_owned()),
         ..Options::default()
     };
-    let database = Database::open(fleet.points_database_url(), 1).expect("a URL");
+    let database = Database::open(fleet.points_database_url(), 1)
+        .await
+        .expect("a URL");
     let first = verify(&database, &options, |_, _| {}).await.expect("sound");
     assert_eq!((first.transactions, first.verified_before), (60, 0));
     some_transactions(&fleet, 60, 90).await;

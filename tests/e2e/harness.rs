@@ -211,7 +211,9 @@ pub(crate) async fn books(fleet: &Fleet) -> (i64, String) {
 
 /// Verifies a fleet's ledger.
 pub(crate) async fn verify(fleet: &Fleet) -> Result<i64, String> {
-    let database = fealty_postgres::Database::open(fleet.points_database_url(), 1).expect("a URL");
+    let database = fealty_postgres::Database::open(fleet.points_database_url(), 1)
+        .await
+        .expect("a URL");
     let verified =
         fealty_points::audit::verify::verify(&database, &Options::default(), |_, _| {}).await;
     verified

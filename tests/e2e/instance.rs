@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use fealty_client::{Channel, connect};
+use fealty_auth::Role;
+use fealty_cli::token::{Keys, grant};
+use fealty_client::{Channel, Credentials, connect};
 use fealty_stack::{Supervised, free_port};
 use tokio::{sync::Mutex, time::Instant};
 
@@ -33,6 +35,10 @@ impl Instance {
         variables: &[(&str, &str)],
     ) -> Self {
         let port = free_port().expect("a port");
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = Keys::make(&folder.path().join("keys")).expect("a key");
+        let token = keys.sign(&grant("instance", &[Role::Operator, Role::Checkout]));
+        let credentials = Credentials::token(token.expect("a token"));
         let env = [
             ("FEALTY_SERVER_LISTEN", format!("127.0.0.1:{port}")),
             ("FEALTY_DATABASE_URL", database.to_owned()),
@@ -41,15 +47,16 @@ impl Instance {
         ];
         let mut env: BTreeMap<String, String> =
             env.map(|(key, value)| (key.to_owned(), value)).into();
+        env.extend(keys.variables().map(|(key, value)| (key.to_owned(), value)));
         for (key, value) in variables {
             env.insert((*key).to_owned(), (*value).to_owned());
         }
         let instance = Self {
             port,
             env,
-            folder: tempfile::tempdir().expect("a folder"),
+            folder,
             process: Mutex::new(None),
-            channel: connect(&format!("http://127.0.0.1:{port}")).expect("a URL"),
+            channel: connect(&format!("http://127.0.0.1:{port}"), &credentials).expect("a URL"),
         };
         *instance.process.try_lock().expect("nobody has it") = Some(instance.run());
         instance

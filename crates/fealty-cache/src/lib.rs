@@ -10,6 +10,7 @@
 //! left alone for a moment, so that a Redis that is down costs nothing.
 
 use std::{
+    path::Path,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -18,8 +19,8 @@ use std::{
 };
 
 use redis::{
-    Client, FromRedisValue, IntoConnectionInfo as _, Script, aio::MultiplexedConnection,
-    io::tcp::TcpSettings,
+    Client, FromRedisValue, IntoConnectionInfo as _, Script, TlsCertificates,
+    aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -60,6 +61,9 @@ pub enum CacheError {
     /// It failed a moment ago and is left alone.
     #[error("the cache is left alone after a failure")]
     Resting,
+    /// The file with the certificates cannot be read.
+    #[error("the file with the certificates")]
+    CaFile(#[source] std::io::Error),
     /// It took too long.
     #[error("the cache took too long")]
     Timeout,
@@ -108,13 +112,25 @@ struct Inner {
 
 impl Cache {
     /// A cache at `url`, with keys that begin with `prefix`. It need not
-    /// answer yet.
-    pub fn open(url: &str, prefix: &str) -> Result<Self, CacheError> {
+    /// answer yet. At `rediss://` it must prove who it is, by a certificate that
+    /// those in `ca_file` (PEM), or of the web, signed.
+    pub fn open(url: &str, ca_file: Option<&Path>, prefix: &str) -> Result<Self, CacheError> {
         // A commit's answers wait for this: no waiting for acknowledgements.
         let settings = TcpSettings::default().set_nodelay(true);
         let server = url.into_connection_info()?.set_tcp_settings(settings);
+        let client = match ca_file {
+            None => Client::open(server)?,
+            Some(path) => {
+                let root_cert = std::fs::read(path).map_err(CacheError::CaFile)?;
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(root_cert),
+                };
+                Client::build_with_tls(server, certificates)?
+            }
+        };
         Ok(Self(Arc::new(Inner {
-            client: Client::open(server)?,
+            client,
             prefix: prefix.to_owned(),
             put: Script::new(PUT),
             reads: OnceLock::new(),

@@ -1,10 +1,13 @@
 //! Where the services are.
 
+use std::path::PathBuf;
+
 use clap::Args;
-use fealty_client::{Channel, connect};
+use fealty_client::{Channel, Credentials, connect};
 use fealty_proto::{
     operations::v1::{
-        feed_service_client::FeedServiceClient, test_clock_service_client::TestClockServiceClient,
+        audit_log_service_client::AuditLogServiceClient, feed_service_client::FeedServiceClient,
+        test_clock_service_client::TestClockServiceClient,
     },
     points::v1::{
         audit_service_client::AuditServiceClient, earning_service_client::EarningServiceClient,
@@ -18,6 +21,40 @@ use fealty_proto::{
     },
     tiers::v1::tier_service_client::TierServiceClient,
 };
+
+/// What the command shows the services, and whom it believes.
+#[derive(Args, Clone, Default)]
+pub struct Shown {
+    /// The token to show.
+    #[arg(long, env = "FEALTY_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// The file with the token to show; read again when it changes.
+    #[arg(long, env = "FEALTY_TOKEN_FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// Certificates to believe of services at https://, PEM; otherwise those of the
+    /// web.
+    #[arg(long, env = "FEALTY_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.credentials().fmt(f)
+    }
+}
+
+impl Shown {
+    /// What a client shows.
+    #[must_use]
+    pub fn credentials(&self) -> Credentials {
+        Credentials {
+            token: self.token.clone(),
+            token_file: self.token_file.clone(),
+            ca_file: self.ca_file.clone(),
+            ..Credentials::default()
+        }
+    }
+}
 
 /// URLs of the three services.
 #[derive(Args, Clone, Debug)]
@@ -43,6 +80,9 @@ pub struct Endpoints {
         default_value = "http://127.0.0.1:7003"
     )]
     pub rewards: String,
+    /// What they are shown.
+    #[command(flatten)]
+    pub shown: Shown,
 }
 
 /// Connections to the three services.
@@ -56,10 +96,15 @@ pub struct Clients {
 impl Clients {
     /// Connects; the connections are made when they are first used.
     pub fn connect(endpoints: &Endpoints) -> anyhow::Result<Self> {
+        Self::connect_with(endpoints, &endpoints.shown.credentials())
+    }
+
+    /// Connects with other credentials.
+    pub fn connect_with(endpoints: &Endpoints, shown: &Credentials) -> anyhow::Result<Self> {
         Ok(Self {
-            points: connect(&endpoints.points)?,
-            tiers: connect(&endpoints.tiers)?,
-            rewards: connect(&endpoints.rewards)?,
+            points: connect(&endpoints.points, shown)?,
+            tiers: connect(&endpoints.tiers, shown)?,
+            rewards: connect(&endpoints.rewards, shown)?,
         })
     }
 
@@ -120,6 +165,13 @@ impl Clients {
     pub fn programs(&self) -> [(&'static str, ProgramServiceClient<Channel>); 3] {
         self.channels()
             .map(|(name, channel)| (name, ProgramServiceClient::new(channel)))
+    }
+
+    /// Audit logs, of each service.
+    #[must_use]
+    pub fn audit_logs(&self) -> [(&'static str, AuditLogServiceClient<Channel>); 3] {
+        self.channels()
+            .map(|(name, channel)| (name, AuditLogServiceClient::new(channel)))
     }
 
     /// Test clocks, of each service.

@@ -7,10 +7,12 @@
 )]
 
 pub mod apply;
+pub mod audit;
 pub mod bench;
 pub mod demo;
 pub mod endpoints;
 pub mod load;
 pub mod member;
 pub mod serve;
+pub mod token;
 pub mod verify;

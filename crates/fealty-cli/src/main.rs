@@ -1,7 +1,7 @@
 //! The `fealty` command.
 
 use clap::{Parser, Subcommand};
-use fealty_cli::{apply, bench, demo, load, member, serve, verify};
+use fealty_cli::{apply, audit, bench, demo, load, member, serve, token, verify};
 
 /// A batch makes and drops thousands of small values on several threads, which
 /// the system's allocator is slow at.
@@ -24,6 +24,7 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Apply(apply::Arguments),
+    Audit(audit::Arguments),
     Demo(demo::Arguments),
     Bench(bench::Arguments),
     Load(load::Arguments),
@@ -31,6 +32,8 @@ enum Command {
     Checkpoint(verify::CheckpointArguments),
     #[command(subcommand)]
     Member(member::Command),
+    #[command(subcommand)]
+    Token(token::Command),
 }
 
 #[tokio::main]
@@ -38,11 +41,13 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Apply(arguments) => apply::run(arguments).await,
+        Command::Audit(arguments) => audit::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Load(arguments) => load::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::Checkpoint(arguments) => verify::checkpoint(arguments).await,
         Command::Member(command) => member::run(command).await,
+        Command::Token(command) => token::run(command),
     }
 }

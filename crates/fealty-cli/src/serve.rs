@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::{Args, ValueEnum};
 use fealty_server::{
-    Served, Telemetry,
-    config::{Source, TelemetrySection, load},
+    Served, Telemetry, check_callers,
+    config::{Loaded, ServerSection, Source, TelemetrySection, load, name_unknown},
     shutdown_signal,
 };
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,9 @@ pub struct Arguments {
     /// Let the clock be set over gRPC. For tests and demos.
     #[arg(long)]
     test_clock: bool,
+    /// Serve everybody, with all roles, without a token. Only on loopback.
+    #[arg(long)]
+    insecure: bool,
     /// Only say whether the configuration is valid.
     #[arg(long)]
     check_config: bool,
@@ -51,6 +54,13 @@ pub enum ServiceName {
     Rewards,
 }
 
+/// A service's configuration, and the variables that look like its knobs and are
+/// none.
+struct Named {
+    config: Config,
+    unknown_variables: Vec<String>,
+}
+
 /// A service's configuration.
 enum Config {
     Points(fealty_points::config::Config),
@@ -59,7 +69,7 @@ enum Config {
 }
 
 impl Config {
-    fn load(service: ServiceName, file: Option<&Path>, all: bool) -> anyhow::Result<Self> {
+    fn load(service: ServiceName, file: Option<&Path>, all: bool) -> anyhow::Result<Named> {
         let (table, prefix) = match service {
             ServiceName::Points => (fealty_points::NAME, "FEALTY_POINTS_"),
             ServiceName::Tiers => (fealty_tiers::NAME, "FEALTY_TIERS_"),
@@ -79,19 +89,25 @@ impl Config {
             }
         };
         Ok(match service {
-            ServiceName::Points => Self::Points(load(source)?),
-            ServiceName::Tiers => Self::Tiers(load(source)?),
-            ServiceName::Rewards => Self::Rewards(load(source)?),
+            ServiceName::Points => Self::named(load(source)?, Self::Points),
+            ServiceName::Tiers => Self::named(load(source)?, Self::Tiers),
+            ServiceName::Rewards => Self::named(load(source)?, Self::Rewards),
         })
     }
 
-    fn set_test_clock(&mut self) {
-        let server = match self {
+    fn named<T>(loaded: Loaded<T>, of: impl FnOnce(T) -> Self) -> Named {
+        Named {
+            config: of(loaded.config),
+            unknown_variables: loaded.unknown_variables,
+        }
+    }
+
+    fn server(&mut self) -> &mut ServerSection {
+        match self {
             Self::Points(config) => &mut config.server,
             Self::Tiers(config) => &mut config.server,
             Self::Rewards(config) => &mut config.server,
-        };
-        server.test_clock = true;
+        }
     }
 
     fn telemetry(&self) -> (&'static str, &TelemetrySection) {
@@ -100,6 +116,16 @@ impl Config {
             Self::Tiers(config) => (fealty_tiers::NAME, &config.telemetry),
             Self::Rewards(config) => (fealty_rewards::NAME, &config.telemetry),
         }
+    }
+
+    /// Says what is wrong with whom it would serve.
+    fn check(&self) -> anyhow::Result<()> {
+        let (server, auth) = match self {
+            Self::Points(config) => (&config.server, &config.auth),
+            Self::Tiers(config) => (&config.server, &config.auth),
+            Self::Rewards(config) => (&config.server, &config.auth),
+        };
+        Ok(check_callers(server, auth)?)
     }
 
     async fn migrate(&self) -> anyhow::Result<()> {
@@ -130,14 +156,25 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ],
     };
     let mut configs = Vec::new();
+    let mut unknown = Vec::new();
     for name in names {
-        let mut config = Config::load(name, arguments.config.as_deref(), arguments.all)?;
-        if arguments.test_clock {
-            config.set_test_clock();
-        }
-        configs.push(config);
+        let file = arguments.config.as_deref();
+        let mut named = Config::load(name, file, arguments.all)?;
+        let server = named.config.server();
+        server.test_clock |= arguments.test_clock;
+        server.insecure |= arguments.insecure;
+        configs.push(named.config);
+        unknown.append(&mut named.unknown_variables);
     }
     if arguments.check_config {
+        ensure!(
+            unknown.is_empty(),
+            "there is no such knob: {}",
+            unknown.join(", ")
+        );
+        for config in &configs {
+            config.check()?;
+        }
         println!("the configuration is valid");
         return Ok(());
     }
@@ -146,6 +183,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let (name, section) = first.telemetry();
     let telemetry = Telemetry::start(if arguments.all { "fealty" } else { name }, section)?;
+    name_unknown(&unknown);
     if arguments.migrate_only {
         for config in &configs {
             config.migrate().await?;

@@ -13,6 +13,8 @@ use fealty_postgres::Database;
 use fealty_proto::points::v1::{GetCheckpointRequest, audit_service_client::AuditServiceClient};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::endpoints::Shown;
+
 /// Verify a points database, transaction by transaction.
 ///
 /// Walks every shard's log, checks the hash chain, runs the rules and the
@@ -54,7 +56,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let checkpoint = Checkpoint::parse(&file, expected.transpose()?)?;
         options.checkpoint = checkpoint.heads()?;
     }
-    let database = Database::open(&arguments.database_url, 1)?;
+    let database = Database::open(&arguments.database_url, 1).await?;
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
         "verifying {bar:40} {pos}/{len} transactions, {per_sec}, {eta} left",
     )?);
@@ -107,11 +109,13 @@ pub struct CheckpointArguments {
         default_value = "http://127.0.0.1:7001"
     )]
     points: String,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 /// Runs the subcommand.
 pub async fn checkpoint(arguments: CheckpointArguments) -> anyhow::Result<()> {
-    let channel = connect(&arguments.points)?;
+    let channel = connect(&arguments.points, &arguments.shown.credentials())?;
     let signed = call(Deadline::within(Duration::from_secs(10)), || {
         let mut client = AuditServiceClient::new(channel.clone());
         async move { client.get_checkpoint(GetCheckpointRequest {}).await }

@@ -1,37 +1,83 @@
-//! Connections.
+//! Connections, with the caller's trace and token.
 
-use std::time::Duration;
+use std::path::PathBuf;
 
 use opentelemetry::{global, propagation::Injector};
 use tonic::{
     Request, Status,
     metadata::{MetadataKey, MetadataMap},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{self, Endpoint},
+    transport,
 };
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::{
+    Credentials,
+    balanced::{Balanced, Targets},
+    credentials::{self, SentToken},
+};
 
-/// A connection that carries the caller's trace along.
-pub type Channel = InterceptedService<transport::Channel, TraceContext>;
+/// The metadata by which a service says for whom it acts.
+const ACTING_FOR: &str = "fealty-acting-for";
 
-/// A connection to `url`, for example `http://127.0.0.1:7001`. It is made when
-/// it is first used, and again when it is lost.
-pub fn connect(url: &str) -> Result<Channel, transport::Error> {
-    let endpoint = Endpoint::from_shared(url.to_owned())?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(30));
-    Ok(InterceptedService::new(
-        endpoint.connect_lazy(),
-        TraceContext,
-    ))
+/// A connection that cannot be made as it is asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The address is none.
+    #[error("`{0}` is no address as http://host:port or https://host:port")]
+    Url(String),
+    /// A file cannot be read.
+    #[error("{}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// There is a certificate without a key, or a key without a certificate.
+    #[error("a client certificate and its key must be set together")]
+    HalfIdentity,
+    /// The token has characters that cannot be sent.
+    #[error("the token is none")]
+    Token,
+    /// What TLS is made of is no good.
+    #[error("TLS")]
+    Tls(#[from] transport::Error),
 }
 
-/// Writes the present span's context into a call's metadata.
-#[derive(Clone, Copy, Debug)]
-pub struct TraceContext;
+/// A connection that carries the caller's trace and token along, balanced over
+/// all addresses of the service.
+pub type Channel = InterceptedService<Balanced, Outgoing>;
+
+/// A connection to a service at `url`, for example `http://127.0.0.1:7001`, or to
+/// several, divided by commas. Calls are spread over all addresses that the names
+/// have, and follow their changes. Connections are made when they are first used,
+/// and again when they are lost. To be called in a Tokio runtime.
+pub fn connect(url: &str, credentials: &Credentials) -> Result<Channel, ConnectError> {
+    let outgoing = Outgoing {
+        token: credentials::token(credentials)?,
+    };
+    let balanced = Balanced::over(Targets::parse(url)?, credentials.clone())?;
+    Ok(InterceptedService::new(balanced, outgoing))
+}
+
+/// Says for whom a service acts by this call. The service must have the role
+/// `service`.
+///
+/// # Panics
+/// If `whom` is no subject: 1 to 128 printable ASCII characters.
+pub fn acting_for<T>(mut request: Request<T>, whom: &str) -> Request<T> {
+    let value = whom.parse().expect("a subject can be sent");
+    request.metadata_mut().insert(ACTING_FOR, value);
+    request
+}
+
+/// Writes the present span's context and the token into a call's metadata.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    token: SentToken,
+}
 
 struct Metadata<'a>(&'a mut MetadataMap);
 
@@ -43,12 +89,16 @@ impl Injector for Metadata<'_> {
     }
 }
 
-impl Interceptor for TraceContext {
+impl Interceptor for Outgoing {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let context = tracing::Span::current().context();
         global::get_text_map_propagator(|propagator| {
             propagator.inject_context(&context, &mut Metadata(request.metadata_mut()));
         });
+        if let Some(token) = &*self.token.load() {
+            let token = (**token).clone();
+            request.metadata_mut().insert("authorization", token);
+        }
         Ok(request)
     }
 }

@@ -1,13 +1,18 @@
-//! The Rust client: deadlines, and retries with the same request id.
+//! The Rust client: credentials, balancing over all addresses of a service,
+//! deadlines, and retries with the same request id.
 //!
 //! Every change in Fealty carries a request id and takes effect once, so a
 //! call whose answer was lost is simply sent again. [`call`] does that within
 //! a deadline; the generated clients of `fealty-proto` do the rest.
 
+mod balanced;
 mod channel;
+mod credentials;
 mod feed;
 mod retry;
 
-pub use channel::{Channel, connect};
+pub use balanced::Balanced;
+pub use channel::{Channel, ConnectError, Outgoing, acting_for, connect};
+pub use credentials::Credentials;
 pub use feed::{FeedConsumer, consume};
 pub use retry::{Deadline, call, reason, retry_after};

@@ -77,6 +77,7 @@ pub fn advance_step(
         lots: Vec::new(),
         expiry_changes,
         wallets: vec![after],
+        principal: None,
     });
     Ok(true)
 }

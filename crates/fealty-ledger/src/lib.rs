@@ -29,6 +29,7 @@ mod command;
 mod execute;
 mod facts;
 mod limits;
+mod principal;
 mod refusal;
 mod request;
 mod terms;
@@ -49,6 +50,7 @@ pub use limits::{
     HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, LOTS_PER_SPEND_MAX, RELEASE_GRACE,
     TRANSFERS_PER_EXPIRY_MAX,
 };
+pub use principal::Principal;
 pub use refusal::{Refusal, Stop};
 pub use request::{Grant, Request};
 pub use terms::{LotOrigin, LotTerms};

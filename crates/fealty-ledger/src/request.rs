@@ -2,13 +2,15 @@
 
 use fealty_types::{BrandId, CurrencyId, Points, RefundTerms, RequestId, RuleId, Timestamp};
 
-use crate::{Command, Facts, LotOrigin, LotTerms, Transaction};
+use crate::{Command, Facts, LotOrigin, LotTerms, Principal, Transaction};
 
 /// A request with what was decided about it outside the engine.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The caller's name for it.
     pub request_id: RequestId,
+    /// Who asks; `None` for what was written before the log kept it.
+    pub principal: Option<Principal>,
     /// What is asked.
     pub command: Command,
     /// When it is asked.

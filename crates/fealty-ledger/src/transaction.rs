@@ -1,12 +1,14 @@
 //! What the engine writes: transactions, and nothing else.
 
+use std::collections::BTreeMap;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{
     BrandId, CurrencyId, LotId, MemberId, Points, Position, ProgramId, RequestId, RuleId, ShardId,
     Timestamp, TransactionName,
 };
 
-use crate::{Account, Buckets, Command, Facts, GivenLot, LotTerms};
+use crate::{Account, BucketName, Buckets, Command, Facts, GivenLot, LotTerms, Principal};
 
 /// One entry of a shard's log, of one member. Immutable. The order of the
 /// fields is the order of the canonical bytes.
@@ -32,6 +34,8 @@ pub struct Transaction {
     pub expiry_changes: Vec<ExpiryChange>,
     /// Each wallet it touched, as it stood afterwards.
     pub wallets: Vec<WalletAfter>,
+    /// Who asked for it; `None` where it fell due or was received.
+    pub principal: Option<Principal>,
 }
 
 /// What brought a transaction about.
@@ -204,6 +208,41 @@ impl Transaction {
             shard: self.shard,
             position: self.position,
         }
+    }
+
+    /// The buckets of a wallet that it touched as they stood before it.
+    ///
+    /// # Panics
+    /// If the transaction is none that the engine wrote: its movements do not lead
+    /// to where the wallet stood afterwards.
+    #[must_use]
+    pub fn buckets_before(&self, after: &WalletAfter) -> Buckets {
+        let mut raised: BTreeMap<BucketName, i64> = BTreeMap::new();
+        let of_wallet = self
+            .transfers
+            .iter()
+            .filter(|moved| moved.currency == after.currency);
+        for transfer in of_wallet {
+            for (account, is_credit) in [(&transfer.credit, true), (&transfer.debit, false)] {
+                let Account::Wallet(name) = account else {
+                    continue;
+                };
+                // Debt is the one bucket that a debit raises.
+                let sign = if is_credit == (*name == BucketName::Debt) {
+                    -1
+                } else {
+                    1
+                };
+                *raised.entry(*name).or_default() += sign * transfer.amount.get();
+            }
+        }
+        let mut before = after.buckets;
+        for (name, raised) in raised {
+            let bucket = before.bucket(name);
+            let undone = Points::new(bucket.get() - raised);
+            *bucket = undone.expect("the engine's movements lead to where it stands");
+        }
+        before
     }
 
     /// The brands that it names: those of its accounts, and the issuers.

@@ -1,12 +1,12 @@
-//! The canonical bytes of format 2, pinned: logs that are there must stay readable
+//! The canonical bytes of formats 2 and 3, pinned: logs that are there must stay readable
 //! and their chains must hold.
 
 use std::fmt::Write as _;
 
 use fealty_ledger::{
     Account, Accrue, Activation, BucketName, Buckets, Cause, Command, Due, Facts, GivenLot,
-    LotOrigin, LotTerms, Purchase, PurchaseFacts, Received, ReversalFacts, Reverse, RuleResult,
-    Transaction, Transfer, WalletAfter, canonical,
+    LotOrigin, LotTerms, Principal, Purchase, PurchaseFacts, Received, ReversalFacts, Reverse,
+    RuleResult, Transaction, Transfer, WalletAfter, canonical,
 };
 use fealty_types::{LotId, Money, Points, Position, ShardId, Timestamp, TransactionName};
 use sha2::{Digest as _, Sha256};
@@ -65,6 +65,7 @@ fn transaction(cause: Cause) -> Transaction {
             sequence: 9,
             inactive_at: Some(at(1_800_000_000_000_000)),
         }],
+        principal: None,
     }
 }
 
@@ -137,6 +138,7 @@ fn the_bytes_of_a_log_stay_what_they_are() {
         hold: Position::new(6),
     });
     let mut hash = Sha256::new();
+    let mut without_principal = Sha256::new();
     for cause in [
         request(purchase, Some(facts)),
         request(accrue, None),
@@ -144,15 +146,32 @@ fn the_bytes_of_a_log_stay_what_they_are() {
         received,
         timeout,
     ] {
-        let transaction = transaction(cause);
+        let mut transaction = transaction(cause);
+        // As format 2 has it: one byte of another number, none at the end.
+        let bytes = canonical::encode(&transaction);
+        let mut before = bytes[..bytes.len() - 1].to_vec();
+        before[0] = 2;
+        assert_eq!(
+            canonical::decode(&before).expect("readable for ever"),
+            transaction
+        );
+        without_principal.update(&before);
+        transaction.principal = Some(Principal {
+            subject: id("rewards"),
+            acting_for: Some(id("anna")),
+        });
         let bytes = canonical::encode(&transaction);
         assert_eq!(canonical::decode(&bytes).expect("our own"), transaction);
         hash.update(&bytes);
     }
-    let digest = hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("to memory");
-        hex
-    });
+    let hex = |hash: Sha256| {
+        hash.finalize().iter().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("to memory");
+            hex
+        })
+    };
     let pinned = "fae24cb7265778519265787087892cb8fd09103d1f3699890b6fbc7f49a55a63";
-    assert_eq!(digest, pinned, "the bytes of format 2");
+    assert_eq!(hex(without_principal), pinned, "the bytes of format 2");
+    let pinned = "a68da4fe8428d36a4e6c45dc51ff51afeea5cba311c8b6de046474529aecef7b";
+    assert_eq!(hex(hash), pinned, "the bytes of format 3");
 }

@@ -6,7 +6,7 @@ use opentelemetry::{KeyValue, global, metrics::Counter};
 use sqlx::{
     Connection as _, PgConnection, PgPool, Postgres, Transaction,
     migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
 
 use crate::{DatabaseError, HasDatabaseError};
@@ -28,8 +28,8 @@ pub struct Database {
 impl Database {
     /// Opens a pool of at most `connections_max` connections. The database
     /// need not answer yet.
-    pub fn open(url: &str, connections_max: u32) -> Result<Self, DatabaseError> {
-        let options = PgConnectOptions::from_str(url)?;
+    pub async fn open(url: &str, connections_max: u32) -> Result<Self, DatabaseError> {
+        let options = options(url).await?;
         let options = options
             .options([
                 ("statement_timeout", STATEMENT_TIMEOUT),
@@ -51,11 +51,11 @@ impl Database {
 
     /// Opens a pool for the owner of the tables, who brings them up to date: no
     /// time-out for a statement, and plans as Postgres makes them.
-    pub fn open_as_owner(url: &str, connections_max: u32) -> Result<Self, DatabaseError> {
+    pub async fn open_as_owner(url: &str, connections_max: u32) -> Result<Self, DatabaseError> {
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(PgConnectOptions::from_str(url)?);
+            .connect_lazy_with(options(url).await?);
         Ok(Self::of(pool))
     }
 
@@ -93,6 +93,35 @@ impl Database {
             name,
             attempt: 0,
         }
+    }
+}
+
+/// How to connect. `sslmode=prefer` asks for encryption where it can be had, and
+/// for no proof of who answers; a certificate that cannot even be read, as the one
+/// that Citus makes for itself (X.509 version 1), is then no reason to stay away:
+/// as libpq does, the connection is made without encryption.
+async fn options(url: &str) -> Result<PgConnectOptions, DatabaseError> {
+    let options = PgConnectOptions::from_str(url)?;
+    if !matches!(options.get_ssl_mode(), PgSslMode::Prefer) {
+        return Ok(options);
+    }
+    let tried = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options)).await;
+    match tried {
+        Ok(Err(sqlx::Error::Tls(error))) => {
+            tracing::warn!(
+                error = &*error,
+                "the database's certificate cannot be read: connections are not encrypted; \
+                 sslmode=require would refuse that, sslmode=disable say it"
+            );
+            Ok(options.ssl_mode(PgSslMode::Disable))
+        }
+        Ok(Ok(connection)) => {
+            // It has served its purpose; how it ends does not matter.
+            let _ = connection.close().await;
+            Ok(options)
+        }
+        // Whoever needs the database will see that it does not answer.
+        Ok(Err(_)) | Err(_) => Ok(options),
     }
 }
 

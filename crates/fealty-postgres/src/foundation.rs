@@ -1,13 +1,22 @@
 //! The tables that every service keeps: programme versions, cursors of the
-//! feeds it reads, and the time of a test clock.
+//! feeds it reads, and the time of a test clock. (The audit log has a file of its
+//! own.)
 
 use fealty_types::{ProgramId, Timestamp};
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{
+    PgConnection, PgExecutor,
+    migrate::{Migrate as _, MigrateError},
+};
 
 use crate::{Database, DatabaseError, Migrator, from_pg, to_pg};
 
 /// Migrations of these tables.
 static FOUNDATION: Migrator = sqlx::migrate!();
+
+/// Where it stands which migrations have been run.
+const MIGRATIONS: &str = "_sqlx_migrations";
+/// Tables of these whose rows are never changed.
+const FOUNDATION_APPEND_ONLY: [&str; 1] = ["audit_log"];
 
 /// A stored version of a programme.
 #[derive(Clone, Debug)]
@@ -53,7 +62,7 @@ pub async fn migrate(
         database.migrate(&migrator).await?;
     }
     distribute(database, schema.distributed).await?;
-    let names = schema.append_only.iter();
+    let names = FOUNDATION_APPEND_ONLY.iter().chain(schema.append_only);
     let append_only: Vec<String> = names.map(|table| (*table).to_owned()).collect();
     sqlx::query!(
         "-- foundation.protect\nSELECT protect_from_owner($1)",
@@ -71,6 +80,73 @@ pub async fn migrate(
         .await?;
     }
     Ok(())
+}
+
+/// Checks that the tables are as this version of the program needs them, where
+/// something else brings them up to date. Tables that are ahead do: they grow
+/// before they lose anything.
+pub async fn check_schema(database: &Database, schema: &Schema) -> Result<(), SchemaError> {
+    let exists = sqlx::query_scalar!(
+        r#"-- foundation.has_migrations
+        SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS "exists!""#
+    )
+    .fetch_one(database.pool())
+    .await
+    .map_err(DatabaseError::from)?;
+    let mut connection = database
+        .pool()
+        .acquire()
+        .await
+        .map_err(DatabaseError::from)?;
+    let applied = if exists {
+        if let Some(version) = connection.dirty_version(MIGRATIONS).await? {
+            return Err(SchemaError::Broken { version });
+        }
+        connection.list_applied_migrations(MIGRATIONS).await?
+    } else {
+        Vec::new()
+    };
+    for migration in FOUNDATION.iter().chain(schema.migrator.iter()) {
+        let known = applied
+            .iter()
+            .find(|known| known.version == migration.version);
+        let version = migration.version;
+        match known {
+            Some(known) if known.checksum == migration.checksum => {}
+            Some(_) => return Err(SchemaError::Differs { version }),
+            None => return Err(SchemaError::Behind { version }),
+        }
+    }
+    Ok(())
+}
+
+/// Tables that are not as this version of the program needs them.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// A migration has not been run.
+    #[error("the tables lack migration {version}: run `fealty serve … --migrate-only` first")]
+    Behind {
+        /// Its number.
+        version: i64,
+    },
+    /// A migration has another text than the one that was run.
+    #[error("migration {version} is not the one that made these tables")]
+    Differs {
+        /// Its number.
+        version: i64,
+    },
+    /// A migration broke off.
+    #[error("migration {version} broke off: look at the database, and run it again")]
+    Broken {
+        /// Its number.
+        version: i64,
+    },
+    /// The database cannot be asked.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// What has been run cannot be read.
+    #[error("what migrations have been run cannot be read")]
+    Migrations(#[from] MigrateError),
 }
 
 async fn distribute(database: &Database, tables: &[&str]) -> Result<(), DatabaseError> {

@@ -1,6 +1,7 @@
 //! Postgres as the services use it: one pool, one way to open a transaction,
 //! one place that reads SQLSTATEs.
 
+pub mod audit_log;
 mod database;
 mod error;
 pub mod foundation;

@@ -9,6 +9,11 @@
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/fealty.descriptors"));
 
+pub mod access {
+    pub mod v1 {
+        tonic::include_proto!("fealty.access.v1");
+    }
+}
 pub mod operations {
     pub mod v1 {
         tonic::include_proto!("fealty.operations.v1");

@@ -1,29 +1,39 @@
 //! What the three services have in common as servers.
 //!
 //! A service brings its routes, its database and its [`Operations`];
-//! [`serve`] adds health, reflection, tracing, metrics, the feed status and
-//! the test clock, and ends in order on SIGTERM.
+//! [`serve`] puts one layer before them that says who calls and whether it may,
+//! adds health, reflection, tracing, metrics, the feed status, the audit log and
+//! the test clock, and ends in order on SIGTERM. A handler reads its request by
+//! [`Fields`], for its [`caller`].
 
+mod audit;
+mod authenticate;
 mod clock;
-mod coalesce;
 pub mod config;
+mod connections;
 mod convert;
+mod fields;
+mod guarded;
 mod migrate;
 mod observe;
 mod operations;
 mod programs;
+mod rates;
 mod rejection;
 mod serve;
 mod telemetry;
 
+pub use authenticate::audit_entry;
 pub use clock::ServiceClock;
 pub use convert::{from_wire_time, to_wire_time};
-pub use migrate::migrate;
+pub use fields::{Fields, PlainField, caller};
 pub use operations::{ConsumedFeed, FeedStatus, Operations};
 pub use programs::{NothingToApply, OnApply, ProgramNotFound, Programs, ProgramsError};
 pub use rejection::{Rejection, Violations};
 /// For the traits of this crate that services implement.
 pub use tonic::async_trait;
 
-pub use serve::{Served, Service, serve, shutdown_signal};
+pub use serve::{
+    REQUEST_LEN_MAX, ServeError, Served, Service, Serving, check_callers, serve, shutdown_signal,
+};
 pub use telemetry::Telemetry;

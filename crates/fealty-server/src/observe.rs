@@ -14,7 +14,7 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::{coalesce::CallsUnderWay, telemetry};
+use crate::{connections::CallsUnderWay, telemetry};
 
 /// Puts every call into a span, a child of the caller's, and measures it, where
 /// that is exported: to no collector it would cost as much as a cached read.

@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
+use fealty_auth::Caller;
 use fealty_postgres::{
     Database, DatabaseError, HasDatabaseError, PgConnection,
+    audit_log::{self, NewAuditEntry},
     foundation::{self, StoredProgram},
     run,
 };
@@ -18,10 +20,11 @@ use fealty_proto::{
     r#type::v1::ErrorReason,
 };
 use fealty_types::{Clock as _, ProgramId};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Rejection, ServiceClock, Violations, to_wire_time};
+use crate::{Fields, Rejection, ServiceClock, Violations, audit_entry, caller, to_wire_time};
 
 /// How often other instances' changes are looked for.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
@@ -66,6 +69,8 @@ impl From<ProgramsError> for Rejection {
     }
 }
 
+/// Changes of a file that the audit log has in full; the versions have all.
+const CHANGES_MAX: usize = 100;
 /// Faults of a file that an answer tells of: answers travel in headers, which
 /// many clients bound to 8 KiB.
 const VIOLATIONS_MAX: usize = 16;
@@ -206,12 +211,16 @@ impl Programs {
 
     async fn apply(
         &self,
+        caller: &Caller,
         source: &str,
         validate_only: bool,
     ) -> Result<(ProgramId, StoredProgram, Vec<Change>), ProgramsError> {
         let parsed =
             Program::parse(source).map_err(|error| ProgramsError::Rejected(error.into()))?;
         let id = parsed.program.id.clone();
+        // Another's programme is as one that is not there, and cannot be made.
+        let reached = caller.program(id.clone());
+        reached.map_err(|_| ProgramsError::Rejected(ProgramNotFound(id.clone()).into()))?;
         let now = self.clock.now();
         let applied: Result<_, ProgramsError> =
             run!(self.database, "apply_program", |connection| async {
@@ -241,6 +250,8 @@ impl Programs {
                         .apply(connection, parsed_before, &parsed.program)
                         .await?;
                     foundation::insert_program(connection, &id, &stored).await?;
+                    let entry = applied_entry(caller, &id, before.as_ref(), &stored, &changes);
+                    audit_log::append(&mut *connection, &entry).await?;
                 }
                 Ok((stored, changes))
             });
@@ -252,6 +263,30 @@ impl Programs {
             });
         }
         Ok((id, stored, changes))
+    }
+}
+
+/// What the audit log says of a version that was applied.
+fn applied_entry(
+    caller: &Caller,
+    program: &ProgramId,
+    before: Option<&StoredProgram>,
+    after: &StoredProgram,
+    changes: &[Change],
+) -> NewAuditEntry {
+    let version =
+        |stored: &StoredProgram| json!({ "version": stored.version, "digest": stored.digest });
+    let changed = changes.iter().take(CHANGES_MAX).map(
+        |change| json!({ "path": change.path, "before": change.before, "after": change.after }),
+    );
+    let mut now = version(after);
+    now["changes"] = changed.collect();
+    now["changes_in_all"] = changes.len().into();
+    NewAuditEntry {
+        program: Some(program.clone()),
+        before: before.map(|before| version(before).to_string()),
+        after: Some(now.to_string()),
+        ..audit_entry(caller)
     }
 }
 
@@ -292,9 +327,10 @@ impl ProgramService for Programs {
         &self,
         request: Request<wire::ApplyProgramRequest>,
     ) -> Result<Response<wire::ApplyProgramResponse>, Status> {
-        let request = request.into_inner();
+        let caller = caller(&request)?;
+        let request = request.get_ref();
         let (program, stored, changes) = self
-            .apply(&request.source, request.validate_only)
+            .apply(caller, &request.source, request.validate_only)
             .await
             .map_err(Rejection::from)?;
         let changes = changes.into_iter().map(|change| wire::ProgramChange {
@@ -312,18 +348,18 @@ impl ProgramService for Programs {
         &self,
         request: Request<wire::GetProgramRequest>,
     ) -> Result<Response<wire::GetProgramResponse>, Status> {
+        let program = Fields::read(caller(&request)?, |fields| {
+            if request.get_ref().version < 0 {
+                fields.add("version", "must be 0 or above");
+            }
+            fields.program("program", &request.get_ref().program)
+        })?;
         let request = request.into_inner();
-        let mut violations = Violations::new();
-        let program = violations.parse("program", &request.program);
-        if request.version < 0 {
-            violations.add("version", "must be 0 or above");
-        }
-        let program: ProgramId = violations.finish(program)?;
         let version = (request.version > 0).then_some(request.version);
         let stored = foundation::program(self.database.pool(), &program, version)
             .await
             .map_err(Rejection::from)?
-            .ok_or_else(|| Rejection::from(ProgramNotFound(program.clone())))?;
+            .ok_or_else(|| Rejection::from(ProgramNotFound((*program).clone())))?;
         Ok(Response::new(wire::GetProgramResponse {
             version: Some(to_wire_version(&program, &stored)),
             source: stored.source,

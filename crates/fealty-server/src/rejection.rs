@@ -117,7 +117,9 @@ impl Rejection {
             | R::LotTermsInvalid
             | R::CheckpointsDisabled
             | R::ClockBackwards => Code::FailedPrecondition,
-            R::Overloaded => Code::ResourceExhausted,
+            R::Overloaded | R::RateLimited => Code::ResourceExhausted,
+            R::Unauthenticated => Code::Unauthenticated,
+            R::PermissionDenied => Code::PermissionDenied,
             R::Unavailable => Code::Unavailable,
             R::StockContended | R::RedemptionInProgress => Code::Aborted,
             R::TestClockDisabled => Code::Unimplemented,
@@ -182,22 +184,19 @@ impl Violations {
             .ok()
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Parses a text field.
-    pub fn parse<T: std::str::FromStr<Err = InvalidValue>>(
+    pub(crate) fn parse<T: std::str::FromStr<Err = InvalidValue>>(
         &mut self,
         field: &str,
         text: &str,
     ) -> Option<T> {
         self.check(field, text.parse())
-    }
-
-    /// Reads a request: `read` notes what is wrong and goes on, so that the
-    /// caller learns all of it at once. It answers `None` only where it has
-    /// noted something.
-    pub fn gather<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, Rejection> {
-        let mut violations = Self::new();
-        let gathered = read(&mut violations);
-        violations.finish(gathered)
     }
 
     /// What was parsed, if nothing was wrong. A value is missing only where a

@@ -2,30 +2,41 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use fealty_auth::{AccessTable, Identity, Tokens};
 use fealty_postgres::Database;
 use fealty_proto::operations::v1::{
-    feed_service_server::FeedServiceServer, test_clock_service_server::TestClockServiceServer,
+    audit_log_service_server::AuditLogServiceServer, feed_service_server::FeedServiceServer,
+    test_clock_service_server::TestClockServiceServer,
 };
+use http::{HeaderName, HeaderValue, Method};
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{service::Routes, transport::Server};
 use tonic_health::{
     ServingStatus,
     pb::health_server::{Health, HealthServer},
     server::HealthReporter,
 };
 
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
 use crate::{
     Operations, ServiceClock,
-    coalesce::{CallsUnderWay, Coalesced},
-    config::ServerSection,
+    audit::AuditLogApi,
+    authenticate::{AuthenticateLayer, Authentication, Gate},
+    config::{ConfigError, LimitsSection, ServerSection, TlsSection},
+    connections::{Acceptor, CallsUnderWay, Connections, Tls},
     observe::ObserveLayer,
     operations::{ClockApi, FeedApi},
+    rates::Rates,
 };
+
+/// The longest request, in bytes: a programme's file is the longest there is.
+pub const REQUEST_LEN_MAX: usize = 1024 * 1024;
+/// How long a browser remembers that it may call.
+const CORS_MAX_AGE: Duration = Duration::from_secs(60 * 60);
+/// Files that the process needs besides connections: the database's, the logs.
+const OTHER_FILES: usize = 256;
 
 /// How often the health looks at the database, and how long it waits for it.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
@@ -58,52 +69,205 @@ pub struct Served {
     pub task: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
+/// How a service serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving<'a> {
+    /// Where and how.
+    pub server: &'a ServerSection,
+    /// Whom it serves.
+    pub auth: &'a fealty_auth::Settings,
+    /// With which certificates.
+    pub tls: &'a TlsSection,
+    /// How much.
+    pub limits: &'a LimitsSection,
+}
+
+/// A service that cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It is not configured as it must be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Whom it serves is not configured as it must be.
+    #[error(transparent)]
+    Auth(#[from] fealty_auth::SettingsError),
+    /// An RPC does not say who may call it.
+    #[error(transparent)]
+    Access(#[from] fealty_auth::AccessError),
+    /// It cannot listen, or its contracts cannot be told.
+    #[error("serving")]
+    Io(#[from] std::io::Error),
+}
+
+/// Checks that it is said who may call: whoever shows a token, or everybody, if
+/// that is meant.
+pub fn check_callers(
+    server: &ServerSection,
+    auth: &fealty_auth::Settings,
+) -> Result<(), ServeError> {
+    auth.check()?;
+    let ServerSection {
+        insecure, listen, ..
+    } = server;
+    let told = match (insecure, auth.is_set()) {
+        (true, _) if !listen.ip().is_loopback() => format!(
+            "server.insecure serves everybody, so server.listen must be an address of loopback, \
+             not {listen}"
+        ),
+        (true, true) => "server.insecure and [auth] cannot both be set".to_owned(),
+        (false, false) => "who may call is not said: set auth.issuer and auth.jwks_file or \
+                           auth.jwks_url, or, on loopback, server.insecure"
+            .to_owned(),
+        _ => return Ok(()),
+    };
+    Err(ConfigError::new(told).into())
+}
+
+impl Serving<'_> {
+    /// How callers are known.
+    async fn authentication(
+        &self,
+        shutdown: &CancellationToken,
+    ) -> Result<Authentication, ServeError> {
+        check_callers(self.server, self.auth)?;
+        if self.server.insecure {
+            tracing::warn!("everybody is served, without a token");
+            return Ok(Authentication::Off(Arc::new(Identity::anybody())));
+        }
+        let tokens = Arc::new(Tokens::new(self.auth.clone())?);
+        let following = fealty_auth::keep_fresh(Arc::clone(&tokens)).await?;
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move { shutdown.run_until_cancelled(following).await });
+        Ok(Authentication::By(tokens))
+    }
+
+    /// Connections at once: as many as are configured, or as the system lets a
+    /// process open.
+    fn connections_max(&self) -> usize {
+        let wanted = self.limits.connections_max;
+        let files = u64::try_from(wanted.saturating_add(OTHER_FILES)).unwrap_or(u64::MAX);
+        let files = rlimit::increase_nofile_limit(files).unwrap_or(1_024);
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
+        let max = wanted.min(files.saturating_sub(OTHER_FILES)).max(1);
+        if max < wanted {
+            tracing::warn!(
+                max,
+                "the system lets the process open fewer files than wanted"
+            );
+        }
+        max
+    }
+
+    fn cors(&self) -> Result<CorsLayer, ConfigError> {
+        let origins = self.server.cors_origins.split(',').map(str::trim);
+        let origins = origins.filter(|origin| !origin.is_empty()).map(|origin| {
+            let told = "server.cors_origins must be origins as https://app.example.com";
+            let has_scheme = origin.starts_with("https://") || origin.starts_with("http://");
+            HeaderValue::from_str(origin)
+                .ok()
+                .filter(|_| has_scheme && !origin.ends_with('/'))
+                .ok_or_else(|| ConfigError::new(told))
+        });
+        let origins: Vec<HeaderValue> = origins.collect::<Result<_, _>>()?;
+        let name = HeaderName::from_static;
+        Ok(CorsLayer::new()
+            .allow_origin(AllowOrigin::list(origins))
+            .allow_methods([Method::POST])
+            .allow_headers([
+                http::header::AUTHORIZATION,
+                http::header::CONTENT_TYPE,
+                name("grpc-timeout"),
+                name("x-grpc-web"),
+                name("x-user-agent"),
+            ])
+            .expose_headers([
+                name("grpc-status"),
+                name("grpc-message"),
+                name("grpc-status-details-bin"),
+            ])
+            .max_age(CORS_MAX_AGE))
+    }
+}
+
 /// Serves until the shutdown token is cancelled: from then on health says
 /// `NOT_SERVING`, no connection is accepted, and calls in flight are finished,
 /// within the grace.
-pub async fn serve(service: Service, section: &ServerSection) -> std::io::Result<Served> {
+pub async fn serve(service: Service, serving: Serving<'_>) -> Result<Served, ServeError> {
+    let Serving {
+        server: section,
+        limits,
+        ..
+    } = serving;
+    let table = AccessTable::read(fealty_proto::FILE_DESCRIPTOR_SET)?;
+    let shutdown = &service.shutdown;
+    let authentication = serving.authentication(shutdown).await?;
+    let tokens = match &authentication {
+        Authentication::By(tokens) => Some(Arc::clone(tokens)),
+        Authentication::Off(_) => None,
+    };
+    let gate = Arc::new(Gate {
+        table,
+        authentication,
+        rates: Rates::new(limits),
+        database: service.database.clone(),
+    });
+    let tls = Tls::open(serving.tls, section.grpc_web, shutdown)?;
+    let cors = serving.cors()?;
     let listener = TcpListener::bind(section.listen).await?;
     let address = listener.local_addr()?;
     let (health, health_server) = tonic_health::server::health_reporter();
-    tokio::spawn(watch_health(
-        health,
-        service.database.clone(),
-        service.shutdown.clone(),
-    ));
-    let routes = with_operations(&service, health_server)?;
+    let watching = watch_health(health, service.database.clone(), shutdown.clone());
+    tokio::spawn(watching);
+    let routes = with_operations(&service, health_server, section.reflection)?;
+    let calls = CallsUnderWay::default();
+    let connections = Connections::new(serving.connections_max());
+    let first_call = Duration::from_secs(limits.first_call_s);
+    tokio::spawn(connections.clone().end_silent(first_call, shutdown.clone()));
+    tokio::spawn({
+        let (gate, shutdown) = (Arc::clone(&gate), shutdown.clone());
+        async move { gate.rates.forget(shutdown).await }
+    });
+    let acceptor = Acceptor {
+        tls,
+        tokens,
+        connections,
+        calls: calls.clone(),
+    };
+    let server = Server::builder()
+        .timeout(section.request_timeout())
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_max_header_list_size(limits.metadata_len_max)
+        .max_concurrent_streams(limits.streams_max)
+        .max_connection_age(Duration::from_secs(limits.connection_age_s))
+        .max_connection_age_grace(Duration::from_secs(limits.connection_age_grace_s))
+        .layer(ObserveLayer::new(calls));
+    let authenticate = AuthenticateLayer(gate);
+    let incoming = acceptor.accept(listener);
     let ending = {
-        let shutdown = service.shutdown.clone();
+        let shutdown = shutdown.clone();
         async move {
             shutdown.cancelled().await;
             tokio::time::sleep(DRAIN_NOTICE).await;
         }
     };
-    let calls = CallsUnderWay::default();
-    let server = Server::builder()
-        .layer(ObserveLayer::new(calls.clone()))
-        .timeout(section.request_timeout())
-        .http2_keepalive_interval(Some(Duration::from_secs(30)));
-    // A small answer must not wait for the acknowledgement of the one before.
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .map(move |accepted| accepted.map(|stream| Coalesced::new(stream, calls.clone())));
     let serving: JoinHandle<_> = if section.grpc_web {
-        let server = server
+        let mut server = server
+            .accept_http1(true)
+            .layer(cors)
             .layer(tonic_web::GrpcWebLayer::new())
-            .accept_http1(true);
-        tokio::spawn({
-            let mut server = server;
+            .layer(authenticate);
+        tokio::spawn(
             server
                 .add_routes(routes)
-                .serve_with_incoming_shutdown(incoming, ending)
-        })
+                .serve_with_incoming_shutdown(incoming, ending),
+        )
     } else {
-        tokio::spawn({
-            let mut server = server;
+        let mut server = server.layer(authenticate);
+        tokio::spawn(
             server
                 .add_routes(routes)
-                .serve_with_incoming_shutdown(incoming, ending)
-        })
+                .serve_with_incoming_shutdown(incoming, ending),
+        )
     };
     tracing::info!(service = service.name, %address, "serving");
     let task = tokio::spawn(end_within_grace(
@@ -116,26 +280,43 @@ pub async fn serve(service: Service, section: &ServerSection) -> std::io::Result
 }
 
 /// The service's own routes with those that every service has.
-fn with_operations<H>(service: &Service, health: HealthServer<H>) -> std::io::Result<Routes>
+fn with_operations<H>(
+    service: &Service,
+    health: HealthServer<H>,
+    reflection: bool,
+) -> std::io::Result<Routes>
 where
     H: Health,
 {
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(fealty_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(std::io::Error::other)?;
     let clock = ClockApi {
         clock: service.clock.clone(),
         operations: Arc::clone(&service.operations),
     };
     let feed = FeedApi(Arc::clone(&service.operations));
+    let audit_log = AuditLogApi(service.database.clone());
     let routes = service.routes.clone();
-    Ok(routes
+    let routes = routes
         .add_service(health)
-        .add_service(reflection)
-        .add_service(FeedServiceServer::new(feed))
-        .add_service(TestClockServiceServer::new(clock)))
+        .add_service(FeedServiceServer::new(feed).max_decoding_message_size(REQUEST_LEN_MAX))
+        .add_service(
+            AuditLogServiceServer::new(audit_log).max_decoding_message_size(REQUEST_LEN_MAX),
+        )
+        .add_service(TestClockServiceServer::new(clock).max_decoding_message_size(REQUEST_LEN_MAX));
+    if !reflection {
+        return Ok(routes);
+    }
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(fealty_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(std::io::Error::other)?;
+    // grpcurl and others still ask by the older name.
+    let older = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(fealty_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1alpha()
+        .map_err(std::io::Error::other)?;
+    Ok(routes.add_service(reflection).add_service(older))
 }
 
 /// Waits until the service has ended, at most until the grace after the

@@ -13,12 +13,14 @@ const SLUG_LEN_MAX: usize = 64;
 const MEMBER_LEN_MAX: usize = 64;
 const REQUEST_ID_LEN_MAX: usize = 128;
 const ORDER_NUMBER_LEN_MAX: usize = 128;
+const SUBJECT_LEN_MAX: usize = 128;
 const REFERENCE_LEN_MAX: usize = 256;
 
 const SLUG_RULE: &str = "must be 1 to 64 characters of a-z, 0-9 and -, and begin with a letter";
 const MEMBER_RULE: &str = "must be 1 to 64 characters of A-Z, a-z, 0-9 and any of - _ . :";
 const REQUEST_ID_RULE: &str = "must be 1 to 128 printable ASCII characters";
 const ORDER_NUMBER_RULE: &str = "must be 1 to 128 printable ASCII characters";
+const SUBJECT_RULE: &str = "must be 1 to 128 printable ASCII characters";
 const REFERENCE_RULE: &str = "must be at most 256 characters, none of them a control character";
 
 fn is_slug(value: &str) -> bool {
@@ -46,6 +48,10 @@ fn is_request_id(value: &str) -> bool {
 
 fn is_order_number(value: &str) -> bool {
     is_printable(value, ORDER_NUMBER_LEN_MAX)
+}
+
+fn is_subject(value: &str) -> bool {
+    is_printable(value, SUBJECT_LEN_MAX)
 }
 
 fn is_reference(value: &str) -> bool {
@@ -165,6 +171,8 @@ string_id! {
     RequestId: is_request_id, REQUEST_ID_RULE;
     /// A brand's own number of an order.
     OrderNumber: is_order_number, ORDER_NUMBER_RULE;
+    /// Who calls, as the issuer of tokens names it.
+    Subject: is_subject, SUBJECT_RULE;
     /// The caller's own word for a change; may be empty.
     Reference: is_reference, REFERENCE_RULE;
 }

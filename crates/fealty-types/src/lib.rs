@@ -15,7 +15,7 @@ mod time;
 pub use cursor::{Cursor, InvalidCursor};
 pub use id::{
     BrandId, CurrencyId, MemberId, OrderNumber, ProgramId, Reference, RequestId, RewardId, RuleId,
-    TierId,
+    Subject, TierId,
 };
 pub use money::{Money, MoneyCurrency};
 pub use points::Points;

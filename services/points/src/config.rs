@@ -1,17 +1,33 @@
 //! The service's configuration.
 
+use std::path::PathBuf;
+
 use ed25519_dalek::SigningKey;
-use fealty_server::config::{DatabaseSection, ServerSection, TelemetrySection};
+use fealty_server::config::{
+    CredentialsSection, DatabaseSection, LimitsSection, ServerSection, TelemetrySection, TlsSection,
+};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::audit::checkpoint::unhex;
 
 /// The configuration of a points service.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where and how to serve.
     pub server: ServerSection,
+    /// Whom it serves.
+    #[serde(default)]
+    pub auth: fealty_auth::Settings,
+    /// With which certificates.
+    #[serde(default)]
+    pub tls: TlsSection,
+    /// How much callers may ask of it.
+    #[serde(default)]
+    pub limits: LimitsSection,
+    /// What it shows the services that it calls.
+    #[serde(default)]
+    pub credentials: CredentialsSection,
     /// Its database.
     pub database: DatabaseSection,
     /// What is told, and where to.
@@ -32,20 +48,12 @@ pub struct Config {
 }
 
 /// `[checkpoints]`
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct CheckpointsSection {
     /// The Ed25519 key to sign checkpoints with: 32 secret bytes in
     /// hexadecimal. Without it, none are signed.
-    pub key: Option<String>,
-}
-
-impl std::fmt::Debug for CheckpointsSection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CheckpointsSection")
-            .field("configured", &self.key.is_some())
-            .finish()
-    }
+    pub key: Option<SecretString>,
 }
 
 impl CheckpointsSection {
@@ -54,7 +62,7 @@ impl CheckpointsSection {
         let Some(key) = &self.key else {
             return Ok(None);
         };
-        let bytes = unhex(key)
+        let bytes = unhex(key.expose_secret())
             .ok_or_else(|| anyhow::anyhow!("checkpoints.key must be 64 hexadecimal digits"))?;
         Ok(Some(SigningKey::from_bytes(&bytes)))
     }
@@ -62,7 +70,7 @@ impl CheckpointsSection {
 
 /// `[ledger]`
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct LedgerSection {
     /// Shards of a new installation, 1 to 256; of one that has some, the
     /// number never changes.
@@ -103,25 +111,20 @@ impl Default for LedgerSection {
 }
 
 /// `[cache]`
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct CacheSection {
-    /// `redis://…`; without it, balances are read from Postgres. It may hold a
-    /// password and is never printed.
-    pub url: Option<String>,
-}
-
-impl std::fmt::Debug for CacheSection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CacheSection")
-            .field("configured", &self.url.is_some())
-            .finish()
-    }
+    /// `redis://…`, or `rediss://…` for TLS; without it, balances are read from
+    /// Postgres. It may hold a password and is never printed.
+    pub url: Option<SecretString>,
+    /// Certificates to believe of a server at `rediss://`, PEM; otherwise those of
+    /// the web.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[tiers]`
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct TiersSection {
     /// `http://…` of the tiers service, whose feed tells members' tiers;
     /// without it, everybody has the lowest.

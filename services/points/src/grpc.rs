@@ -13,7 +13,7 @@ use fealty_proto::{
     program::v1::program_service_server::ProgramServiceServer,
     r#type::v1::ErrorReason as R,
 };
-use fealty_server::{Rejection, Violations};
+use fealty_server::{REQUEST_LEN_MAX, Rejection, Violations};
 use fealty_types::{LotId, LotName, Position, ShardId, TransactionName};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, service::Routes};
@@ -32,13 +32,22 @@ pub(crate) fn routes(app: &App, shutdown: &CancellationToken) -> Routes {
         ledger: app.ledger.clone(),
         shutdown: shutdown.clone(),
     };
-    Routes::new(ProgramServiceServer::new(app.programs.clone()))
-        .add_service(EarningServiceServer::new(EarningApi(app.ledger.clone())))
-        .add_service(AuditServiceServer::new(AuditApi(app.audit.clone())))
-        .add_service(SettlementServiceServer::new(SettlementApi(
-            app.settlement.clone(),
-        )))
-        .add_service(LedgerServiceServer::new(ledger))
+    Routes::new(
+        ProgramServiceServer::new(app.programs.clone()).max_decoding_message_size(REQUEST_LEN_MAX),
+    )
+    .add_service(
+        EarningServiceServer::new(EarningApi(app.ledger.clone()))
+            .max_decoding_message_size(REQUEST_LEN_MAX),
+    )
+    .add_service(
+        AuditServiceServer::new(AuditApi(app.audit.clone()))
+            .max_decoding_message_size(REQUEST_LEN_MAX),
+    )
+    .add_service(
+        SettlementServiceServer::new(SettlementApi(app.settlement.clone()))
+            .max_decoding_message_size(REQUEST_LEN_MAX),
+    )
+    .add_service(LedgerServiceServer::new(ledger).max_decoding_message_size(REQUEST_LEN_MAX))
 }
 
 impl From<Error> for Status {

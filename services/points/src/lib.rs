@@ -26,8 +26,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fealty_cache::Cache;
-use fealty_postgres::{Database, Migrator, Schema};
-use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
+use fealty_postgres::{Migrator, Schema};
+use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock, Serving};
+use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -68,9 +69,8 @@ pub const SCHEMA: Schema = Schema {
 
 /// Brings the service's tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    fealty_server::migrate(&config.database, &SCHEMA)
-        .await
-        .context("bringing the tables up to date")
+    let migrated = config.database.bring_up_to_date(&SCHEMA).await;
+    migrated.context("bringing the tables up to date")
 }
 
 /// Starts the service; it ends with `shutdown`.
@@ -83,19 +83,25 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         config.ledger.batches_in_flight >= 1,
         "ledger.batches_in_flight must be at least 1"
     );
-    if config.database.migrate {
-        migrate(&config).await?;
-    }
-    let database = Database::open(&config.database.url, config.database.connections_max)
+    let prepared = config.database.prepare(&SCHEMA).await;
+    prepared.context("the tables")?;
+    let open = |connections_max| config.database.open(connections_max);
+    let database = open(config.database.connections_max)
+        .await
         .context("database.url")?;
     // The lanes have connections of their own, no more than commit at once: so
     // that these stay warm, and a batch never waits for a read.
-    let lanes = Database::open(&config.database.url, config.ledger.batches_in_flight.into())
+    let lanes = open(config.ledger.batches_in_flight.into())
+        .await
         .context("database.url")?;
-    let claims = Database::open(&config.database.url, CLAIMS_AT_ONCE).context("database.url")?;
+    let claims = open(CLAIMS_AT_ONCE).await.context("database.url")?;
     let clock = ServiceClock::load(&database, config.server.test_clock).await?;
     let cache = match &config.cache.url {
-        Some(url) => BalanceCache::over(Cache::open(url, "fealty").context("cache.url")?),
+        Some(url) => {
+            let ca_file = config.cache.ca_file.as_deref();
+            let cache = Cache::open(url.expose_secret(), ca_file, "fealty");
+            BalanceCache::over(cache.context("cache.url")?)
+        }
         None => BalanceCache::none(),
     };
     let programs =
@@ -112,7 +118,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     };
     let app = App::start(parts, &config.ledger, &shutdown).await?;
     if let Some(url) = &config.tiers.url {
-        let tiers = fealty_client::connect(url).context("tiers.url")?;
+        let credentials = config.credentials.for_calls();
+        let tiers = fealty_client::connect(url, &credentials).context("tiers.url")?;
         let (following, shutdown) = (app.clone().follow_tiers(tiers), shutdown.clone());
         tokio::spawn(async move { shutdown.run_until_cancelled(following).await });
     }
@@ -124,5 +131,11 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         operations: Arc::new(app),
         shutdown,
     };
-    Ok(fealty_server::serve(service, &config.server).await?)
+    let serving = Serving {
+        server: &config.server,
+        auth: &config.auth,
+        tls: &config.tls,
+        limits: &config.limits,
+    };
+    Ok(fealty_server::serve(service, serving).await?)
 }

@@ -10,10 +10,11 @@ async fn main() -> anyhow::Result<()> {
         table: None,
         prefix: "FEALTY_",
     };
-    let config: fealty_points::config::Config = config::load(source)?;
-    let telemetry = Telemetry::start(fealty_points::NAME, &config.telemetry)?;
+    let loaded: config::Loaded<fealty_points::config::Config> = config::load(source)?;
+    let telemetry = Telemetry::start(fealty_points::NAME, &loaded.config.telemetry)?;
+    config::name_unknown(&loaded.unknown_variables);
     let shutdown = CancellationToken::new();
-    let served = fealty_points::start(config, shutdown.clone()).await?;
+    let served = fealty_points::start(loaded.config, shutdown.clone()).await?;
     shutdown_signal().await;
     shutdown.cancel();
     served.task.await??;

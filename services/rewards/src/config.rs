@@ -1,14 +1,28 @@
 //! The service's configuration.
 
-use fealty_server::config::{DatabaseSection, ServerSection, TelemetrySection};
+use fealty_server::config::{
+    CredentialsSection, DatabaseSection, LimitsSection, ServerSection, TelemetrySection, TlsSection,
+};
+use secrecy::SecretString;
 use serde::Deserialize;
 
 /// The configuration of a rewards service.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where and how to serve.
     pub server: ServerSection,
+    /// Whom it serves.
+    #[serde(default)]
+    pub auth: fealty_auth::Settings,
+    /// With which certificates.
+    #[serde(default)]
+    pub tls: TlsSection,
+    /// How much callers may ask of it.
+    #[serde(default)]
+    pub limits: LimitsSection,
+    /// What it shows the services that it calls.
+    #[serde(default)]
+    pub credentials: CredentialsSection,
     /// Its database.
     pub database: DatabaseSection,
     /// What is told, and where to.
@@ -22,23 +36,15 @@ pub struct Config {
 
 /// `[points]`
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PointsSection {
     /// `http://…` of the points service, which holds and captures points.
     pub url: String,
 }
 
 /// `[vouchers]`
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct VouchersSection {
     /// The key under which codes are hashed and encrypted: 64 hexadecimal
     /// digits. A secret, never printed; without it issued codes are lost.
-    pub key: String,
-}
-
-impl std::fmt::Debug for VouchersSection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VouchersSection").finish_non_exhaustive()
-    }
+    pub key: SecretString,
 }

@@ -17,6 +17,9 @@ pub enum Error {
     /// The catalogue has no such reward.
     #[error("the catalogue has no reward `{0}`")]
     RewardNotFound(RewardId),
+    /// The caller speaks for other brands than the reward's.
+    #[error("the reward `{0}` is of a brand that the caller does not speak for")]
+    AnothersReward(RewardId),
     /// Nothing of the reward is left.
     #[error("nothing of `{0}` is left")]
     SoldOut(RewardId),

@@ -11,7 +11,7 @@ use fealty_proto::{
     },
     r#type::v1::ErrorReason,
 };
-use fealty_server::Rejection;
+use fealty_server::{REQUEST_LEN_MAX, Rejection};
 use tonic::{Status, service::Routes};
 
 use crate::{app::App, catalog::grpc::CatalogApi, error::Error, redemption::grpc::RedemptionApi};
@@ -22,9 +22,16 @@ const RETRY_AFTER: Duration = Duration::from_millis(25);
 /// The service's own gRPC services.
 pub(crate) fn routes(app: &App) -> Routes {
     let redemptions = RedemptionApi(app.redemptions.clone());
-    Routes::new(ProgramServiceServer::new(app.programs.clone()))
-        .add_service(CatalogServiceServer::new(CatalogApi(app.catalog.clone())))
-        .add_service(RedemptionServiceServer::new(redemptions))
+    Routes::new(
+        ProgramServiceServer::new(app.programs.clone()).max_decoding_message_size(REQUEST_LEN_MAX),
+    )
+    .add_service(
+        CatalogServiceServer::new(CatalogApi(app.catalog.clone()))
+            .max_decoding_message_size(REQUEST_LEN_MAX),
+    )
+    .add_service(
+        RedemptionServiceServer::new(redemptions).max_decoding_message_size(REQUEST_LEN_MAX),
+    )
 }
 
 impl From<Error> for Status {
@@ -43,6 +50,7 @@ impl From<Error> for Rejection {
             Error::RewardNotFound(reward) => {
                 told(ErrorReason::RewardNotFound).with("reward", reward)
             }
+            Error::AnothersReward(_) => told(ErrorReason::PermissionDenied).with("field", "reward"),
             Error::SoldOut(reward) => told(ErrorReason::SoldOut).with("reward", reward),
             Error::StockContended(reward) => told(ErrorReason::StockContended)
                 .with("reward", reward)

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fealty_postgres::{Database, Migrator, Schema};
-use fealty_server::{Programs, Served, Service, ServiceClock};
+use fealty_server::{Programs, Served, Service, ServiceClock, Serving};
+use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -42,9 +43,8 @@ pub const SCHEMA: Schema = Schema {
 
 /// Brings the service's tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    fealty_server::migrate(&config.database, &SCHEMA)
-        .await
-        .context("bringing the tables up to date")
+    let migrated = config.database.bring_up_to_date(&SCHEMA).await;
+    migrated.context("bringing the tables up to date")
 }
 
 /// Redemptions as configured, without recovery at work and not served.
@@ -53,15 +53,15 @@ pub async fn open(config: &Config) -> anyhow::Result<Redemptions> {
 }
 
 async fn assemble(config: &Config) -> anyhow::Result<(App, Database, ServiceClock)> {
-    let key = VoucherKey::parse(&config.vouchers.key).context("vouchers.key")?;
-    if config.database.migrate {
-        migrate(config).await?;
-    }
-    let database = Database::open(&config.database.url, config.database.connections_max)
-        .context("database.url")?;
+    let key = VoucherKey::parse(config.vouchers.key.expose_secret()).context("vouchers.key")?;
+    let prepared = config.database.prepare(&SCHEMA).await;
+    prepared.context("the tables")?;
+    let database = config.database.open(config.database.connections_max).await;
+    let database = database.context("database.url")?;
     let clock = ServiceClock::load(&database, config.server.test_clock).await?;
     let programs = Programs::load(database.clone(), clock.clone(), Arc::new(OpenStock)).await?;
-    let points = fealty_client::connect(&config.points.url).context("points.url")?;
+    let credentials = config.credentials.for_calls();
+    let points = fealty_client::connect(&config.points.url, &credentials).context("points.url")?;
     let points = PointsClient::new(points);
     Ok((
         App::new(database.clone(), clock.clone(), programs, points, key),
@@ -82,5 +82,11 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         operations: Arc::new(app),
         shutdown,
     };
-    Ok(fealty_server::serve(service, &config.server).await?)
+    let serving = Serving {
+        server: &config.server,
+        auth: &config.auth,
+        tls: &config.tls,
+        limits: &config.limits,
+    };
+    Ok(fealty_server::serve(service, serving).await?)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fealty_client::{Channel, Deadline, call, reason};
+use fealty_client::{Channel, Deadline, acting_for, call, reason};
 use fealty_proto::{
     points::v1::{
         CaptureRequest, GetBalanceRequest, HoldRequest, ledger_service_client::LedgerServiceClient,
@@ -10,8 +10,8 @@ use fealty_proto::{
     r#type::v1::ErrorReason,
 };
 use fealty_server::Rejection;
-use fealty_types::{BrandId, CurrencyId, MemberId, Points, ProgramId};
-use tonic::{Code, Status};
+use fealty_types::{BrandId, CurrencyId, MemberId, Points, ProgramId, Subject};
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::error::Error;
@@ -32,6 +32,17 @@ pub(crate) struct PointsToHold<'a> {
     pub(crate) points: Points,
     /// What they are held for, as the member's statement shows it.
     pub(crate) reference: String,
+    /// Who asked for them.
+    pub(crate) acting_for: Option<&'a Subject>,
+}
+
+/// A request, on behalf of somebody if that is known.
+fn on_behalf<T>(request: T, whom: Option<&Subject>) -> Request<T> {
+    let request = Request::new(request);
+    match whom {
+        Some(whom) => acting_for(request, whom.as_str()),
+        None => request,
+    }
 }
 
 /// A client of the points service.
@@ -61,7 +72,7 @@ impl PointsClient {
         };
         let held = call(Deadline::within(POINTS_DEADLINE), || {
             let (mut client, request) = (self.0.clone(), request.clone());
-            async move { client.hold(request).await }
+            async move { client.hold(on_behalf(request, asked.acting_for)).await }
         });
         Ok(held.await.map_err(refused)?.hold)
     }
@@ -73,6 +84,7 @@ impl PointsClient {
         program: &ProgramId,
         member: &MemberId,
         hold: &str,
+        asked_by: Option<&Subject>,
     ) -> Result<(), Error> {
         let request = CaptureRequest {
             request_id,
@@ -84,7 +96,7 @@ impl PointsClient {
         };
         let captured = call(Deadline::within(POINTS_DEADLINE), || {
             let (mut client, request) = (self.0.clone(), request.clone());
-            async move { client.capture(request).await }
+            async move { client.capture(on_behalf(request, asked_by)).await }
         });
         captured.await.map_err(refused)?;
         Ok(())

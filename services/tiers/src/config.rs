@@ -1,14 +1,27 @@
 //! The service's configuration.
 
-use fealty_server::config::{DatabaseSection, ServerSection, TelemetrySection};
+use fealty_server::config::{
+    CredentialsSection, DatabaseSection, LimitsSection, ServerSection, TelemetrySection, TlsSection,
+};
 use serde::Deserialize;
 
 /// The configuration of a tiers service.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where and how to serve.
     pub server: ServerSection,
+    /// Whom it serves.
+    #[serde(default)]
+    pub auth: fealty_auth::Settings,
+    /// With which certificates.
+    #[serde(default)]
+    pub tls: TlsSection,
+    /// How much callers may ask of it.
+    #[serde(default)]
+    pub limits: LimitsSection,
+    /// What it shows the services that it calls.
+    #[serde(default)]
+    pub credentials: CredentialsSection,
     /// Its database.
     pub database: DatabaseSection,
     /// What is told, and where to.
@@ -20,7 +33,6 @@ pub struct Config {
 
 /// `[points]`
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PointsSection {
     /// `http://…` of the points service, whose feed tells purchases.
     pub url: String,

@@ -5,7 +5,7 @@ use fealty_proto::{
     program::v1::program_service_server::ProgramServiceServer,
     tiers::v1::tier_service_server::TierServiceServer, r#type::v1::ErrorReason,
 };
-use fealty_server::Rejection;
+use fealty_server::{REQUEST_LEN_MAX, Rejection};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, service::Routes};
 
@@ -20,8 +20,11 @@ pub(crate) fn routes(statuses: &Statuses, shutdown: &CancellationToken) -> Route
         statuses: statuses.clone(),
         shutdown: shutdown.clone(),
     };
-    Routes::new(ProgramServiceServer::new(statuses.programs.clone()))
-        .add_service(TierServiceServer::new(tiers))
+    Routes::new(
+        ProgramServiceServer::new(statuses.programs.clone())
+            .max_decoding_message_size(REQUEST_LEN_MAX),
+    )
+    .add_service(TierServiceServer::new(tiers).max_decoding_message_size(REQUEST_LEN_MAX))
 }
 
 impl From<Error> for Status {

@@ -15,8 +15,8 @@ mod status;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use fealty_postgres::{Database, Migrator, Schema};
-use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
+use fealty_postgres::{Migrator, Schema};
+use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock, Serving};
 use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, config::Config};
@@ -36,23 +36,22 @@ pub const SCHEMA: Schema = Schema {
 
 /// Brings the service's tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    fealty_server::migrate(&config.database, &SCHEMA)
-        .await
-        .context("bringing the tables up to date")
+    let migrated = config.database.bring_up_to_date(&SCHEMA).await;
+    migrated.context("bringing the tables up to date")
 }
 
 /// Starts the service; it ends with `shutdown`.
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Served> {
-    if config.database.migrate {
-        migrate(&config).await?;
-    }
-    let database = Database::open(&config.database.url, config.database.connections_max)
-        .context("database.url")?;
+    let prepared = config.database.prepare(&SCHEMA).await;
+    prepared.context("the tables")?;
+    let database = config.database.open(config.database.connections_max).await;
+    let database = database.context("database.url")?;
     let clock = ServiceClock::load(&database, config.server.test_clock).await?;
     let programs =
         Programs::load(database.clone(), clock.clone(), Arc::new(NothingToApply)).await?;
     let app = App::start(database.clone(), clock.clone(), programs, &shutdown).await?;
-    let points = fealty_client::connect(&config.points.url).context("points.url")?;
+    let credentials = config.credentials.for_calls();
+    let points = fealty_client::connect(&config.points.url, &credentials).context("points.url")?;
     let (following, ending) = (app.clone().follow_points(points), shutdown.clone());
     tokio::spawn(async move { ending.run_until_cancelled(following).await });
     let service = Service {
@@ -63,5 +62,11 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         operations: Arc::new(app),
         shutdown,
     };
-    Ok(fealty_server::serve(service, &config.server).await?)
+    let serving = Serving {
+        server: &config.server,
+        auth: &config.auth,
+        tls: &config.tls,
+        limits: &config.limits,
+    };
+    Ok(fealty_server::serve(service, serving).await?)
 }

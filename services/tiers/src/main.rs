@@ -10,10 +10,11 @@ async fn main() -> anyhow::Result<()> {
         table: None,
         prefix: "FEALTY_",
     };
-    let config: fealty_tiers::config::Config = config::load(source)?;
-    let telemetry = Telemetry::start(fealty_tiers::NAME, &config.telemetry)?;
+    let loaded: config::Loaded<fealty_tiers::config::Config> = config::load(source)?;
+    let telemetry = Telemetry::start(fealty_tiers::NAME, &loaded.config.telemetry)?;
+    config::name_unknown(&loaded.unknown_variables);
     let shutdown = CancellationToken::new();
-    let served = fealty_tiers::start(config, shutdown.clone()).await?;
+    let served = fealty_tiers::start(loaded.config, shutdown.clone()).await?;
     shutdown_signal().await;
     shutdown.cancel();
     served.task.await??;

@@ -117,6 +117,9 @@ async fn programmes_and_clocks_refuse() {
 /// Without `--test-clock` nobody sets a service's clock.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_machines_clock_is_not_set() {
+    use fealty_auth::Role;
+    use fealty_cli::token::{ISSUER, Keys, grant};
+    use fealty_client::Credentials;
     use fealty_proto::operations::v1::{
         GetTimeRequest, test_clock_service_client::TestClockServiceClient,
     };
@@ -125,9 +128,13 @@ async fn the_machines_clock_is_not_set() {
         .postgres
         .create_database("points")
         .expect("a database");
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = Keys::make(folder.path()).expect("a key");
     let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[database]\nurl = \"{}\"\n",
-        stack.postgres.url("points")
+        "[server]\nlisten = \"127.0.0.1:0\"\n[database]\nurl = \"{}\"\n\
+         [auth]\nissuer = \"{ISSUER}\"\njwks_file = \"{}\"\n",
+        stack.postgres.url("points"),
+        keys.jwks_file().display(),
     );
     let file = std::env::temp_dir().join(format!("fealty-test-{}.toml", uuid::Uuid::now_v7()));
     std::fs::write(&file, text).expect("a temporary file");
@@ -136,13 +143,16 @@ async fn the_machines_clock_is_not_set() {
         table: None,
         prefix: "NO_SUCH_VARIABLE_",
     };
-    let config = fealty_server::config::load(source).expect("valid");
+    let config = fealty_server::config::load(source).expect("valid").config;
     std::fs::remove_file(&file).expect("the file is there");
     let shutdown = tokio_util::sync::CancellationToken::new();
     let served = fealty_points::start(config, shutdown.clone())
         .await
         .expect("it starts");
-    let channel = fealty_client::connect(&format!("http://{}", served.address)).expect("a URL");
+    let token = keys.sign(&grant("test", &[Role::Operator]));
+    let credentials = Credentials::token(token.expect("a token"));
+    let url = format!("http://{}", served.address);
+    let channel = fealty_client::connect(&url, &credentials).expect("a URL");
     let mut clock = TestClockServiceClient::new(channel);
     let disabled = (Code::Unimplemented, "TEST_CLOCK_DISABLED");
     refused(clock.get_time(GetTimeRequest {}).await, disabled, &[]);

@@ -34,7 +34,7 @@ impl Ledger {
     /// An empty ledger of that many shards with the bench's programme, for that
     /// many members.
     pub(super) async fn open(url: &str, shards: u16, members: usize) -> anyhow::Result<Self> {
-        let database = Database::open(url, 4)?;
+        let database = Database::open(url, 4).await?;
         foundation::migrate(&database, &fealty_points::SCHEMA, None).await?;
         let program = Program::parse(PROGRAM)?;
         let stored = foundation::StoredProgram {

@@ -30,6 +30,8 @@ use crate::load::{
 
 /// Numbers the runs, so that no request id is used twice.
 static RUN: AtomicU64 = AtomicU64::new(0);
+/// How often accruals are measured with tokens and without.
+const TOKEN_TURNS: usize = 3;
 /// Requests of a stream that wait to be sent.
 const STREAM_LEN: usize = 4_096;
 
@@ -126,6 +128,25 @@ pub(super) async fn small_ledger(
         report.add(batch_accrue(service, ledger.members, scale).await?);
     }
     report.memory(service.peak_memory_mb()?);
+    Ok(())
+}
+
+/// Measures accruals with tokens, and by an instance that asks for none, in turn,
+/// so that what else the machine does meets both.
+pub(super) async fn tokens(
+    known: &Service,
+    open: &Service,
+    ledger: &Ledger,
+    scale: Scale,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let all = Whose::AllOf(ledger.members);
+    for _ in 0..TOKEN_TURNS {
+        for (name, service) in [("with_token", known), ("without_token", open)] {
+            report.settle().await?;
+            report.add(measure(service, name, 512, Call::Accrue, scale, all).await);
+        }
+    }
     Ok(())
 }
 
@@ -243,7 +264,7 @@ pub(super) async fn large_ledger(
 
 /// Verifies a ledger, and measures that.
 pub(super) async fn verified(url: &str, report: &mut Report) -> anyhow::Result<()> {
-    let database = Database::open(url, 1)?;
+    let database = Database::open(url, 1).await?;
     let begun = Instant::now();
     let verified = verify(&database, &Options::default(), |_, _| {}).await?;
     anyhow::ensure!(verified.debits_equal_credits, "debits do not equal credits");

@@ -19,14 +19,15 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use fealty_client::Credentials;
 use fealty_proto::program::v1::{
     ApplyProgramRequest, program_service_client::ProgramServiceClient,
 };
-use fealty_stack::{Binaries, Durability, Postgres, Redis, free_port};
+use fealty_stack::{Binaries, Durability, Postgres, Redis};
 
 use measured::Measured;
 use report::Report;
-use service::Service;
+use service::{Callers, Service};
 
 /// Five rules: a base, a multiplier by tier, and three more rates.
 pub const PROGRAM: &str = include_str!("program.yaml");
@@ -155,9 +156,14 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     postgres.create_database("small")?;
     let small = fill::Ledger::open(&postgres.url("small"), sizing.shards, MEMBERS).await?;
     small.fill(MEMBERS).await?;
-    let service =
-        Service::start(&postgres.url("small"), &redis.url(), free_port()?, sizing).await?;
+    let start = |callers| Service::start(postgres.url("small"), redis.url(), callers, sizing);
+    let service = start(Callers::Known).await?;
     measures::small_ledger(&service, &small, scale, &wants, &mut report).await?;
+    if wants("token") {
+        let open = start(Callers::Anybody).await?;
+        measures::tokens(&service, &open, &small, scale, &mut report).await?;
+        open.stop();
+    }
     if wants("tpcb") {
         report.settle().await?;
         report.add_all(pgbench.measure(scale.measure)?);
@@ -169,7 +175,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         large.fill(scale.large_transactions).await?;
         let redis = Redis::start(&binaries)?;
         let other =
-            Service::start(&postgres.url("large"), &redis.url(), free_port()?, sizing).await?;
+            Service::start(postgres.url("large"), redis.url(), Callers::Known, sizing).await?;
         measures::large_ledger(&service, &small, &other, &large, scale, &mut report).await?;
         other.stop();
         measures::verified(&postgres.url("large"), &mut report).await?;
@@ -200,8 +206,8 @@ fn say(measured: &Measured) {
 }
 
 /// Applies the bench's programme.
-async fn apply(url: &str) -> anyhow::Result<()> {
-    let mut client = ProgramServiceClient::new(fealty_client::connect(url)?);
+async fn apply(url: &str, credentials: &Credentials) -> anyhow::Result<()> {
+    let mut client = ProgramServiceClient::new(fealty_client::connect(url, credentials)?);
     let request = ApplyProgramRequest {
         source: PROGRAM.to_owned(),
         validate_only: false,

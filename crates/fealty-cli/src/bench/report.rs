@@ -11,7 +11,7 @@ use super::{Sizing, measured::Measured};
 
 /// A ratio within the run: its name, what it says, what it should be at least.
 /// Ratios are in thousandths: no floating point near a figure.
-const BARS: [(&str, &str, i64); 9] = [
+const BARS: [(&str, &str, i64); 10] = [
     ("accrue_512", "accrue, 512 callers / TPC-B best", 4_200),
     ("accrue_64", "accrue, 64 callers / TPC-B best", 2_300),
     ("accrue_1", "accrue, 1 caller / TPC-B, 1 client", 700),
@@ -37,6 +37,7 @@ const BARS: [(&str, &str, i64); 9] = [
         "accrue on the large ledger / on the small one",
         850,
     ),
+    ("token", "accrue, 512 callers, with a token / without", 950),
 ];
 
 /// How long a measure waits for Postgres to come to rest, and how often it
@@ -240,6 +241,10 @@ impl Report {
             "large_ledger" => (
                 self.per_second("large_accrue_512"),
                 self.per_second("small_accrue_512"),
+            ),
+            "token" => (
+                self.per_second("with_token"),
+                self.per_second("without_token"),
             ),
             name => (self.per_second(name), best()),
         };

@@ -3,17 +3,30 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fealty_client::Channel;
-use fealty_stack::Supervised;
+use fealty_auth::Role;
+use fealty_client::{Channel, Credentials};
+use fealty_stack::{Supervised, free_port};
 use tokio::time::Instant;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
 use super::Sizing;
-use crate::load::callers::CONNECTIONS;
+use crate::{
+    load::callers::CONNECTIONS,
+    token::{Keys, grant},
+};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Whom the service serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Callers {
+    /// Whoever shows a token.
+    Known,
+    /// Anybody.
+    Anybody,
+}
 
 /// A running points service.
 pub(super) struct Service {
@@ -42,33 +55,47 @@ pub(super) async fn until_answered(client: &HealthClient<Channel>) -> anyhow::Re
 impl Service {
     /// Starts it over a database and a Redis, with the bench's programme.
     pub(super) async fn start(
-        database: &str,
-        redis: &str,
-        port: u16,
+        database: String,
+        redis: String,
+        callers: Callers,
         sizing: Sizing,
     ) -> anyhow::Result<Self> {
+        let port = free_port()?;
         let folder = tempfile::tempdir()?;
+        let keys = Keys::make(&folder.path().join("keys"))?;
         let program = std::env::current_exe()?;
         let env = [
             ("FEALTY_SERVER_LISTEN", format!("127.0.0.1:{port}")),
-            ("FEALTY_DATABASE_URL", database.to_owned()),
-            ("FEALTY_CACHE_URL", redis.to_owned()),
+            ("FEALTY_DATABASE_URL", database),
+            ("FEALTY_CACHE_URL", redis),
             (
                 "FEALTY_LEDGER_BATCHES_IN_FLIGHT",
                 sizing.batches_in_flight.to_string(),
             ),
         ];
-        let env = env.map(|(key, value)| (key.to_owned(), value));
+        let asks: Vec<(&str, String)> = match callers {
+            Callers::Known => keys.variables().into(),
+            Callers::Anybody => vec![("FEALTY_SERVER_INSECURE", "true".to_owned())],
+        };
+        let env = env.into_iter().chain(asks);
+        let env: Vec<_> = env.map(|(key, value)| (key.to_owned(), value)).collect();
+        let token = |role| -> anyhow::Result<Credentials> {
+            match callers {
+                Callers::Known => Ok(Credentials::token(keys.sign(&grant("bench", &[role]))?)),
+                Callers::Anybody => Ok(Credentials::default()),
+            }
+        };
+        let till = token(Role::Checkout)?;
         let log = folder.path().join("log");
         let args = ["serve", "points"];
         let process = Supervised::start(&program, args, env, &log, "TERM", None)?;
         let url = format!("http://127.0.0.1:{port}");
-        let channels = (0..CONNECTIONS).map(|_| Ok(fealty_client::connect(&url)?));
+        let channels = (0..CONNECTIONS).map(|_| Ok(fealty_client::connect(&url, &till)?));
         let channels: Vec<Channel> = channels.collect::<anyhow::Result<_>>()?;
         until_answered(&HealthClient::new(channels[0].clone()))
             .await
             .with_context(|| std::fs::read_to_string(&log).unwrap_or_default())?;
-        super::apply(&url).await?;
+        super::apply(&url, &token(Role::Operator)?).await?;
         Ok(Self {
             process,
             folder,

@@ -3,6 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use fealty_client::Credentials;
 use fealty_stack::{Postgres, Supervised, free_port};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -123,7 +124,12 @@ pub(super) async fn empty_call(
     let server = Supervised::start(&program, args, [], &log, "TERM", None)?;
     let url = format!("http://127.0.0.1:{port}");
     let clients: Vec<_> = (0..CONNECTIONS)
-        .map(|_| Ok(HealthClient::new(fealty_client::connect(&url)?)))
+        .map(|_| {
+            Ok(HealthClient::new(fealty_client::connect(
+                &url,
+                &Credentials::default(),
+            )?))
+        })
         .collect::<anyhow::Result<_>>()?;
     super::service::until_answered(&clients[0]).await?;
     let measured = measured::measure(name, callers, scale, move |caller, _| {

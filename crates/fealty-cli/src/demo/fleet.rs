@@ -8,12 +8,16 @@ use std::{
 };
 
 use anyhow::Context as _;
-use fealty_client::{Deadline, call};
+use fealty_auth::{Grant, Role};
+use fealty_client::{Credentials, Deadline, call};
 use fealty_proto::operations::v1::{GetFeedStatusRequest, feed_service_client::FeedServiceClient};
 use fealty_stack::{Stack, Supervised, free_port, without_knobs};
 use tokio::sync::{Mutex, RwLock};
 
-use crate::endpoints::{Clients, Endpoints};
+use crate::{
+    endpoints::{Clients, Endpoints, Shown},
+    token::{Keys, grant},
+};
 
 const START_DEADLINE: Duration = Duration::from_mins(1);
 /// The role that owns the tables.
@@ -25,6 +29,16 @@ const DEMO_VOUCHER_KEY: &str = "00112233445566778899aabbccddeeff0011223344556677
 /// A key for a demo's checkpoints; a real one is a secret.
 const DEMO_CHECKPOINT_KEY: &str =
     "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
+
+/// Roles for whoever plays all parts but those of a member, of support and of a
+/// partner, who each reach less.
+const EVERYTHING: [Role; 5] = [
+    Role::Operator,
+    Role::Finance,
+    Role::Checkout,
+    Role::Auditor,
+    Role::Service,
+];
 
 /// One of the services, as a process.
 #[derive(Debug)]
@@ -49,6 +63,9 @@ pub struct Fleet {
     services: Vec<RunningService>,
     endpoints: Endpoints,
     clients: Clients,
+    keys: Keys,
+    /// Keys and the services' tokens are in it.
+    _folder: tempfile::TempDir,
     /// The Postgres and Redis.
     pub stack: RwLock<Stack>,
     points_database_url: String,
@@ -80,7 +97,10 @@ impl Fleet {
             points,
             tiers,
             rewards,
+            shown: Shown::default(),
         };
+        let folder = tempfile::Builder::new().prefix("fealty-keys-").tempdir()?;
+        let keys = Keys::make(folder.path())?;
         stack.postgres.create_role(OWNER)?;
         stack.postgres.create_role(SERVICE_ROLE)?;
         let mut prepared = Vec::new();
@@ -89,7 +109,8 @@ impl Fleet {
             if name == fealty_points::NAME {
                 stack.postgres.distribute(name)?;
             }
-            let env = environment(name, port, &stack, &endpoints, variables);
+            let mut env = environment(name, port, &stack, &endpoints, variables);
+            show_and_ask(&mut env, &keys, name)?;
             let migrating = migrate(program, name, &env)?;
             prepared.push((name, port, env, migrating));
         }
@@ -114,7 +135,8 @@ impl Fleet {
                 process,
             });
         }
-        let clients = Clients::connect(&endpoints)?;
+        let everything = Credentials::token(keys.sign(&grant("everything", &EVERYTHING))?);
+        let clients = Clients::connect_with(&endpoints, &everything)?;
         let fleet = Self {
             program: program.to_owned(),
             services,
@@ -123,6 +145,8 @@ impl Fleet {
             points_database_url: stack.postgres.url(fealty_points::NAME),
             owner_database_url: stack.postgres.url_as(OWNER, fealty_points::NAME),
             service_database_url: stack.postgres.url_as(SERVICE_ROLE, fealty_points::NAME),
+            keys,
+            _folder: folder,
             stack: RwLock::new(stack),
         };
         for service in &fleet.services {
@@ -131,7 +155,19 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Connections to the services.
+    /// Who signs the tokens that the services take.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Connections to the services, with a token for a grant.
+    pub fn clients_as(&self, grant: &Grant) -> anyhow::Result<Clients> {
+        let token = Credentials::token(self.keys.sign(grant)?);
+        Clients::connect_with(&self.endpoints, &token)
+    }
+
+    /// Connections to the services, by a caller who may do nearly everything.
     #[must_use]
     pub fn clients(&self) -> &Clients {
         &self.clients
@@ -227,8 +263,7 @@ impl Fleet {
     }
 
     /// A line for each service that can be pasted into a shell.
-    #[must_use]
-    pub fn grpcurl_lines(&self) -> Vec<String> {
+    pub fn grpcurl_lines(&self) -> anyhow::Result<Vec<String>> {
         let calls = [
             (
                 r#"{"program":"record-club","member":"00001","currency":"points"}"#,
@@ -243,17 +278,21 @@ impl Fleet {
                 "fealty.rewards.v1.CatalogService/ListRewards",
             ),
         ];
-        let lines = self
-            .services
-            .iter()
-            .zip(calls)
-            .map(|(service, (data, method))| {
-                format!(
-                    "grpcurl -plaintext -d '{data}' 127.0.0.1:{} {method}",
-                    service.port
-                )
-            });
-        lines.collect()
+        let token = self.keys.sign(&grant("demo", &[Role::Operator]))?;
+        let mut lines = vec![format!("TOKEN={token}")];
+        lines.extend(
+            self.services
+                .iter()
+                .zip(calls)
+                .map(|(service, (data, method))| {
+                    format!(
+                        "grpcurl -plaintext -H \"authorization: Bearer $TOKEN\" -d '{data}' \
+                 127.0.0.1:{} {method}",
+                        service.port
+                    )
+                }),
+        );
+        Ok(lines)
     }
 }
 
@@ -291,6 +330,16 @@ fn environment(
         }
     }
     env
+}
+
+/// Has a service take the keys' tokens, and show one of its own.
+fn show_and_ask(env: &mut BTreeMap<String, String>, keys: &Keys, name: &str) -> anyhow::Result<()> {
+    let token = keys.service_token_file(name)?;
+    let shows = ("FEALTY_CREDENTIALS_TOKEN_FILE", token.display().to_string());
+    for (key, value) in keys.variables().into_iter().chain([shows]) {
+        env.entry(key.to_owned()).or_insert(value);
+    }
+    Ok(())
 }
 
 /// Begins to bring a service's tables up to date.

@@ -63,7 +63,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     report.print();
     if arguments.keep {
         println!("\nThe services run until Ctrl-C. For example:");
-        for line in fleet.grpcurl_lines() {
+        for line in fleet.grpcurl_lines()? {
             println!("  {line}");
         }
         println!(

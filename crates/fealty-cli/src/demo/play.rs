@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use fealty_auth::{Grant, Role};
 use fealty_client::{Deadline, call};
 use fealty_points::audit::verify::Options;
 use fealty_proto::{
@@ -25,7 +26,7 @@ use jiff::{civil::Date, tz::TimeZone};
 use tokio::time::Instant;
 
 use super::{Day, Fleet, Purchase, Report};
-use crate::{apply::apply, endpoints::Clients};
+use crate::{apply::apply, endpoints::Clients, token::grant};
 
 const PROGRAM_ID: &str = "record-club";
 const BRAND: &str = "record-shop";
@@ -64,7 +65,14 @@ pub async fn play(
     progress: impl Fn(Date, u64),
 ) -> anyhow::Result<Report> {
     let mut player = Player {
-        clients: fleet.clients().clone(),
+        operator: fleet.clients_as(&grant("operator", &[Role::Operator]))?,
+        till: fleet.clients_as(&Grant {
+            programs: vec![PROGRAM_ID.to_owned()],
+            brands: vec![BRAND.to_owned()],
+            ..grant("till", &[Role::Checkout])
+        })?,
+        auditor: fleet.clients_as(&grant("auditor", &[Role::Auditor]))?,
+        fleet,
         pace,
         report: Report::default(),
         members: BTreeMap::new(),
@@ -73,7 +81,7 @@ pub async fn play(
     };
     let first = days.first().context("there are no purchases")?.date;
     player.set_clock(first, 0).await?;
-    apply(&player.clients, super::PROGRAM, false).await?;
+    apply(&player.operator, super::PROGRAM, false).await?;
     for day in days {
         player.set_clock(day.date, 12 * 3_600).await?;
         player.drain().await?;
@@ -88,8 +96,13 @@ pub async fn play(
     player.finish(fleet).await
 }
 
-struct Player {
-    clients: Clients,
+/// Who plays, each with a token that reaches what it needs. Members redeem by
+/// tokens of their own.
+struct Player<'a> {
+    fleet: &'a Fleet,
+    operator: Clients,
+    till: Clients,
+    auditor: Clients,
     pace: Pace,
     report: Report,
     /// Members that bought, with how often.
@@ -117,11 +130,11 @@ fn moment(date: Date, second_of_day: i64) -> prost_types::Timestamp {
     }
 }
 
-impl Player {
+impl Player<'_> {
     /// Moves the three clocks; each answers once what is due has been done.
     async fn set_clock(&self, date: Date, second_of_day: i64) -> anyhow::Result<()> {
         let time = Some(moment(date, second_of_day));
-        let set = self.clients.clocks().map(|client| async move {
+        let set = self.operator.clocks().map(|client| async move {
             call(Deadline::within(DEADLINE), || {
                 let mut client = client.clone();
                 async move { client.set_time(SetTimeRequest { time }).await }
@@ -138,7 +151,7 @@ impl Player {
     async fn drain(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            let [points, tiers] = self.clients.feeds().map(|client| async move {
+            let [points, tiers] = self.auditor.feeds().map(|client| async move {
                 call(Deadline::within(DEADLINE), || {
                     let mut client = client.clone();
                     async move { client.get_feed_status(GetFeedStatusRequest {}).await }
@@ -149,7 +162,7 @@ impl Player {
             let head = points.await?.head_entries;
             let status = tiers.await?;
             let read = status.consumed_feeds.first().map_or(0, |feed| feed.entries);
-            let [points, _] = self.clients.feeds();
+            let [points, _] = self.auditor.feeds();
             if read == head {
                 let known = call(Deadline::within(DEADLINE), || {
                     let mut client = points.clone();
@@ -176,7 +189,7 @@ impl Player {
         let date = day.date;
         let replay_every = self.pace.replay_every;
         let calls = day.purchases.iter().map(|purchase| {
-            let clients = self.clients.clone();
+            let clients = self.till.clone();
             let request = request(date, purchase);
             let twice = purchase.line % replay_every == 1;
             let task = tokio::spawn(async move { record(&clients, request, twice).await });
@@ -226,7 +239,7 @@ impl Player {
         }
         let yesterday = std::mem::replace(&mut self.again_tomorrow, again);
         for (request, name) in yesterday {
-            let again = record(&self.clients, request, false).await?;
+            let again = record(&self.till, request, false).await?;
             self.report.replays_sent += 1;
             self.report.replays_answered += u64::from(again.transaction.name == name);
         }
@@ -247,7 +260,13 @@ impl Player {
             .into_iter()
             .filter(|(_, available)| *available >= 1_000)
         {
-            let Some(reward) = self.choose(&member).await? else {
+            // Somebody's app: it reaches that member alone.
+            let app = self.fleet.clients_as(&Grant {
+                programs: vec![PROGRAM_ID.to_owned()],
+                member: Some(member.clone()),
+                ..grant(&member, &[Role::Member])
+            })?;
+            let Some(reward) = choose(&app, &member).await? else {
                 continue;
             };
             let request = RedeemRewardRequest {
@@ -256,7 +275,7 @@ impl Player {
                 member,
                 reward: reward.to_owned(),
             };
-            let first = self.redeem(&request).await?;
+            let first = redeem(&app, &request).await?;
             let given = self
                 .report
                 .redemptions
@@ -265,53 +284,17 @@ impl Player {
             *given += 1;
             if self.report.redemptions.values().sum::<u64>() % self.pace.replay_every as u64 == 0 {
                 self.report.replays_sent += 1;
-                let second = self.redeem(&request).await?;
+                let second = redeem(&app, &request).await?;
                 self.report.replays_answered += u64::from(first == second);
             }
         }
         Ok(())
     }
 
-    /// The best reward that the member can have: the concert, else ten off.
-    async fn choose(&self, member: &str) -> anyhow::Result<Option<&'static str>> {
-        let request = ListRewardsRequest {
-            program: PROGRAM_ID.to_owned(),
-            member: member.to_owned(),
-            ..Default::default()
-        };
-        let listed = call(Deadline::within(DEADLINE), || {
-            let (mut client, request) = (self.clients.catalog(), request.clone());
-            async move { client.list_rewards(request).await }
-        });
-        let listed = listed.await.context("listing rewards")?.rewards;
-        let can_have = |reward: &&str| {
-            listed.iter().any(|offer| {
-                offer.reward == *reward && offer.availability() == Availability::Available
-            })
-        };
-        Ok([CONCERT, TEN_OFF].into_iter().find(can_have))
-    }
-
-    /// Redeems, and answers with the redemption's id and voucher.
-    async fn redeem(&self, request: &RedeemRewardRequest) -> anyhow::Result<(String, String)> {
-        let redeemed = call(Deadline::within(DEADLINE), || {
-            let (mut client, request) = (self.clients.redemption(), request.clone());
-            async move { client.redeem_reward(request).await }
-        });
-        let redeemed = redeemed
-            .await
-            .with_context(|| format!("redeeming: {request:?}"))?;
-        let redemption = redeemed.redemption.context("no redemption was told")?;
-        if redemption.voucher_code.is_empty() {
-            bail!("an issued redemption has no voucher: {redemption:?}");
-        }
-        Ok((redemption.id, redemption.voucher_code))
-    }
-
     /// Asks the services for the figures, and verifies the ledger.
     async fn finish(mut self, fleet: &Fleet) -> anyhow::Result<Report> {
         let totals = call(Deadline::within(DEADLINE), || {
-            let mut client = self.clients.audit();
+            let mut client = self.auditor.audit();
             let request = GetTrialBalanceRequest {
                 program: PROGRAM_ID.to_owned(),
                 cursor: String::new(),
@@ -337,7 +320,7 @@ impl Player {
         }
         self.report.debits_equal_credits = debits == credits;
         let counted = call(Deadline::within(DEADLINE), || {
-            let mut client = self.clients.tier();
+            let mut client = self.auditor.tier();
             let request = CountMembersRequest {
                 program: PROGRAM_ID.to_owned(),
             };
@@ -354,7 +337,7 @@ impl Player {
             .unwrap_or(u64::MAX)
             .max(1);
         self.report.purchases_per_second = self.report.purchases * 1_000_000 / micros;
-        let database = fealty_postgres::Database::open(fleet.points_database_url(), 1)?;
+        let database = fealty_postgres::Database::open(fleet.points_database_url(), 1).await?;
         let verified =
             fealty_points::audit::verify::verify(&database, &Options::default(), |_, _| {}).await;
         if let Err(error) = &verified {
@@ -363,6 +346,42 @@ impl Player {
         self.report.ledger_verified = verified.is_ok_and(|verified| verified.debits_equal_credits);
         Ok(self.report)
     }
+}
+
+/// The best reward that the member can have: the concert, else ten off.
+async fn choose(app: &Clients, member: &str) -> anyhow::Result<Option<&'static str>> {
+    let request = ListRewardsRequest {
+        program: PROGRAM_ID.to_owned(),
+        member: member.to_owned(),
+        ..Default::default()
+    };
+    let listed = call(Deadline::within(DEADLINE), || {
+        let (mut client, request) = (app.catalog(), request.clone());
+        async move { client.list_rewards(request).await }
+    });
+    let listed = listed.await.context("listing rewards")?.rewards;
+    let can_have = |reward: &&str| {
+        listed
+            .iter()
+            .any(|offer| offer.reward == *reward && offer.availability() == Availability::Available)
+    };
+    Ok([CONCERT, TEN_OFF].into_iter().find(can_have))
+}
+
+/// Redeems, and answers with the redemption's id and voucher.
+async fn redeem(app: &Clients, request: &RedeemRewardRequest) -> anyhow::Result<(String, String)> {
+    let redeemed = call(Deadline::within(DEADLINE), || {
+        let (mut client, request) = (app.redemption(), request.clone());
+        async move { client.redeem_reward(request).await }
+    });
+    let redeemed = redeemed
+        .await
+        .with_context(|| format!("redeeming: {request:?}"))?;
+    let redemption = redeemed.redemption.context("no redemption was told")?;
+    if redemption.voucher_code.is_empty() {
+        bail!("an issued redemption has no voucher: {redemption:?}");
+    }
+    Ok((redemption.id, redemption.voucher_code))
 }
 
 fn request(date: Date, purchase: &Purchase) -> RecordPurchaseRequest {

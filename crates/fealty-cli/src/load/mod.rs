@@ -13,22 +13,19 @@ mod tally;
 use std::{sync::Arc, time::Duration};
 
 use clap::Args;
-use fealty_client::connect;
+use fealty_client::{Channel, connect};
 use fealty_proto::{
     points::v1::{GetLogHeadsRequest, audit_service_client::AuditServiceClient},
     program::v1::{ApplyProgramRequest, program_service_client::ProgramServiceClient},
 };
 use fealty_types::{MemberId, ProgramId, shard_of};
 use tokio::time::Instant;
-use tonic::{
-    Request, Status,
-    metadata::{Ascii, MetadataValue},
-    service::{Interceptor, interceptor::InterceptedService},
-};
 
-use calls::{Connection, Subject, spread};
+use calls::{Subject, spread};
 use mix::Mix;
 use tally::Tally;
+
+use crate::endpoints::Shown;
 
 /// How often the figures so far are shown.
 const SHOWN_EVERY: Duration = Duration::from_secs(1);
@@ -65,9 +62,6 @@ pub struct Arguments {
     /// Seconds to run before, without counting.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=SECONDS_MAX))]
     warm_up: u64,
-    /// Sent as `authorization: Bearer …` with every call.
-    #[arg(long, env = "FEALTY_TOKEN", hide_env_values = true)]
-    token: Option<String>,
     /// Members that the calls are for.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     members: u32,
@@ -93,35 +87,9 @@ pub struct Arguments {
     /// Print one JSON object with the figures as the last line.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    shown: Shown,
 }
-
-/// Adds the caller's token to every call.
-#[derive(Clone, Debug)]
-struct Token(Option<MetadataValue<Ascii>>);
-
-impl Token {
-    fn parse(token: Option<&str>) -> anyhow::Result<Self> {
-        let value = token.map(|token| {
-            let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse()?;
-            value.set_sensitive(true);
-            anyhow::Ok(value)
-        });
-        Ok(Self(value.transpose()?))
-    }
-}
-
-impl Interceptor for Token {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(value) = &self.0 {
-            let metadata = request.metadata_mut();
-            metadata.insert("authorization", value.clone());
-        }
-        Ok(request)
-    }
-}
-
-/// A connection that carries the token.
-type Channel = InterceptedService<Connection, Token>;
 
 /// Which shard a member lives in.
 struct Homes {
@@ -151,11 +119,10 @@ impl Homes {
 
 /// Runs the subcommand.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let token = Token::parse(arguments.token.as_deref())?;
+    let shown = arguments.shown.credentials();
     let mut addresses: Vec<Vec<Channel>> = Vec::new();
     for url in &arguments.points {
-        let channels = (0..callers::CONNECTIONS)
-            .map(|_| Ok(InterceptedService::new(connect(url)?, token.clone())));
+        let channels = (0..callers::CONNECTIONS).map(|_| Ok(connect(url, &shown)?));
         addresses.push(channels.collect::<anyhow::Result<_>>()?);
     }
     let first = addresses[0][0].clone();

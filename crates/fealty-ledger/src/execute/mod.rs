@@ -14,8 +14,9 @@ use std::collections::BTreeSet;
 use fealty_types::{CurrencyId, Points, Timestamp};
 
 use crate::{
-    Cause, Command, ExpiryChange, Facts, GivenLot, Log, LotTerms, MemberBook, Named, Received,
-    Refusal, Request, Stop, Transaction, Transfer, WalletAfter, WalletBook, advance::advance,
+    Cause, Command, ExpiryChange, Facts, GivenLot, Log, LotTerms, MemberBook, Named, Principal,
+    Received, Refusal, Request, Stop, Transaction, Transfer, WalletAfter, WalletBook,
+    advance::advance,
 };
 
 /// Advances the wallets that a request touches to `now`, and does what it asks.
@@ -128,7 +129,7 @@ pub fn apply(
         program_version: request.program_version,
         facts: draft.facts.take().or_else(|| request.facts.clone()),
     };
-    draft.append(book, cause, log);
+    draft.append(book, cause, request.principal.clone(), log);
     Ok(())
 }
 
@@ -171,7 +172,7 @@ pub fn apply_received(
 ) -> Result<(), Stop> {
     let mut draft = Draft::new(at, log);
     draft.receive(book, received, log)?;
-    draft.append(book, Cause::Received(received.clone()), log);
+    draft.append(book, Cause::Received(received.clone()), None, log);
     Ok(())
 }
 
@@ -199,7 +200,7 @@ impl Draft {
         }
     }
 
-    fn append(self, book: &MemberBook, cause: Cause, log: &mut Log) {
+    fn append(self, book: &MemberBook, cause: Cause, principal: Option<Principal>, log: &mut Log) {
         log.append(Transaction {
             shard: log.shard(),
             position: self.position,
@@ -211,6 +212,7 @@ impl Draft {
             lots: self.lots,
             expiry_changes: self.expiry_changes,
             wallets: self.wallets,
+            principal,
         });
     }
 

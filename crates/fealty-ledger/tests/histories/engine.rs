@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use fealty_ledger::{
     Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Grant,
-    Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named, ReadThrough, Redeem,
-    Refusal, Reinstate, Release, Request, Reversal, Reverse, SpendKey, Stop, TransferOut, Wallet,
-    WalletBook, advance, canonical, execute, given, receive,
+    Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named, Principal, ReadThrough,
+    Redeem, Refusal, Reinstate, Release, Request, Reversal, Reverse, SpendKey, Stop, TransferOut,
+    Wallet, WalletBook, advance, canonical, execute, given, receive,
 };
 use fealty_types::{
     BrandId, CurrencyId, LotId, Points, Position, Reference, RefundPolicy, RefundTerms, ShardId,
@@ -362,6 +362,10 @@ impl Engine {
         self.number += 1;
         Some(Request {
             request_id: format!("request-{}", self.number).parse().expect("an id"),
+            principal: Some(Principal {
+                subject: "till-7".parse().expect("a subject"),
+                acting_for: None,
+            }),
             command,
             asked_at: now,
             program_version: 1,

@@ -1,5 +1,6 @@
 //! What auditors and partners ask of the accounts.
 
+use fealty_auth::InReach;
 use fealty_ledger::{Account, AccountTotals};
 use fealty_postgres::{DatabaseError, PgConnection, run};
 use fealty_types::{CurrencyId, Cursor, Position, ProgramId, ShardId};
@@ -22,7 +23,7 @@ impl Audit {
     /// that is.
     pub(crate) async fn account_totals(
         &self,
-        program: &ProgramId,
+        program: &InReach<ProgramId>,
         cursor: &str,
     ) -> Result<(AccountTotals, Cursor), Error> {
         self.programs.newest(program)?;
@@ -63,7 +64,7 @@ impl Audit {
     /// An account now, by issuer, and where in the log that is.
     pub(crate) async fn account(
         &self,
-        program: &ProgramId,
+        program: &InReach<ProgramId>,
         currency: &CurrencyId,
         account: &Account,
     ) -> Result<(AccountTotals, Cursor), Error> {
@@ -90,7 +91,7 @@ impl Audit {
     /// is now.
     pub(crate) async fn movements(
         &self,
-        program: &ProgramId,
+        program: &InReach<ProgramId>,
         start: &str,
         end: &str,
     ) -> Result<(AccountTotals, Cursor), Error> {

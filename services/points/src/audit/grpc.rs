@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use fealty_auth::InReach;
 use fealty_ledger::{Account, BucketName, Sums};
 use fealty_proto::points::v1::{self as wire, audit_service_server::AuditService};
-use fealty_server::{Rejection, Violations};
-use fealty_types::{BrandId, CurrencyId, ProgramId};
+use fealty_server::{Fields, Rejection, caller};
+use fealty_types::CurrencyId;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::service::Audit;
@@ -22,9 +23,9 @@ pub(crate) fn wire_sum(sum: i128) -> Result<i64, Rejection> {
 }
 
 /// An account as a caller names it.
-fn account(violations: &mut Violations, asked: Option<&wire::Account>) -> Option<Account> {
+fn account(fields: &mut Fields<'_>, asked: Option<&wire::Account>) -> Option<Account> {
     let Some(asked) = asked else {
-        violations.add("account", "must be set");
+        fields.add("account", "must be set");
         return None;
     };
     let kind = wire::AccountKind::try_from(asked.kind).ok();
@@ -38,7 +39,11 @@ fn account(violations: &mut Violations, asked: Option<&wire::Account>) -> Option
     };
     if let Some(account) = unbranded {
         if !asked.brand.is_empty() {
-            violations.add("account.brand", "must be empty for this kind");
+            fields.add("account.brand", "must be empty for this kind");
+        }
+        if fields.caller().brands().is_some() {
+            fields.deny("account.kind");
+            return None;
         }
         return Some(account);
     }
@@ -48,18 +53,18 @@ fn account(violations: &mut Violations, asked: Option<&wire::Account>) -> Option
         Some(wire::AccountKind::Expired) => Account::Expired,
         Some(wire::AccountKind::Adjusted) => Account::Adjusted,
         _ => {
-            violations.add("account.kind", "must be one of the enum's values");
+            fields.add("account.kind", "must be one of the enum's values");
             return None;
         }
     };
-    let brand: Option<BrandId> = violations.parse("account.brand", &asked.brand);
-    brand.map(branded)
+    let brand = fields.brand("account.brand", &asked.brand);
+    brand.map(InReach::into_inner).map(branded)
 }
 
 /// Notes a cursor that cannot be one.
-pub(crate) fn check_cursor(violations: &mut Violations, field: &str, cursor: &str) {
+pub(crate) fn check_cursor(fields: &mut Fields<'_>, field: &str, cursor: &str) {
     if cursor.len() > CURSOR_LEN_MAX {
-        violations.add(field, "must be a cursor as the service gave it");
+        fields.add(field, "must be a cursor as the service gave it");
     }
 }
 
@@ -88,14 +93,20 @@ impl AuditService for AuditApi {
         &self,
         request: Request<wire::GetTrialBalanceRequest>,
     ) -> Result<Response<wire::GetTrialBalanceResponse>, Status> {
+        let caller = caller(&request)?;
         let request = request.get_ref();
-        let program: ProgramId = Violations::gather(|violations| {
-            check_cursor(violations, "cursor", &request.cursor);
-            violations.parse("program", &request.program)
+        let program = Fields::read(caller, |fields| {
+            check_cursor(fields, "cursor", &request.cursor);
+            fields.program("program", &request.program)
         })?;
         let (totals, cursor) = self.0.account_totals(&program, &request.cursor).await?;
         let mut accounts: BTreeMap<(CurrencyId, Account), Sums> = BTreeMap::new();
-        for (key, sums) in totals.rows() {
+        // Who speaks for some brands sees their accounts.
+        let own = |account: &Account| {
+            let brands = caller.brands();
+            brands.is_none_or(|own| account.brand().is_some_and(|brand| own.contains(brand)))
+        };
+        for (key, sums) in totals.rows().filter(|(key, _)| own(&key.account)) {
             let known = accounts.entry((key.currency.clone(), key.account.clone()));
             let known = known.or_default();
             known.debits += sums.debits;
@@ -119,14 +130,14 @@ impl AuditService for AuditApi {
         &self,
         request: Request<wire::GetAccountBalanceRequest>,
     ) -> Result<Response<wire::GetAccountBalanceResponse>, Status> {
+        let caller = caller(&request)?;
         let request = request.get_ref();
-        let (program, currency, account): (ProgramId, CurrencyId, Account) =
-            Violations::gather(|violations| {
-                let program = violations.parse("program", &request.program);
-                let currency = violations.parse("currency", &request.currency);
-                let account = account(violations, request.account.as_ref());
-                Some((program?, currency?, account?))
-            })?;
+        let (program, currency, account) = Fields::read(caller, |fields| {
+            let program = fields.program("program", &request.program);
+            let currency = fields.parse("currency", &request.currency);
+            let account = account(fields, request.account.as_ref());
+            Some((program?, currency?, account?))
+        })?;
         let (totals, cursor) = self.0.account(&program, &currency, &account).await?;
         let mut response = wire::GetAccountBalanceResponse {
             cursor: cursor.to_string(),

@@ -1,11 +1,12 @@
 //! Purchases on the wire.
 
+use fealty_auth::Caller;
 use fealty_ledger::{Command, Purchase};
 use fealty_proto::{
     points::v1::{self as wire, earning_service_server::EarningService},
     r#type::v1::Money as WireMoney,
 };
-use fealty_server::{Rejection, Violations};
+use fealty_server::{Fields, Rejection, caller};
 use fealty_types::{Money, MoneyCurrency};
 use tonic::{Request, Response, Status, async_trait};
 
@@ -17,11 +18,14 @@ use crate::ledger::{
 pub(crate) struct EarningApi(pub(crate) Ledger);
 
 /// A purchase asked for.
-pub(crate) fn purchase(request: &wire::RecordPurchaseRequest) -> Result<Change, Rejection> {
-    read_change!(request, |fields| {
-        let brand = fields.parse("brand", &request.brand);
+pub(crate) fn purchase(
+    caller: &Caller,
+    request: &wire::RecordPurchaseRequest,
+) -> Result<Change, Rejection> {
+    read_change!(caller, request, |fields| {
+        let brand = fields.brand(&request.brand);
         let order_number = fields.parse("order_number", &request.order_number);
-        let amount = money(&mut fields.violations, request.amount.as_ref());
+        let amount = money(&mut fields.fields, request.amount.as_ref());
         let purchased_at = fields.optional_time("purchase_time", request.purchase_time);
         Some(Command::Purchase(Purchase {
             brand: brand?,
@@ -32,14 +36,14 @@ pub(crate) fn purchase(request: &wire::RecordPurchaseRequest) -> Result<Change, 
     })
 }
 
-fn money(violations: &mut Violations, money: Option<&WireMoney>) -> Option<Money> {
+fn money(fields: &mut Fields<'_>, money: Option<&WireMoney>) -> Option<Money> {
     let Some(money) = money else {
-        violations.add("amount", "must be set");
+        fields.add("amount", "must be set");
         return None;
     };
     let currency: Option<MoneyCurrency> =
-        violations.parse("amount.currency_code", &money.currency_code);
-    violations.check(
+        fields.parse("amount.currency_code", &money.currency_code);
+    fields.check(
         "amount.minor_units",
         Money::new(currency?, money.minor_units),
     )
@@ -51,7 +55,10 @@ impl EarningService for EarningApi {
         &self,
         request: Request<wire::RecordPurchaseRequest>,
     ) -> Result<Response<wire::RecordPurchaseResponse>, Status> {
-        let answer = self.0.submit(purchase(request.get_ref())?).await?;
+        let answer = self
+            .0
+            .submit(purchase(caller(&request)?, request.get_ref())?)
+            .await?;
         Ok(Response::new(wire::RecordPurchaseResponse {
             transaction: Some(transaction(&answer.transaction, &answer.chain)),
             replayed: answer.replayed,

@@ -8,8 +8,8 @@ use fealty_types::{BrandId, MemberId, OrderNumber, ProgramId, Timestamp};
 /// Which transactions are wanted: those that meet all that is set.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
-    /// Of this programme.
-    pub(crate) program: Option<ProgramId>,
+    /// Of these programmes; of all, if nothing is said.
+    pub(crate) programs: Option<Vec<ProgramId>>,
     /// Of this member.
     pub(crate) member: Option<MemberId>,
     /// In effect at this time or later.
@@ -27,7 +27,7 @@ pub(crate) struct Filter {
 impl Filter {
     /// Whether everything is wanted.
     pub(crate) fn is_empty(&self) -> bool {
-        self.program.is_none()
+        self.programs.is_none()
             && self.member.is_none()
             && self.start.is_none()
             && self.end.is_none()
@@ -39,9 +39,9 @@ impl Filter {
     /// Whether a transaction is wanted.
     pub(crate) fn wants(&self, transaction: &Transaction) -> bool {
         let at = transaction.effective_at;
-        self.program
+        self.programs
             .as_ref()
-            .is_none_or(|program| *program == transaction.program)
+            .is_none_or(|programs| programs.contains(&transaction.program))
             && self
                 .member
                 .as_ref()

@@ -16,11 +16,13 @@
 //! for some batches, so that two busy instances take turns instead of
 //! reading in vain. The head is locked as well where the engine needs more than
 //! was read (lots of a very full wallet, or transactions that a reversal names),
-//! and where the accounts are marked, which must not change meanwhile.
+//! and where the accounts are marked, which must not change meanwhile. What people
+//! do is written under the lock too, for the audit log is told in the same
+//! transaction.
 
 use std::collections::HashSet;
 
-use fealty_postgres::{Database, DatabaseError, PgConnection, run};
+use fealty_postgres::{Database, DatabaseError, PgConnection, audit_log, run};
 use fealty_types::{Position, ShardId, Timestamp};
 use uuid::Uuid;
 
@@ -63,7 +65,8 @@ pub(super) struct Course {
 impl Course {
     /// Whether the next batch had better lock the head at once.
     fn locks(&self, jobs: &[Job]) -> bool {
-        self.locked_left > 0 || self.comes_to_a_mark(jobs) || jobs.iter().any(Job::names_the_past)
+        let needs_it = |job: &Job| job.names_the_past() || job.is_recorded();
+        self.locked_left > 0 || self.comes_to_a_mark(jobs) || jobs.iter().any(needs_it)
     }
 
     /// Whether a mark of the accounts is due, if each job writes a transaction.
@@ -214,7 +217,7 @@ impl Attempt<'_> {
         for (index, job) in self.jobs.iter().enumerate() {
             decided.decide(connection, index, job).await?;
         }
-        let (work, pending) = decided.finish();
+        let (work, pending, recorded) = decided.finish();
         let claimed = orders.claim(*shard, work.orders()).await;
         if !claimed.taken.is_empty() || !claimed.unreachable.is_empty() {
             return Err(Interrupted::OrdersTaken(claimed));
@@ -223,6 +226,9 @@ impl Attempt<'_> {
         let written = work
             .write(connection, placement, self.read_on, Some(memory))
             .await?;
+        for entry in &recorded {
+            audit_log::append(&mut *connection, entry).await?;
+        }
         let done = pending.into_iter().map(|pending| match pending {
             Pending::Final(done) => done,
             Pending::Written { position, replayed } => Ok(Some(written.answer(position, replayed))),

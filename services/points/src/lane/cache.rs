@@ -86,7 +86,7 @@ impl BalanceCache {
     pub(crate) async fn get_many(
         &self,
         program: &ProgramId,
-        members: &[MemberId],
+        members: &[&MemberId],
         currency: &CurrencyId,
     ) -> Vec<Option<Wallet>> {
         let nothing = || members.iter().map(|_| None).collect();

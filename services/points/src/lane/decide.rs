@@ -3,11 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use fealty_ledger::{Command, Transaction};
-use fealty_postgres::PgConnection;
+use fealty_postgres::{PgConnection, audit_log::NewAuditEntry};
 use fealty_types::{MemberId, Position, ProgramId, RequestId, ShardId, TierId, Timestamp};
 use uuid::Uuid;
 
-use super::job::{Done, Job, Work};
+use super::{
+    job::{Done, Job, Work},
+    recorded::{entry, is_recorded, lot_before, principal},
+};
 use crate::{
     error::Error,
     plan::{plan, tier_moment},
@@ -60,6 +63,8 @@ pub(super) struct Jobs {
     /// Orders that nothing can be said of for now.
     unreachable: HashSet<Uuid>,
     pending: Vec<Pending>,
+    /// What the audit log is told of it.
+    recorded: Vec<NewAuditEntry>,
 }
 
 impl Jobs {
@@ -90,6 +95,7 @@ impl Jobs {
             let Work::Request {
                 request_id,
                 command,
+                ..
             } = &job.work
             else {
                 keys.push(None);
@@ -127,6 +133,7 @@ impl Jobs {
             orders: known.recorded.clone(),
             unreachable: known.unreachable.clone(),
             pending: Vec::with_capacity(jobs.len()),
+            recorded: Vec::new(),
         })
     }
 
@@ -152,11 +159,12 @@ impl Jobs {
         job: &Job,
     ) -> Result<Pending, Interrupted> {
         let slot = self.slot_of[index];
-        let (request_id, command) = match &job.work {
+        let (caller, request_id, command) = match &job.work {
             Work::Request {
+                caller,
                 request_id,
                 command,
-            } => (request_id, command),
+            } => (caller, request_id, command),
             Work::Advance { currency } => {
                 self.work.advance(connection, slot, currency).await?;
                 return Ok(Pending::Final(Ok(None)));
@@ -179,6 +187,14 @@ impl Jobs {
             Ok(request) => request,
             Err(error) => return Ok(Pending::Final(Err(error.into()))),
         };
+        request.principal = Some(principal(caller));
+        let records = is_recorded(caller, command);
+        let lot = if records {
+            let member = (&job.applied.program.id, &job.member);
+            lot_before(connection, self.work.shard(), member, command).await?
+        } else {
+            None
+        };
         let position = match self.work.execute(connection, slot, &mut request).await? {
             Ok(position) => position,
             Err(refusal) => {
@@ -186,6 +202,10 @@ impl Jobs {
                 return Ok(Pending::Final(Err(Error::Ledger { shard, refusal })));
             }
         };
+        if records {
+            let written = self.work.log().at(position).expect("it was just written");
+            self.recorded.push(entry(caller, written, lot.as_ref()));
+        }
         self.done
             .extend(self.keys[index].map(|key| (key, position)));
         if let (Some(order_key), Some(request_key)) = (order, self.keys[index]) {
@@ -210,6 +230,7 @@ impl Jobs {
             Work::Request {
                 request_id,
                 command,
+                ..
             },
         ) = (self.keys[index], &job.work)
         else {
@@ -240,9 +261,9 @@ impl Jobs {
         }))
     }
 
-    /// The work to write, and what each job comes to.
-    pub(super) fn finish(self) -> (ShardWork, Vec<Pending>) {
-        (self.work, self.pending)
+    /// The work to write, what each job comes to, and what the audit log is told.
+    pub(super) fn finish(self) -> (ShardWork, Vec<Pending>, Vec<NewAuditEntry>) {
+        (self.work, self.pending, self.recorded)
     }
 }
 

@@ -1,11 +1,13 @@
 //! What a lane is asked to do.
 
+use fealty_auth::Caller;
 use fealty_ledger::{Command, Named};
 use fealty_program::ProgramVersion;
 use fealty_types::{CurrencyId, MemberId, RequestId};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::recorded;
 use crate::{
     error::Error,
     shard::{Answer, order_key},
@@ -16,6 +18,8 @@ use crate::{
 pub(crate) enum Work {
     /// What a caller asks for.
     Request {
+        /// Who asks.
+        caller: Caller,
         /// The caller's name for it.
         request_id: RequestId,
         command: Command,
@@ -45,6 +49,16 @@ impl Job {
             return false;
         };
         matches!(command.names(), Some(Named::Transaction(_) | Named::Lot(_)))
+    }
+
+    /// Whether the audit log is told of it, in the same transaction.
+    pub(super) fn is_recorded(&self) -> bool {
+        match &self.work {
+            Work::Request {
+                caller, command, ..
+            } => recorded::is_recorded(caller, command),
+            Work::Advance { .. } => false,
+        }
     }
 
     /// The key of the order that it records.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fealty_auth::Caller;
 use fealty_ledger::Command;
 use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
@@ -69,6 +70,7 @@ impl Lanes {
     /// Does what a request asks, once, however often it is sent.
     pub(crate) async fn submit(
         &self,
+        caller: Caller,
         program: &ProgramId,
         member: MemberId,
         request_id: RequestId,
@@ -77,6 +79,7 @@ impl Lanes {
         let applied = self.programs.newest(program)?;
         let shard = self.shards.of(program, &member);
         let work = Work::Request {
+            caller,
             request_id,
             command,
         };

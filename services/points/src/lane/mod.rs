@@ -11,9 +11,11 @@ mod decide;
 mod job;
 mod lanes;
 mod publish;
+mod recorded;
 mod run;
 
 pub(crate) use cache::{BalanceCache, tail};
 pub(crate) use decide::same_request;
 pub(crate) use lanes::{LaneSettings, Lanes};
 pub(crate) use publish::Publisher;
+pub(crate) use recorded::{entry, is_recorded, principal};

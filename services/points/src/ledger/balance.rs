@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fealty_auth::InReach;
 use fealty_ledger::{Transaction, Wallet, WalletAfter};
 use fealty_postgres::{DatabaseError, PgConnection, run};
 use fealty_types::{
@@ -60,8 +61,8 @@ impl Ledger {
     /// Reads a wallet as it stands now; one that does not exist is empty.
     pub(crate) async fn balance(
         &self,
-        program: &ProgramId,
-        member: &MemberId,
+        program: &InReach<ProgramId>,
+        member: &InReach<MemberId>,
         currency: &CurrencyId,
         source: Source,
     ) -> Result<BalanceRead, Error> {
@@ -198,8 +199,8 @@ impl Ledger {
     /// Reads many wallets of one currency, in the order of `members`.
     pub(crate) async fn balances(
         &self,
-        program: &ProgramId,
-        members: &[MemberId],
+        program: &InReach<ProgramId>,
+        members: &[InReach<MemberId>],
         currency: &CurrencyId,
         source: Source,
     ) -> Result<Vec<BalanceRead>, Error> {
@@ -208,7 +209,8 @@ impl Ledger {
         let cached = if source == Source::Database {
             members.iter().map(|_| None).collect()
         } else {
-            self.cache.get_many(program, members, currency).await
+            let members: Vec<&MemberId> = members.iter().map(|member| &**member).collect();
+            self.cache.get_many(program, &members, currency).await
         };
         let mut balances: Vec<Option<BalanceRead>> = cached
             .into_iter()
@@ -230,7 +232,7 @@ impl Ledger {
             }
         }
         for (shard, indexes) in missing {
-            let asked: Vec<&MemberId> = indexes.iter().map(|index| &members[*index]).collect();
+            let asked: Vec<&MemberId> = indexes.iter().map(|index| &*members[*index]).collect();
             let read = self
                 .stored_balances(shard, program, &asked, currency, now, source)
                 .await?;
@@ -245,8 +247,8 @@ impl Ledger {
     /// Reads a wallet as it stood, or will stand, at another moment.
     pub(crate) async fn balance_at(
         &self,
-        program: &ProgramId,
-        member: &MemberId,
+        program: &InReach<ProgramId>,
+        member: &InReach<MemberId>,
         currency: &CurrencyId,
         moment: Moment,
     ) -> Result<BalanceRead, Error> {

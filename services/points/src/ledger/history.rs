@@ -1,5 +1,6 @@
 //! A member's transactions and lots.
 
+use fealty_auth::{Caller, InReach};
 use fealty_ledger::{Lot, Reversal};
 use fealty_types::{
     BrandId, LotId, MemberId, OrderNumber, Position, ProgramId, RequestId, TransactionName,
@@ -31,7 +32,7 @@ pub(crate) enum By {
     /// Its name.
     Name(TransactionName),
     /// The request that made it.
-    Request(MemberId, RequestId),
+    Request(InReach<MemberId>, RequestId),
     /// The purchase that it recorded.
     Order(BrandId, OrderNumber),
 }
@@ -52,8 +53,8 @@ impl Ledger {
     /// newest.
     pub(crate) async fn transactions(
         &self,
-        program: &ProgramId,
-        member: &MemberId,
+        program: &InReach<ProgramId>,
+        member: &InReach<MemberId>,
         before: Option<Position>,
         limit: usize,
         filter: &Filter,
@@ -95,8 +96,14 @@ impl Ledger {
         }
     }
 
-    /// Reads one transaction.
-    pub(crate) async fn transaction(&self, program: &ProgramId, by: &By) -> Result<Logged, Error> {
+    /// Reads one transaction. One of a member whom the caller does not reach is as
+    /// one that is not there.
+    pub(crate) async fn transaction(
+        &self,
+        caller: &Caller,
+        program: &InReach<ProgramId>,
+        by: &By,
+    ) -> Result<Logged, Error> {
         self.programs.newest(program)?;
         let pool = self.database.pool();
         let row = match by {
@@ -122,7 +129,10 @@ impl Ledger {
             }
         };
         let logged = row.map(Logged::try_from).transpose()?;
-        let logged = logged.filter(|logged| logged.transaction.program == *program);
+        let logged = logged.filter(|logged| {
+            let transaction = &logged.transaction;
+            transaction.program == **program && caller.reaches_member(program, &transaction.member)
+        });
         let asked = match by {
             By::Name(name) => name.to_string(),
             By::Request(_, request_id) => request_id.to_string(),
@@ -134,10 +144,11 @@ impl Ledger {
     /// Reads a transaction with what explains it.
     pub(crate) async fn explain(
         &self,
-        program: &ProgramId,
+        caller: &Caller,
+        program: &InReach<ProgramId>,
         name: TransactionName,
     ) -> Result<Explained, Error> {
-        let logged = self.transaction(program, &By::Name(name)).await?;
+        let logged = self.transaction(caller, program, &By::Name(name)).await?;
         let transaction = &logged.transaction;
         let pool = self.database.pool();
         let number = store::members::number(pool, name.shard, program, &transaction.member).await?;

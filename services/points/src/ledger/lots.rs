@@ -1,5 +1,6 @@
 //! A wallet's open lots, page by page.
 
+use fealty_auth::InReach;
 use fealty_ledger::{Lot, LotTerms, SpendKey};
 use fealty_types::{CurrencyId, LotId, MemberId, ProgramId};
 
@@ -23,8 +24,8 @@ impl Ledger {
     /// those that cannot.
     pub(crate) async fn lots(
         &self,
-        program: &ProgramId,
-        member: &MemberId,
+        program: &InReach<ProgramId>,
+        member: &InReach<MemberId>,
         currency: &CurrencyId,
         after: Option<LotsAfter>,
         limit: usize,

@@ -1,5 +1,6 @@
 //! What wallets are changed and read by.
 
+use fealty_auth::{Caller, InReach};
 use fealty_ledger::{Command, Named, Refusal};
 use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
@@ -30,9 +31,11 @@ pub(crate) struct Ledger {
 /// A change to a member's wallets.
 #[derive(Debug)]
 pub(crate) struct Change<C = Command> {
+    /// Who asks.
+    pub(crate) caller: Caller,
     pub(crate) request_id: RequestId,
-    pub(crate) program: ProgramId,
-    pub(crate) member: MemberId,
+    pub(crate) program: InReach<ProgramId>,
+    pub(crate) member: InReach<MemberId>,
     /// The shard of the hold, transaction or lot that it names.
     pub(crate) named_shard: Option<ShardId>,
     pub(crate) command: C,
@@ -42,6 +45,7 @@ impl Ledger {
     /// Does what a change asks, once, however often it is sent.
     pub(crate) async fn submit(&self, change: Change) -> Result<Answer, Error> {
         let Change {
+            caller,
             request_id,
             program,
             member,
@@ -57,7 +61,7 @@ impl Ledger {
             }
         }
         self.lanes
-            .submit(&program, member, request_id, command)
+            .submit(caller, &program, member.into_inner(), request_id, command)
             .await
     }
 

@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fealty_auth::Caller;
 use fealty_ledger::{Command, Refusal, TransferOut, given};
-use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, run};
+use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, audit_log, run};
 use fealty_types::{
     Clock as _, MemberId, ProgramId, RequestId, ShardId, Timestamp, TransactionName,
 };
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::service::{Change, Ledger};
 use crate::{
     error::Error,
-    lane::same_request,
+    lane::{self, principal, same_request},
     plan::plan,
     shard::{
         Answer, Asked, Interrupted, ReadOn, ShardWork, Written, received, request_key,
@@ -82,13 +83,14 @@ impl Ledger {
     /// Gives points to another member, once, however often it is asked.
     pub(crate) async fn transfer(&self, change: Change<TransferOut>) -> Result<Transferred, Error> {
         let Change {
+            caller,
             request_id,
             program,
             member,
             command: transfer,
             ..
         } = change;
-        let program = &program;
+        let (program, member) = (&*program, member.into_inner());
         self.programs.newest(program)?;
         let giver = Side {
             shard: self.shards.of(program, &member),
@@ -104,6 +106,7 @@ impl Ledger {
             run!(self.database, "transfer", |connection| async {
                 self.transfer_in(
                     connection,
+                    &caller,
                     program,
                     [&giver, &taker],
                     &request_id,
@@ -128,6 +131,7 @@ impl Ledger {
     async fn transfer_in(
         &self,
         connection: &mut PgConnection,
+        caller: &Caller,
         program: &ProgramId,
         [giver, taker]: [&Side; 2],
         request_id: &RequestId,
@@ -157,6 +161,7 @@ impl Ledger {
             .map_err(|_| Failure::Refused(Error::Defect))?;
         let mut request = plan(&applied, request_id, command, None, now)
             .map_err(|error| Failure::Refused(error.into()))?;
+        request.principal = Some(principal(caller));
         let same_shard = giver.shard == taker.shard;
         let work = works.get_mut(&giver.shard).expect("it was read");
         let position = work
@@ -165,6 +170,7 @@ impl Ledger {
             .map_err(|refusal| giver.refuses(refusal))?;
         let transfer = work.log().at(position).expect("it was just written");
         let gift = given(work.book(0), transfer);
+        let recorded = lane::entry(caller, transfer, None);
         let work = works.get_mut(&taker.shard).expect("it was read");
         let slot = usize::from(same_shard);
         // A refusal here undoes the whole: nothing of either side is written.
@@ -177,6 +183,9 @@ impl Ledger {
             let locked = ReadOn::Locked;
             let work = work.write(connection, self.shards.placement(), locked, None);
             written.push((shard, work.await?));
+        }
+        if lane::is_recorded(caller, command) {
+            audit_log::append(&mut *connection, &recorded).await?;
         }
         let of_giver = written.iter().find(|(shard, _)| *shard == giver.shard);
         let answer = of_giver.expect("it was written").1.answer(position, false);

@@ -58,6 +58,7 @@ pub(crate) fn plan(
         command: command.clone(),
         asked_at: now,
         program_version: plan.version,
+        principal: None,
         facts: None,
         grants: Vec::new(),
         activity: Vec::new(),

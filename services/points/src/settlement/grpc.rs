@@ -1,8 +1,8 @@
 //! What brands owe each other, on the wire.
 
 use fealty_proto::points::v1::{self as wire, settlement_service_server::SettlementService};
-use fealty_server::{Rejection, Violations};
-use fealty_types::ProgramId;
+use fealty_server::{Fields, Rejection, caller};
+use fealty_types::BrandId;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::positions::{Between, Position, Settlement};
@@ -30,16 +30,20 @@ impl SettlementService for SettlementApi {
         &self,
         request: Request<wire::GetPositionsRequest>,
     ) -> Result<Response<wire::GetPositionsResponse>, Status> {
+        let caller = caller(&request)?;
         let request = request.get_ref();
         let (start, end) = (&request.start_cursor, &request.end_cursor);
-        let program: ProgramId = Violations::gather(|violations| {
-            check_cursor(violations, "start_cursor", start);
-            check_cursor(violations, "end_cursor", end);
-            violations.parse("program", &request.program)
+        let program = Fields::read(caller, |fields| {
+            check_cursor(fields, "start_cursor", start);
+            check_cursor(fields, "end_cursor", end);
+            fields.program("program", &request.program)
         })?;
         let (positions, end) = self.0.positions(&program, start, end).await?;
+        // Who speaks for some brands sees what concerns them.
+        let own = |brand: &BrandId| caller.brands().is_none_or(|own| own.contains(brand));
         let positions = positions
             .iter()
+            .filter(|(between, _)| own(&between.issuer) || own(&between.acceptor))
             .map(|(between, position)| render(between, position));
         Ok(Response::new(wire::GetPositionsResponse {
             positions: positions.collect::<Result<_, _>>()?,

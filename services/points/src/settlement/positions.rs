@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fealty_auth::InReach;
 use fealty_ledger::{Account, AccountTotals};
 use fealty_types::{BrandId, CurrencyId, Cursor, ProgramId};
 
@@ -44,7 +45,7 @@ impl Settlement {
     /// is the beginning, an empty end is now.
     pub(crate) async fn positions(
         &self,
-        program: &ProgramId,
+        program: &InReach<ProgramId>,
         start: &str,
         end: &str,
     ) -> Result<(BTreeMap<Between, Position>, Cursor), Error> {

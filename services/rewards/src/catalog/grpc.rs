@@ -1,8 +1,7 @@
 //! The catalogue.
 
 use fealty_proto::rewards::v1::{self as wire, catalog_service_server::CatalogService};
-use fealty_server::Violations;
-use fealty_types::{MemberId, ProgramId};
+use fealty_server::{Fields, caller};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::offers::{Availability, Catalog, Offer};
@@ -35,15 +34,15 @@ impl CatalogService for CatalogApi {
         &self,
         request: Request<wire::ListRewardsRequest>,
     ) -> Result<Response<wire::ListRewardsResponse>, Status> {
-        let request = request.into_inner();
-        let mut violations = Violations::new();
-        let program = violations.parse("program", &request.program);
-        let member = violations.parse("member", &request.member);
+        let mut fields = Fields::of(caller(&request)?);
+        let request = request.get_ref();
+        let program = fields.program("program", &request.program);
+        let member = fields.member("member", program.as_ref(), &request.member);
         let size = match usize::try_from(request.page_size) {
             Ok(0) => PAGE_SIZE_DEFAULT,
             Ok(size) if size <= PAGE_SIZE_MAX => size,
             _ => {
-                violations.add("page_size", "must be 0 to 1,000");
+                fields.add("page_size", "must be 0 to 1,000");
                 0
             }
         };
@@ -53,10 +52,10 @@ impl CatalogService for CatalogApi {
             request.page_token.parse()
         };
         let start: usize = start.unwrap_or_else(|_| {
-            violations.add("page_token", "must be a token as the service gave it");
+            fields.add("page_token", "must be a token as the service gave it");
             0
         });
-        let (program, member): (ProgramId, MemberId) = violations.finish(program.zip(member))?;
+        let (program, member) = fields.finish(program.zip(member))?;
         let offers = self.0.offers(&program, &member).await?;
         let end = start.saturating_add(size);
         let next_page_token = if end < offers.len() {

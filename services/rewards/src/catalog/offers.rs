@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use fealty_auth::InReach;
 use fealty_postgres::Database;
 use fealty_program::Reward;
 use fealty_server::Programs;
@@ -49,8 +50,8 @@ impl Catalog {
     /// each cheapest first.
     pub(crate) async fn offers(
         &self,
-        program: &ProgramId,
-        member: &MemberId,
+        program: &InReach<ProgramId>,
+        member: &InReach<MemberId>,
     ) -> Result<Vec<Offer>, Error> {
         let applied = self.programs.newest(program)?;
         let rewards = &applied.program.rewards;

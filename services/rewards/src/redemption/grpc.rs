@@ -1,19 +1,22 @@
 //! Redemptions.
 
+use fealty_auth::{Caller, Role};
 use fealty_proto::rewards::v1::{self as wire, redemption_service_server::RedemptionService};
-use fealty_server::{Violations, to_wire_time};
-use fealty_types::{MemberId, ProgramId};
+use fealty_server::{Fields, caller, to_wire_time};
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::{
-    redeem::Redemptions,
+    redeem::{AskedFor, Redemptions},
     state::{Redemption, State},
 };
 
 pub(crate) struct RedemptionApi(pub(crate) Redemptions);
 
-fn render(by: &Redemptions, redemption: &Redemption) -> wire::Redemption {
+/// Roles to which a voucher's code is shown; others need not be able to use it.
+const SHOWN_TO: [Role; 4] = [Role::Member, Role::Checkout, Role::Support, Role::Service];
+
+fn render(by: &Redemptions, caller: &Caller, redemption: &Redemption) -> wire::Redemption {
     let state = match redemption.state {
         State::Requested => wire::RedemptionState::Requested,
         State::Held => wire::RedemptionState::Held,
@@ -21,7 +24,8 @@ fn render(by: &Redemptions, redemption: &Redemption) -> wire::Redemption {
         State::Refused => wire::RedemptionState::Refused,
         State::Released => wire::RedemptionState::Released,
     };
-    let code = by.voucher_code(redemption);
+    let is_shown = SHOWN_TO.into_iter().any(|role| caller.is(role));
+    let code = by.voucher_code(redemption).filter(|_| is_shown);
     wire::Redemption {
         id: redemption.id.to_string(),
         program: redemption.program.to_string(),
@@ -45,17 +49,22 @@ impl RedemptionService for RedemptionApi {
         &self,
         request: Request<wire::RedeemRewardRequest>,
     ) -> Result<Response<wire::RedeemRewardResponse>, Status> {
-        let request = request.into_inner();
-        let (request_id, program, member, reward) = Violations::gather(|violations| {
-            let request_id = violations.parse("request_id", &request.request_id);
-            let program = violations.parse("program", &request.program);
-            let member = violations.parse("member", &request.member);
-            let reward = violations.parse("reward", &request.reward);
-            Some((request_id?, program?, member?, reward?))
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let asked = Fields::read(caller, |fields| {
+            let request_id = fields.parse("request_id", &request.request_id);
+            let program = fields.program("program", &request.program);
+            let member = fields.member("member", program.as_ref(), &request.member);
+            let reward = fields.parse("reward", &request.reward);
+            Some(AskedFor {
+                program: program?,
+                member: member?,
+                request_id: request_id?,
+                reward: reward?,
+            })
         })?;
-        let program: ProgramId = program;
-        let (redemption, replayed) = self.0.redeem(&program, member, request_id, reward).await?;
-        let redemption = Some(render(&self.0, &redemption));
+        let (redemption, replayed) = self.0.redeem(caller, asked).await?;
+        let redemption = Some(render(&self.0, caller, &redemption));
         Ok(Response::new(wire::RedeemRewardResponse {
             redemption,
             replayed,
@@ -66,19 +75,19 @@ impl RedemptionService for RedemptionApi {
         &self,
         request: Request<wire::GetRedemptionRequest>,
     ) -> Result<Response<wire::GetRedemptionResponse>, Status> {
-        let request = request.into_inner();
-        let (program, member, id): (ProgramId, MemberId, Uuid) =
-            Violations::gather(|violations| {
-                let program = violations.parse("program", &request.program);
-                let member = violations.parse("member", &request.member);
-                let id = Uuid::parse_str(&request.redemption).ok();
-                if id.is_none() {
-                    violations.add("redemption", "must be a redemption's id, a UUID");
-                }
-                Some((program?, member?, id?))
-            })?;
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let (program, member, id) = Fields::read(caller, |fields| {
+            let program = fields.program("program", &request.program);
+            let member = fields.member("member", program.as_ref(), &request.member);
+            let id = Uuid::parse_str(&request.redemption).ok();
+            if id.is_none() {
+                fields.add("redemption", "must be a redemption's id, a UUID");
+            }
+            Some((program?, member?, id?))
+        })?;
         let redemption = self.0.redemption(&program, &member, id).await?;
-        let redemption = Some(render(&self.0, &redemption));
+        let redemption = Some(render(&self.0, caller, &redemption));
         Ok(Response::new(wire::GetRedemptionResponse { redemption }))
     }
 }

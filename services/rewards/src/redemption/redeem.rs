@@ -1,10 +1,16 @@
 //! Redeeming a reward, step by step. Each step can be the last one that a
 //! process does; `recovery` goes on from there.
 
-use fealty_postgres::{Database, PgConnection, run};
+use fealty_auth::{Caller, InReach};
+use fealty_postgres::{
+    Database, PgConnection,
+    audit_log::{self, NewAuditEntry},
+    run,
+};
 use fealty_program::Reward;
-use fealty_server::{Programs, ServiceClock};
+use fealty_server::{Programs, ServiceClock, audit_entry};
 use fealty_types::{Clock as _, MemberId, ProgramId, RequestId, RewardId, Timestamp};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
@@ -23,6 +29,15 @@ pub type RedeemError = Error;
 
 /// How long whoever works on a redemption has it to itself.
 pub(super) const LEASE_S: f64 = 15.0;
+
+/// A redemption as a caller asks for it.
+#[derive(Debug)]
+pub(crate) struct AskedFor {
+    pub(crate) program: InReach<ProgramId>,
+    pub(crate) member: InReach<MemberId>,
+    pub(crate) request_id: RequestId,
+    pub(crate) reward: RewardId,
+}
 
 /// What there is once a redemption was asked for.
 #[derive(Debug)]
@@ -63,25 +78,31 @@ impl Redemptions {
 
     /// Redeems a reward; the redemption is issued when this answers. `true` if
     /// it was before, for the same request.
-    pub async fn redeem(
+    pub(crate) async fn redeem(
         &self,
-        program: &ProgramId,
-        member: MemberId,
-        request_id: RequestId,
-        reward: RewardId,
+        caller: &Caller,
+        asked: AskedFor,
     ) -> Result<(Redemption, bool), Error> {
-        let applied = self.programs.newest(program)?;
+        let AskedFor {
+            program,
+            member,
+            request_id,
+            reward,
+        } = asked;
+        let applied = self.programs.newest(&program)?;
         let terms = applied.program.rewards.get(&reward);
         let terms = terms.ok_or_else(|| Error::RewardNotFound(reward.clone()))?;
+        let brand = caller.brand(terms.accepted_by.clone());
+        let brand = brand.map_err(|_| Error::AnothersReward(reward.clone()))?;
         let asked = Redemption {
             id: new_id(self.clock.now()),
-            program: program.clone(),
-            member,
+            program: program.into_inner(),
+            member: member.into_inner(),
             request_id,
             reward,
             currency: terms.currency.clone(),
             points: terms.points,
-            brand: terms.accepted_by.clone(),
+            brand: brand.into_inner(),
             state: State::Requested,
             hold: None,
             reason: None,
@@ -89,19 +110,37 @@ impl Redemptions {
             requested_at: self.clock.now(),
             issued_at: None,
             attempt: 1,
+            asked_by: Some(caller.whom().unwrap_or(caller.subject()).clone()),
         };
-        match self.begin(asked, terms).await? {
+        let recorded = caller.is_person().then(|| NewAuditEntry {
+            program: Some(asked.program.clone()),
+            member: Some(asked.member.clone()),
+            after: Some(
+                json!({ "redemption": asked.id.to_string(), "reward": asked.reward }).to_string(),
+            ),
+            ..audit_entry(caller)
+        });
+        match self.begin(asked, terms, recorded.as_ref()).await? {
             Begun::Issued(redemption) => Ok((redemption, true)),
             Begun::Leased(redemption) => Ok((self.finish(redemption).await?, false)),
         }
     }
 
     /// Step 1: reserves stock and stores the redemption.
-    pub async fn begin(&self, asked: Redemption, terms: &Reward) -> Result<Begun, Error> {
+    /// What people ask for is recorded with it.
+    pub async fn begin(
+        &self,
+        asked: Redemption,
+        terms: &Reward,
+        recorded: Option<&NewAuditEntry>,
+    ) -> Result<Begun, Error> {
         let begun: Result<Option<Begun>, Error> =
             run!(self.database, "begin_redemption", |connection| async {
                 if redemptions::insert(connection, &asked, LEASE_S).await? {
                     reserve(connection, &asked, terms).await?;
+                    if let Some(entry) = recorded {
+                        audit_log::append(&mut *connection, entry).await?;
+                    }
                     return Ok(Some(Begun::Leased(asked.clone())));
                 }
                 let (program, member) = (&asked.program, &asked.member);
@@ -167,6 +206,7 @@ impl Redemptions {
             currency: &redemption.currency,
             points: redemption.points,
             reference: redemption.id.to_string(),
+            acting_for: redemption.asked_by.as_ref(),
         };
         let hold = match self.points.hold(asked).await {
             Ok(hold) => hold,
@@ -189,9 +229,11 @@ impl Redemptions {
     pub async fn capture(&self, redemption: &Redemption) -> Result<(), Error> {
         let hold = redemption.hold.as_deref().unwrap_or_default();
         let (program, member) = (&redemption.program, &redemption.member);
+        let asked_by = redemption.asked_by.as_ref();
+        let request = redemption.capture_request();
         let captured = self
             .points
-            .capture(redemption.capture_request(), program, member, hold);
+            .capture(request, program, member, hold, asked_by);
         match captured.await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.undo(redemption, State::Released, error).await?),
@@ -251,10 +293,10 @@ impl Redemptions {
     }
 
     /// Reads a redemption.
-    pub async fn redemption(
+    pub(crate) async fn redemption(
         &self,
-        program: &ProgramId,
-        member: &MemberId,
+        program: &InReach<ProgramId>,
+        member: &InReach<MemberId>,
         id: Uuid,
     ) -> Result<Redemption, Error> {
         self.programs.newest(program)?;

@@ -14,7 +14,7 @@
 //! what was done, and it happens once.
 
 use fealty_types::{
-    BrandId, CurrencyId, MemberId, Points, ProgramId, RequestId, RewardId, Timestamp,
+    BrandId, CurrencyId, MemberId, Points, ProgramId, RequestId, RewardId, Subject, Timestamp,
 };
 use uuid::Uuid;
 
@@ -94,6 +94,8 @@ pub struct Redemption {
     pub issued_at: Option<Timestamp>,
     /// How often it was begun: again after it was refused or released.
     pub attempt: i32,
+    /// Who asked for it; unknown of old ones.
+    pub asked_by: Option<Subject>,
 }
 
 impl Redemption {

@@ -2,7 +2,7 @@
 //! somebody else has done is not done twice.
 
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
-use fealty_types::{MemberId, Points, ProgramId, RequestId, Timestamp};
+use fealty_types::{MemberId, Points, ProgramId, RequestId, Subject, Timestamp};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ struct Row {
     requested_at: PgTime,
     issued_at: Option<PgTime>,
     attempt: i32,
+    asked_by: Option<String>,
 }
 
 impl TryFrom<Row> for Redemption {
@@ -32,6 +33,7 @@ impl TryFrom<Row> for Redemption {
     fn try_from(row: Row) -> Result<Self, DatabaseError> {
         let stored = StoredRow::of("redemptions", row.id);
         let points = Points::amount(row.points).ok();
+        let asked_by = row.asked_by.map(|text| stored.parse("asked_by", &text));
         Ok(Self {
             id: row.id,
             program: stored.parse("program", &row.program)?,
@@ -48,6 +50,7 @@ impl TryFrom<Row> for Redemption {
             requested_at: from_pg(row.requested_at),
             issued_at: row.issued_at.map(from_pg),
             attempt: row.attempt,
+            asked_by: asked_by.transpose()?,
         })
     }
 }
@@ -62,9 +65,9 @@ pub(crate) async fn insert(
     let inserted = sqlx::query!(
         "-- rewards.redemptions.insert
         INSERT INTO redemptions (id, program, member, request_id, reward, currency, points, brand,
-                                 state, requested_at, leased_until)
+                                 state, requested_at, leased_until, asked_by)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'requested', $9,
-                clock_timestamp() + make_interval(secs => $10))
+                clock_timestamp() + make_interval(secs => $10), $11)
         ON CONFLICT (program, member, request_id) DO NOTHING",
         redemption.id,
         redemption.program.as_str(),
@@ -76,6 +79,7 @@ pub(crate) async fn insert(
         redemption.brand.as_str(),
         to_pg(redemption.requested_at),
         lease_s,
+        redemption.asked_by.as_ref().map(Subject::as_str),
     )
     .execute(connection)
     .await?;
@@ -93,7 +97,7 @@ pub(crate) async fn begin_again(
         "-- rewards.redemptions.begin_again
         UPDATE redemptions SET state = 'requested', attempt = attempt + 1, reason = NULL,
             hold = NULL, currency = $3, points = $4, brand = $5, requested_at = $6,
-            leased_until = clock_timestamp() + make_interval(secs => $7)
+            leased_until = clock_timestamp() + make_interval(secs => $7), asked_by = $8
         WHERE id = $1 AND attempt = $2 AND state IN ('refused', 'released')",
         redemption.id,
         redemption.attempt,
@@ -102,6 +106,7 @@ pub(crate) async fn begin_again(
         redemption.brand.as_str(),
         to_pg(redemption.requested_at),
         lease_s,
+        redemption.asked_by.as_ref().map(Subject::as_str),
     )
     .execute(connection)
     .await?;
@@ -119,7 +124,7 @@ pub(crate) async fn by_request(
         Row,
         "-- rewards.redemptions.by_request
         SELECT id, program, member, request_id, reward, currency, points, brand, state, hold,
-               reason, voucher_sealed, requested_at, issued_at, attempt
+               reason, voucher_sealed, requested_at, issued_at, attempt, asked_by
         FROM redemptions WHERE program = $1 AND member = $2 AND request_id = $3",
         program.as_str(),
         member.as_str(),
@@ -141,7 +146,7 @@ pub(crate) async fn by_id(
         Row,
         "-- rewards.redemptions.by_id
         SELECT id, program, member, request_id, reward, currency, points, brand, state, hold,
-               reason, voucher_sealed, requested_at, issued_at, attempt
+               reason, voucher_sealed, requested_at, issued_at, attempt, asked_by
         FROM redemptions WHERE id = $1 AND program = $2 AND member = $3",
         id,
         program.as_str(),
@@ -171,7 +176,7 @@ pub(crate) async fn take_over(
             FOR UPDATE SKIP LOCKED
         )
         RETURNING id, program, member, request_id, reward, currency, points, brand, state, hold,
-                  reason, voucher_sealed, requested_at, issued_at, attempt",
+                  reason, voucher_sealed, requested_at, issued_at, attempt, asked_by",
         id,
         lease_s,
         limit,

@@ -6,8 +6,8 @@ use fealty_proto::{
     tiers::v1::{self as wire, tier_service_server::TierService},
     r#type::v1::Money as WireMoney,
 };
-use fealty_server::{Violations, to_wire_time};
-use fealty_types::{MemberId, Money, ProgramId};
+use fealty_server::{Fields, caller, to_wire_time};
+use fealty_types::Money;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -62,10 +62,10 @@ impl TierService for TierApi {
         &self,
         request: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
-        let request = request.into_inner();
-        let (program, member): (ProgramId, MemberId) = Violations::gather(|violations| {
-            let program = violations.parse("program", &request.program);
-            let member = violations.parse("member", &request.member);
+        let (program, member) = Fields::read(caller(&request)?, |fields| {
+            let request = request.get_ref();
+            let program = fields.program("program", &request.program);
+            let member = fields.member("member", program.as_ref(), &request.member);
             program.zip(member)
         })?;
         let read = self.statuses.status(&program, &member).await?;
@@ -90,8 +90,9 @@ impl TierService for TierApi {
         request: Request<wire::CountMembersRequest>,
     ) -> Result<Response<wire::CountMembersResponse>, Status> {
         let program = &request.get_ref().program;
-        let program: ProgramId =
-            Violations::gather(|violations| violations.parse("program", program))?;
+        let program = Fields::read(caller(&request)?, |fields| {
+            fields.program("program", program)
+        })?;
         let tiers = self.statuses.count_members(&program).await?;
         let tiers = tiers.into_iter().map(|(tier, members)| wire::TierCount {
             tier: tier.to_string(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use fealty_auth::InReach;
 use fealty_postgres::{DatabaseError, run};
 use fealty_program::TierLevel;
 use fealty_types::{Clock as _, MemberId, Money, ProgramId, TierId};
@@ -32,8 +33,8 @@ impl Statuses {
     /// Reads a member's status; what has fallen due is taken into account.
     pub(crate) async fn status(
         &self,
-        program: &ProgramId,
-        member: &MemberId,
+        program: &InReach<ProgramId>,
+        member: &InReach<MemberId>,
     ) -> Result<StatusRead, Error> {
         let applied = self.programs.newest(program)?;
         let program = &*applied.program;
@@ -80,14 +81,14 @@ impl Statuses {
     /// Counts the members by tier, from the lowest up.
     pub(crate) async fn count_members(
         &self,
-        program: &ProgramId,
+        program: &InReach<ProgramId>,
     ) -> Result<Vec<(TierId, i64)>, Error> {
         let applied = self.programs.newest(program)?;
         let scheme = applied
             .program
             .tiers
             .as_ref()
-            .ok_or_else(|| Error::NoTiers(program.clone()))?;
+            .ok_or_else(|| Error::NoTiers((**program).clone()))?;
         let counted = statuses::count(self.database.pool(), program).await?;
         let counted: HashMap<TierId, i64> = counted.into_iter().collect();
         let tiers = scheme.levels.iter().map(|level| {

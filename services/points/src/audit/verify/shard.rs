@@ -280,6 +280,7 @@ impl Shard {
         let now = asked_at.unwrap_or(transaction.effective_at);
         let mut request = plan(applied, request_id, command, tier, now)
             .map_err(|error| self.difference(position, error.to_string()))?;
+        request.principal.clone_from(&transaction.principal);
         request.original = self.original.take().map(Box::new);
         Ok(Some(request))
     }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use fealty_auth::{Caller, InReach, Role};
 use fealty_ledger::{
     Accrue, Activate, Activation, Adjust, Capture, Command, Extend, HOLD_TIMEOUT_MAX, HoldCommand,
     Redeem, Reinstate, Release, Reverse, TransferOut,
 };
 use fealty_proto::points::v1 as wire;
-use fealty_server::{Rejection, Violations, from_wire_time};
+use fealty_server::{Fields, PlainField, Rejection, from_wire_time};
 use fealty_types::{
-    InvalidValue, LotId, LotName, Points, Position, Reference, ShardId, Timestamp, TransactionName,
+    BrandId, InvalidValue, LotId, LotName, Points, Position, Reference, ShardId, Timestamp,
+    TransactionName,
 };
 
 use crate::ledger::Change;
@@ -21,26 +23,28 @@ const HOLD_TIMEOUT_DEFAULT: Duration = Duration::from_mins(15);
 pub(crate) struct Noted;
 
 /// The fields of a change on their way from the wire.
-pub(crate) struct Fields {
-    pub(crate) violations: Violations,
+pub(crate) struct ChangeFields<'a> {
+    pub(crate) fields: Fields<'a>,
     named_shard: Option<ShardId>,
 }
 
 /// Reads a change: what every change has, and what `read` makes of the rest.
 pub(crate) fn change<C>(
+    caller: &Caller,
     [request_id, program, member]: [&str; 3],
-    read: impl FnOnce(&mut Fields) -> Option<C>,
+    read: impl FnOnce(&mut ChangeFields<'_>) -> Option<C>,
 ) -> Result<Change<C>, Rejection> {
-    let mut fields = Fields {
-        violations: Violations::new(),
+    let mut fields = ChangeFields {
+        fields: Fields::of(caller),
         named_shard: None,
     };
     let request_id = fields.parse("request_id", request_id);
-    let program = fields.parse("program", program);
-    let member = fields.parse("member", member);
+    let program = fields.fields.program("program", program);
+    let member = fields.fields.member("member", program.as_ref(), member);
     let command = read(&mut fields);
     let change = match (request_id, program, member, command) {
         (Some(request_id), Some(program), Some(member), Some(command)) => Some(Change {
+            caller: caller.clone(),
             request_id,
             program,
             member,
@@ -49,13 +53,14 @@ pub(crate) fn change<C>(
         }),
         _ => None,
     };
-    fields.violations.finish(change)
+    fields.fields.finish(change)
 }
 
-/// Reads a change from a request that has the fields of every change.
+/// Reads a change from a caller's request that has the fields of every change.
 macro_rules! change {
-    ($request:expr, $read:expr) => {
+    ($caller:expr, $request:expr, $read:expr) => {
         $crate::ledger::grpc::changes::change(
+            $caller,
             [&$request.request_id, &$request.program, &$request.member],
             $read,
         )
@@ -63,21 +68,37 @@ macro_rules! change {
 }
 pub(crate) use change as read_change;
 
-impl Fields {
-    pub(crate) fn parse<T: std::str::FromStr<Err = InvalidValue>>(
-        &mut self,
-        field: &str,
-        text: &str,
-    ) -> Option<T> {
-        self.violations.parse(field, text)
+impl ChangeFields<'_> {
+    pub(crate) fn parse<T: PlainField>(&mut self, field: &str, text: &str) -> Option<T> {
+        self.fields.parse(field, text)
+    }
+
+    fn check<T>(&mut self, field: &str, value: Result<T, InvalidValue>) -> Option<T> {
+        self.fields.check(field, value)
+    }
+
+    fn add(&mut self, field: &str, rule: &str) {
+        self.fields.add(field, rule);
+    }
+
+    /// Who does it: the caller, unless a service says who asked for it.
+    fn actor(&mut self, text: &str) -> Option<Reference> {
+        let caller = self.fields.caller();
+        let own = caller.whom().unwrap_or(caller.subject()).as_str();
+        if !text.is_empty() && text != own && !caller.is(Role::Service) {
+            self.add("actor", "must be the caller, or empty for it");
+            return None;
+        }
+        self.parse("actor", if text.is_empty() { own } else { text })
+    }
+
+    /// The brand in whose name it is.
+    pub(crate) fn brand(&mut self, text: &str) -> Option<BrandId> {
+        self.fields.brand("brand", text).map(InReach::into_inner)
     }
 
     /// A text that may be left out.
-    fn optional<T: std::str::FromStr<Err = InvalidValue>>(
-        &mut self,
-        field: &str,
-        text: &str,
-    ) -> Result<Option<T>, Noted> {
+    fn optional<T: PlainField>(&mut self, field: &str, text: &str) -> Result<Option<T>, Noted> {
         if text.is_empty() {
             return Ok(None);
         }
@@ -85,19 +106,19 @@ impl Fields {
     }
 
     fn points(&mut self, points: i64) -> Option<Points> {
-        self.violations.check("points", Points::amount(points))
+        self.fields.check("points", Points::amount(points))
     }
 
     /// Points where 0 stands for all; `None` for all, or with a violation noted.
     fn points_or_all(&mut self, points: i64) -> Option<Points> {
-        let points = self.violations.check("points", Points::new(points))?;
+        let points = self.fields.check("points", Points::new(points))?;
         (!points.is_zero()).then_some(points)
     }
 
     /// A text that may not be empty.
     fn said(&mut self, field: &str, text: &str) -> Option<Reference> {
         if text.is_empty() {
-            self.violations.add(field, "must not be empty");
+            self.fields.add(field, "must not be empty");
             return None;
         }
         self.parse(field, text)
@@ -105,10 +126,10 @@ impl Fields {
 
     fn time(&mut self, field: &str, time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
         let Some(time) = time else {
-            self.violations.add(field, "must be set");
+            self.fields.add(field, "must be set");
             return None;
         };
-        self.violations.check(field, from_wire_time(time))
+        self.fields.check(field, from_wire_time(time))
     }
 
     /// A time that may be left out.
@@ -137,9 +158,9 @@ impl Fields {
     }
 }
 
-pub(super) fn accrue(request: &wire::AccrueRequest) -> Result<Change, Rejection> {
-    change!(request, |fields| {
-        let brand = fields.parse("brand", &request.brand);
+pub(super) fn accrue(caller: &Caller, request: &wire::AccrueRequest) -> Result<Change, Rejection> {
+    change!(caller, request, |fields| {
+        let brand = fields.brand(&request.brand);
         let currency = fields.parse("currency", &request.currency);
         let points = fields.points(request.points);
         let reference = fields.parse("reference", &request.reference);
@@ -158,7 +179,10 @@ pub(super) fn accrue(request: &wire::AccrueRequest) -> Result<Change, Rejection>
 
 /// When points become available, if the caller says; `None` also with a
 /// violation noted.
-fn activation(fields: &mut Fields, activation: Option<&wire::Activation>) -> Option<Activation> {
+fn activation(
+    fields: &mut ChangeFields<'_>,
+    activation: Option<&wire::Activation>,
+) -> Option<Activation> {
     use wire::activation::When;
     match activation?.when {
         Some(When::Time(time)) => fields
@@ -166,20 +190,20 @@ fn activation(fields: &mut Fields, activation: Option<&wire::Activation>) -> Opt
             .map(Activation::At),
         Some(When::OnEvent(true)) => Some(Activation::OnEvent),
         Some(When::OnEvent(false)) => {
-            fields.violations.add("activation.on_event", "must be true");
+            fields.add("activation.on_event", "must be true");
             None
         }
         None => {
             let rule = "must have `time` or `on_event`";
-            fields.violations.add("activation", rule);
+            fields.add("activation", rule);
             None
         }
     }
 }
 
-pub(super) fn redeem(request: &wire::RedeemRequest) -> Result<Change, Rejection> {
-    change!(request, |fields| {
-        let brand = fields.parse("brand", &request.brand);
+pub(super) fn redeem(caller: &Caller, request: &wire::RedeemRequest) -> Result<Change, Rejection> {
+    change!(caller, request, |fields| {
+        let brand = fields.brand(&request.brand);
         let currency = fields.parse("currency", &request.currency);
         let points = fields.points(request.points);
         let reference = fields.parse("reference", &request.reference);
@@ -192,14 +216,14 @@ pub(super) fn redeem(request: &wire::RedeemRequest) -> Result<Change, Rejection>
     })
 }
 
-pub(super) fn hold(request: &wire::HoldRequest) -> Result<Change, Rejection> {
-    change!(request, |fields| {
-        let brand = fields.parse("brand", &request.brand);
+pub(super) fn hold(caller: &Caller, request: &wire::HoldRequest) -> Result<Change, Rejection> {
+    change!(caller, request, |fields| {
+        let brand = fields.brand(&request.brand);
         let currency = fields.parse("currency", &request.currency);
         let points = fields.points(request.points);
         let reference = fields.parse("reference", &request.reference);
         let timeout = timeout_micros(request.timeout);
-        let timeout = fields.violations.check("timeout", timeout);
+        let timeout = fields.check("timeout", timeout);
         Some(Command::Hold(HoldCommand {
             brand: brand?,
             currency: currency?,
@@ -230,8 +254,11 @@ fn timeout_micros(timeout: Option<prost_types::Duration>) -> Result<u64, Invalid
     u64::try_from(timeout.as_micros()).map_err(|_| RULE)
 }
 
-pub(super) fn capture(request: &wire::CaptureRequest) -> Result<Change, Rejection> {
-    change!(request, |fields| {
+pub(super) fn capture(
+    caller: &Caller,
+    request: &wire::CaptureRequest,
+) -> Result<Change, Rejection> {
+    change!(caller, request, |fields| {
         let hold = fields.transaction("hold", &request.hold);
         let points = fields.points_or_all(request.points);
         Some(Command::Capture(Capture {
@@ -242,15 +269,21 @@ pub(super) fn capture(request: &wire::CaptureRequest) -> Result<Change, Rejectio
     })
 }
 
-pub(super) fn release(request: &wire::ReleaseRequest) -> Result<Change, Rejection> {
-    change!(request, |fields| {
+pub(super) fn release(
+    caller: &Caller,
+    request: &wire::ReleaseRequest,
+) -> Result<Change, Rejection> {
+    change!(caller, request, |fields| {
         let hold = fields.transaction("hold", &request.hold)?;
         Some(Command::Release(Release { hold }))
     })
 }
 
-pub(super) fn reverse(request: &wire::ReverseRequest) -> Result<Change, Rejection> {
-    change!(request, |fields| {
+pub(super) fn reverse(
+    caller: &Caller,
+    request: &wire::ReverseRequest,
+) -> Result<Change, Rejection> {
+    change!(caller, request, |fields| {
         let transaction = fields.transaction("transaction", &request.transaction);
         let currency = fields.optional("currency", &request.currency);
         let points = fields.points_or_all(request.points);
@@ -264,22 +297,22 @@ pub(super) fn reverse(request: &wire::ReverseRequest) -> Result<Change, Rejectio
     })
 }
 
-pub(super) fn adjust(request: &wire::AdjustRequest) -> Result<Change, Rejection> {
+pub(super) fn adjust(caller: &Caller, request: &wire::AdjustRequest) -> Result<Change, Rejection> {
     const POINTS_RULE: InvalidValue =
         InvalidValue::new("must be -10^15 to 10^15 points, and not 0");
-    change!(request, |fields| {
-        let brand = fields.parse("brand", &request.brand);
+    change!(caller, request, |fields| {
+        let brand = fields.brand(&request.brand);
         let currency = fields.parse("currency", &request.currency);
         let points = i64::try_from(request.points.unsigned_abs())
             .map_err(|_| POINTS_RULE)
             .and_then(|points| Points::amount(points).map_err(|_| POINTS_RULE));
-        let points = fields.violations.check("points", points);
+        let points = fields.check("points", points);
         let reason = fields.said("reason", &request.reason);
-        let actor = fields.said("actor", &request.actor);
+        let actor = fields.actor(&request.actor);
         let approver = fields.optional("approver", &request.approver);
         if !request.approver.is_empty() && request.approver == request.actor {
             let rule = "must be another person than the actor";
-            fields.violations.add("approver", rule);
+            fields.add("approver", rule);
         }
         let note = fields.parse("note", &request.note);
         Some(Command::Adjust(Adjust {
@@ -295,12 +328,15 @@ pub(super) fn adjust(request: &wire::AdjustRequest) -> Result<Change, Rejection>
     })
 }
 
-pub(super) fn transfer(request: &wire::TransferRequest) -> Result<Change<TransferOut>, Rejection> {
-    change!(request, |fields| {
-        let to = fields.parse("recipient", &request.recipient);
+pub(super) fn transfer(
+    caller: &Caller,
+    request: &wire::TransferRequest,
+) -> Result<Change<TransferOut>, Rejection> {
+    change!(caller, request, |fields| {
+        let to = fields.fields.other_member("recipient", &request.recipient);
         if request.recipient == request.member {
             let rule = "must be another member than the giver";
-            fields.violations.add("recipient", rule);
+            fields.add("recipient", rule);
         }
         let currency = fields.parse("currency", &request.currency);
         let points = fields.points(request.points);
@@ -314,12 +350,15 @@ pub(super) fn transfer(request: &wire::TransferRequest) -> Result<Change<Transfe
     })
 }
 
-pub(super) fn extend(request: &wire::ExtendLotRequest) -> Result<Change, Rejection> {
-    change!(request, |fields| {
+pub(super) fn extend(
+    caller: &Caller,
+    request: &wire::ExtendLotRequest,
+) -> Result<Change, Rejection> {
+    change!(caller, request, |fields| {
         let lot = fields.lot(&request.lot);
         let expires_at = fields.time("expiry_time", request.expiry_time);
         let reason = fields.said("reason", &request.reason);
-        let actor = fields.said("actor", &request.actor);
+        let actor = fields.actor(&request.actor);
         Some(Command::Extend(Extend {
             lot: lot?,
             expires_at: expires_at?,
@@ -329,13 +368,16 @@ pub(super) fn extend(request: &wire::ExtendLotRequest) -> Result<Change, Rejecti
     })
 }
 
-pub(super) fn reinstate(request: &wire::ReinstateLotRequest) -> Result<Change, Rejection> {
-    change!(request, |fields| {
+pub(super) fn reinstate(
+    caller: &Caller,
+    request: &wire::ReinstateLotRequest,
+) -> Result<Change, Rejection> {
+    change!(caller, request, |fields| {
         let lot = fields.lot(&request.lot);
         let points = fields.points_or_all(request.points);
         let expires_at = fields.time("expiry_time", request.expiry_time);
         let reason = fields.said("reason", &request.reason);
-        let actor = fields.said("actor", &request.actor);
+        let actor = fields.actor(&request.actor);
         Some(Command::Reinstate(Reinstate {
             lot: lot?,
             points,
@@ -346,8 +388,11 @@ pub(super) fn reinstate(request: &wire::ReinstateLotRequest) -> Result<Change, R
     })
 }
 
-pub(super) fn activate(request: &wire::ActivatePointsRequest) -> Result<Change, Rejection> {
-    change!(request, |fields| {
+pub(super) fn activate(
+    caller: &Caller,
+    request: &wire::ActivatePointsRequest,
+) -> Result<Change, Rejection> {
+    change!(caller, request, |fields| {
         let transaction = fields.transaction("transaction", &request.transaction);
         let reference = fields.parse("reference", &request.reference);
         Some(Command::Activate(Activate {

@@ -9,8 +9,9 @@ pub(crate) mod wire;
 
 use std::pin::Pin;
 
+use fealty_auth::Caller;
 use fealty_proto::points::v1::{self as proto, ledger_service_server::LedgerService};
-use fealty_server::Rejection;
+use fealty_server::{Rejection, caller};
 use fealty_types::Clock as _;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
@@ -64,10 +65,14 @@ impl LedgerApi {
         })
     }
 
-    async fn accrue_one(&self, request: proto::BatchAccrueRequest) -> proto::BatchAccrueResponse {
+    async fn accrue_one(
+        &self,
+        caller: &Caller,
+        request: proto::BatchAccrueRequest,
+    ) -> proto::BatchAccrueResponse {
         use proto::batch_accrue_response::Outcome;
         let accrual = request.accrual.unwrap_or_default();
-        let done = match changes::accrue(&accrual) {
+        let done = match changes::accrue(caller, &accrual) {
             Ok(change) => self.ledger.submit(change).await.map_err(Rejection::from),
             Err(rejection) => Err(rejection),
         };
@@ -123,7 +128,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::AccrueRequest>,
     ) -> Result<Response<proto::AccrueResponse>, Status> {
-        let change = changes::accrue(request.get_ref())?;
+        let change = changes::accrue(caller(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, AccrueResponse)
     }
 
@@ -131,7 +136,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::RedeemRequest>,
     ) -> Result<Response<proto::RedeemResponse>, Status> {
-        let change = changes::redeem(request.get_ref())?;
+        let change = changes::redeem(caller(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, RedeemResponse)
     }
 
@@ -141,7 +146,7 @@ impl LedgerService for LedgerApi {
     ) -> Result<Response<proto::HoldResponse>, Status> {
         let answer = self
             .ledger
-            .submit(changes::hold(request.get_ref())?)
+            .submit(changes::hold(caller(&request)?, request.get_ref())?)
             .await?;
         Ok(Response::new(proto::HoldResponse {
             transaction: Some(transaction(&answer)),
@@ -154,7 +159,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::CaptureRequest>,
     ) -> Result<Response<proto::CaptureResponse>, Status> {
-        let change = changes::capture(request.get_ref())?;
+        let change = changes::capture(caller(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, CaptureResponse)
     }
 
@@ -162,7 +167,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ReleaseRequest>,
     ) -> Result<Response<proto::ReleaseResponse>, Status> {
-        let change = changes::release(request.get_ref())?;
+        let change = changes::release(caller(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, ReleaseResponse)
     }
 
@@ -173,7 +178,9 @@ impl LedgerService for LedgerApi {
         let Done {
             transaction,
             replayed,
-        } = self.change(changes::reverse(request.get_ref())?).await?;
+        } = self
+            .change(changes::reverse(caller(&request)?, request.get_ref())?)
+            .await?;
         let outcome = transaction.as_ref().and_then(|done| done.reversal.clone());
         Ok(Response::new(proto::ReverseResponse {
             transaction,
@@ -186,7 +193,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::AdjustRequest>,
     ) -> Result<Response<proto::AdjustResponse>, Status> {
-        let change = changes::adjust(request.get_ref())?;
+        let change = changes::adjust(caller(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, AdjustResponse)
     }
 
@@ -194,7 +201,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ExtendLotRequest>,
     ) -> Result<Response<proto::ExtendLotResponse>, Status> {
-        let change = changes::extend(request.get_ref())?;
+        let change = changes::extend(caller(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, ExtendLotResponse)
     }
 
@@ -202,7 +209,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ReinstateLotRequest>,
     ) -> Result<Response<proto::ReinstateLotResponse>, Status> {
-        let change = changes::reinstate(request.get_ref())?;
+        let change = changes::reinstate(caller(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, ReinstateLotResponse)
     }
 
@@ -210,7 +217,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ActivatePointsRequest>,
     ) -> Result<Response<proto::ActivatePointsResponse>, Status> {
-        let change = changes::activate(request.get_ref())?;
+        let change = changes::activate(caller(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, ActivatePointsResponse)
     }
 
@@ -218,7 +225,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::TransferRequest>,
     ) -> Result<Response<proto::TransferResponse>, Status> {
-        let change = changes::transfer(request.get_ref())?;
+        let change = changes::transfer(caller(&request)?, request.get_ref())?;
         let transferred = self.ledger.transfer(change).await?;
         Ok(Response::new(proto::TransferResponse {
             transaction: Some(transaction(&transferred.answer)),
@@ -235,14 +242,15 @@ impl LedgerService for LedgerApi {
         request: Request<Streaming<proto::BatchAccrueRequest>>,
     ) -> Result<Response<Self::BatchAccrueStream>, Status> {
         let api = self.clone();
+        let caller = caller(&request)?.clone();
         // The stream is read as fast as answers are taken: a slow reader holds
         // the writer back.
         let answers = request
             .into_inner()
             .take_until(self.shutdown.clone().cancelled_owned())
             .map(move |request| {
-                let api = api.clone();
-                async move { Ok(api.accrue_one(request?).await) }
+                let (api, caller) = (api.clone(), caller.clone());
+                async move { Ok(api.accrue_one(&caller, request?).await) }
             })
             .buffer_unordered(BATCH_IN_FLIGHT_MAX);
         Ok(Response::new(Box::pin(answers)))
@@ -252,7 +260,11 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::GetBalanceRequest>,
     ) -> Result<Response<proto::GetBalanceResponse>, Status> {
-        let asked = reads::balance(request.get_ref(), self.ledger.clock.now())?;
+        let asked = reads::balance(
+            caller(&request)?,
+            request.get_ref(),
+            self.ledger.clock.now(),
+        )?;
         let (program, member, currency) = (&asked.program, &asked.member, &asked.currency);
         let read = match asked.moment {
             Moment::Now => {
@@ -287,7 +299,7 @@ impl LedgerService for LedgerApi {
             members,
             currency,
             source,
-        } = reads::balances(request.get_ref())?;
+        } = reads::balances(caller(&request)?, request.get_ref())?;
         let reads = self
             .ledger
             .balances(&program, &members, &currency, source)
@@ -309,7 +321,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ListLotsRequest>,
     ) -> Result<Response<proto::ListLotsResponse>, Status> {
-        let asked = reads::lots(request.get_ref())?;
+        let asked = reads::lots(caller(&request)?, request.get_ref())?;
         let (program, member) = (&asked.program, &asked.member);
         let (lots, next) = self
             .ledger
@@ -326,8 +338,11 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::GetTransactionRequest>,
     ) -> Result<Response<proto::GetTransactionResponse>, Status> {
-        let (program, by) = reads::get(request.get_ref())?;
-        let logged = self.ledger.transaction(&program, &by).await?;
+        let (program, by) = reads::get(caller(&request)?, request.get_ref())?;
+        let logged = self
+            .ledger
+            .transaction(caller(&request)?, &program, &by)
+            .await?;
         Ok(Response::new(proto::GetTransactionResponse {
             transaction: Some(wire::transaction(&logged.transaction, &logged.chain)),
         }))
@@ -337,7 +352,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ListTransactionsRequest>,
     ) -> Result<Response<proto::ListTransactionsResponse>, Status> {
-        let asked = reads::list(request.get_ref())?;
+        let asked = reads::list(caller(&request)?, request.get_ref())?;
         let page = self
             .ledger
             .transactions(
@@ -362,8 +377,11 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ExplainTransactionRequest>,
     ) -> Result<Response<proto::ExplainTransactionResponse>, Status> {
-        let (program, name) = reads::explain(request.get_ref())?;
-        let explained = self.ledger.explain(&program, name).await?;
+        let (program, name) = reads::explain(caller(&request)?, request.get_ref())?;
+        let explained = self
+            .ledger
+            .explain(caller(&request)?, &program, name)
+            .await?;
         Ok(Response::new(explain::explanation(&explained)))
     }
 
@@ -374,8 +392,8 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::WatchTransactionsRequest>,
     ) -> Result<Response<Self::WatchTransactionsStream>, Status> {
+        let filter = reads::feed_filter(caller(&request)?, request.get_ref())?;
         let request = request.into_inner();
-        let filter = reads::feed_filter(&request)?;
         let cursor = self.ledger.feed.cursor(&request.cursor).await?;
         let (listener, responses) = mpsc::channel(WATCH_QUEUE_LEN);
         tokio::spawn(self.ledger.feed.clone().watch(cursor, filter, listener));

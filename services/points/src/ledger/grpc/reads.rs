@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 
+use fealty_auth::{Caller, InReach};
 use fealty_ledger::SpendKey;
 use fealty_proto::points::v1 as wire;
-use fealty_server::{Rejection, Violations, from_wire_time};
-use fealty_types::{
-    BrandId, CurrencyId, LotId, MemberId, Position, ProgramId, Timestamp, TransactionName,
-};
+use fealty_server::{Fields, Rejection};
+use fealty_types::{CurrencyId, LotId, MemberId, Position, ProgramId, Timestamp, TransactionName};
 
 use super::wire as render;
 use crate::{
@@ -25,12 +24,12 @@ const MEMBERS_MAX: usize = 1_000;
 const BRANDS_MAX: usize = 1_000;
 const ENUM_RULE: &str = "must be one of the enum's values";
 
-fn source(violations: &mut Violations, consistency: i32) -> Option<Source> {
+fn source(fields: &mut Fields<'_>, consistency: i32) -> Option<Source> {
     match wire::Consistency::try_from(consistency) {
         Ok(wire::Consistency::Strong) => Some(Source::Database),
         Ok(wire::Consistency::Unspecified | wire::Consistency::Cached) => Some(Source::Cache),
         Err(_) => {
-            violations.add("consistency", ENUM_RULE);
+            fields.add("consistency", ENUM_RULE);
             None
         }
     }
@@ -38,42 +37,43 @@ fn source(violations: &mut Violations, consistency: i32) -> Option<Source> {
 
 /// A wallet asked for.
 pub(super) struct BalanceAsked {
-    pub(super) program: ProgramId,
-    pub(super) member: MemberId,
+    pub(super) program: InReach<ProgramId>,
+    pub(super) member: InReach<MemberId>,
     pub(super) currency: CurrencyId,
     pub(super) source: Source,
     pub(super) moment: Moment,
 }
 
 pub(super) fn balance(
+    caller: &Caller,
     request: &wire::GetBalanceRequest,
     now: Timestamp,
 ) -> Result<BalanceAsked, Rejection> {
     use wire::get_balance_request::Moment as M;
-    Violations::gather(|violations| {
-        let program = violations.parse("program", &request.program);
-        let member = violations.parse("member", &request.member);
-        let currency = violations.parse("currency", &request.currency);
-        let source = source(violations, request.consistency);
+    Fields::read(caller, |fields| {
+        let program = fields.program("program", &request.program);
+        let member = fields.member("member", program.as_ref(), &request.member);
+        let currency = fields.parse("currency", &request.currency);
+        let source = source(fields, request.consistency);
         let moment = match &request.moment {
             None => Some(Moment::Now),
             Some(M::AsOf(time)) => {
-                let at = violations.check("as_of", from_wire_time(*time));
+                let at = fields.time("as_of", *time);
                 if at.is_some_and(|at| at > now) {
-                    violations.add(
+                    fields.add(
                         "as_of",
                         "must not be later than now; `at` is for the future",
                     );
                 }
                 at.map(Moment::AsOf)
             }
-            Some(M::AfterTransaction(name)) => violations
-                .parse("after_transaction", name)
-                .map(Moment::After),
+            Some(M::AfterTransaction(name)) => {
+                fields.parse("after_transaction", name).map(Moment::After)
+            }
             Some(M::At(time)) => {
-                let at = violations.check("at", from_wire_time(*time));
+                let at = fields.time("at", *time);
                 if at.is_some_and(|at| at < now) {
-                    violations.add(
+                    fields.add(
                         "at",
                         "must not be earlier than now; `as_of` is for the past",
                     );
@@ -93,29 +93,31 @@ pub(super) fn balance(
 
 /// Wallets asked for.
 pub(super) struct BalancesAsked {
-    pub(super) program: ProgramId,
-    pub(super) members: Vec<MemberId>,
+    pub(super) program: InReach<ProgramId>,
+    pub(super) members: Vec<InReach<MemberId>>,
     pub(super) currency: CurrencyId,
     pub(super) source: Source,
 }
 
 pub(super) fn balances(
+    caller: &Caller,
     request: &wire::BatchGetBalancesRequest,
 ) -> Result<BalancesAsked, Rejection> {
-    Violations::gather(|violations| {
-        let program = violations.parse("program", &request.program);
-        let currency = violations.parse("currency", &request.currency);
-        let source = source(violations, request.consistency);
+    Fields::read(caller, |fields| {
+        let program = fields.program("program", &request.program);
+        let currency = fields.parse("currency", &request.currency);
+        let source = source(fields, request.consistency);
         let mut members = Vec::new();
         if request.members.is_empty() || request.members.len() > MEMBERS_MAX {
-            violations.add("members", "must have 1 to 1,000 entries");
+            fields.add("members", "must have 1 to 1,000 entries");
         } else {
             for (index, member) in request.members.iter().enumerate() {
-                members.extend(violations.parse(&format!("members[{index}]"), member));
+                let field = format!("members[{index}]");
+                members.extend(fields.member(&field, program.as_ref(), member));
             }
             let mut seen = HashSet::new();
             if !request.members.iter().all(|member| seen.insert(member)) {
-                violations.add("members", "must not name a member twice");
+                fields.add("members", "must not name a member twice");
             }
         }
         Some(BalancesAsked {
@@ -127,12 +129,12 @@ pub(super) fn balances(
     })
 }
 
-fn page_size(violations: &mut Violations, size: i32) -> Option<usize> {
+fn page_size(fields: &mut Fields<'_>, size: i32) -> Option<usize> {
     let size = match size {
         0 => PAGE_SIZE_DEFAULT,
         size @ 1..=PAGE_SIZE_MAX => size,
         _ => {
-            violations.add("page_size", "must be 0 to 1,000");
+            fields.add("page_size", "must be 0 to 1,000");
             return None;
         }
     };
@@ -143,18 +145,21 @@ const TOKEN_RULE: &str = "must be a token as the service gave it";
 
 /// A page asked for: whose, from where, how long, of which.
 pub(super) struct PageAsked {
-    pub(super) program: ProgramId,
-    pub(super) member: MemberId,
+    pub(super) program: InReach<ProgramId>,
+    pub(super) member: InReach<MemberId>,
     pub(super) before: Option<Position>,
     pub(super) limit: usize,
     pub(super) filter: Filter,
 }
 
-pub(super) fn list(request: &wire::ListTransactionsRequest) -> Result<PageAsked, Rejection> {
-    Violations::gather(|violations| {
-        let program = violations.parse("program", &request.program);
-        let member = violations.parse("member", &request.member);
-        let limit = page_size(violations, request.page_size);
+pub(super) fn list(
+    caller: &Caller,
+    request: &wire::ListTransactionsRequest,
+) -> Result<PageAsked, Rejection> {
+    Fields::read(caller, |fields| {
+        let program = fields.program("program", &request.program);
+        let member = fields.member("member", program.as_ref(), &request.member);
+        let limit = page_size(fields, request.page_size);
         let before = if request.page_token.is_empty() {
             Some(None)
         } else {
@@ -162,11 +167,11 @@ pub(super) fn list(request: &wire::ListTransactionsRequest) -> Result<PageAsked,
                 .ok()
                 .filter(|token| *token > 0);
             if token.is_none() {
-                violations.add("page_token", TOKEN_RULE);
+                fields.add("page_token", TOKEN_RULE);
             }
             token.map(|token| Some(Position::new(token)))
         };
-        let filter = filter(violations, request.filter.as_ref());
+        let filter = filter(fields, request.filter.as_ref());
         Some(PageAsked {
             program: program?,
             member: member?,
@@ -177,34 +182,34 @@ pub(super) fn list(request: &wire::ListTransactionsRequest) -> Result<PageAsked,
     })
 }
 
-fn filter(violations: &mut Violations, asked: Option<&wire::TransactionFilter>) -> Filter {
+fn filter(fields: &mut Fields<'_>, asked: Option<&wire::TransactionFilter>) -> Filter {
     let mut filter = Filter::default();
     let Some(asked) = asked else {
         return filter;
     };
     let mut time = |field: &str, time: Option<prost_types::Timestamp>| {
-        time.and_then(|time| violations.check(field, from_wire_time(time)))
+        time.and_then(|time| fields.time(field, time))
     };
     filter.start = time("filter.start_time", asked.start_time);
     filter.end = time("filter.end_time", asked.end_time);
     if let (Some(start), Some(end)) = (filter.start, filter.end)
         && start >= end
     {
-        violations.add("filter.end_time", "must be later than start_time");
+        fields.add("filter.end_time", "must be later than start_time");
     }
-    filter.kinds = kinds(violations, "filter.kinds", &asked.kinds);
+    filter.kinds = kinds(fields, "filter.kinds", &asked.kinds);
     if !asked.brand.is_empty() {
         filter
             .brands
-            .extend(violations.parse("filter.brand", &asked.brand));
+            .extend(fields.any_brand("filter.brand", &asked.brand));
     }
     if !asked.order_number.is_empty() {
-        filter.order_number = violations.parse("filter.order_number", &asked.order_number);
+        filter.order_number = fields.parse("filter.order_number", &asked.order_number);
     }
     filter
 }
 
-fn kinds(violations: &mut Violations, field: &str, asked: &[i32]) -> HashSet<&'static str> {
+fn kinds(fields: &mut Fields<'_>, field: &str, asked: &[i32]) -> HashSet<&'static str> {
     let mut kinds = HashSet::new();
     for (index, kind) in asked.iter().enumerate() {
         match wire::TransactionKind::try_from(*kind)
@@ -214,7 +219,7 @@ fn kinds(violations: &mut Violations, field: &str, asked: &[i32]) -> HashSet<&'s
             Some(name) => {
                 kinds.insert(name);
             }
-            None => violations.add(&format!("{field}[{index}]"), ENUM_RULE),
+            None => fields.add(&format!("{field}[{index}]"), ENUM_RULE),
         }
     }
     kinds
@@ -227,25 +232,28 @@ pub(super) fn page_token(next: Option<Position>) -> String {
 
 /// A page of lots asked for.
 pub(super) struct LotsAsked {
-    pub(super) program: ProgramId,
-    pub(super) member: MemberId,
+    pub(super) program: InReach<ProgramId>,
+    pub(super) member: InReach<MemberId>,
     pub(super) currency: CurrencyId,
     pub(super) after: Option<LotsAfter>,
     pub(super) limit: usize,
 }
 
-pub(super) fn lots(request: &wire::ListLotsRequest) -> Result<LotsAsked, Rejection> {
-    Violations::gather(|violations| {
-        let program = violations.parse("program", &request.program);
-        let member = violations.parse("member", &request.member);
-        let currency = violations.parse("currency", &request.currency);
-        let limit = page_size(violations, request.page_size);
+pub(super) fn lots(
+    caller: &Caller,
+    request: &wire::ListLotsRequest,
+) -> Result<LotsAsked, Rejection> {
+    Fields::read(caller, |fields| {
+        let program = fields.program("program", &request.program);
+        let member = fields.member("member", program.as_ref(), &request.member);
+        let currency = fields.parse("currency", &request.currency);
+        let limit = page_size(fields, request.page_size);
         let after = if request.page_token.is_empty() {
             Some(None)
         } else {
             let after = lots_after(&request.page_token);
             if after.is_none() {
-                violations.add("page_token", TOKEN_RULE);
+                fields.add("page_token", TOKEN_RULE);
             }
             after.map(Some)
         };
@@ -282,24 +290,27 @@ pub(super) fn lots_token(next: Option<LotsAfter>) -> String {
     }
 }
 
-pub(super) fn get(request: &wire::GetTransactionRequest) -> Result<(ProgramId, By), Rejection> {
+pub(super) fn get(
+    caller: &Caller,
+    request: &wire::GetTransactionRequest,
+) -> Result<(InReach<ProgramId>, By), Rejection> {
     use wire::get_transaction_request::By as B;
-    Violations::gather(|violations| {
-        let program = violations.parse("program", &request.program);
+    Fields::read(caller, |fields| {
+        let program = fields.program("program", &request.program);
         let by = match &request.by {
-            Some(B::Name(name)) => violations.parse("name", name).map(By::Name),
+            Some(B::Name(name)) => fields.parse("name", name).map(By::Name),
             Some(B::Request(key)) => {
-                let member = violations.parse("request.member", &key.member);
-                let request_id = violations.parse("request.request_id", &key.request_id);
+                let member = fields.member("request.member", program.as_ref(), &key.member);
+                let request_id = fields.parse("request.request_id", &key.request_id);
                 member.zip(request_id).map(|(m, r)| By::Request(m, r))
             }
             Some(B::Order(key)) => {
-                let brand: Option<BrandId> = violations.parse("order.brand", &key.brand);
-                let order_number = violations.parse("order.order_number", &key.order_number);
+                let brand = fields.any_brand("order.brand", &key.brand);
+                let order_number = fields.parse("order.order_number", &key.order_number);
                 brand.zip(order_number).map(|(b, o)| By::Order(b, o))
             }
             None => {
-                violations.add("by", "must have `name`, `request` or `order`");
+                fields.add("by", "must have `name`, `request` or `order`");
                 None
             }
         };
@@ -308,41 +319,52 @@ pub(super) fn get(request: &wire::GetTransactionRequest) -> Result<(ProgramId, B
 }
 
 pub(super) fn explain(
+    caller: &Caller,
     request: &wire::ExplainTransactionRequest,
-) -> Result<(ProgramId, TransactionName), Rejection> {
-    Violations::gather(|violations| {
-        let program = violations.parse("program", &request.program);
-        let name = violations.parse("name", &request.name);
+) -> Result<(InReach<ProgramId>, TransactionName), Rejection> {
+    Fields::read(caller, |fields| {
+        let program = fields.program("program", &request.program);
+        let name = fields.parse("name", &request.name);
         Some((program?, name?))
     })
 }
 
-pub(super) fn feed_filter(request: &wire::WatchTransactionsRequest) -> Result<Filter, Rejection> {
-    Violations::gather(|violations| {
+pub(super) fn feed_filter(
+    caller: &Caller,
+    request: &wire::WatchTransactionsRequest,
+) -> Result<Filter, Rejection> {
+    Fields::read(caller, |fields| {
         if request.cursor.len() > 8 * 1024 {
-            violations.add("cursor", "must be a cursor as the service gave it");
+            fields.add("cursor", "must be a cursor as the service gave it");
         }
+        let asked = request.filter.clone().unwrap_or_default();
+        let programs = fields.program_or_all("filter.program", &asked.program);
         let mut filter = Filter::default();
-        if let Some(asked) = &request.filter {
-            if !asked.program.is_empty() {
-                filter.program = violations.parse("filter.program", &asked.program);
+        if !asked.member.is_empty() {
+            if asked.program.is_empty() {
+                fields.add("filter.program", "must be set where `member` is");
             }
-            if !asked.member.is_empty() {
-                filter.member = violations.parse("filter.member", &asked.member);
-                if asked.program.is_empty() {
-                    violations.add("filter.program", "must be set where `member` is");
-                }
-            }
-            filter.kinds = kinds(violations, "filter.kinds", &asked.kinds);
-            if asked.brands.len() > BRANDS_MAX {
-                violations.add("filter.brands", "must have at most 1,000 entries");
-            } else {
-                for (index, brand) in asked.brands.iter().enumerate() {
-                    let field = format!("filter.brands[{index}]");
-                    filter.brands.extend(violations.parse(&field, brand));
-                }
+            let program = programs.as_ref().and_then(|named| named.as_ref()?.first());
+            let member = fields.member("filter.member", program, &asked.member);
+            filter.member = member.map(InReach::into_inner);
+        }
+        filter.kinds = kinds(fields, "filter.kinds", &asked.kinds);
+        if asked.brands.len() > BRANDS_MAX {
+            fields.add("filter.brands", "must have at most 1,000 entries");
+        } else {
+            for (index, brand) in asked.brands.iter().enumerate() {
+                let brand = fields.brand(&format!("filter.brands[{index}]"), brand);
+                filter.brands.extend(brand.map(InReach::into_inner));
             }
         }
+        // Who speaks for some brands hears of no others.
+        if let (true, Some(own)) = (asked.brands.is_empty(), caller.brands()) {
+            filter.brands.extend(own.iter().cloned());
+        }
+        filter.programs = programs?.map(|named| {
+            let named = named.into_iter().map(InReach::into_inner);
+            named.collect()
+        });
         Some(filter)
     })
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use fealty_auth::{Caller, Identity};
 use fealty_ledger::{Accrue, Command, Log, MemberBook, SpendKey, Stop, execute};
 use fealty_program::{Program, ProgramVersion};
 use fealty_proto::{points::v1 as wire, r#type::v1::Money as WireMoney};
@@ -24,6 +25,10 @@ use crate::{
     ledger::{Change, lots::LotsAfter},
     plan::plan,
 };
+
+fn anybody() -> Caller {
+    Caller::new(Arc::new(Identity::anybody()), None)
+}
 
 /// Texts at the edges of what ids, names and references may be.
 fn text() -> impl Strategy<Value = String> {
@@ -99,7 +104,7 @@ fn carry_out(parsed: Result<Change, Rejection>) {
     };
     let now = Timestamp::from_micros(1_800_000_000_000_000).expect("in range");
     let applied = program_version();
-    let mut book = MemberBook::new(program, member);
+    let mut book = MemberBook::new(program.into_inner(), member.into_inner());
     let mut log = Log::new(ShardId::new(0), Position::FIRST);
     let first = Command::Accrue(Accrue {
         brand: "record-shop".parse().expect("an id"),
@@ -137,18 +142,18 @@ proptest! {
         flag in any::<bool>(),
     ) {
         let t = |index: usize| texts[index].clone();
-        carry_out(accrue(&wire::AccrueRequest {
+        carry_out(accrue(&anybody(), &wire::AccrueRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
             points: numbers[0], reference: t(5), expiry_time: times[0],
             activation: flag.then(|| wire::Activation {
                 when: times[1].map(wire::activation::When::Time),
             }),
         }));
-        carry_out(redeem(&wire::RedeemRequest {
+        carry_out(redeem(&anybody(), &wire::RedeemRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
             points: numbers[0], reference: t(5),
         }));
-        carry_out(hold(&wire::HoldRequest {
+        carry_out(hold(&anybody(), &wire::HoldRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
             points: numbers[0], reference: t(5),
             timeout: times[0].map(|time| prost_types::Duration {
@@ -156,44 +161,45 @@ proptest! {
                 nanos: time.nanos,
             }),
         }));
-        carry_out(capture(&wire::CaptureRequest {
+        carry_out(capture(&anybody(), &wire::CaptureRequest {
             request_id: t(0), program: t(1), member: t(2), hold: t(3), points: numbers[0],
             r#final: flag,
         }));
-        carry_out(release(&wire::ReleaseRequest {
+        carry_out(release(&anybody(), &wire::ReleaseRequest {
             request_id: t(0), program: t(1), member: t(2), hold: t(3),
         }));
-        carry_out(reverse(&wire::ReverseRequest {
+        carry_out(reverse(&anybody(), &wire::ReverseRequest {
             request_id: t(0), program: t(1), member: t(2), transaction: t(3), currency: t(4),
             points: numbers[0], reference: t(5),
         }));
-        carry_out(adjust(&wire::AdjustRequest {
+        carry_out(adjust(&anybody(), &wire::AdjustRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
             points: numbers[0], reason: t(5), actor: t(6), approver: t(7), note: t(8),
         }));
-        let given = transfer(&wire::TransferRequest {
+        let given = transfer(&anybody(), &wire::TransferRequest {
             request_id: t(0), program: t(1), member: t(2), recipient: t(3), currency: t(4),
             points: numbers[0], reference: t(5),
         });
         carry_out(given.map(|given| Change {
+            caller: given.caller,
             request_id: given.request_id,
             program: given.program,
             member: given.member,
             named_shard: given.named_shard,
             command: Command::TransferOut(given.command),
         }));
-        carry_out(extend(&wire::ExtendLotRequest {
+        carry_out(extend(&anybody(), &wire::ExtendLotRequest {
             request_id: t(0), program: t(1), member: t(2), lot: t(3), expiry_time: times[0],
             reason: t(4), actor: t(5),
         }));
-        carry_out(reinstate(&wire::ReinstateLotRequest {
+        carry_out(reinstate(&anybody(), &wire::ReinstateLotRequest {
             request_id: t(0), program: t(1), member: t(2), lot: t(3), points: numbers[0],
             expiry_time: times[0], reason: t(4), actor: t(5),
         }));
-        carry_out(activate(&wire::ActivatePointsRequest {
+        carry_out(activate(&anybody(), &wire::ActivatePointsRequest {
             request_id: t(0), program: t(1), member: t(2), transaction: t(3), reference: t(4),
         }));
-        carry_out(purchase(&wire::RecordPurchaseRequest {
+        carry_out(purchase(&anybody(), &wire::RecordPurchaseRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), order_number: t(4),
             amount: flag.then(|| WireMoney {
                 currency_code: if numbers[1] > 0 { "USD".to_owned() } else { t(5) },
@@ -211,21 +217,21 @@ proptest! {
         times in prop::collection::vec(time(), 2),
     ) {
         let t = |index: usize| texts[index].clone();
-        let _ = lots(&wire::ListLotsRequest {
+        let _ = lots(&anybody(), &wire::ListLotsRequest {
             program: t(0), member: t(1), currency: t(2), page_size: small,
             page_token: format!("{:x}.{:x}", numbers[0], numbers[1]),
         });
-        let _ = list(&wire::ListTransactionsRequest {
+        let _ = list(&anybody(), &wire::ListTransactionsRequest {
             program: t(0), member: t(1), page_size: small, page_token: t(2),
             filter: Some(wire::TransactionFilter {
                 start_time: times[0], end_time: times[1], kinds: vec![small, 3], brand: t(3),
                 order_number: t(4),
             }),
         });
-        let _ = balances(&wire::BatchGetBalancesRequest {
+        let _ = balances(&anybody(), &wire::BatchGetBalancesRequest {
             program: t(0), members: texts.clone(), currency: t(1), consistency: small,
         });
-        let _ = balance(&wire::GetBalanceRequest {
+        let _ = balance(&anybody(), &wire::GetBalanceRequest {
             program: t(0), member: t(1), currency: t(2), consistency: small,
             moment: times[0].map(wire::get_balance_request::Moment::AsOf),
         }, Timestamp::EPOCH);
@@ -235,10 +241,10 @@ proptest! {
     #[test]
     fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(request) = wire::AccrueRequest::decode(&*bytes) {
-            carry_out(accrue(&request));
+            carry_out(accrue(&anybody(), &request));
         }
         if let Ok(request) = wire::RecordPurchaseRequest::decode(&*bytes) {
-            carry_out(purchase(&request));
+            carry_out(purchase(&anybody(), &request));
         }
     }
 

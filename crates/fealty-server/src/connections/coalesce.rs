@@ -16,11 +16,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf},
-    net::TcpStream,
-};
-use tonic::transport::server::Connected;
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 
 /// What is written at once at the most.
 const BUFFER_LEN: usize = 16 * 1_024;
@@ -53,15 +49,15 @@ impl Drop for CallUnderWay {
 
 /// A connection whose answers are coalesced.
 #[derive(Debug)]
-pub(crate) struct Coalesced {
-    stream: BufWriter<TcpStream>,
+pub(crate) struct Coalesced<S> {
+    stream: BufWriter<S>,
     calls: CallsUnderWay,
     /// Whether others had their turn since a flush was asked for.
     yielded: bool,
 }
 
-impl Coalesced {
-    pub(crate) fn new(stream: TcpStream, calls: CallsUnderWay) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Coalesced<S> {
+    pub(crate) fn new(stream: S, calls: CallsUnderWay) -> Self {
         Self {
             stream: BufWriter::with_capacity(BUFFER_LEN, stream),
             calls,
@@ -70,7 +66,7 @@ impl Coalesced {
     }
 }
 
-impl AsyncRead for Coalesced {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Coalesced<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -80,7 +76,7 @@ impl AsyncRead for Coalesced {
     }
 }
 
-impl AsyncWrite for Coalesced {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -118,24 +114,16 @@ impl AsyncWrite for Coalesced {
     }
 }
 
-impl Connected for Coalesced {
-    type ConnectInfo = <TcpStream as Connected>::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.get_ref().connect_info()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
 
-    async fn connected(calls: &CallsUnderWay) -> (Coalesced, TcpStream) {
+    async fn connected(calls: &CallsUnderWay) -> (Coalesced<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let client = TcpStream::connect(address).await.expect("it connects");

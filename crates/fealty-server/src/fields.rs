@@ -1,0 +1,192 @@
+//! Reading a request's fields for its caller.
+//!
+//! A programme, a member or a brand is read only together with who asks: what
+//! the caller does not reach never becomes an id that a use case takes. (Plain
+//! fields are those of [`PlainField`], and these three are not among them.)
+
+use std::str::FromStr;
+
+use fealty_auth::{Caller, InReach};
+use fealty_proto::r#type::v1::ErrorReason;
+use fealty_types::{
+    BrandId, CurrencyId, InvalidValue, LotName, MemberId, MoneyCurrency, OrderNumber, ProgramId,
+    Reference, RequestId, RewardId, Subject, Timestamp, TransactionName,
+};
+use tonic::Request;
+
+use crate::{ProgramNotFound, Rejection, Violations, from_wire_time};
+
+/// A field whose value belongs to nobody.
+pub trait PlainField: FromStr<Err = InvalidValue> {}
+
+macro_rules! plain {
+    ($($field:ty),+) => { $(impl PlainField for $field {})+ };
+}
+plain!(
+    CurrencyId,
+    LotName,
+    MoneyCurrency,
+    OrderNumber,
+    Reference,
+    RequestId,
+    RewardId,
+    Subject,
+    TransactionName
+);
+
+/// Who makes a call, as the layer before the handlers found out.
+pub fn caller<T>(request: &Request<T>) -> Result<&Caller, Rejection> {
+    // Without one nothing is answered: the layer is missing.
+    request.extensions().get().ok_or_else(|| {
+        tracing::error!("a call came past authentication");
+        Rejection::new(
+            ErrorReason::Internal,
+            "an internal error; the service's log has it",
+        )
+    })
+}
+
+/// The fields of a request on their way in.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    /// What is wrong with them.
+    pub violations: Violations,
+    caller: &'a Caller,
+    /// The first that the caller does not reach.
+    out_of_reach: Option<Rejection>,
+}
+
+impl<'a> Fields<'a> {
+    /// Fields that a caller sent.
+    #[must_use]
+    pub fn of(caller: &'a Caller) -> Self {
+        Self {
+            violations: Violations::new(),
+            caller,
+            out_of_reach: None,
+        }
+    }
+
+    /// Reads a request: `read` notes what is wrong and goes on, so that the caller
+    /// learns all of it at once. It answers `None` only where it has noted
+    /// something.
+    pub fn read<T>(
+        caller: &'a Caller,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Result<T, Rejection> {
+        let mut fields = Self::of(caller);
+        let parsed = read(&mut fields);
+        fields.finish(parsed)
+    }
+
+    /// What was read, if nothing was wrong and all of it is the caller's.
+    pub fn finish<T>(self, parsed: Option<T>) -> Result<T, Rejection> {
+        match self.out_of_reach {
+            Some(out_of_reach) if self.violations.is_empty() => Err(out_of_reach),
+            _ => self.violations.finish(parsed),
+        }
+    }
+
+    /// Whose they are.
+    #[must_use]
+    pub fn caller(&self) -> &'a Caller {
+        self.caller
+    }
+
+    /// Parses a plain field.
+    pub fn parse<T: PlainField>(&mut self, field: &str, text: &str) -> Option<T> {
+        self.violations.parse(field, text)
+    }
+
+    /// The value, or `None` with its violation noted.
+    pub fn check<T>(&mut self, field: &str, value: Result<T, InvalidValue>) -> Option<T> {
+        self.violations.check(field, value)
+    }
+
+    /// Notes a violation of `rule` by `field`.
+    pub fn add(&mut self, field: &str, rule: impl Into<String>) {
+        self.violations.add(field, rule);
+    }
+
+    /// The programme. Another's answers as one that is not there.
+    pub fn program(&mut self, field: &str, text: &str) -> Option<InReach<ProgramId>> {
+        let program: ProgramId = self.violations.parse(field, text)?;
+        self.caller.program(program.clone()).map_or_else(
+            |_| {
+                self.refuse(ProgramNotFound(program).into());
+                None
+            },
+            Some,
+        )
+    }
+
+    /// The programme; where none is named, all that the caller reaches: `Some(None)`
+    /// for all there are.
+    pub fn program_or_all(
+        &mut self,
+        field: &str,
+        text: &str,
+    ) -> Option<Option<Vec<InReach<ProgramId>>>> {
+        if text.is_empty() {
+            return Some(self.caller.programs());
+        }
+        self.program(field, text).map(|program| Some(vec![program]))
+    }
+
+    /// A member of that programme.
+    pub fn member(
+        &mut self,
+        field: &str,
+        program: Option<&InReach<ProgramId>>,
+        text: &str,
+    ) -> Option<InReach<MemberId>> {
+        let member: MemberId = self.violations.parse(field, text)?;
+        let reached = self.caller.member(program?, member);
+        self.in_reach(field, reached)
+    }
+
+    /// A member of that programme with whom the caller's own has to do: the
+    /// receiver of a gift.
+    pub fn other_member(&mut self, field: &str, text: &str) -> Option<MemberId> {
+        self.violations.parse(field, text)
+    }
+
+    /// A brand in whose name something is done.
+    pub fn brand(&mut self, field: &str, text: &str) -> Option<InReach<BrandId>> {
+        let brand: BrandId = self.violations.parse(field, text)?;
+        let reached = self.caller.brand(brand);
+        self.in_reach(field, reached)
+    }
+
+    /// A brand by which something is looked for that is the caller's anyway.
+    pub fn any_brand(&mut self, field: &str, text: &str) -> Option<BrandId> {
+        self.violations.parse(field, text)
+    }
+
+    /// A time.
+    pub fn time(&mut self, field: &str, time: prost_types::Timestamp) -> Option<Timestamp> {
+        self.violations.check(field, from_wire_time(time))
+    }
+
+    fn in_reach<T>(
+        &mut self,
+        field: &str,
+        reached: Result<InReach<T>, fealty_auth::OutOfReach>,
+    ) -> Option<InReach<T>> {
+        if reached.is_err() {
+            self.deny(field);
+        }
+        reached.ok()
+    }
+
+    /// Notes that a field names what is none of the caller's.
+    pub fn deny(&mut self, field: &str) {
+        let told = format!("{field} is none of the caller's");
+        self.refuse(Rejection::new(ErrorReason::PermissionDenied, told).with("field", field));
+    }
+
+    /// Notes that something is out of the caller's reach.
+    fn refuse(&mut self, rejection: Rejection) {
+        self.out_of_reach.get_or_insert(rejection);
+    }
+}

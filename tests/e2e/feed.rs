@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use fealty_auth::Role;
 use fealty_cli::demo::Fleet;
 use fealty_points::audit::verify::{Options, verify};
 use fealty_postgres::Database;
@@ -114,6 +115,7 @@ async fn a_checkpoint_shows_what_was_cut_off_although_all_else_fits() {
     let file = folder.path().join("checkpoint");
     let saved = Command::new(fealty())
         .args(["checkpoint", "--points", &fleet.endpoints().points])
+        .env("FEALTY_TOKEN", fleet.token(&[Role::Auditor]))
         .output()
         .expect("the command runs");
     assert!(

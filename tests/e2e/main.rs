@@ -3,6 +3,8 @@
 
 mod accidents;
 mod accounts;
+mod callers;
+mod connections;
 mod contention;
 mod crash;
 mod distributed;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use fealty_auth::Role;
 use fealty_proto::rewards::v1::RedeemRewardRequest;
 use opentelemetry_proto::tonic::{
     collector::{
@@ -112,6 +113,9 @@ async fn one_trace_leads_from_the_caller_through_rewards_and_points() {
         .parse()
         .expect("ASCII");
     request.metadata_mut().insert("traceparent", parent);
+    let token = format!("Bearer {}", fleet.token(&[Role::Checkout]));
+    let token = token.parse().expect("ASCII");
+    request.metadata_mut().insert("authorization", token);
     // Not through the fleet's client, which would send its own.
     let channel = tonic::transport::Endpoint::from_shared(fleet.endpoints().rewards.clone())
         .expect("a URL")

@@ -94,6 +94,14 @@ impl AccessTable {
         }
     }
 
+    /// Keeps the services that are served, by their full names.
+    pub fn keep(&mut self, is_served: impl Fn(&str) -> bool) {
+        self.0.retain(|_, access| {
+            let service = access.method.split('/').next();
+            service.is_some_and(&is_served)
+        });
+    }
+
     /// What is asked of a call to a path: `/package.Service/Method`. What is not
     /// ours, reflection for one, is for callers who are known.
     #[must_use]

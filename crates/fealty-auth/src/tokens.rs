@@ -35,7 +35,7 @@ const KEYS_AWAITED: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
     /// There is none.
-    #[error("the call carries no token: send `authorization: Bearer …`")]
+    #[error("the call carries no token: send `authorization: Bearer TOKEN`")]
     Missing,
     /// It is none, or too long.
     #[error("the token is not a JWT of at most 8 KiB with a `kid`")]

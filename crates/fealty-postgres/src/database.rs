@@ -107,9 +107,9 @@ async fn options(url: &str) -> Result<PgConnectOptions, DatabaseError> {
     }
     let tried = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options)).await;
     match tried {
-        Ok(Err(sqlx::Error::Tls(error))) => {
+        Ok(Err(error)) if is_of_certificate(&error) => {
             tracing::warn!(
-                error = &*error,
+                %error,
                 "the database's certificate cannot be read: connections are not encrypted; \
                  sslmode=require would refuse that, sslmode=disable say it"
             );
@@ -123,6 +123,15 @@ async fn options(url: &str) -> Result<PgConnectOptions, DatabaseError> {
         // Whoever needs the database will see that it does not answer.
         Ok(Err(_)) | Err(_) => Ok(options),
     }
+}
+
+/// Whether a connection was given up for the server's certificate.
+fn is_of_certificate(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Io(error) = error else {
+        return false;
+    };
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Statements are few and point look-ups: one plan for each, and no time spent

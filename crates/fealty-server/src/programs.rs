@@ -349,10 +349,11 @@ impl ProgramService for Programs {
         request: Request<wire::GetProgramRequest>,
     ) -> Result<Response<wire::GetProgramResponse>, Status> {
         let program = Fields::read(caller(&request)?, |fields| {
+            let program = fields.program("program", &request.get_ref().program);
             if request.get_ref().version < 0 {
                 fields.add("version", "must be 0 or above");
             }
-            fields.program("program", &request.get_ref().program)
+            program
         })?;
         let request = request.into_inner();
         let version = (request.version > 0).then_some(request.version);

@@ -5,8 +5,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use fealty_auth::{AccessTable, Identity, Tokens};
 use fealty_postgres::Database;
 use fealty_proto::operations::v1::{
-    audit_log_service_server::AuditLogServiceServer, feed_service_server::FeedServiceServer,
-    test_clock_service_server::TestClockServiceServer,
+    audit_log_service_server::{self, AuditLogServiceServer},
+    feed_service_server::{self, FeedServiceServer},
+    test_clock_service_server::{self, TestClockServiceServer},
 };
 use http::{HeaderName, HeaderValue, Method};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -33,6 +34,12 @@ use crate::{
 
 /// The longest request, in bytes: a programme's file is the longest there is.
 pub const REQUEST_LEN_MAX: usize = 1024 * 1024;
+/// What every service serves.
+const EVERY_SERVICES: [&str; 3] = [
+    audit_log_service_server::SERVICE_NAME,
+    feed_service_server::SERVICE_NAME,
+    test_clock_service_server::SERVICE_NAME,
+];
 /// How long a browser remembers that it may call.
 const CORS_MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// Files that the process needs besides connections: the database's, the logs.
@@ -50,6 +57,8 @@ pub struct Service {
     pub name: &'static str,
     /// Its own gRPC services.
     pub routes: Routes,
+    /// Their full names, for reflection.
+    pub services: &'static [&'static str],
     /// Its database; without it the health is `NOT_SERVING`.
     pub database: Database,
     /// Its clock.
@@ -198,7 +207,8 @@ pub async fn serve(service: Service, serving: Serving<'_>) -> Result<Served, Ser
         limits,
         ..
     } = serving;
-    let table = AccessTable::read(fealty_proto::FILE_DESCRIPTOR_SET)?;
+    let mut table = AccessTable::read(fealty_proto::FILE_DESCRIPTOR_SET)?;
+    table.keep(|name| service.services.contains(&name) || EVERY_SERVICES.contains(&name));
     let shutdown = &service.shutdown;
     let authentication = serving.authentication(shutdown).await?;
     let tokens = match &authentication {
@@ -305,17 +315,17 @@ where
     if !reflection {
         return Ok(routes);
     }
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(fealty_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(std::io::Error::other)?;
+    let contracts = || {
+        let builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(fealty_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("grpc.health.v1.Health");
+        let served = service.services.iter().chain(&EVERY_SERVICES);
+        served.fold(builder, |builder, name| builder.with_service_name(*name))
+    };
+    let reflection = contracts().build_v1().map_err(std::io::Error::other)?;
     // grpcurl and others still ask by the older name.
-    let older = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(fealty_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1alpha()
-        .map_err(std::io::Error::other)?;
+    let older = contracts().build_v1alpha().map_err(std::io::Error::other)?;
     Ok(routes.add_service(reflection).add_service(older))
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use fealty_ledger::Refusal;
 use fealty_proto::{
     points::v1::{
-        audit_service_server::AuditServiceServer, earning_service_server::EarningServiceServer,
-        ledger_service_server::LedgerServiceServer,
-        settlement_service_server::SettlementServiceServer,
+        audit_service_server::{self, AuditServiceServer},
+        earning_service_server::{self, EarningServiceServer},
+        ledger_service_server::{self, LedgerServiceServer},
+        settlement_service_server::{self, SettlementServiceServer},
     },
-    program::v1::program_service_server::ProgramServiceServer,
+    program::v1::program_service_server::{self, ProgramServiceServer},
     r#type::v1::ErrorReason as R,
 };
 use fealty_server::{REQUEST_LEN_MAX, Rejection, Violations};
@@ -25,6 +26,15 @@ use crate::{
 
 /// How soon a request that met a full queue or a missing database may try again.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// Their full names.
+pub(crate) const SERVICES: [&str; 5] = [
+    program_service_server::SERVICE_NAME,
+    earning_service_server::SERVICE_NAME,
+    audit_service_server::SERVICE_NAME,
+    settlement_service_server::SERVICE_NAME,
+    ledger_service_server::SERVICE_NAME,
+];
 
 /// The service's own gRPC services.
 pub(crate) fn routes(app: &App, shutdown: &CancellationToken) -> Routes {

@@ -126,6 +126,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let service = Service {
         name: NAME,
         routes: grpc::routes(&app, &shutdown),
+        services: &grpc::SERVICES,
         database,
         clock,
         operations: Arc::new(app),

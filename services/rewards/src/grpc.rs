@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use fealty_proto::{
-    program::v1::program_service_server::ProgramServiceServer,
+    program::v1::program_service_server::{self, ProgramServiceServer},
     rewards::v1::{
-        catalog_service_server::CatalogServiceServer,
-        redemption_service_server::RedemptionServiceServer,
+        catalog_service_server::{self, CatalogServiceServer},
+        redemption_service_server::{self, RedemptionServiceServer},
     },
     r#type::v1::ErrorReason,
 };
@@ -18,6 +18,13 @@ use crate::{app::App, catalog::grpc::CatalogApi, error::Error, redemption::grpc:
 
 /// How soon a redemption that met another one may try again.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
+
+/// Their full names.
+pub(crate) const SERVICES: [&str; 3] = [
+    program_service_server::SERVICE_NAME,
+    catalog_service_server::SERVICE_NAME,
+    redemption_service_server::SERVICE_NAME,
+];
 
 /// The service's own gRPC services.
 pub(crate) fn routes(app: &App) -> Routes {

@@ -77,6 +77,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let service = Service {
         name: NAME,
         routes: grpc::routes(&app),
+        services: &grpc::SERVICES,
         database,
         clock,
         operations: Arc::new(app),

@@ -2,8 +2,9 @@
 //! A handler parses, calls, renders; it decides nothing.
 
 use fealty_proto::{
-    program::v1::program_service_server::ProgramServiceServer,
-    tiers::v1::tier_service_server::TierServiceServer, r#type::v1::ErrorReason,
+    program::v1::program_service_server::{self, ProgramServiceServer},
+    tiers::v1::tier_service_server::{self, TierServiceServer},
+    r#type::v1::ErrorReason,
 };
 use fealty_server::{REQUEST_LEN_MAX, Rejection};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,12 @@ use crate::{
     error::Error,
     status::{Statuses, grpc::TierApi},
 };
+
+/// Their full names.
+pub(crate) const SERVICES: [&str; 2] = [
+    program_service_server::SERVICE_NAME,
+    tier_service_server::SERVICE_NAME,
+];
 
 /// The service's own gRPC services.
 pub(crate) fn routes(statuses: &Statuses, shutdown: &CancellationToken) -> Routes {

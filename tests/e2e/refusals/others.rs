@@ -1,6 +1,7 @@
 //! What rewards, programmes and clocks refuse.
 
 use super::*;
+use fealty_proto::operations::v1::ListAuditEntriesRequest;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redeem_reward_refuses() {
@@ -110,6 +111,42 @@ async fn programmes_and_clocks_refuse() {
         });
         let back = client.advance_time(AdvanceTimeRequest { duration }).await;
         refused(back, INVALID, &["duration"]);
+    }
+    assert_eq!(books(&fleet).await, before, "nothing has changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_the_audit_log_refuses() {
+    let (fleet, before) = with_anna().await;
+    for (_, mut client) in fleet.clients().audit_logs() {
+        let bad = ListAuditEntriesRequest {
+            program: "No".to_owned(),
+            subject: "Ä".to_owned(),
+            start_time: Some(prost_types::Timestamp {
+                seconds: i64::MAX,
+                nanos: 0,
+            }),
+            page_size: 1_001,
+            page_token: "no".to_owned(),
+            ..ListAuditEntriesRequest::default()
+        };
+        let fields = [
+            "program",
+            "subject",
+            "start_time",
+            "page_size",
+            "page_token",
+        ];
+        refused(client.list_audit_entries(bad).await, INVALID, &fields);
+        let whose = ListAuditEntriesRequest {
+            member: "anna".to_owned(),
+            ..ListAuditEntriesRequest::default()
+        };
+        refused(
+            client.list_audit_entries(whose).await,
+            INVALID,
+            &["program"],
+        );
     }
     assert_eq!(books(&fleet).await, before, "nothing has changed");
 }

@@ -161,6 +161,16 @@ impl Fleet {
         &self.keys
     }
 
+    /// A token for roles that reach everything.
+    ///
+    /// # Panics
+    /// If it cannot be signed, which would be a defect.
+    #[must_use]
+    pub fn token(&self, roles: &[Role]) -> String {
+        let signed = self.keys.sign(&grant("somebody", roles));
+        signed.expect("the key was made for it")
+    }
+
     /// Connections to the services, with a token for a grant.
     pub fn clients_as(&self, grant: &Grant) -> anyhow::Result<Clients> {
         let token = Credentials::token(self.keys.sign(grant)?);
@@ -304,14 +314,18 @@ fn environment(
     endpoints: &Endpoints,
     variables: &[(&str, String)],
 ) -> BTreeMap<String, String> {
-    // Only points has a ledger.
-    let known = |key: &str| name == fealty_points::NAME || !key.starts_with("FEALTY_LEDGER_");
+    // Only points has a ledger and a cache.
+    let of_points =
+        |key: &str| key.starts_with("FEALTY_LEDGER_") || key.starts_with("FEALTY_CACHE_");
+    let known = |key: &str| name == fealty_points::NAME || !of_points(key);
     let mut env: BTreeMap<String, String> = variables
         .iter()
         .filter(|(key, _)| known(key))
         .map(|(key, value)| ((*key).to_owned(), value.clone()))
         .collect();
-    let mut set = |key: &str, value: String| env.insert(format!("FEALTY_{key}"), value);
+    let mut set = |key: &str, value: String| {
+        env.entry(format!("FEALTY_{key}")).or_insert(value);
+    };
     set("SERVER_LISTEN", format!("127.0.0.1:{port}"));
     set("DATABASE_URL", stack.postgres.url_as(OWNER, name));
     set("DATABASE_SERVICE_ROLE", SERVICE_ROLE.to_owned());

@@ -55,12 +55,10 @@ impl EarningService for EarningApi {
         &self,
         request: Request<wire::RecordPurchaseRequest>,
     ) -> Result<Response<wire::RecordPurchaseResponse>, Status> {
-        let answer = self
-            .0
-            .submit(purchase(caller(&request)?, request.get_ref())?)
-            .await?;
+        let caller = caller(&request)?;
+        let answer = self.0.submit(purchase(caller, request.get_ref())?).await?;
         Ok(Response::new(wire::RecordPurchaseResponse {
-            transaction: Some(transaction(&answer.transaction, &answer.chain)),
+            transaction: Some(transaction(caller, &answer.transaction, &answer.chain)),
             replayed: answer.replayed,
         }))
     }

@@ -1,5 +1,6 @@
 //! How a transaction came to be, in sentences.
 
+use fealty_auth::Caller;
 use fealty_ledger::{Account, Cause, Command, Due, Facts, Transaction, Transfer};
 use fealty_proto::points::v1 as wire;
 use fealty_types::LotId;
@@ -120,7 +121,10 @@ fn movement(transaction: &Transaction, transfer: &Transfer) -> wire::Explanation
     }
 }
 
-pub(super) fn explanation(explained: &Explained) -> wire::ExplainTransactionResponse {
+pub(super) fn explanation(
+    caller: &Caller,
+    explained: &Explained,
+) -> wire::ExplainTransactionResponse {
     let transaction = &explained.logged.transaction;
     let shard = transaction.shard;
     let mut steps = cause(transaction);
@@ -135,7 +139,11 @@ pub(super) fn explanation(explained: &Explained) -> wire::ExplainTransactionResp
     }
     let reversed = explained.reversal.parts.iter();
     wire::ExplainTransactionResponse {
-        transaction: Some(render::transaction(transaction, &explained.logged.chain)),
+        transaction: Some(render::transaction(
+            caller,
+            transaction,
+            &explained.logged.chain,
+        )),
         steps,
         lots: explained
             .lots

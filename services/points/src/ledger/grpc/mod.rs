@@ -58,9 +58,10 @@ macro_rules! changed {
 
 impl LedgerApi {
     async fn change(&self, change: Change) -> Result<Done, Status> {
+        let caller = change.caller.clone();
         let answer = self.ledger.submit(change).await?;
         Ok(Done {
-            transaction: Some(transaction(&answer)),
+            transaction: Some(transaction(&caller, &answer)),
             replayed: answer.replayed,
         })
     }
@@ -102,14 +103,18 @@ impl LedgerApi {
     }
 }
 
-fn transaction(answer: &Answer) -> proto::Transaction {
-    wire::transaction(&answer.transaction, &answer.chain)
+fn transaction(caller: &Caller, answer: &Answer) -> proto::Transaction {
+    wire::transaction(caller, &answer.transaction, &answer.chain)
 }
 
 /// A stretch of the feed, with the canonical bytes if they are wanted.
-fn watched(watched: Watched, with_bytes: bool) -> proto::WatchTransactionsResponse {
+fn watched(
+    caller: &Caller,
+    watched: Watched,
+    with_bytes: bool,
+) -> proto::WatchTransactionsResponse {
     let transactions = watched.transactions.into_iter().map(|logged| {
-        let mut rendered = wire::transaction(&logged.transaction, &logged.chain);
+        let mut rendered = wire::transaction(caller, &logged.transaction, &logged.chain);
         if with_bytes {
             rendered.canonical_bytes = logged.body;
         }
@@ -149,7 +154,7 @@ impl LedgerService for LedgerApi {
             .submit(changes::hold(caller(&request)?, request.get_ref())?)
             .await?;
         Ok(Response::new(proto::HoldResponse {
-            transaction: Some(transaction(&answer)),
+            transaction: Some(transaction(caller(&request)?, &answer)),
             replayed: answer.replayed,
             hold: answer.transaction.name().to_string(),
         }))
@@ -228,7 +233,7 @@ impl LedgerService for LedgerApi {
         let change = changes::transfer(caller(&request)?, request.get_ref())?;
         let transferred = self.ledger.transfer(change).await?;
         Ok(Response::new(proto::TransferResponse {
-            transaction: Some(transaction(&transferred.answer)),
+            transaction: Some(transaction(caller(&request)?, &transferred.answer)),
             replayed: transferred.answer.replayed,
             recipient_transaction: transferred.recipient.to_string(),
         }))
@@ -344,7 +349,11 @@ impl LedgerService for LedgerApi {
             .transaction(caller(&request)?, &program, &by)
             .await?;
         Ok(Response::new(proto::GetTransactionResponse {
-            transaction: Some(wire::transaction(&logged.transaction, &logged.chain)),
+            transaction: Some(wire::transaction(
+                caller(&request)?,
+                &logged.transaction,
+                &logged.chain,
+            )),
         }))
     }
 
@@ -352,7 +361,8 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ListTransactionsRequest>,
     ) -> Result<Response<proto::ListTransactionsResponse>, Status> {
-        let asked = reads::list(caller(&request)?, request.get_ref())?;
+        let caller = caller(&request)?;
+        let asked = reads::list(caller, request.get_ref())?;
         let page = self
             .ledger
             .transactions(
@@ -366,7 +376,7 @@ impl LedgerService for LedgerApi {
         let rendered = page
             .transactions
             .iter()
-            .map(|logged| wire::transaction(&logged.transaction, &logged.chain));
+            .map(|logged| wire::transaction(caller, &logged.transaction, &logged.chain));
         Ok(Response::new(proto::ListTransactionsResponse {
             transactions: rendered.collect(),
             next_page_token: reads::page_token(page.next),
@@ -377,12 +387,10 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ExplainTransactionRequest>,
     ) -> Result<Response<proto::ExplainTransactionResponse>, Status> {
-        let (program, name) = reads::explain(caller(&request)?, request.get_ref())?;
-        let explained = self
-            .ledger
-            .explain(caller(&request)?, &program, name)
-            .await?;
-        Ok(Response::new(explain::explanation(&explained)))
+        let caller = caller(&request)?;
+        let (program, name) = reads::explain(caller, request.get_ref())?;
+        let explained = self.ledger.explain(caller, &program, name).await?;
+        Ok(Response::new(explain::explanation(caller, &explained)))
     }
 
     type WatchTransactionsStream =
@@ -392,14 +400,15 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::WatchTransactionsRequest>,
     ) -> Result<Response<Self::WatchTransactionsStream>, Status> {
-        let filter = reads::feed_filter(caller(&request)?, request.get_ref())?;
+        let caller = caller(&request)?.clone();
+        let filter = reads::feed_filter(&caller, request.get_ref())?;
         let request = request.into_inner();
         let cursor = self.ledger.feed.cursor(&request.cursor).await?;
         let (listener, responses) = mpsc::channel(WATCH_QUEUE_LEN);
         tokio::spawn(self.ledger.feed.clone().watch(cursor, filter, listener));
         let with_bytes = request.include_canonical_bytes;
-        let responses =
-            ReceiverStream::new(responses).map(move |response| Ok(watched(response?, with_bytes)));
+        let responses = ReceiverStream::new(responses)
+            .map(move |response| Ok(watched(&caller, response?, with_bytes)));
         // A feed has no end of its own; when the service drains, it ends.
         let responses = responses.take_until(self.shutdown.clone().cancelled_owned());
         Ok(Response::new(Box::pin(responses)))

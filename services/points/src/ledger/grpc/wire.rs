@@ -1,5 +1,6 @@
 //! Transactions and wallets on the wire.
 
+use fealty_auth::{Caller, Role};
 use fealty_ledger::{
     Buckets, Cause, Command, Due, Facts, Lot, LotOrigin, LotTerms, Purchase, PurchaseFacts,
     ReversalFacts, Transaction, Wallet,
@@ -231,7 +232,12 @@ pub(super) fn open_lot(shard: ShardId, read: &Lot) -> wire::OpenLot {
     }
 }
 
-pub(crate) fn transaction(transaction: &Transaction, chain: &[u8]) -> wire::Transaction {
+/// A transaction as a caller is told of it.
+pub(crate) fn transaction(
+    caller: &Caller,
+    transaction: &Transaction,
+    chain: &[u8],
+) -> wire::Transaction {
     let shard = transaction.shard;
     let program_version = match &transaction.cause {
         Cause::Request {
@@ -287,5 +293,20 @@ pub(crate) fn transaction(transaction: &Transaction, chain: &[u8]) -> wire::Tran
         ..wire::Transaction::default()
     };
     tell(&mut rendered, transaction);
+    rendered.caller = transaction
+        .principal
+        .as_ref()
+        .map(|principal| wire::Caller {
+            subject: text(&principal.subject),
+            acting_for: principal.acting_for.as_ref().map(text).unwrap_or_default(),
+        });
+    // Who was at the till, or in the office, is not the member's business.
+    if caller.is(Role::Member) {
+        rendered.caller = None;
+        if let Some(action) = &mut rendered.operator_action {
+            action.actor.clear();
+            action.approver.clear();
+        }
+    }
     rendered
 }

@@ -9,3 +9,12 @@ mod walk;
 mod wire;
 
 pub(crate) use keys::{Authority, Lone, status};
+
+/// Tokens of every kind that must not be taken; `None` is no token.
+pub(crate) fn bad_tokens(
+    keys: &fealty_cli::token::Keys,
+    good: &fealty_auth::Grant,
+) -> Vec<Option<String>> {
+    let bad = tokens::bad(keys, good).into_iter();
+    bad.map(|(_, token)| token).collect()
+}

@@ -11,6 +11,7 @@ mod distributed;
 mod feed;
 mod figures;
 mod harness;
+mod hostile;
 mod instance;
 mod ledger;
 mod manifests;

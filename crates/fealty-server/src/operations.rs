@@ -3,14 +3,22 @@
 
 use std::{sync::Arc, time::Duration};
 
+use fealty_auth::Caller;
+use fealty_postgres::{
+    Database,
+    audit_log::{self, NewAuditEntry},
+};
 use fealty_proto::{
     operations::v1::{self as wire, feed_service_server, test_clock_service_server},
     r#type::v1::ErrorReason,
 };
 use fealty_types::{Clock as _, Cursor, Timestamp};
+use serde_json::json;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Rejection, ServiceClock, Violations, from_wire_time, to_wire_time};
+use crate::{
+    Rejection, ServiceClock, Violations, audit_entry, caller, from_wire_time, to_wire_time,
+};
 
 /// What a service tells and does for those who run it.
 #[async_trait]
@@ -75,6 +83,8 @@ impl feed_service_server::FeedService for FeedApi {
 pub(crate) struct ClockApi {
     pub(crate) clock: ServiceClock,
     pub(crate) operations: Arc<dyn Operations>,
+    /// Where the audit log is.
+    pub(crate) database: Database,
 }
 
 impl ClockApi {
@@ -88,13 +98,20 @@ impl ClockApi {
         ))
     }
 
-    async fn set(&self, moment: Timestamp) -> Result<i64, Rejection> {
-        if moment < self.enabled()? {
+    async fn set(&self, caller: &Caller, moment: Timestamp) -> Result<i64, Rejection> {
+        let before = self.enabled()?;
+        if moment < before {
             return Err(Rejection::new(
                 ErrorReason::ClockBackwards,
                 "the test clock only moves forward",
             ));
         }
+        let entry = NewAuditEntry {
+            before: Some(json!({ "time": before.to_string() }).to_string()),
+            after: Some(json!({ "time": moment.to_string() }).to_string()),
+            ..audit_entry(caller)
+        };
+        audit_log::append(self.database.pool(), &entry).await?;
         self.operations.save_test_time(moment).await?;
         self.clock.set(moment);
         self.operations.do_due().await
@@ -118,6 +135,7 @@ impl test_clock_service_server::TestClockService for ClockApi {
         request: Request<wire::SetTimeRequest>,
     ) -> Result<Response<wire::SetTimeResponse>, Status> {
         self.enabled()?;
+        let caller = caller(&request)?.clone();
         let mut violations = Violations::new();
         let time = if let Some(time) = request.into_inner().time {
             violations.check("time", from_wire_time(time))
@@ -126,7 +144,7 @@ impl test_clock_service_server::TestClockService for ClockApi {
             None
         };
         let time = violations.finish(time)?;
-        let due_items = self.set(time).await?;
+        let due_items = self.set(&caller, time).await?;
         let time = Some(to_wire_time(time));
         Ok(Response::new(wire::SetTimeResponse { time, due_items }))
     }
@@ -136,6 +154,7 @@ impl test_clock_service_server::TestClockService for ClockApi {
         request: Request<wire::AdvanceTimeRequest>,
     ) -> Result<Response<wire::AdvanceTimeResponse>, Status> {
         let now = self.enabled()?;
+        let caller = caller(&request)?.clone();
         let mut violations = Violations::new();
         let duration = request.into_inner().duration.unwrap_or_default();
         let later = Duration::try_from(duration)
@@ -148,7 +167,7 @@ impl test_clock_service_server::TestClockService for ClockApi {
             );
         }
         let later = violations.finish(later)?;
-        let due_items = self.set(later).await?;
+        let due_items = self.set(&caller, later).await?;
         let time = Some(to_wire_time(later));
         Ok(Response::new(wire::AdvanceTimeResponse { time, due_items }))
     }

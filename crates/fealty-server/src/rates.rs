@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use fealty_auth::{Identity, Role};
+use fealty_auth::Identity;
 use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::Subject;
 use governor::{
@@ -41,8 +41,7 @@ impl Rates {
 
     /// Counts a call, or refuses it.
     pub(crate) fn check(&self, identity: &Identity) -> Result<(), Rejection> {
-        let is_member = identity.roles.has(Role::Member);
-        let limiter = if is_member {
+        let limiter = if identity.member.is_some() {
             &self.members
         } else {
             &self.others

@@ -301,6 +301,7 @@ where
     let clock = ClockApi {
         clock: service.clock.clone(),
         operations: Arc::clone(&service.operations),
+        database: service.database.clone(),
     };
     let feed = FeedApi(Arc::clone(&service.operations));
     let audit_log = AuditLogApi(service.database.clone());

@@ -75,6 +75,12 @@ impl Lone {
         connect(&url, &Credentials::token(token)).expect("a URL")
     }
 
+    /// A connection that shows nothing by itself.
+    pub(crate) fn bare_channel(&self) -> Channel {
+        let url = format!("http://127.0.0.1:{}", self.port);
+        connect(&url, &Credentials::default()).expect("a URL")
+    }
+
     /// Waits until it answers, whatever it answers.
     pub(crate) async fn until_it_answers(&self) {
         until("it answers", || async {

@@ -5,8 +5,9 @@ use fealty_auth::{Grant, Role};
 use fealty_cli::{endpoints::Clients, token::grant};
 use fealty_client::{acting_for, reason};
 use fealty_proto::points::v1::{
-    AdjustRequest, ExplainTransactionRequest, GetPositionsRequest, GetTransactionRequest,
-    GetTrialBalanceRequest, OrderKey, WatchTransactionsRequest, get_transaction_request::By,
+    AdjustRequest, CaptureRequest, ExplainTransactionRequest, GetPositionsRequest,
+    GetTransactionRequest, GetTrialBalanceRequest, HoldRequest, OrderKey, ReverseRequest,
+    WatchTransactionsRequest, get_transaction_request::By,
 };
 use tonic::{Code, Request};
 
@@ -125,6 +126,55 @@ async fn a_feed_and_sums_keep_to_the_callers_programmes_and_brands() {
     let bound = fleet.clients_as(&bound).expect("a token");
     let totals = ask!(bound.audit(), get_trial_balance, totals).expect("summed");
     assert!(totals.accounts.is_empty(), "{totals:?}");
+}
+
+/// A till undoes and captures what is its brand's; of others' it finds nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_till_ends_its_own_brands_holds_and_no_others() {
+    let fleet = club().await;
+    accrue(fleet.clients(), accrual("gift", "anna", 100))
+        .await
+        .expect("given");
+    let till = |brand: &str| {
+        let caller = Grant {
+            programs: vec![CLUB.to_owned()],
+            brands: vec![brand.to_owned()],
+            ..grant("till", &[Role::Checkout])
+        };
+        fleet.clients_as(&caller).expect("a token").ledger()
+    };
+    let (own, other) = (till(SHOP), till("other-brand"));
+    let hold = HoldRequest {
+        request_id: "hold".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 60,
+        ..HoldRequest::default()
+    };
+    let hold = ask!(own.clone(), hold, hold).expect("held").hold;
+    let capture = CaptureRequest {
+        request_id: "capture".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        hold,
+        points: 0,
+        r#final: true,
+    };
+    let refused = ask!(other.clone(), capture, capture.clone()).expect_err("another's");
+    assert_eq!(reason(&refused).as_deref(), Some("HOLD_NOT_FOUND"));
+    let captured = ask!(own.clone(), capture, capture).expect("captured");
+    let reverse = ReverseRequest {
+        request_id: "reverse".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        transaction: captured.transaction.expect("one").name,
+        ..ReverseRequest::default()
+    };
+    let refused = ask!(other, reverse, reverse.clone()).expect_err("another's");
+    assert_eq!(reason(&refused).as_deref(), Some("TRANSACTION_NOT_FOUND"));
+    ask!(own, reverse, reverse).expect("reversed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,8 +28,6 @@ pub(crate) use tls::Tls;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that wait to be served.
 const ACCEPTED_QUEUE_LEN: usize = 256;
-/// Handshakes that are made at once.
-const HANDSHAKES_MAX: usize = 1_024;
 /// How long to wait where the system has no more files to open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -51,7 +49,6 @@ impl Acceptor {
         let (taker, taken) = mpsc::channel(ACCEPTED_QUEUE_LEN);
         tokio::spawn(async move {
             let taking = Arc::new(self);
-            let handshakes = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_MAX));
             loop {
                 let accepted = tokio::select! {
                     () = taker.closed() => return,
@@ -65,18 +62,14 @@ impl Acceptor {
                         continue;
                     }
                 };
-                let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
-                    continue;
-                };
                 let (taking, taker) = (Arc::clone(&taking), taker.clone());
                 tokio::spawn(async move {
                     match tokio::time::timeout(HANDSHAKE_TIMEOUT, taking.open(stream)).await {
                         Ok(Ok(Some(connection))) => {
-                            drop(handshake);
                             // Nobody wants it when the service ends.
                             let _ = taker.send(Ok(connection)).await;
                         }
-                        Ok(Ok(None)) => tracing::warn!("too many connections, all with calls"),
+                        Ok(Ok(None)) => tracing::debug!("there are too many connections"),
                         Ok(Err(error)) => tracing::debug!(%error, "a connection was not made"),
                         Err(_) => tracing::debug!("a handshake took too long"),
                     }
@@ -86,7 +79,8 @@ impl Acceptor {
         ReceiverStream::new(taken)
     }
 
-    /// Makes a connection of a stream; `None` if there are too many.
+    /// Makes a connection of a stream; `None` if there are too many, or it lost its
+    /// place before it was made.
     async fn open(&self, stream: TcpStream) -> io::Result<Option<Connection>> {
         // A small answer must not wait for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
@@ -96,7 +90,11 @@ impl Acceptor {
         let Some(tls) = &self.tls else {
             return Ok(Some(Connection::plain(stream, place, self.calls.clone())));
         };
-        let stream = tls.accept(stream).await?;
+        let ended = place.ended();
+        let stream = tokio::select! {
+            stream = tls.accept(stream) => stream?,
+            () = ended.cancelled() => return Ok(None),
+        };
         let certificates = stream.get_ref().1.peer_certificates();
         let shown = certificates.and_then(|shown| shown.first());
         let identity = self.tokens.as_ref().zip(shown).and_then(|(tokens, shown)| {

@@ -1,18 +1,18 @@
 //! What wallets are changed and read by.
 
 use fealty_auth::{Caller, InReach};
-use fealty_ledger::{Command, Named, Refusal};
+use fealty_ledger::{Command, Named, Refusal, Transaction};
 use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
 use fealty_server::{Programs, ServiceClock};
-use fealty_types::{CurrencyId, MemberId, ProgramId, RequestId, ShardId};
+use fealty_types::{BrandId, CurrencyId, MemberId, ProgramId, RequestId, ShardId};
 
 use crate::{
     error::Error,
     feed::Feed,
     lane::{BalanceCache, Lanes, Publisher},
     plan::PlanError,
-    shard::{Answer, Shards},
+    shard::{Answer, Logged, Shards, store},
 };
 
 /// Changes and reads wallets.
@@ -59,10 +59,43 @@ impl Ledger {
                 let refusal = not_found(named);
                 return Err(Error::Ledger { shard, refusal });
             }
+            self.check_brand(&caller, shard, named).await?;
         }
         self.lanes
             .submit(caller, &program, member.into_inner(), request_id, command)
             .await
+    }
+
+    /// Checks that what is named is of a brand that the caller speaks for; else it is
+    /// as if it were not there. What was written never changes, so no lock is needed.
+    async fn check_brand(
+        &self,
+        caller: &Caller,
+        shard: ShardId,
+        named: Named,
+    ) -> Result<(), Error> {
+        let Some(own) = caller.brands() else {
+            return Ok(());
+        };
+        let position = match named {
+            Named::Hold(position) | Named::Transaction(position) => position,
+            Named::Lot(lot) => lot.position(),
+        };
+        let row = store::log::at(self.database.pool(), shard, position).await?;
+        let written = row.map(Logged::try_from).transpose()?;
+        let brand = written.as_ref().and_then(|written| match named {
+            Named::Hold(_) | Named::Transaction(_) => brand_of(&written.transaction),
+            Named::Lot(lot) => {
+                let mut lots = written.transaction.lots.iter();
+                lots.find(|terms| terms.lot == lot)
+                    .map(|terms| &terms.brand)
+            }
+        });
+        if brand.is_some_and(|brand| own.contains(brand)) {
+            return Ok(());
+        }
+        let refusal = not_found(named);
+        Err(Error::Ledger { shard, refusal })
     }
 
     /// The programme in force, if it has the currency.
@@ -77,6 +110,16 @@ impl Ledger {
         }
         Err(PlanError::CurrencyNotFound(currency.clone()).into())
     }
+}
+
+/// The brand that a transaction is at: the one that was named, or, for a capture,
+/// the one that took the points.
+fn brand_of(transaction: &Transaction) -> Option<&BrandId> {
+    let named = transaction.command().and_then(Command::brand);
+    named.or_else(|| {
+        let mut transfers = transaction.transfers.iter();
+        transfers.find_map(|moved| moved.credit.brand().or_else(|| moved.debit.brand()))
+    })
 }
 
 fn not_found(named: Named) -> Refusal {

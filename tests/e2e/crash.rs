@@ -308,7 +308,7 @@ async fn kill_now_this_now_that(variables: &[(&str, &str)]) {
         ),
         validate_only: false,
     };
-    let client = ProgramServiceClient::new(instances[0].channel.clone());
+    let client = ProgramServiceClient::new(instances[0].operator.clone());
     ask!(client, apply_program, program).expect("applied");
     let callers = Arc::new(Callers {
         instances: instances.clone(),

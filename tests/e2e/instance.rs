@@ -19,7 +19,10 @@ pub(crate) struct Instance {
     env: BTreeMap<String, String>,
     folder: tempfile::TempDir,
     process: Mutex<Option<Supervised>>,
+    /// Calls of a till, and of a service.
     pub(crate) channel: Channel,
+    /// Calls of an operator.
+    pub(crate) operator: Channel,
 }
 
 impl Instance {
@@ -37,8 +40,15 @@ impl Instance {
         let port = free_port().expect("a port");
         let folder = tempfile::tempdir().expect("a folder");
         let keys = Keys::make(&folder.path().join("keys")).expect("a key");
-        let token = keys.sign(&grant("instance", &[Role::Operator, Role::Checkout]));
-        let credentials = Credentials::token(token.expect("a token"));
+        let url = format!("http://127.0.0.1:{port}");
+        let channel = |roles: &[Role]| {
+            let token = keys.sign(&grant("instance", roles)).expect("a token");
+            connect(&url, &Credentials::token(token)).expect("a URL")
+        };
+        let (channel, operator) = (
+            channel(&[Role::Checkout, Role::Service]),
+            channel(&[Role::Operator]),
+        );
         let env = [
             ("FEALTY_SERVER_LISTEN", format!("127.0.0.1:{port}")),
             ("FEALTY_DATABASE_URL", database.to_owned()),
@@ -56,7 +66,8 @@ impl Instance {
             env,
             folder,
             process: Mutex::new(None),
-            channel: connect(&format!("http://127.0.0.1:{port}"), &credentials).expect("a URL"),
+            channel,
+            operator,
         };
         *instance.process.try_lock().expect("nobody has it") = Some(instance.run());
         instance

@@ -12,6 +12,12 @@ const OPTION: &str = "fealty.access.v1.access";
 /// Services that everybody may call: they tell nothing but that we are there.
 const OPEN: [&str; 1] = ["/grpc.health.v1.Health/"];
 
+/// What tells the contracts.
+const REFLECTION: [&str; 2] = [
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+];
+
 /// What a call reaches; `fealty.access.v1.Scope` says what each means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -59,8 +65,10 @@ pub enum AccessError {
 pub enum Rule<'a> {
     /// Nothing.
     Open,
-    /// That the caller is known.
-    Known,
+    /// That the caller is known: the contracts are told.
+    Reflection,
+    /// That the caller is known, to be told that there is no such RPC.
+    Unknown,
     /// What the contracts declare.
     Declared(&'a Arc<Access>),
 }
@@ -94,22 +102,16 @@ impl AccessTable {
         }
     }
 
-    /// Keeps the services that are served, by their full names.
-    pub fn keep(&mut self, is_served: impl Fn(&str) -> bool) {
-        self.0.retain(|_, access| {
-            let service = access.method.split('/').next();
-            service.is_some_and(&is_served)
-        });
-    }
-
-    /// What is asked of a call to a path: `/package.Service/Method`. What is not
-    /// ours, reflection for one, is for callers who are known.
+    /// What is asked of a call to a path: `/package.Service/Method`.
     #[must_use]
     pub fn rule(&self, path: &str) -> Rule<'_> {
         if OPEN.iter().any(|open| path.starts_with(open)) {
             return Rule::Open;
         }
-        self.0.get(path).map_or(Rule::Known, Rule::Declared)
+        if REFLECTION.iter().any(|known| path.starts_with(known)) {
+            return Rule::Reflection;
+        }
+        self.0.get(path).map_or(Rule::Unknown, Rule::Declared)
     }
 
     /// Every declaration.
@@ -148,7 +150,9 @@ fn declared(pool: &DescriptorPool, method: &MethodDescriptor, name: &str) -> Opt
 mod tests {
     use prost_reflect::{
         prost::Message as _,
-        prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto},
+        prost_types::{
+            FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
+        },
     };
 
     use super::*;
@@ -166,34 +170,40 @@ mod tests {
             table.rule("/grpc.health.v1.Health/Check"),
             Rule::Open
         ));
-        assert!(matches!(table.rule("/no.such.Service/Method"), Rule::Known));
+        assert!(matches!(
+            table.rule("/no.such.Service/Method"),
+            Rule::Unknown
+        ));
     }
 
     #[test]
-    fn a_new_rpc_without_a_declaration_is_named() {
-        // Decoding by prost drops the options that it does not know, so all are
-        // without; the new one is there as well.
-        let mut contracts =
-            FileDescriptorSet::decode(fealty_proto::FILE_DESCRIPTOR_SET).expect("ours");
-        let has_feed = |file: &&mut FileDescriptorProto| {
-            file.service.iter().any(|s| s.name() == "FeedService")
-        };
-        let feed = contracts
-            .file
-            .iter_mut()
-            .find(has_feed)
-            .expect("it is there");
-        feed.service[0].method.push(MethodDescriptorProto {
+    fn a_new_rpc_without_a_declaration_is_named_and_no_other() {
+        let forgotten = MethodDescriptorProto {
             name: Some("Forgotten".to_owned()),
             input_type: Some(".fealty.operations.v1.GetFeedStatusRequest".to_owned()),
             output_type: Some(".fealty.operations.v1.GetFeedStatusResponse".to_owned()),
             ..MethodDescriptorProto::default()
-        });
-        let error = AccessTable::read(&contracts.encode_to_vec()).expect_err("refused");
-        let told = error.to_string();
-        assert!(
-            told.contains("fealty.operations.v1.FeedService/Forgotten"),
-            "{told}"
-        );
+        };
+        let service = ServiceDescriptorProto {
+            name: Some("NewService".to_owned()),
+            method: vec![forgotten],
+            options: None,
+        };
+        let file = FileDescriptorProto {
+            name: Some("fealty/operations/v1/new_service.proto".to_owned()),
+            package: Some("fealty.operations.v1".to_owned()),
+            dependency: vec!["fealty/operations/v1/feed_service.proto".to_owned()],
+            service: vec![service],
+            syntax: Some("proto3".to_owned()),
+            ..FileDescriptorProto::default()
+        };
+        // Two encoded sets in a row are the set of the files of both.
+        let mut contracts = fealty_proto::FILE_DESCRIPTOR_SET.to_vec();
+        contracts.extend(FileDescriptorSet { file: vec![file] }.encode_to_vec());
+        let error = AccessTable::read(&contracts).expect_err("refused");
+        let AccessError::Undeclared(undeclared) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(undeclared, ["fealty.operations.v1.NewService/Forgotten"]);
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     ops::Deref,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use fealty_types::{BrandId, MemberId, ProgramId, Subject};
@@ -43,14 +46,21 @@ pub struct OutOfReach;
 
 /// Members of whom a call told something.
 #[derive(Debug, Default)]
-pub struct Touched(Mutex<Vec<(ProgramId, MemberId)>>);
+pub struct Touched {
+    members: Mutex<Vec<(ProgramId, MemberId)>>,
+    /// The change that the call made is in the audit log by itself.
+    recorded: AtomicBool,
+}
 
 impl Touched {
-    /// Takes them out, each once.
+    /// Takes them out, each once; none, if the call's change is recorded.
     #[must_use]
     pub fn take(&self) -> Vec<(ProgramId, MemberId)> {
+        if self.recorded.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
         let mut members = self
-            .0
+            .members
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut taken = std::mem::take(&mut *members);
@@ -117,8 +127,8 @@ impl Caller {
         self.access.as_ref().map_or("", |access| &access.method)
     }
 
-    /// Whether it calls as a person does: by roles of people alone. What people
-    /// change is written to the audit log.
+    /// Whether it calls as a person may: by a role of people. What people change is
+    /// written to the audit log.
     #[must_use]
     pub fn is_person(&self) -> bool {
         let declared = self
@@ -126,8 +136,14 @@ impl Caller {
             .as_ref()
             .map_or(Roles::ALL, |access| access.roles);
         let roles = self.roles().and(declared);
-        let people: Roles = PEOPLE.into_iter().collect();
-        !roles.is_empty() && roles.and(people) == roles
+        !self.identity.is_anybody && PEOPLE.into_iter().any(|role| roles.has(role))
+    }
+
+    /// Notes that what the call changed is in the audit log, with its members.
+    pub fn mark_recorded(&self) {
+        if let Some(touched) = &self.touched {
+            touched.recorded.store(true, Ordering::Relaxed);
+        }
     }
 
     /// For whom it acts, if for somebody else.
@@ -217,7 +233,7 @@ impl Caller {
         }
         if let Some(touched) = &self.touched {
             let mut members = touched
-                .0
+                .members
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             members.push((program.clone(), member.clone()));

@@ -2,9 +2,8 @@
 
 use std::sync::Once;
 
-use jsonwebtoken::DecodingKeyKind;
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey,
+    Algorithm, DecodingKey, DecodingKeyKind, EncodingKey,
     crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
     errors::{ErrorKind, Result},
 };
@@ -34,6 +33,7 @@ struct ByRing {
     key: DecodingKey,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what the library calls")]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     match algorithm {
         Algorithm::EdDSA | Algorithm::ES256 | Algorithm::RS256 => Ok(Box::new(ByRing {
@@ -74,6 +74,7 @@ impl JwtVerifier for ByRing {
 
 struct Ed25519(Ed25519KeyPair);
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what the library calls")]
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     if *algorithm != Algorithm::EdDSA {
         return Err(ErrorKind::UnsupportedAlgorithm.into());

@@ -32,8 +32,12 @@ pub struct Identity {
     pub member: Option<MemberId>,
     /// The token's `jti`, by which it can be revoked.
     pub token_id: Option<String>,
+    /// The key that signed the token; `None` where there is no token.
+    pub key_id: Option<String>,
     /// From when on it is nobody: seconds since 1970.
     pub expires_at_s: i64,
+    /// Whether it stands for everybody, where nobody is asked.
+    pub is_anybody: bool,
 }
 
 /// A claim that says nothing usable.
@@ -57,7 +61,9 @@ impl Identity {
             brands: None,
             member: None,
             token_id: None,
+            key_id: None,
             expires_at_s: i64::MAX,
+            is_anybody: true,
         }
     }
 
@@ -68,12 +74,17 @@ impl Identity {
             subject: name,
             roles,
             expires_at_s,
+            is_anybody: false,
             ..Self::anybody()
         }
     }
 
     /// Reads a token's claims, by the names that are configured.
-    pub fn of_claims(claims: &Map<String, Value>, by: &Settings) -> Result<Self, InvalidClaim> {
+    pub fn of_claims(
+        claims: &Map<String, Value>,
+        key_id: &str,
+        by: &Settings,
+    ) -> Result<Self, InvalidClaim> {
         let invalid = |claim: &str, rule| InvalidClaim {
             claim: claim.to_owned(),
             rule,
@@ -110,7 +121,8 @@ impl Identity {
         let brands = brands.filter(|named| *named != ["*"]).map(|named| {
             let named = named.iter().map(|name| name.parse());
             let named: Result<Vec<BrandId>, _> = named.collect();
-            named.map_err(|_| invalid(&by.claims_brands, "must name brands, or be `*`"))
+            let named = named.ok().filter(|named| !named.is_empty());
+            named.ok_or_else(|| invalid(&by.claims_brands, "must name brands, or be `*`"))
         });
         let brands = brands.transpose()?;
         let member = texts(claims, &by.claims_member)?.map(|named| match named[..] {
@@ -127,11 +139,8 @@ impl Identity {
                 "must be set for the role `member`",
             ));
         }
-        let member_alone: Roles = [Role::Member].into_iter().collect();
-        let bound: Roles = [Role::Checkout, Role::Partner, Role::Member]
-            .into_iter()
-            .collect();
-        if roles.and(bound) == roles && roles != member_alone && !brands_are_said {
+        let mut speaks = [Role::Checkout, Role::Partner].into_iter();
+        if speaks.any(|role| roles.has(role)) && !brands_are_said {
             let rule = "must be set for the roles `checkout` and `partner`";
             return Err(invalid(&by.claims_brands, rule));
         }
@@ -143,9 +152,23 @@ impl Identity {
             brands,
             member,
             token_id: token_id.map(ToOwned::to_owned),
-            expires_at_s: claims.get("exp").and_then(Value::as_i64).unwrap_or(0),
+            key_id: Some(key_id.to_owned()),
+            expires_at_s: claims.get("exp").and_then(seconds).unwrap_or(0),
+            is_anybody: false,
         })
     }
+}
+
+/// A time of a token in seconds; it may have a fraction, which is cut.
+fn seconds(time: &Value) -> Option<i64> {
+    time.as_i64().or_else(|| {
+        time.as_number()?
+            .to_string()
+            .split('.')
+            .next()?
+            .parse()
+            .ok()
+    })
 }
 
 /// The texts of a claim: a text, which spaces or commas may divide, or a list of

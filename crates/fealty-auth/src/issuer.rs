@@ -9,6 +9,7 @@ use ring::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair as _},
 };
+use secrecy::{ExposeSecret as _, SecretSlice};
 use serde_json::{Map, Value, json};
 
 use crate::{Role, crypto};
@@ -52,7 +53,7 @@ pub struct Grant {
 #[derive(Debug)]
 pub struct Issuer {
     name: String,
-    pkcs8: Vec<u8>,
+    pkcs8: SecretSlice<u8>,
     public: Vec<u8>,
 }
 
@@ -76,7 +77,7 @@ impl Issuer {
         Ok(Self {
             name: name.to_owned(),
             public: pair.public_key().as_ref().to_vec(),
-            pkcs8,
+            pkcs8: pkcs8.into(),
         })
     }
 
@@ -89,7 +90,7 @@ impl Issuer {
             .create_new(true)
             .mode(0o600)
             .open(path)?;
-        Ok(file.write_all(&self.pkcs8)?)
+        Ok(file.write_all(self.pkcs8.expose_secret())?)
     }
 
     /// Its `iss`.
@@ -153,7 +154,7 @@ impl Issuer {
     pub fn sign_claims(&self, claims: &Map<String, Value>) -> Result<String, IssuerError> {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.key_id());
-        let key = EncodingKey::from_ed_der(&self.pkcs8);
+        let key = EncodingKey::from_ed_der(self.pkcs8.expose_secret());
         Ok(encode(&header, claims, &key)?)
     }
 }

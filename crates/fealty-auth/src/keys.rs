@@ -49,7 +49,8 @@ impl Keys {
             Some((kid, Key::of(jwk)?))
         });
         let keys: HashMap<_, _> = keys.collect();
-        if keys.is_empty() {
+        // A set without keys says that all are withdrawn.
+        if keys.is_empty() && !set.keys.is_empty() {
             return Err(InvalidKeys::None);
         }
         Ok(Self(keys))

@@ -98,7 +98,13 @@ impl Settings {
     /// Says what is wrong with them.
     pub fn check(&self) -> Result<(), SettingsError> {
         pairs("roles", &self.roles)?;
-        pairs("certificates", &self.certificates)?;
+        for (name, role) in pairs("certificates", &self.certificates)? {
+            // What keeps these to a member or to brands, no certificate says.
+            if matches!(role, Role::Member | Role::Checkout | Role::Partner) {
+                let rule = format!("must not give `{name}` the role {role}: that needs a token");
+                return Err(SettingsError::new("certificates", rule));
+            }
+        }
         if self.jwks_file.is_some() && self.jwks_url.is_some() {
             let rule = "must not be set where auth.jwks_file is";
             return Err(SettingsError::new("jwks_url", rule));
@@ -146,7 +152,8 @@ fn pairs<'a>(knob: &'static str, text: &'a str) -> Result<Vec<(&'a str, Role)>, 
             SettingsError::new(knob, format!("must be `name=role`, not `{part}`"))
         })?;
         let role = role.trim().parse();
-        let role = role.map_err(|error: String| SettingsError::new(knob, format!(": {error}")))?;
+        let role =
+            role.map_err(|error: String| SettingsError::new(knob, format!("says that {error}")))?;
         Ok((name.trim(), role))
     });
     pairs.collect()

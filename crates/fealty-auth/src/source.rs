@@ -35,6 +35,8 @@ enum Source {
     Url {
         client: reqwest::Client,
         url: reqwest::Url,
+        /// What was answered last.
+        text: Vec<u8>,
     },
     Nowhere,
 }
@@ -65,28 +67,46 @@ impl Source {
             .tls_backend_preconfigured(tls)
             .build()
             .map_err(|error| SettingsError::new("jwks_url", error.to_string()))?;
-        Ok(Self::Url { client, url })
+        Ok(Self::Url {
+            client,
+            url,
+            text: Vec::new(),
+        })
     }
 
-    /// Reads the keys, if they may have changed.
-    async fn read(&mut self, first: bool) -> Result<Option<Keys>, KeysError> {
+    /// Reads the keys for the first time.
+    async fn read(&mut self) -> Result<Option<Keys>, KeysError> {
+        match self {
+            Self::File(file) => Ok(Some(Keys::parse(file.content())?)),
+            Self::Url { .. } | Self::Nowhere => self.read_again().await,
+        }
+    }
+
+    /// Reads the keys, if they have changed.
+    async fn read_again(&mut self) -> Result<Option<Keys>, KeysError> {
         match self {
             Self::File(file) => {
-                if !file.changed() && !first {
+                if !file.read_again() {
                     return Ok(None);
                 }
                 Ok(Some(Keys::parse(file.content())?))
             }
-            Self::Url { client, url } => {
+            Self::Url { client, url, text } => {
                 let mut answer = client.get(url.clone()).send().await?.error_for_status()?;
-                let mut text = Vec::new();
+                let mut answered = Vec::new();
                 while let Some(part) = answer.chunk().await? {
-                    text.extend_from_slice(&part);
-                    if text.len() > JWKS_LEN_MAX {
+                    answered.extend_from_slice(&part);
+                    if answered.len() > JWKS_LEN_MAX {
                         return Err(InvalidKeys::TooLong.into());
                     }
                 }
-                Ok(Some(Keys::parse(&text)?))
+                // The same keys again: what they verified stays remembered.
+                if answered == *text {
+                    return Ok(None);
+                }
+                let keys = Keys::parse(&answered)?;
+                *text = answered;
+                Ok(Some(keys))
             }
             Self::Nowhere => Ok(None),
         }
@@ -127,7 +147,7 @@ pub async fn keep_fresh(
     tokens: Arc<Tokens>,
 ) -> Result<impl Future<Output = ()> + Send + 'static, SettingsError> {
     let mut source = Source::of(&tokens)?;
-    match source.read(true).await {
+    match source.read().await {
         Ok(keys) => tokens.set_keys(keys.unwrap_or_default()),
         Err(error @ KeysError::Fetch(_)) => {
             tracing::warn!(
@@ -171,7 +191,7 @@ async fn follow(tokens: Arc<Tokens>, mut source: Source, mut revoked: Option<Wat
             () = tokens.wanted.notified() => true,
         };
         if let Some(file) = &mut revoked
-            && file.changed()
+            && file.read_again()
         {
             tokens.set_revoked(file.content());
         }
@@ -183,7 +203,7 @@ async fn follow(tokens: Arc<Tokens>, mut source: Source, mut revoked: Option<Wat
                 last_asked = Some(Instant::now());
                 tokens.may_look.store(false, Ordering::Relaxed);
             }
-            match source.read(false).await {
+            match source.read_again().await {
                 Ok(Some(keys)) => tokens.set_keys(keys),
                 Ok(None) => {}
                 Err(error) => {

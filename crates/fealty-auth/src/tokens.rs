@@ -156,11 +156,17 @@ impl Tokens {
         self.revoked.store(Arc::new(ids));
     }
 
-    /// Checks that an identity still stands: not expired, not revoked.
+    /// Checks that an identity still stands: not expired, not revoked, its key still
+    /// there.
     pub fn check_standing(&self, identity: &Identity, now_s: i64) -> Result<(), TokenFault> {
         let skew = i64::try_from(SKEW_S).unwrap_or(0);
         if identity.expires_at_s.saturating_add(skew) < now_s {
             return Err(TokenFault::Expired);
+        }
+        if let Some(key_id) = &identity.key_id
+            && self.keys.load().get(key_id).is_none()
+        {
+            return Err(TokenFault::UnknownKey);
         }
         let revoked = self.revoked.load();
         if identity
@@ -194,7 +200,8 @@ impl Tokens {
         if token.len() > TOKEN_LEN_MAX {
             return Err(TokenFault::Malformed);
         }
-        let part = &self.remembered[self.hasher.hash_one(token) as usize % PARTS];
+        let part = usize::from(self.hasher.hash_one(token).to_le_bytes()[0]) % PARTS;
+        let part = &self.remembered[part];
         let lock = || {
             part.lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -204,20 +211,17 @@ impl Tokens {
             .get(token)
             .filter(|known| known.keys == keys)
             .cloned();
-        let identity = match known {
-            Some(known) => known.identity,
-            None => {
-                let identity = Arc::new(self.read(token)?);
-                let remembered = Remembered {
-                    identity: Arc::clone(&identity),
-                    keys,
-                };
-                self.check_standing(&identity, now_s)?;
-                lock().put(token.into(), remembered);
-                return Ok(identity);
-            }
-        };
+        if let Some(known) = known {
+            self.check_standing(&known.identity, now_s)?;
+            return Ok(known.identity);
+        }
+        let identity = Arc::new(self.read(token)?);
         self.check_standing(&identity, now_s)?;
+        let remembered = Remembered {
+            identity: Arc::clone(&identity),
+            keys,
+        };
+        lock().put(token.into(), remembered);
         Ok(identity)
     }
 
@@ -259,7 +263,7 @@ impl Tokens {
             }
             _ => TokenFault::Malformed,
         })?;
-        Identity::of_claims(&claims.claims, &self.settings)
+        Identity::of_claims(&claims.claims, kid, &self.settings)
             .map_err(|error| TokenFault::Claims(error.to_string()))
     }
 

@@ -19,12 +19,14 @@ fn base64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
 /// One who signs: the key's name, its algorithm, its public form, and how.
 struct Signer {
     kid: &'static str,
     algorithm: &'static str,
     jwk: Value,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Sign,
 }
 
 impl Signer {
@@ -65,7 +67,7 @@ impl Signer {
 
     /// A key for tests alone, of 2,048 bits.
     fn rsa() -> Self {
-        let pair = RsaKeyPair::from_pkcs8(include_bytes!("rsa.pkcs8")).expect("the key");
+        let pair = RsaKeyPair::from_der(include_bytes!("rsa.der")).expect("the key");
         let public = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
         Self {
             kid: "rsa",

@@ -21,13 +21,14 @@ use fealty_proto::{
     },
     tiers::v1::tier_service_client::TierServiceClient,
 };
+use secrecy::SecretString;
 
 /// What the command shows the services, and whom it believes.
-#[derive(Args, Clone, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Shown {
     /// The token to show.
     #[arg(long, env = "FEALTY_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
+    pub token: Option<SecretString>,
     /// The file with the token to show; read again when it changes.
     #[arg(long, env = "FEALTY_TOKEN_FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
@@ -35,12 +36,6 @@ pub struct Shown {
     /// web.
     #[arg(long, env = "FEALTY_CA_FILE")]
     pub ca_file: Option<PathBuf>,
-}
-
-impl std::fmt::Debug for Shown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.credentials().fmt(f)
-    }
 }
 
 impl Shown {
@@ -85,12 +80,39 @@ pub struct Endpoints {
     pub shown: Shown,
 }
 
-/// Connections to the three services.
+/// Connections to the three services by one caller.
 #[derive(Clone, Debug)]
-pub struct Clients {
+struct Channels {
     points: Channel,
     tiers: Channel,
     rewards: Channel,
+}
+
+impl Channels {
+    fn connect(endpoints: &Endpoints, shown: &Credentials) -> anyhow::Result<Self> {
+        Ok(Self {
+            points: connect(&endpoints.points, shown)?,
+            tiers: connect(&endpoints.tiers, shown)?,
+            rewards: connect(&endpoints.rewards, shown)?,
+        })
+    }
+
+    fn all(&self) -> [(&'static str, Channel); 3] {
+        [
+            (fealty_points::NAME, self.points.clone()),
+            (fealty_tiers::NAME, self.tiers.clone()),
+            (fealty_rewards::NAME, self.rewards.clone()),
+        ]
+    }
+}
+
+/// Connections to the three services.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// What shops and apps call.
+    shop: Channels,
+    /// What the office calls: programmes, accounts, clocks, the audit log.
+    office: Channels,
 }
 
 impl Clients {
@@ -101,89 +123,97 @@ impl Clients {
 
     /// Connects with other credentials.
     pub fn connect_with(endpoints: &Endpoints, shown: &Credentials) -> anyhow::Result<Self> {
+        Self::connect_apart(endpoints, shown, shown)
+    }
+
+    /// Connects with credentials for what shops and apps call, and others for what
+    /// the office calls.
+    pub fn connect_apart(
+        endpoints: &Endpoints,
+        shop: &Credentials,
+        office: &Credentials,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
-            points: connect(&endpoints.points, shown)?,
-            tiers: connect(&endpoints.tiers, shown)?,
-            rewards: connect(&endpoints.rewards, shown)?,
+            shop: Channels::connect(endpoints, shop)?,
+            office: Channels::connect(endpoints, office)?,
         })
     }
 
     /// The three, by name.
     #[must_use]
     pub fn channels(&self) -> [(&'static str, Channel); 3] {
-        [
-            (fealty_points::NAME, self.points.clone()),
-            (fealty_tiers::NAME, self.tiers.clone()),
-            (fealty_rewards::NAME, self.rewards.clone()),
-        ]
+        self.shop.all()
     }
 
     /// Purchases.
     #[must_use]
     pub fn earning(&self) -> EarningServiceClient<Channel> {
-        EarningServiceClient::new(self.points.clone())
+        EarningServiceClient::new(self.shop.points.clone())
     }
 
     /// The ledger.
     #[must_use]
     pub fn ledger(&self) -> LedgerServiceClient<Channel> {
-        LedgerServiceClient::new(self.points.clone())
+        LedgerServiceClient::new(self.shop.points.clone())
     }
 
     /// The auditor's questions.
     #[must_use]
     pub fn audit(&self) -> AuditServiceClient<Channel> {
-        AuditServiceClient::new(self.points.clone())
+        AuditServiceClient::new(self.office.points.clone())
     }
 
     /// What brands owe each other.
     #[must_use]
     pub fn settlement(&self) -> SettlementServiceClient<Channel> {
-        SettlementServiceClient::new(self.points.clone())
+        SettlementServiceClient::new(self.office.points.clone())
     }
 
     /// Members' statuses.
     #[must_use]
     pub fn tier(&self) -> TierServiceClient<Channel> {
-        TierServiceClient::new(self.tiers.clone())
+        TierServiceClient::new(self.shop.tiers.clone())
     }
 
     /// The catalogue.
     #[must_use]
     pub fn catalog(&self) -> CatalogServiceClient<Channel> {
-        CatalogServiceClient::new(self.rewards.clone())
+        CatalogServiceClient::new(self.shop.rewards.clone())
     }
 
     /// Redemptions.
     #[must_use]
     pub fn redemption(&self) -> RedemptionServiceClient<Channel> {
-        RedemptionServiceClient::new(self.rewards.clone())
+        RedemptionServiceClient::new(self.shop.rewards.clone())
     }
 
     /// Programmes, of each service.
     #[must_use]
     pub fn programs(&self) -> [(&'static str, ProgramServiceClient<Channel>); 3] {
-        self.channels()
+        self.office
+            .all()
             .map(|(name, channel)| (name, ProgramServiceClient::new(channel)))
     }
 
     /// Audit logs, of each service.
     #[must_use]
     pub fn audit_logs(&self) -> [(&'static str, AuditLogServiceClient<Channel>); 3] {
-        self.channels()
+        self.office
+            .all()
             .map(|(name, channel)| (name, AuditLogServiceClient::new(channel)))
     }
 
     /// Test clocks, of each service.
     #[must_use]
     pub fn clocks(&self) -> [TestClockServiceClient<Channel>; 3] {
-        self.channels()
+        self.office
+            .all()
             .map(|(_, channel)| TestClockServiceClient::new(channel))
     }
 
     /// The feeds of points and of tiers.
     #[must_use]
     pub fn feeds(&self) -> [FeedServiceClient<Channel>; 2] {
-        [self.points.clone(), self.tiers.clone()].map(FeedServiceClient::new)
+        [self.shop.points.clone(), self.shop.tiers.clone()].map(FeedServiceClient::new)
     }
 }

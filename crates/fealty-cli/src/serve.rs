@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 use clap::{Args, ValueEnum};
 use fealty_server::{
-    Served, Telemetry, check_callers,
-    config::{Loaded, ServerSection, Source, TelemetrySection, load, name_unknown},
+    Served, Telemetry,
+    config::{Loaded, ServerSection, Source, TelemetrySection, load, warn_of_unknown},
     shutdown_signal,
 };
 use tokio_util::sync::CancellationToken;
@@ -54,13 +54,6 @@ pub enum ServiceName {
     Rewards,
 }
 
-/// A service's configuration, and the variables that look like its knobs and are
-/// none.
-struct Named {
-    config: Config,
-    unknown_variables: Vec<String>,
-}
-
 /// A service's configuration.
 enum Config {
     Points(fealty_points::config::Config),
@@ -69,7 +62,7 @@ enum Config {
 }
 
 impl Config {
-    fn load(service: ServiceName, file: Option<&Path>, all: bool) -> anyhow::Result<Named> {
+    fn load(service: ServiceName, file: Option<&Path>, all: bool) -> anyhow::Result<Loaded<Self>> {
         let (table, prefix) = match service {
             ServiceName::Points => (fealty_points::NAME, "FEALTY_POINTS_"),
             ServiceName::Tiers => (fealty_tiers::NAME, "FEALTY_TIERS_"),
@@ -89,17 +82,10 @@ impl Config {
             }
         };
         Ok(match service {
-            ServiceName::Points => Self::named(load(source)?, Self::Points),
-            ServiceName::Tiers => Self::named(load(source)?, Self::Tiers),
-            ServiceName::Rewards => Self::named(load(source)?, Self::Rewards),
+            ServiceName::Points => load(source)?.map(Self::Points),
+            ServiceName::Tiers => load(source)?.map(Self::Tiers),
+            ServiceName::Rewards => load(source)?.map(Self::Rewards),
         })
-    }
-
-    fn named<T>(loaded: Loaded<T>, of: impl FnOnce(T) -> Self) -> Named {
-        Named {
-            config: of(loaded.config),
-            unknown_variables: loaded.unknown_variables,
-        }
     }
 
     fn server(&mut self) -> &mut ServerSection {
@@ -118,14 +104,14 @@ impl Config {
         }
     }
 
-    /// Says what is wrong with whom it would serve.
+    /// Says what is wrong with how it would serve.
     fn check(&self) -> anyhow::Result<()> {
-        let (server, auth) = match self {
-            Self::Points(config) => (&config.server, &config.auth),
-            Self::Tiers(config) => (&config.server, &config.auth),
-            Self::Rewards(config) => (&config.server, &config.auth),
+        let serving = match self {
+            Self::Points(config) => config.serving(),
+            Self::Tiers(config) => config.serving(),
+            Self::Rewards(config) => config.serving(),
         };
-        Ok(check_callers(server, auth)?)
+        Ok(serving.check()?)
     }
 
     async fn migrate(&self) -> anyhow::Result<()> {
@@ -183,7 +169,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let (name, section) = first.telemetry();
     let telemetry = Telemetry::start(if arguments.all { "fealty" } else { name }, section)?;
-    name_unknown(&unknown);
+    warn_of_unknown(&unknown);
     if arguments.migrate_only {
         for config in &configs {
             config.migrate().await?;

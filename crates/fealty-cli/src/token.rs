@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use fealty_auth::{Grant, Issuer, Role};
 use fealty_types::{Clock as _, Subject, SystemClock};
@@ -49,7 +49,8 @@ pub struct Sign {
     /// A programme that it reaches; all, if nothing is said. Several by commas.
     #[arg(long = "program", value_delimiter = ',')]
     programs: Vec<String>,
-    /// A brand that it speaks for; all, if nothing is said. Several by commas.
+    /// A brand that it speaks for, or `*` for all; for the roles checkout and partner.
+    /// Other roles speak for all, if nothing is said. Several by commas.
     #[arg(long = "brand", value_delimiter = ',')]
     brands: Vec<String>,
     /// The one member that it reaches; for the role member.
@@ -170,6 +171,11 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Sign(sign) => {
             let keys = Keys::open(&sign.keys)?;
+            let speaks = |role: &Role| matches!(role, Role::Checkout | Role::Partner);
+            ensure!(
+                !sign.brands.is_empty() || !sign.roles.iter().any(speaks),
+                "--brand must say for which brands it speaks, `*` for all"
+            );
             let hours = Duration::from_secs(u64::from(sign.hours) * 60 * 60);
             let token = keys.sign(&Grant {
                 subject: sign.subject.to_string(),

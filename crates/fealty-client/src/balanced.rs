@@ -83,11 +83,16 @@ struct Instance {
     rests_until_ms: AtomicU64,
 }
 
+/// The instances there are, and what connections to them are made of.
+struct Known {
+    tls: TlsFiles,
+    instances: Vec<Arc<Instance>>,
+}
+
 struct Shared {
     targets: Targets,
     credentials: Credentials,
-    tls: std::sync::Mutex<TlsFiles>,
-    instances: ArcSwap<Vec<Arc<Instance>>>,
+    known: ArcSwap<Known>,
     began: Instant,
     /// A connection failed: names may have other addresses now.
     failed: Arc<Notify>,
@@ -108,10 +113,12 @@ impl Balanced {
     /// Over the addresses of these names, which it follows as long as it is.
     pub(crate) fn over(targets: Targets, credentials: Credentials) -> Result<Self, ConnectError> {
         let shared = Arc::new(Shared {
-            tls: std::sync::Mutex::new(credentials.tls()?),
+            known: ArcSwap::from_pointee(Known {
+                tls: credentials.tls()?,
+                instances: Vec::new(),
+            }),
             targets,
             credentials,
-            instances: ArcSwap::default(),
             began: Instant::now(),
             failed: Arc::default(),
             looked_up: watch::Sender::new(false),
@@ -125,7 +132,7 @@ impl Balanced {
             .map(as_address)
             .collect()
         {
-            shared.update(found)?;
+            shared.update(&found)?;
             shared.looked_up.send_replace(true);
         }
         tokio::spawn(follow(Arc::downgrade(&shared)));
@@ -156,8 +163,7 @@ async fn follow(shared: Weak<Shared>) {
         };
         match balancer.look_up().await {
             Ok(found) => {
-                let renewed = balancer.read_tls();
-                if let Err(error) = renewed.and_then(|()| balancer.update(found)) {
+                if let Err(error) = balancer.update(&found) {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "the connections stay as they are"
@@ -197,46 +203,40 @@ impl Shared {
         }
     }
 
-    /// Reads the certificates again; where they changed, all connections are made
-    /// anew.
-    fn read_tls(&self) -> Result<(), ConnectError> {
-        let read = self.credentials.tls()?;
-        let mut known = self
-            .tls
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *known != read {
-            *known = read;
-            self.instances.store(Arc::default());
-        }
-        Ok(())
-    }
-
     /// Takes these addresses instead of those before. Connections to those that
-    /// stay, stay.
-    fn update(&self, found: BTreeSet<Found>) -> Result<(), ConnectError> {
-        let known = self.instances.load();
-        if known.len() == found.len() && known.iter().all(|known| found.contains(&known.found)) {
+    /// stay, stay, unless the certificates have changed.
+    fn update(&self, found: &BTreeSet<Found>) -> Result<(), ConnectError> {
+        let known = self.known.load();
+        // Certificates that cannot be read now are as they were.
+        let tls = self.credentials.tls().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the last certificates are used on");
+            known.tls.clone()
+        });
+        let renewed = tls != known.tls;
+        let stays = |one: &Arc<Instance>| !renewed && found.contains(&one.found);
+        if known.instances.len() == found.len() && known.instances.iter().all(stays) {
             return Ok(());
         }
-        let instances = found.into_iter().map(|found| {
-            if let Some(known) = known.iter().find(|known| known.found == found) {
-                return Ok(Arc::clone(known));
+        let instances = found.iter().map(|found| {
+            let mut same = known.instances.iter().filter(|one| one.found == *found);
+            if let (false, Some(same)) = (renewed, same.next()) {
+                return Ok(Arc::clone(same));
             }
             Ok(Arc::new(Instance {
-                channel: self.endpoint(&found)?.connect_lazy(),
-                found,
+                channel: self.endpoint(found, &tls)?.connect_lazy(),
+                found: found.clone(),
                 pending: AtomicUsize::new(0),
                 failures: AtomicU32::new(0),
                 rests_until_ms: AtomicU64::new(0),
             }))
         });
-        let instances: Vec<_> = instances.collect::<Result<_, ConnectError>>()?;
-        self.instances.store(Arc::new(instances));
+        // All of it, or nothing.
+        let instances = instances.collect::<Result<_, ConnectError>>()?;
+        self.known.store(Arc::new(Known { tls, instances }));
         Ok(())
     }
 
-    fn endpoint(&self, found: &Found) -> Result<Endpoint, ConnectError> {
+    fn endpoint(&self, found: &Found, tls: &TlsFiles) -> Result<Endpoint, ConnectError> {
         let uri = &self.targets.0[found.target];
         let scheme = uri.scheme_str().unwrap_or("http");
         let endpoint = Endpoint::from_shared(format!("{scheme}://{}", found.address))?
@@ -248,10 +248,6 @@ impl Shared {
         if scheme == "http" {
             return Ok(endpoint);
         }
-        let tls = self
-            .tls
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let host = uri.host().unwrap_or_default();
         let name = host.trim_start_matches('[').trim_end_matches(']');
         Ok(endpoint.tls_config(tls.config(name))?)
@@ -263,7 +259,8 @@ impl Shared {
 
     /// The instance for the next call.
     fn pick(&self) -> Option<Arc<Instance>> {
-        let instances = self.instances.load();
+        let known = self.known.load();
+        let instances = &known.instances;
         if let [only] = &instances[..] {
             return Some(Arc::clone(only));
         }
@@ -286,7 +283,7 @@ impl Shared {
         Some(Arc::clone(chosen))
     }
 
-    fn answered(&self, instance: &Instance) {
+    fn answered(instance: &Instance) {
         if instance.failures.load(Ordering::Relaxed) != 0 {
             instance.failures.store(0, Ordering::Relaxed);
             instance.rests_until_ms.store(0, Ordering::Relaxed);
@@ -348,7 +345,7 @@ impl Service<Request<Body>> for Balanced {
             };
             match called.await {
                 Ok(response) => {
-                    shared.answered(&pending.0);
+                    Shared::answered(&pending.0);
                     Ok(response)
                 }
                 Err(error) => {
@@ -396,13 +393,13 @@ mod tests {
         let balanced = balanced("http://127.0.0.1:1");
         let shared = &balanced.0;
         shared
-            .update(found(&["127.0.0.1:1", "127.0.0.2:1"]))
+            .update(&found(&["127.0.0.1:1", "127.0.0.2:1"]))
             .expect("valid");
-        let before = shared.instances.load_full();
+        let before = shared.known.load_full().instances.clone();
         shared
-            .update(found(&["127.0.0.2:1", "127.0.0.3:1"]))
+            .update(&found(&["127.0.0.2:1", "127.0.0.3:1"]))
             .expect("valid");
-        let after = shared.instances.load_full();
+        let after = shared.known.load_full().instances.clone();
         assert!(Arc::ptr_eq(&before[1], &after[0]), "it stayed");
         assert_eq!(after[1].found.address.to_string(), "127.0.0.3:1");
     }
@@ -411,7 +408,7 @@ mod tests {
     async fn who_cannot_be_reached_rests_and_who_has_fewer_calls_is_picked() {
         let balanced = balanced("http://127.0.0.1:1,http://127.0.0.2:1");
         let shared = &balanced.0;
-        let instances = shared.instances.load_full();
+        let instances = shared.known.load_full().instances.clone();
         shared.failed(&instances[0]);
         for _ in 0..50 {
             assert_eq!(shared.pick().expect("one").found, instances[1].found);
@@ -420,8 +417,8 @@ mod tests {
         shared.failed(&instances[1]);
         // All rest: the one that is back first.
         assert_eq!(shared.pick().expect("one").found, instances[0].found);
-        shared.answered(&instances[0]);
-        shared.answered(&instances[1]);
+        Shared::answered(&instances[0]);
+        Shared::answered(&instances[1]);
         let _busy: Vec<_> = (0..3)
             .map(|_| Pending::of(Arc::clone(&instances[0])))
             .collect();

@@ -74,7 +74,8 @@ pub fn acting_for<T>(mut request: Request<T>, whom: &str) -> Request<T> {
 }
 
 /// Writes the present span's context and the token into a call's metadata.
-#[derive(Clone, Debug)]
+// It has a token in it, so it cannot be printed.
+#[derive(Clone)]
 pub struct Outgoing {
     token: SentToken,
 }

@@ -1,13 +1,13 @@
 //! What a caller shows, and whom it believes.
 
 use std::{
-    fmt,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
+use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{
     metadata::{Ascii, MetadataValue},
     transport::{Certificate, ClientTlsConfig, Identity},
@@ -19,10 +19,10 @@ use crate::ConnectError;
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
 
 /// What a caller shows, and whom it believes.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Credentials {
     /// Its token.
-    pub token: Option<String>,
+    pub token: Option<SecretString>,
     /// Or the file that it stands in; read again when it changes.
     pub token_file: Option<PathBuf>,
     /// Certificates to believe, PEM, of servers at `https://`; otherwise those of
@@ -34,21 +34,12 @@ pub struct Credentials {
     pub key_file: Option<PathBuf>,
 }
 
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("token", &self.token.as_ref().map(|_| "[REDACTED]"))
-            .field("token_file", &self.token_file)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Credentials {
     /// A token alone.
     #[must_use]
     pub fn token(token: impl Into<String>) -> Self {
         Self {
-            token: Some(token.into()),
+            token: Some(token.into().into()),
             ..Self::default()
         }
     }
@@ -111,7 +102,7 @@ fn sent(token: &str) -> Result<MetadataValue<Ascii>, ConnectError> {
 pub(crate) fn token(credentials: &Credentials) -> Result<SentToken, ConnectError> {
     let token = SentToken::default();
     if let Some(text) = &credentials.token {
-        token.store(Some(Arc::new(sent(text)?)));
+        token.store(Some(Arc::new(sent(text.expose_secret())?)));
     } else if let Some(path) = &credentials.token_file {
         let text = read(path)?;
         token.store(Some(Arc::new(sent(&text)?)));

@@ -1,9 +1,9 @@
 //! The audit log that every service keeps: who did what, before and after.
 
 use fealty_types::{MemberId, ProgramId, Subject, Timestamp};
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
-use crate::{DatabaseError, StoredRow, from_pg, to_pg};
+use crate::{Database, DatabaseError, StoredRow, from_pg, to_pg};
 
 /// What somebody did, on its way into the log.
 #[derive(Clone, Debug)]
@@ -84,9 +84,54 @@ pub async fn append(
     Ok(())
 }
 
+/// Adds an entry for each of the members of whom a call told something.
+pub async fn append_reads(
+    executor: impl PgExecutor<'_>,
+    entry: &NewAuditEntry,
+    members: &[(ProgramId, MemberId)],
+) -> Result<(), DatabaseError> {
+    let (programs, members): (Vec<String>, Vec<String>) = members
+        .iter()
+        .map(|(program, member)| (program.to_string(), member.to_string()))
+        .unzip();
+    sqlx::query!(
+        "-- foundation.audit_log.append_reads
+        INSERT INTO audit_log (subject, acting_for, roles, method, program, member)
+        SELECT $1, $2, $3, $4, told.program, told.member
+        FROM unnest($5::text[], $6::text[]) AS told (program, member)",
+        entry.subject.as_str(),
+        entry.acting_for.as_ref().map(Subject::as_str),
+        &entry.roles,
+        entry.method,
+        &programs,
+        &members,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
 /// Reads entries with numbers below `before`, the newest first.
 pub async fn list(
-    executor: impl PgExecutor<'_>,
+    database: &Database,
+    filter: &AuditFilter,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<AuditEntry>, DatabaseError> {
+    crate::run!(database, "list_audit_entries", |connection| async {
+        // Which index serves depends on what is asked for.
+        sqlx::query!(
+            "-- foundation.audit_log.plan_anew
+            SELECT set_config('plan_cache_mode', 'force_custom_plan', true)"
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        list_in(connection, filter, before, limit).await
+    })
+}
+
+async fn list_in(
+    connection: &mut PgConnection,
     filter: &AuditFilter,
     before: i64,
     limit: i64,
@@ -114,7 +159,7 @@ pub async fn list(
         filter.end.map(to_pg),
         limit,
     )
-    .fetch_all(executor)
+    .fetch_all(connection)
     .await?;
     let entries = rows.into_iter().map(|row| {
         let stored = StoredRow::of("audit_log", row.number);

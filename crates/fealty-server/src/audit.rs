@@ -119,7 +119,7 @@ impl AuditLogServer for AuditLogApi {
             before,
             limit,
         } = asked;
-        let entries = audit_log::list(self.0.pool(), &filter, before, limit).await;
+        let entries = audit_log::list(&self.0, &filter, before, limit).await;
         let entries = entries.map_err(Rejection::from)?;
         let is_full = i64::try_from(entries.len()).is_ok_and(|len| len == limit);
         let last = entries.last().filter(|_| is_full);

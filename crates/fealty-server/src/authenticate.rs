@@ -23,10 +23,15 @@ use fealty_postgres::{
 use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::{Clock as _, Subject, SystemClock};
 use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
-use tonic::{Status, body::Body};
+use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use crate::{Rejection, connections::Peer, guarded::Guarded, rates::Rates};
+use crate::{
+    Rejection,
+    connections::{CallOnConnection, Peer},
+    guarded::Guarded,
+    rates::{CallOfCaller, Rates},
+};
 
 /// The metadata by which a service says for whom it acts.
 const ACTING_FOR: &str = "fealty-acting-for";
@@ -95,27 +100,34 @@ impl Gate {
     fn admit(&self, shown: &Shown) -> Result<Caller, Refused> {
         let identity = match &self.authentication {
             Authentication::Off(anybody) => Arc::clone(anybody),
-            Authentication::By(tokens) => self.identity(tokens, shown)?,
+            Authentication::By(tokens) => Self::identity(tokens, shown)?,
         };
         self.rates.check(&identity)?;
         let access = shown.access.as_ref();
-        if let Some(access) = access {
-            if identity.roles.and(access.roles).is_empty() {
-                let told = format!("{} is for the roles {}", access.method, access.roles);
-                let denied = Rejection::new(ErrorReason::PermissionDenied, told);
-                return Err(denied.with("roles", access.roles).into());
+        if let Some(access) = access
+            && identity.roles.and(access.roles).is_empty()
+        {
+            let told = format!("{} is for the roles {}", access.method, access.roles);
+            let denied = Rejection::new(ErrorReason::PermissionDenied, told);
+            return Err(denied.with("roles", access.roles).into());
+        }
+        let denied = |told: &str| Rejection::new(ErrorReason::PermissionDenied, told);
+        match access.map(|access| access.scope) {
+            // What a member's token reaches is that member.
+            Some(Scope::Member) => {}
+            _ if identity.member.is_some() => {
+                return Err(denied("the call is not for callers kept to a member").into());
             }
+            _ => {}
         }
         let mut caller = Caller::new(identity, access.cloned());
         if access.is_some_and(|access| access.scope == Scope::Installation) && !caller.reaches_all()
         {
             let told = "the call is for callers who reach all programmes";
-            return Err(Rejection::new(ErrorReason::PermissionDenied, told).into());
+            return Err(denied(told).into());
         }
         if let Some(whom) = &shown.acting_for {
-            let denied = |told: &str| {
-                Rejection::new(ErrorReason::PermissionDenied, told).with("field", ACTING_FOR)
-            };
+            let denied = |told: &str| denied(told).with("field", ACTING_FOR);
             if !caller.is(Role::Service) {
                 return Err(denied("only a service may act for somebody").into());
             }
@@ -126,7 +138,7 @@ impl Gate {
         Ok(caller)
     }
 
-    fn identity(&self, tokens: &Tokens, shown: &Shown) -> Result<Arc<Identity>, Refused> {
+    fn identity(tokens: &Tokens, shown: &Shown) -> Result<Arc<Identity>, Refused> {
         let Some(token) = &shown.token else {
             let identity = shown.identity.clone();
             let standing = identity.ok_or(TokenFault::Missing).and_then(|identity| {
@@ -157,21 +169,18 @@ impl Gate {
         })
     }
 
-    /// Whether what a call reads of members is recorded.
-    fn records(&self, access: &Access, caller: &Caller) -> bool {
-        let known = matches!(self.authentication, Authentication::By(_));
-        known && access.read_only && caller.is(Role::Support)
+    /// Whether it is recorded of whom a caller is told something: of whom support is,
+    /// in answers and in refusals that have figures.
+    fn records(&self, caller: &Caller) -> bool {
+        matches!(self.authentication, Authentication::By(_)) && caller.is(Role::Support)
     }
 
-    /// Records of whom a caller was told something.
+    /// Records of whom a caller was told something, unless its change was.
     async fn record(&self, caller: &Caller, touched: &Touched) -> Result<(), Rejection> {
-        for (program, member) in touched.take() {
-            let entry = NewAuditEntry {
-                program: Some(program),
-                member: Some(member),
-                ..audit_entry(caller)
-            };
-            audit_log::append(self.database.pool(), &entry).await?;
+        let members = touched.take();
+        if !members.is_empty() {
+            let entry = audit_entry(caller);
+            audit_log::append_reads(self.database.pool(), &entry, &members).await?;
         }
         Ok(())
     }
@@ -183,6 +192,22 @@ impl Gate {
             Authentication::By(tokens) => tokens.check_standing(identity, now_s()),
         }
     }
+}
+
+/// Whether an answer says something of what was asked for.
+fn tells(response: &Response<Body>) -> bool {
+    let status = response.headers().get("grpc-status");
+    let code = status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()));
+    matches!(
+        code,
+        Code::Ok | Code::FailedPrecondition | Code::AlreadyExists
+    )
+}
+
+/// A call that is under way, for its connection and its caller.
+pub(crate) struct UnderWay {
+    _of_connection: Option<CallOnConnection>,
+    _of_caller: Option<CallOfCaller>,
 }
 
 /// An entry of the audit log by a caller, about nothing yet.
@@ -242,17 +267,17 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let peer = request.extensions().get::<Peer>();
-        let under_way = peer.map(Peer::begin);
-        let access = match self.gate.table.rule(request.uri().path()) {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let (access, is_there) = match self.gate.table.rule(request.uri().path()) {
             Rule::Open => return Box::pin(self.inner.call(request)),
-            Rule::Known => None,
-            Rule::Declared(access) => Some(Arc::clone(access)),
+            Rule::Declared(access) => (Some(Arc::clone(access)), true),
+            Rule::Reflection => (None, true),
+            Rule::Unknown => (None, false),
         };
         let shown = Shown {
             token: header(request.headers(), AUTHORIZATION),
             acting_for: header(request.headers(), ACTING_FOR),
-            identity: peer.and_then(|peer| peer.identity.clone()),
+            identity: peer.as_ref().and_then(|peer| peer.identity.clone()),
             access,
         };
         let gate = Arc::clone(&self.gate);
@@ -264,16 +289,26 @@ where
                 Ok(caller) => caller,
                 Err(rejection) => return Ok(Status::from(rejection).into_http()),
             };
+            if !is_there {
+                let told = "there is no such RPC here";
+                return Ok(Status::from(Rejection::new(ErrorReason::NotFound, told)).into_http());
+            }
+            let under_way = match gate.rates.begin(caller.identity()) {
+                Ok(of_caller) => UnderWay {
+                    _of_connection: peer.map(|peer| peer.begin()),
+                    _of_caller: of_caller,
+                },
+                Err(rejection) => return Ok(Status::from(rejection).into_http()),
+            };
             let access = shown.access.as_deref();
-            let touched = access
-                .is_some_and(|access| gate.records(access, &caller))
-                .then(Arc::<Touched>::default);
+            let touched = gate.records(&caller).then(Arc::<Touched>::default);
             if let Some(touched) = &touched {
                 caller = caller.noting(Arc::clone(touched));
             }
             request.extensions_mut().insert(caller.clone());
             let response = inner.call(request).await?;
             if let Some(touched) = touched
+                && tells(&response)
                 && let Err(rejection) = gate.record(&caller, &touched).await
             {
                 return Ok(Status::from(rejection).into_http());

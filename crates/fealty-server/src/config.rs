@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     env,
+    ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -49,8 +50,18 @@ pub struct Loaded<T> {
     pub unknown_variables: Vec<String>,
 }
 
+impl<T> Loaded<T> {
+    /// The same, as another kind of configuration.
+    pub fn map<U>(self, of: impl FnOnce(T) -> U) -> Loaded<U> {
+        Loaded {
+            config: of(self.config),
+            unknown_variables: self.unknown_variables,
+        }
+    }
+}
+
 /// Names variables that look like knobs and are none, in the log.
-pub fn name_unknown(variables: &[String]) {
+pub fn warn_of_unknown(variables: &[String]) {
     for variable in variables {
         tracing::warn!(variable, "there is no such knob: was another one meant?");
     }
@@ -92,12 +103,12 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
 
 /// Reads a configuration.
 pub fn load<T: DeserializeOwned>(source: Source<'_>) -> Result<Loaded<T>, ConfigError> {
-    load_with(source, env::vars())
+    load_with(source, env::vars_os())
 }
 
 fn load_with<T: DeserializeOwned>(
     source: Source<'_>,
-    variables: impl Iterator<Item = (String, String)>,
+    variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded<T>, ConfigError> {
     let told = |error: config::ConfigError| ConfigError(error.to_string());
     let mut builder = config::Config::builder();
@@ -120,14 +131,24 @@ fn load_with<T: DeserializeOwned>(
     let mut unknown_variables = Vec::new();
     let mut by_key = BTreeMap::new();
     for (name, value) in variables {
+        // What is no text is nobody's knob.
+        let Some(name) = name.to_str().map(ToOwned::to_owned) else {
+            continue;
+        };
         let Some(knob) = name.strip_prefix(source.prefix) else {
             continue;
+        };
+        let Some(value) = value.to_str().map(ToOwned::to_owned) else {
+            return Err(ConfigError(format!("{name}: is not UTF-8")));
         };
         if is_of_kubernetes(&name, &value) {
             continue;
         }
         // No section has an underscore in its name, so the first one ends it.
-        let Some((section, knob)) = knob.split_once('_') else {
+        let words = |text: &str| {
+            text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !text.ends_with('_')
+        };
+        let Some((section, knob)) = knob.split_once('_').filter(|_| words(knob)) else {
             unknown_variables.push(name);
             continue;
         };
@@ -206,6 +227,25 @@ pub struct TlsSection {
     pub client_ca_file: Option<PathBuf>,
     /// Whether a client must show one.
     pub client_required: bool,
+}
+
+impl TlsSection {
+    /// Says what is wrong with it, but for the files.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let told = match (&self.certificate_file, &self.key_file) {
+            (Some(_), None) | (None, Some(_)) => {
+                "tls.certificate_file and tls.key_file must be set together"
+            }
+            (None, None) if self.client_ca_file.is_some() => {
+                "tls.client_ca_file needs tls.certificate_file"
+            }
+            _ if self.client_required && self.client_ca_file.is_none() => {
+                "tls.client_required needs tls.client_ca_file"
+            }
+            _ => return Ok(()),
+        };
+        Err(ConfigError::new(told))
+    }
 }
 
 /// `[limits]`: what callers may ask of the service.
@@ -375,7 +415,7 @@ mod tests {
     fn load_from(variables: &[(&str, &str)]) -> Result<Loaded<Example>, ConfigError> {
         let variables = variables
             .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let source = Source {
             file: None,
             table: None,
@@ -433,6 +473,8 @@ mod tests {
             ("FEALTY_SERVER_LISTENN", "x"),
             ("FEALTY_SEVER_LISTEN", "x"),
             ("FEALTY_SERVER", "x"),
+            ("FEALTY_FOO_", "x"),
+            ("FEALTY_A_B.C[", "x"),
         ];
         variables.extend(mistyped);
         let mut unknown = load_from(&variables).expect("no harm").unknown_variables;
@@ -440,6 +482,8 @@ mod tests {
         assert_eq!(
             unknown,
             [
+                "FEALTY_A_B.C[",
+                "FEALTY_FOO_",
                 "FEALTY_SERVER",
                 "FEALTY_SERVER_LISTENN",
                 "FEALTY_SEVER_LISTEN"

@@ -13,7 +13,10 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Interval;
 use tonic::{Status, body::Body};
 
-use crate::{Rejection, authenticate::Gate, connections::CallOnConnection};
+use crate::{
+    Rejection,
+    authenticate::{Gate, UnderWay},
+};
 
 /// How often it is looked whether the token still stands.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
@@ -26,16 +29,11 @@ pub(crate) struct Guarded {
     looks: Interval,
     has_ended: bool,
     /// The call is under way as long as its answer is.
-    _under_way: Option<CallOnConnection>,
+    _under_way: UnderWay,
 }
 
 impl Guarded {
-    pub(crate) fn new(
-        body: Body,
-        gate: Arc<Gate>,
-        caller: Caller,
-        under_way: Option<CallOnConnection>,
-    ) -> Self {
+    pub(crate) fn new(body: Body, gate: Arc<Gate>, caller: Caller, under_way: UnderWay) -> Self {
         Self {
             body,
             gate,

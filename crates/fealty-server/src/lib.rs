@@ -33,7 +33,5 @@ pub use rejection::{Rejection, Violations};
 /// For the traits of this crate that services implement.
 pub use tonic::async_trait;
 
-pub use serve::{
-    REQUEST_LEN_MAX, ServeError, Served, Service, Serving, check_callers, serve, shutdown_signal,
-};
+pub use serve::{REQUEST_LEN_MAX, ServeError, Served, Service, Serving, serve, shutdown_signal};
 pub use telemetry::Telemetry;

@@ -1,6 +1,11 @@
 //! How many calls a caller may make.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use fealty_auth::Identity;
 use fealty_proto::r#type::v1::ErrorReason;
@@ -15,14 +20,44 @@ use tokio_util::sync::CancellationToken;
 use crate::{Rejection, config::LimitsSection};
 
 /// How often callers are forgotten that have not called for a while.
-const FORGOTTEN_EVERY: Duration = Duration::from_secs(60);
+const FORGOTTEN_EVERY: Duration = Duration::from_mins(1);
+
+/// When a call that met too many of its own may try again.
+const RETRY_AT_ONCE: Duration = Duration::from_millis(100);
 
 type Limiter = RateLimiter<Subject, DefaultKeyedStateStore<Subject>, DefaultClock>;
+
+/// Calls of a member at once: an app has some, and a call without an end holds a
+/// connection.
+const MEMBER_CALLS_MAX: u32 = 32;
+
+/// The calls of each member that are under way.
+type AtOnce = Arc<Mutex<HashMap<Subject, u32>>>;
+
+/// A call of a member that is under way.
+#[derive(Debug)]
+pub(crate) struct CallOfCaller {
+    at_once: AtOnce,
+    subject: Subject,
+}
+
+impl Drop for CallOfCaller {
+    fn drop(&mut self) {
+        let mut at_once = self.at_once.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(calls) = at_once.get_mut(&self.subject) {
+            *calls -= 1;
+            if *calls == 0 {
+                at_once.remove(&self.subject);
+            }
+        }
+    }
+}
 
 /// How many calls a second each caller may make, members apart from the rest.
 /// For a second's calls at once there is room.
 #[derive(Debug)]
 pub(crate) struct Rates {
+    at_once: AtOnce,
     members: Option<Limiter>,
     others: Option<Limiter>,
 }
@@ -34,6 +69,7 @@ impl Rates {
             Some(Limiter::dashmap(quota))
         };
         Self {
+            at_once: AtOnce::default(),
             members: limiter(limits.member_calls_per_second),
             others: limiter(limits.calls_per_second),
         }
@@ -57,6 +93,25 @@ impl Rates {
             )
             .retry_after(wait)
         })
+    }
+
+    /// Counts a call until the value is dropped, of callers who are members.
+    pub(crate) fn begin(&self, identity: &Identity) -> Result<Option<CallOfCaller>, Rejection> {
+        if identity.member.is_none() {
+            return Ok(None);
+        }
+        let mut at_once = self.at_once.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = at_once.entry(identity.subject.clone()).or_default();
+        if *calls == MEMBER_CALLS_MAX {
+            let told = "more calls at once than are allowed";
+            let refused = Rejection::new(ErrorReason::RateLimited, told);
+            return Err(refused.retry_after(RETRY_AT_ONCE));
+        }
+        *calls += 1;
+        Ok(Some(CallOfCaller {
+            at_once: Arc::clone(&self.at_once),
+            subject: identity.subject.clone(),
+        }))
     }
 
     /// Forgets callers that may make as many calls as one who never called.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use fealty_auth::{AccessTable, Identity, Tokens};
+use fealty_auth::{AccessTable, Tokens};
 use fealty_postgres::Database;
 use fealty_proto::operations::v1::{
     audit_log_service_server::{self, AuditLogServiceServer},
@@ -19,6 +19,7 @@ use tonic_health::{
     server::HealthReporter,
 };
 
+use tower::layer::util::{Identity, Stack};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
@@ -41,7 +42,7 @@ const EVERY_SERVICES: [&str; 3] = [
     test_clock_service_server::SERVICE_NAME,
 ];
 /// How long a browser remembers that it may call.
-const CORS_MAX_AGE: Duration = Duration::from_secs(60 * 60);
+const CORS_MAX_AGE: Duration = Duration::from_hours(1);
 /// Files that the process needs besides connections: the database's, the logs.
 const OTHER_FILES: usize = 256;
 
@@ -110,10 +111,7 @@ pub enum ServeError {
 
 /// Checks that it is said who may call: whoever shows a token, or everybody, if
 /// that is meant.
-pub fn check_callers(
-    server: &ServerSection,
-    auth: &fealty_auth::Settings,
-) -> Result<(), ServeError> {
+fn check_callers(server: &ServerSection, auth: &fealty_auth::Settings) -> Result<(), ServeError> {
     auth.check()?;
     let ServerSection {
         insecure, listen, ..
@@ -133,6 +131,68 @@ pub fn check_callers(
 }
 
 impl Serving<'_> {
+    /// Says what is wrong with it, as far as that is seen without serving.
+    pub fn check(&self) -> Result<(), ServeError> {
+        check_callers(self.server, self.auth)?;
+        drop(self.cors()?);
+        self.tls.check()?;
+        Ok(())
+    }
+
+    /// What decides who may call.
+    async fn gate(&self, service: &Service) -> Result<Arc<Gate>, ServeError> {
+        let gate = Arc::new(Gate {
+            table: AccessTable::read(fealty_proto::FILE_DESCRIPTOR_SET)?,
+            authentication: self.authentication(&service.shutdown).await?,
+            rates: Rates::new(self.limits),
+            database: service.database.clone(),
+        });
+        let (forgetting, shutdown) = (Arc::clone(&gate), service.shutdown.clone());
+        tokio::spawn(async move { forgetting.rates.forget(shutdown).await });
+        Ok(gate)
+    }
+
+    /// What takes connections.
+    fn acceptor(
+        &self,
+        gate: &Gate,
+        calls: &CallsUnderWay,
+        shutdown: &CancellationToken,
+    ) -> Result<Acceptor, ServeError> {
+        let connections = Connections::new(self.connections_max());
+        let [first_call, age, grace] = [
+            self.limits.first_call_s,
+            self.limits.connection_age_s,
+            self.limits.connection_age_grace_s,
+        ]
+        .map(Duration::from_secs);
+        let ending = connections.clone();
+        tokio::spawn(ending.end_overdue(first_call, age + grace, shutdown.clone()));
+        let tokens = match &gate.authentication {
+            Authentication::By(tokens) => Some(Arc::clone(tokens)),
+            Authentication::Off(_) => None,
+        };
+        Ok(Acceptor {
+            tls: Tls::open(self.tls, self.server, shutdown)?,
+            tokens,
+            connections,
+            calls: calls.clone(),
+        })
+    }
+
+    /// What speaks HTTP/2 over them.
+    fn server(&self, calls: CallsUnderWay) -> Server<Stack<ObserveLayer, Identity>> {
+        Server::builder()
+            .timeout(self.server.request_timeout())
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .http2_max_header_list_size(self.limits.metadata_len_max)
+            .max_concurrent_streams(self.limits.streams_max)
+            // Callers are asked to connect anew; what is left after the grace ends by
+            // its place, for tonic's own grace would leave the asking out.
+            .max_connection_age(Duration::from_secs(self.limits.connection_age_s))
+            .layer(ObserveLayer::new(calls))
+    }
+
     /// How callers are known.
     async fn authentication(
         &self,
@@ -141,7 +201,9 @@ impl Serving<'_> {
         check_callers(self.server, self.auth)?;
         if self.server.insecure {
             tracing::warn!("everybody is served, without a token");
-            return Ok(Authentication::Off(Arc::new(Identity::anybody())));
+            return Ok(Authentication::Off(Arc::new(
+                fealty_auth::Identity::anybody(),
+            )));
         }
         let tokens = Arc::new(Tokens::new(self.auth.clone())?);
         let following = fealty_auth::keep_fresh(Arc::clone(&tokens)).await?;
@@ -202,86 +264,46 @@ impl Serving<'_> {
 /// `NOT_SERVING`, no connection is accepted, and calls in flight are finished,
 /// within the grace.
 pub async fn serve(service: Service, serving: Serving<'_>) -> Result<Served, ServeError> {
-    let Serving {
-        server: section,
-        limits,
-        ..
-    } = serving;
-    let mut table = AccessTable::read(fealty_proto::FILE_DESCRIPTOR_SET)?;
-    table.keep(|name| service.services.contains(&name) || EVERY_SERVICES.contains(&name));
-    let shutdown = &service.shutdown;
-    let authentication = serving.authentication(shutdown).await?;
-    let tokens = match &authentication {
-        Authentication::By(tokens) => Some(Arc::clone(tokens)),
-        Authentication::Off(_) => None,
-    };
-    let gate = Arc::new(Gate {
-        table,
-        authentication,
-        rates: Rates::new(limits),
-        database: service.database.clone(),
-    });
-    let tls = Tls::open(serving.tls, section.grpc_web, shutdown)?;
+    let section = serving.server;
+    let gate = serving.gate(&service).await?;
     let cors = serving.cors()?;
+    let calls = CallsUnderWay::default();
+    let acceptor = serving.acceptor(&gate, &calls, &service.shutdown)?;
     let listener = TcpListener::bind(section.listen).await?;
     let address = listener.local_addr()?;
     let (health, health_server) = tonic_health::server::health_reporter();
-    let watching = watch_health(health, service.database.clone(), shutdown.clone());
+    let watching = watch_health(health, service.database.clone(), service.shutdown.clone());
     tokio::spawn(watching);
-    let routes = with_operations(&service, health_server, section.reflection)?;
-    let calls = CallsUnderWay::default();
-    let connections = Connections::new(serving.connections_max());
-    let first_call = Duration::from_secs(limits.first_call_s);
-    tokio::spawn(connections.clone().end_silent(first_call, shutdown.clone()));
-    tokio::spawn({
-        let (gate, shutdown) = (Arc::clone(&gate), shutdown.clone());
-        async move { gate.rates.forget(shutdown).await }
-    });
-    let acceptor = Acceptor {
-        tls,
-        tokens,
-        connections,
-        calls: calls.clone(),
-    };
-    let server = Server::builder()
-        .timeout(section.request_timeout())
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_max_header_list_size(limits.metadata_len_max)
-        .max_concurrent_streams(limits.streams_max)
-        .max_connection_age(Duration::from_secs(limits.connection_age_s))
-        .max_connection_age_grace(Duration::from_secs(limits.connection_age_grace_s))
-        .layer(ObserveLayer::new(calls));
+    let mut routes = with_operations(&service, health_server);
+    if section.reflection {
+        routes = with_reflection(routes, &service)?;
+    }
+    let server = serving.server(calls);
     let authenticate = AuthenticateLayer(gate);
     let incoming = acceptor.accept(listener);
     let ending = {
-        let shutdown = shutdown.clone();
+        let shutdown = service.shutdown.clone();
         async move {
             shutdown.cancelled().await;
             tokio::time::sleep(DRAIN_NOTICE).await;
         }
     };
-    let serving: JoinHandle<_> = if section.grpc_web {
+    let task: JoinHandle<_> = if section.grpc_web {
         let mut server = server
             .accept_http1(true)
             .layer(cors)
             .layer(tonic_web::GrpcWebLayer::new())
             .layer(authenticate);
-        tokio::spawn(
-            server
-                .add_routes(routes)
-                .serve_with_incoming_shutdown(incoming, ending),
-        )
+        let router = server.add_routes(routes);
+        tokio::spawn(router.serve_with_incoming_shutdown(incoming, ending))
     } else {
         let mut server = server.layer(authenticate);
-        tokio::spawn(
-            server
-                .add_routes(routes)
-                .serve_with_incoming_shutdown(incoming, ending),
-        )
+        let router = server.add_routes(routes);
+        tokio::spawn(router.serve_with_incoming_shutdown(incoming, ending))
     };
     tracing::info!(service = service.name, %address, "serving");
     let task = tokio::spawn(end_within_grace(
-        serving,
+        task,
         service.shutdown,
         section.shutdown_grace(),
         service.name,
@@ -290,14 +312,7 @@ pub async fn serve(service: Service, serving: Serving<'_>) -> Result<Served, Ser
 }
 
 /// The service's own routes with those that every service has.
-fn with_operations<H>(
-    service: &Service,
-    health: HealthServer<H>,
-    reflection: bool,
-) -> std::io::Result<Routes>
-where
-    H: Health,
-{
+fn with_operations<H: Health>(service: &Service, health: HealthServer<H>) -> Routes {
     let clock = ClockApi {
         clock: service.clock.clone(),
         operations: Arc::clone(&service.operations),
@@ -306,16 +321,17 @@ where
     let feed = FeedApi(Arc::clone(&service.operations));
     let audit_log = AuditLogApi(service.database.clone());
     let routes = service.routes.clone();
-    let routes = routes
+    routes
         .add_service(health)
         .add_service(FeedServiceServer::new(feed).max_decoding_message_size(REQUEST_LEN_MAX))
         .add_service(
             AuditLogServiceServer::new(audit_log).max_decoding_message_size(REQUEST_LEN_MAX),
         )
-        .add_service(TestClockServiceServer::new(clock).max_decoding_message_size(REQUEST_LEN_MAX));
-    if !reflection {
-        return Ok(routes);
-    }
+        .add_service(TestClockServiceServer::new(clock).max_decoding_message_size(REQUEST_LEN_MAX))
+}
+
+/// Routes with those that tell the contracts.
+fn with_reflection(routes: Routes, service: &Service) -> std::io::Result<Routes> {
     let contracts = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(fealty_proto::FILE_DESCRIPTOR_SET)

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use ed25519_dalek::SigningKey;
-use fealty_server::config::{
-    CredentialsSection, DatabaseSection, LimitsSection, ServerSection, TelemetrySection, TlsSection,
+use fealty_server::{
+    Serving,
+    config::{
+        CredentialsSection, DatabaseSection, LimitsSection, ServerSection, TelemetrySection,
+        TlsSection,
+    },
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -45,6 +49,19 @@ pub struct Config {
     /// The signed heads of the logs.
     #[serde(default)]
     pub checkpoints: CheckpointsSection,
+}
+
+impl Config {
+    /// How it serves.
+    #[must_use]
+    pub fn serving(&self) -> Serving<'_> {
+        Serving {
+            server: &self.server,
+            auth: &self.auth,
+            tls: &self.tls,
+            limits: &self.limits,
+        }
+    }
 }
 
 /// `[checkpoints]`

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use fealty_cache::Cache;
 use fealty_postgres::{Migrator, Schema};
-use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock, Serving};
+use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +83,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         config.ledger.batches_in_flight >= 1,
         "ledger.batches_in_flight must be at least 1"
     );
+    config.serving().check()?;
     let prepared = config.database.prepare(&SCHEMA).await;
     prepared.context("the tables")?;
     let open = |connections_max| config.database.open(connections_max);
@@ -132,11 +133,5 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         operations: Arc::new(app),
         shutdown,
     };
-    let serving = Serving {
-        server: &config.server,
-        auth: &config.auth,
-        tls: &config.tls,
-        limits: &config.limits,
-    };
-    Ok(fealty_server::serve(service, serving).await?)
+    Ok(fealty_server::serve(service, config.serving()).await?)
 }

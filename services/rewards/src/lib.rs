@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fealty_postgres::{Database, Migrator, Schema};
-use fealty_server::{Programs, Served, Service, ServiceClock, Serving};
+use fealty_server::{Programs, Served, Service, ServiceClock};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +72,7 @@ async fn assemble(config: &Config) -> anyhow::Result<(App, Database, ServiceCloc
 
 /// Starts the service; it ends with `shutdown`.
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Served> {
+    config.serving().check()?;
     let (app, database, clock) = assemble(&config).await?;
     app.start_background(&shutdown);
     let service = Service {
@@ -83,11 +84,5 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         operations: Arc::new(app),
         shutdown,
     };
-    let serving = Serving {
-        server: &config.server,
-        auth: &config.auth,
-        tls: &config.tls,
-        limits: &config.limits,
-    };
-    Ok(fealty_server::serve(service, serving).await?)
+    Ok(fealty_server::serve(service, config.serving()).await?)
 }

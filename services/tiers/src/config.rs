@@ -1,7 +1,11 @@
 //! The service's configuration.
 
-use fealty_server::config::{
-    CredentialsSection, DatabaseSection, LimitsSection, ServerSection, TelemetrySection, TlsSection,
+use fealty_server::{
+    Serving,
+    config::{
+        CredentialsSection, DatabaseSection, LimitsSection, ServerSection, TelemetrySection,
+        TlsSection,
+    },
 };
 use serde::Deserialize;
 
@@ -29,6 +33,19 @@ pub struct Config {
     pub telemetry: TelemetrySection,
     /// The points service.
     pub points: PointsSection,
+}
+
+impl Config {
+    /// How it serves.
+    #[must_use]
+    pub fn serving(&self) -> Serving<'_> {
+        Serving {
+            server: &self.server,
+            auth: &self.auth,
+            tls: &self.tls,
+            limits: &self.limits,
+        }
+    }
 }
 
 /// `[points]`

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fealty_postgres::{Migrator, Schema};
-use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock, Serving};
+use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, config::Config};
@@ -42,6 +42,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
 
 /// Starts the service; it ends with `shutdown`.
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Served> {
+    config.serving().check()?;
     let prepared = config.database.prepare(&SCHEMA).await;
     prepared.context("the tables")?;
     let database = config.database.open(config.database.connections_max).await;
@@ -63,11 +64,5 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         operations: Arc::new(app),
         shutdown,
     };
-    let serving = Serving {
-        server: &config.server,
-        auth: &config.auth,
-        tls: &config.tls,
-        limits: &config.limits,
-    };
-    Ok(fealty_server::serve(service, serving).await?)
+    Ok(fealty_server::serve(service, config.serving()).await?)
 }

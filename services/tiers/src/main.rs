@@ -12,7 +12,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let loaded: config::Loaded<fealty_tiers::config::Config> = config::load(source)?;
     let telemetry = Telemetry::start(fealty_tiers::NAME, &loaded.config.telemetry)?;
-    config::name_unknown(&loaded.unknown_variables);
+    config::warn_of_unknown(&loaded.unknown_variables);
     let shutdown = CancellationToken::new();
     let served = fealty_tiers::start(loaded.config, shutdown.clone()).await?;
     shutdown_signal().await;

@@ -225,11 +225,7 @@ async fn keys_at_an_address_are_asked_for_seldom_and_kept_while_it_is_down() {
     *keys.lock().expect("no panic") = None;
     let before = asked.load(Ordering::SeqCst);
     let stranger = Issuer::generate(ISSUER).expect("a key");
-    let calls = (0..300).map(|_| {
-        let (channel, token) = (lone.channel("x"), signed(&stranger));
-        drop(channel);
-        status(lone.channel(&token))
-    });
+    let calls = (0..300).map(|_| status(lone.channel(&signed(&stranger))));
     for refused in futures::future::join_all(calls).await {
         assert_eq!(
             refused.expect_err("not known").code(),
@@ -442,14 +438,27 @@ fn who_may_call_must_be_said() {
     assert!(refuses(&[jwks], check).contains("auth.issuer must be set"));
     let certificates = [("FEALTY_AUTH_CERTIFICATES", "tiers=king")];
     assert!(refuses(&certificates, check).contains("no role"));
+    // A certificate keeps nobody to a member or a brand.
+    let certificates = [("FEALTY_AUTH_CERTIFICATES", "app.example.com=member")];
+    assert!(refuses(&certificates, check).contains("needs a token"));
+    let half = [
+        jwks,
+        ("FEALTY_AUTH_ISSUER", "x"),
+        ("FEALTY_TLS_KEY_FILE", "x"),
+    ];
+    assert!(refuses(&half, check).contains("must be set together"));
+    let origin = [
+        jwks,
+        ("FEALTY_AUTH_ISSUER", "x"),
+        ("FEALTY_SERVER_CORS_ORIGINS", "app.example.com"),
+    ];
+    assert!(refuses(&origin, check).contains("server.cors_origins"));
     let mistyped = [
         jwks,
         ("FEALTY_AUTH_ISSUER", "x"),
         ("FEALTY_SERVER_LISTENN", "x"),
     ];
     assert!(refuses(&mistyped, check).contains("FEALTY_SERVER_LISTENN"));
-    assert_eq!(
-        AUDIENCE, "fealty",
-        "what services expect if nothing is said"
-    );
+    // What services expect if nothing is said.
+    assert_eq!(AUDIENCE, fealty_auth::Settings::default().audience);
 }

@@ -20,7 +20,7 @@ fn by_name(name: &str) -> GetTransactionRequest {
     }
 }
 
-async fn member(fleet: &fealty_cli::demo::Fleet, member: &str) -> Clients {
+fn member(fleet: &fealty_cli::demo::Fleet, member: &str) -> Clients {
     let caller = Grant {
         programs: vec![CLUB.to_owned()],
         member: Some(member.to_owned()),
@@ -38,7 +38,7 @@ async fn a_member_finds_its_own_transactions_and_no_others() {
         purchase(1, "anna", 5_000)
     );
     let name = bought.expect("recorded").transaction.expect("one").name;
-    let (anna, ben) = (member(&fleet, "anna").await, member(&fleet, "ben").await);
+    let (anna, ben) = (member(&fleet, "anna"), member(&fleet, "ben"));
     let read = ask!(anna.ledger(), get_transaction, by_name(&name)).expect("her own");
     // Who was at the till is not the member's business.
     assert_eq!(read.transaction.expect("one").caller, None);
@@ -217,6 +217,14 @@ async fn only_a_service_acts_for_somebody_and_the_log_keeps_both() {
         actor: "olga".to_owned(),
         ..AdjustRequest::default()
     };
-    let refused = ask!(operator.ledger(), adjust, adjustment).expect_err("not she");
+    let refused = ask!(operator.ledger(), adjust, adjustment.clone()).expect_err("not she");
+    assert_eq!(reason(&refused).as_deref(), Some("INVALID_FIELD"));
+    // Nobody is his own second person, named or not.
+    let alone = AdjustRequest {
+        actor: String::new(),
+        approver: "ines".to_owned(),
+        ..adjustment
+    };
+    let refused = ask!(operator.ledger(), adjust, alone).expect_err("alone");
     assert_eq!(reason(&refused).as_deref(), Some("INVALID_FIELD"));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fealty_auth::Role;
+use fealty_auth::{Grant, Role};
 use fealty_client::{Channel, Credentials};
 use fealty_stack::{Supervised, free_port};
 use tokio::time::Instant;
@@ -81,7 +81,11 @@ impl Service {
         let env: Vec<_> = env.map(|(key, value)| (key.to_owned(), value)).collect();
         let token = |role| -> anyhow::Result<Credentials> {
             match callers {
-                Callers::Known => Ok(Credentials::token(keys.sign(&grant("bench", &[role]))?)),
+                Callers::Known => Ok(Credentials::token(keys.sign(&Grant {
+                    programs: vec!["bench".to_owned()],
+                    brands: vec!["shop".to_owned()],
+                    ..grant("bench", &[role])
+                })?)),
                 Callers::Anybody => Ok(Credentials::default()),
             }
         };

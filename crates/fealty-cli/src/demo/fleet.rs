@@ -30,15 +30,10 @@ const DEMO_VOUCHER_KEY: &str = "00112233445566778899aabbccddeeff0011223344556677
 const DEMO_CHECKPOINT_KEY: &str =
     "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 
-/// Roles for whoever plays all parts but those of a member, of support and of a
-/// partner, who each reach less.
-const EVERYTHING: [Role; 5] = [
-    Role::Operator,
-    Role::Finance,
-    Role::Checkout,
-    Role::Auditor,
-    Role::Service,
-];
+/// Roles for whoever plays a shop and what stands behind it, in one.
+const SHOP: [Role; 2] = [Role::Checkout, Role::Service];
+/// Roles for whoever plays the office, in one.
+const OFFICE: [Role; 3] = [Role::Operator, Role::Finance, Role::Auditor];
 
 /// One of the services, as a process.
 #[derive(Debug)]
@@ -135,8 +130,8 @@ impl Fleet {
                 process,
             });
         }
-        let everything = Credentials::token(keys.sign(&grant("everything", &EVERYTHING))?);
-        let clients = Clients::connect_with(&endpoints, &everything)?;
+        let token = |roles| anyhow::Ok(Credentials::token(keys.sign(&grant("everybody", roles))?));
+        let clients = Clients::connect_apart(&endpoints, &token(&SHOP)?, &token(&OFFICE)?)?;
         let fleet = Self {
             program: program.to_owned(),
             services,
@@ -177,7 +172,7 @@ impl Fleet {
         Clients::connect_with(&self.endpoints, &token)
     }
 
-    /// Connections to the services, by a caller who may do nearly everything.
+    /// Connections to the services, by a shop and an office that may do everything.
     #[must_use]
     pub fn clients(&self) -> &Clients {
         &self.clients

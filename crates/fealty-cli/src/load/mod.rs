@@ -13,12 +13,13 @@ mod tally;
 use std::{sync::Arc, time::Duration};
 
 use clap::Args;
-use fealty_client::{Channel, connect};
+use fealty_client::{Channel, Credentials, connect};
 use fealty_proto::{
     points::v1::{GetLogHeadsRequest, audit_service_client::AuditServiceClient},
     program::v1::{ApplyProgramRequest, program_service_client::ProgramServiceClient},
 };
 use fealty_types::{MemberId, ProgramId, shard_of};
+use secrecy::SecretString;
 use tokio::time::Instant;
 
 use calls::{Subject, spread};
@@ -81,9 +82,19 @@ pub struct Arguments {
     /// instances seldom write to the same shard.
     #[arg(long)]
     by_shard: bool,
-    /// Apply the bench's programme (five rules) first.
+    /// Apply the bench's programme (five rules) first: with --apply-token, or with
+    /// --token if that one's caller is an operator too. (What operators change is
+    /// recorded, which takes longer: measure with the token of a till.)
     #[arg(long)]
     apply: bool,
+    /// The token of an operator, for --apply.
+    #[arg(
+        long,
+        env = "FEALTY_APPLY_TOKEN",
+        hide_env_values = true,
+        requires = "apply"
+    )]
+    apply_token: Option<SecretString>,
     /// Print one JSON object with the figures as the last line.
     #[arg(long)]
     json: bool,
@@ -117,6 +128,17 @@ impl Homes {
     }
 }
 
+/// Applies the bench's programme.
+async fn apply(channel: Channel) -> anyhow::Result<()> {
+    let request = ApplyProgramRequest {
+        source: crate::bench::PROGRAM.to_owned(),
+        validate_only: false,
+    };
+    let mut programs = ProgramServiceClient::new(channel);
+    programs.apply_program(request).await?;
+    Ok(())
+}
+
 /// Runs the subcommand.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let shown = arguments.shown.credentials();
@@ -127,12 +149,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let first = addresses[0][0].clone();
     if arguments.apply {
-        let mut programs = ProgramServiceClient::new(first.clone());
-        let request = ApplyProgramRequest {
-            source: crate::bench::PROGRAM.to_owned(),
-            validate_only: false,
+        let operator = Credentials {
+            token: arguments.apply_token.or_else(|| shown.token.clone()),
+            ..shown.clone()
         };
-        programs.apply_program(request).await?;
+        apply(connect(&arguments.points[0], &operator)?).await?;
     }
     let by_shard = if arguments.by_shard {
         Some(Homes::of(first, &arguments.program).await?)

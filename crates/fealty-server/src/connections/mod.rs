@@ -2,8 +2,8 @@
 //!
 //! Handshakes are made beside the loop that accepts, so a slow one holds nobody
 //! up. There are as many connections as are allowed; one more ends the one that
-//! has been idle longest, before all others one that never made a call. So whoever
-//! only opens connections loses his own.
+//! has been idle longest, before all others one on which nobody called who may. So
+//! whoever only opens connections, or shows no token, loses his own.
 
 mod coalesce;
 mod registry;

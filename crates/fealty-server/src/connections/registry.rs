@@ -12,7 +12,7 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How often connections without a call are looked for.
+/// How often connections that are to end are looked for.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 
 /// The connections of a server.
@@ -32,9 +32,11 @@ struct Inner {
 struct Place {
     /// Calls that are under way.
     calls: AtomicU32,
-    /// Whether there ever was one.
-    called: AtomicBool,
-    /// When it was opened or a call ended: milliseconds after the server began.
+    /// Whether there ever was one of a caller who may call.
+    admitted: AtomicBool,
+    /// When it was opened: milliseconds after the server began.
+    opened_ms: u64,
+    /// When it was opened, or the last such call ended.
     idle_since_ms: AtomicU64,
     /// Whoever serves it is told to end.
     ended: CancellationToken,
@@ -78,9 +80,9 @@ fn millis(began: Instant) -> u64 {
 }
 
 impl CalledPlace {
-    /// Counts a call until the value is dropped.
+    /// Counts a call of a caller who may call, until the value is dropped.
     pub(crate) fn begin(&self) -> CallOnConnection {
-        self.place.called.store(true, Ordering::Relaxed);
+        self.place.admitted.store(true, Ordering::Relaxed);
         self.place.calls.fetch_add(1, Ordering::Relaxed);
         CallOnConnection(self.clone())
     }
@@ -120,10 +122,12 @@ impl Connections {
     /// longest loses its own; `None` if all have calls.
     pub(crate) fn open(&self) -> Option<OpenPlace> {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let now = millis(self.0.began);
         let place = Arc::new(Place {
             calls: AtomicU32::new(0),
-            called: AtomicBool::new(false),
-            idle_since_ms: AtomicU64::new(millis(self.0.began)),
+            admitted: AtomicBool::new(false),
+            opened_ms: now,
+            idle_since_ms: AtomicU64::new(now),
             ended: CancellationToken::new(),
         });
         let mut open = self.lock();
@@ -132,8 +136,8 @@ impl Connections {
                 place.calls.load(Ordering::Relaxed) == 0 && !place.ended.is_cancelled()
             });
             let longest = idle.min_by_key(|(_, place)| {
-                let called = place.called.load(Ordering::Relaxed);
-                (called, place.idle_since_ms.load(Ordering::Relaxed))
+                let admitted = place.admitted.load(Ordering::Relaxed);
+                (admitted, place.idle_since_ms.load(Ordering::Relaxed))
             });
             let longest = longest.map(|(id, _)| *id)?;
             if let Some(place) = open.remove(&longest) {
@@ -149,9 +153,16 @@ impl Connections {
         })
     }
 
-    /// Ends connections that make no call for so long after they were opened.
-    pub(crate) async fn end_silent(self, first_call: Duration, shutdown: CancellationToken) {
-        let first_call = u64::try_from(first_call.as_millis()).unwrap_or(u64::MAX);
+    /// Ends connections on which nobody who may has called for so long after they
+    /// were opened, and those that are older than they may become.
+    pub(crate) async fn end_overdue(
+        self,
+        first_call: Duration,
+        age_max: Duration,
+        shutdown: CancellationToken,
+    ) {
+        let [first_call, age_max] =
+            [first_call, age_max].map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -159,9 +170,9 @@ impl Connections {
             }
             let now = millis(self.0.began);
             for place in self.lock().values() {
-                let opened = place.idle_since_ms.load(Ordering::Relaxed);
-                if !place.called.load(Ordering::Relaxed) && opened.saturating_add(first_call) < now
-                {
+                let age = now.saturating_sub(place.opened_ms);
+                let is_silent = !place.admitted.load(Ordering::Relaxed);
+                if age > age_max || (is_silent && age > first_call) {
                     place.ended.cancel();
                 }
             }

@@ -96,13 +96,24 @@ macro_rules! with_bytes {
     };
 }
 
+impl Connection {
+    /// Whether it is to end, whatever its peer does or leaves undone.
+    fn is_ended(&mut self, context: &mut Context<'_>) -> bool {
+        self.ended.as_mut().poll(context).is_ready()
+    }
+}
+
+fn aborted<T>() -> Poll<io::Result<T>> {
+    Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ended.as_mut().poll(context).is_ready() {
+        if self.is_ended(context) {
             // Nothing was read: the end.
             return Poll::Ready(Ok(()));
         }
@@ -112,18 +123,24 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_ended(context) {
+            return aborted();
+        }
         with_bytes!(self, |bytes| bytes.poll_write(context, buffer))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.is_ended(context) {
+            return aborted();
+        }
         with_bytes!(self, |bytes| bytes.poll_write_vectored(context, buffers))
     }
 
@@ -134,11 +151,17 @@ impl AsyncWrite for Connection {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_ended(context) {
+            return aborted();
+        }
         with_bytes!(self, |bytes| bytes.poll_flush(context))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_ended(context) {
+            return aborted();
+        }
         with_bytes!(self, |bytes| bytes.poll_shutdown(context))
     }
 }

@@ -14,7 +14,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use x509_parser::{extensions::GeneralName, prelude::FromDer as _, prelude::X509Certificate};
 
-use crate::config::{ConfigError, TlsSection};
+use crate::config::{ConfigError, ServerSection, TlsSection};
 
 /// TLS with the certificates that are configured.
 #[derive(Debug)]
@@ -30,39 +30,30 @@ pub(crate) struct TlsFiles {
 }
 
 impl TlsFiles {
-    fn open(section: &TlsSection, http1: bool) -> Result<Option<Self>, ConfigError> {
+    fn open(section: &TlsSection, server: &ServerSection) -> Result<Option<Self>, ConfigError> {
+        section.check()?;
         let file = |knob: &str, path: &Path| {
             WatchedFile::open(path).map_err(|error| {
                 ConfigError::new(format!("tls.{knob}: {}: {error}", path.display()))
             })
         };
-        let (certificate, key) = match (&section.certificate_file, &section.key_file) {
-            (None, None) if section.client_ca_file.is_none() && !section.client_required => {
-                return Ok(None);
-            }
-            (Some(certificate), Some(key)) => (
-                file("certificate_file", certificate)?,
-                file("key_file", key)?,
-            ),
-            _ => {
-                let told = "tls.certificate_file and tls.key_file must be set together";
-                return Err(ConfigError::new(told));
-            }
+        let (Some(certificate), Some(key)) = (&section.certificate_file, &section.key_file) else {
+            return Ok(None);
         };
+        let (certificate, key) = (
+            file("certificate_file", certificate)?,
+            file("key_file", key)?,
+        );
         let client_ca = section.client_ca_file.as_deref();
         let client_ca = client_ca
             .map(|path| file("client_ca_file", path))
             .transpose()?;
-        if section.client_required && client_ca.is_none() {
-            let told = "tls.client_required needs tls.client_ca_file";
-            return Err(ConfigError::new(told));
-        }
         Ok(Some(Self {
             certificate,
             key,
             client_ca,
             client_required: section.client_required,
-            http1,
+            http1: server.grpc_web,
         }))
     }
 
@@ -112,8 +103,8 @@ impl TlsFiles {
     }
 
     fn changed(&mut self) -> bool {
-        let changed = [&mut self.certificate, &mut self.key].map(WatchedFile::changed);
-        let ca = self.client_ca.as_mut().is_some_and(WatchedFile::changed);
+        let changed = [&mut self.certificate, &mut self.key].map(WatchedFile::read_again);
+        let ca = self.client_ca.as_mut().is_some_and(WatchedFile::read_again);
         ca || changed.contains(&true)
     }
 }
@@ -122,10 +113,10 @@ impl Tls {
     /// TLS as configured, if it is.
     pub(crate) fn open(
         section: &TlsSection,
-        http1: bool,
+        server: &ServerSection,
         shutdown: &CancellationToken,
     ) -> Result<Option<Arc<Self>>, ConfigError> {
-        let Some(files) = TlsFiles::open(section, http1)? else {
+        let Some(files) = TlsFiles::open(section, server)? else {
             return Ok(None);
         };
         let config = files.config().map_err(ConfigError::new)?;

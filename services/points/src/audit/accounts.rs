@@ -1,9 +1,11 @@
 //! What auditors and partners ask of the accounts.
 
+use std::collections::BTreeMap;
+
 use fealty_auth::InReach;
-use fealty_ledger::{Account, AccountTotals};
+use fealty_ledger::{Account, AccountTotals, Sums};
 use fealty_postgres::{DatabaseError, PgConnection, run};
-use fealty_types::{CurrencyId, Cursor, Position, ProgramId, ShardId};
+use fealty_types::{BrandId, CurrencyId, Cursor, Position, ProgramId, ShardId};
 
 use super::{service::Audit, store};
 use crate::{
@@ -59,6 +61,28 @@ impl Audit {
                 Ok((totals, Cursor::new(positions)))
             });
         Ok(read?)
+    }
+
+    /// The same by currency and account, over all issuers. Who speaks for some brands
+    /// sees the accounts of these.
+    pub(crate) async fn trial_balance(
+        &self,
+        program: &InReach<ProgramId>,
+        cursor: &str,
+        own: Option<&[BrandId]>,
+    ) -> Result<(BTreeMap<(CurrencyId, Account), Sums>, Cursor), Error> {
+        let (totals, cursor) = self.account_totals(program, cursor).await?;
+        let is_own = |account: &Account| {
+            own.is_none_or(|own| account.brand().is_some_and(|brand| own.contains(brand)))
+        };
+        let mut accounts: BTreeMap<(CurrencyId, Account), Sums> = BTreeMap::new();
+        for (key, sums) in totals.rows().filter(|(key, _)| is_own(&key.account)) {
+            let known = accounts.entry((key.currency.clone(), key.account.clone()));
+            let known = known.or_default();
+            known.debits += sums.debits;
+            known.credits += sums.credits;
+        }
+        Ok((accounts, cursor))
     }
 
     /// An account now, by issuer, and where in the log that is.

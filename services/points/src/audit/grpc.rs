@@ -1,12 +1,9 @@
 //! The auditor's questions.
 
-use std::collections::BTreeMap;
-
 use fealty_auth::InReach;
-use fealty_ledger::{Account, BucketName, Sums};
+use fealty_ledger::{Account, BucketName};
 use fealty_proto::points::v1::{self as wire, audit_service_server::AuditService};
 use fealty_server::{Fields, Rejection, caller};
-use fealty_types::CurrencyId;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::service::Audit;
@@ -99,19 +96,10 @@ impl AuditService for AuditApi {
             check_cursor(fields, "cursor", &request.cursor);
             fields.program("program", &request.program)
         })?;
-        let (totals, cursor) = self.0.account_totals(&program, &request.cursor).await?;
-        let mut accounts: BTreeMap<(CurrencyId, Account), Sums> = BTreeMap::new();
-        // Who speaks for some brands sees their accounts.
-        let own = |account: &Account| {
-            let brands = caller.brands();
-            brands.is_none_or(|own| account.brand().is_some_and(|brand| own.contains(brand)))
-        };
-        for (key, sums) in totals.rows().filter(|(key, _)| own(&key.account)) {
-            let known = accounts.entry((key.currency.clone(), key.account.clone()));
-            let known = known.or_default();
-            known.debits += sums.debits;
-            known.credits += sums.credits;
-        }
+        let (accounts, cursor) = self
+            .0
+            .trial_balance(&program, &request.cursor, caller.brands())
+            .await?;
         let accounts = accounts.into_iter().map(|((currency, account), sums)| {
             Ok(wire::AccountTotals {
                 currency: currency.to_string(),

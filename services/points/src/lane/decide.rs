@@ -205,6 +205,7 @@ impl Jobs {
         if records {
             let written = self.work.log().at(position).expect("it was just written");
             self.recorded.push(entry(caller, written, lot.as_ref()));
+            caller.mark_recorded();
         }
         self.done
             .extend(self.keys[index].map(|key| (key, position)));

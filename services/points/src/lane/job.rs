@@ -15,6 +15,7 @@ use crate::{
 
 /// What a lane is asked to do for a member.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are requests")]
 pub(crate) enum Work {
     /// What a caller asks for.
     Request {

@@ -106,11 +106,9 @@ impl Ledger {
             run!(self.database, "transfer", |connection| async {
                 self.transfer_in(
                     connection,
-                    &caller,
+                    (&caller, &request_id, &command),
                     program,
                     [&giver, &taker],
-                    &request_id,
-                    &command,
                     now,
                 )
                 .await
@@ -131,11 +129,9 @@ impl Ledger {
     async fn transfer_in(
         &self,
         connection: &mut PgConnection,
-        caller: &Caller,
+        (caller, request_id, command): (&Caller, &RequestId, &Command),
         program: &ProgramId,
         [giver, taker]: [&Side; 2],
-        request_id: &RequestId,
-        command: &Command,
         now: Timestamp,
     ) -> Result<(Vec<(ShardId, Written)>, Transferred), Failure> {
         let key = request_key(program, &giver.member, request_id);
@@ -170,7 +166,8 @@ impl Ledger {
             .map_err(|refusal| giver.refuses(refusal))?;
         let transfer = work.log().at(position).expect("it was just written");
         let gift = given(work.book(0), transfer);
-        let recorded = lane::entry(caller, transfer, None);
+        let records = lane::is_recorded(caller, command);
+        let recorded = records.then(|| lane::entry(caller, transfer, None));
         let work = works.get_mut(&taker.shard).expect("it was read");
         let slot = usize::from(same_shard);
         // A refusal here undoes the whole: nothing of either side is written.
@@ -184,8 +181,9 @@ impl Ledger {
             let work = work.write(connection, self.shards.placement(), locked, None);
             written.push((shard, work.await?));
         }
-        if lane::is_recorded(caller, command) {
-            audit_log::append(&mut *connection, &recorded).await?;
+        if let Some(entry) = &recorded {
+            audit_log::append(&mut *connection, entry).await?;
+            caller.mark_recorded();
         }
         let of_giver = written.iter().find(|(shard, _)| *shard == giver.shard);
         let answer = of_giver.expect("it was written").1.answer(position, false);

@@ -2,7 +2,6 @@
 
 use fealty_proto::points::v1::{self as wire, settlement_service_server::SettlementService};
 use fealty_server::{Fields, Rejection, caller};
-use fealty_types::BrandId;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::positions::{Between, Position, Settlement};
@@ -38,12 +37,10 @@ impl SettlementService for SettlementApi {
             check_cursor(fields, "end_cursor", end);
             fields.program("program", &request.program)
         })?;
-        let (positions, end) = self.0.positions(&program, start, end).await?;
-        // Who speaks for some brands sees what concerns them.
-        let own = |brand: &BrandId| caller.brands().is_none_or(|own| own.contains(brand));
+        let own = caller.brands();
+        let (positions, end) = self.0.positions(&program, start, end, own).await?;
         let positions = positions
             .iter()
-            .filter(|(between, _)| own(&between.issuer) || own(&between.acceptor))
             .map(|(between, position)| render(between, position));
         Ok(Response::new(wire::GetPositionsResponse {
             positions: positions.collect::<Result<_, _>>()?,

@@ -42,15 +42,20 @@ impl Settlement {
     }
 
     /// What moved between two cursors, and where the second is; an empty start
-    /// is the beginning, an empty end is now.
+    /// is the beginning, an empty end is now. Who speaks for some brands sees what
+    /// concerns these.
     pub(crate) async fn positions(
         &self,
         program: &InReach<ProgramId>,
         start: &str,
         end: &str,
+        own: Option<&[BrandId]>,
     ) -> Result<(BTreeMap<Between, Position>, Cursor), Error> {
         let (moved, end) = self.audit.movements(program, start, end).await?;
-        Ok((positions(&moved), end))
+        let mut positions = positions(&moved);
+        let is_own = |brand: &BrandId| own.is_none_or(|own| own.contains(brand));
+        positions.retain(|between, _| is_own(&between.issuer) || is_own(&between.acceptor));
+        Ok((positions, end))
     }
 }
 

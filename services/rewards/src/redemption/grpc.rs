@@ -13,7 +13,8 @@ use super::{
 
 pub(crate) struct RedemptionApi(pub(crate) Redemptions);
 
-/// Roles to which a voucher's code is shown; others need not be able to use it.
+/// Roles to which a voucher's code is shown, of their own brands; others need not be
+/// able to use it.
 const SHOWN_TO: [Role; 4] = [Role::Member, Role::Checkout, Role::Support, Role::Service];
 
 fn render(by: &Redemptions, caller: &Caller, redemption: &Redemption) -> wire::Redemption {
@@ -24,7 +25,8 @@ fn render(by: &Redemptions, caller: &Caller, redemption: &Redemption) -> wire::R
         State::Refused => wire::RedemptionState::Refused,
         State::Released => wire::RedemptionState::Released,
     };
-    let is_shown = SHOWN_TO.into_iter().any(|role| caller.is(role));
+    let may_use = caller.brand(redemption.brand.clone()).is_ok();
+    let is_shown = may_use && SHOWN_TO.into_iter().any(|role| caller.is(role));
     let code = by.voucher_code(redemption).filter(|_| is_shown);
     wire::Redemption {
         id: redemption.id.to_string(),

@@ -120,7 +120,11 @@ impl Redemptions {
             ),
             ..audit_entry(caller)
         });
-        match self.begin(asked, terms, recorded.as_ref()).await? {
+        let begun = self.begin(asked, terms, recorded.as_ref()).await?;
+        if recorded.is_some() {
+            caller.mark_recorded();
+        }
+        match begun {
             Begun::Issued(redemption) => Ok((redemption, true)),
             Begun::Leased(redemption) => Ok((self.finish(redemption).await?, false)),
         }
@@ -169,6 +173,9 @@ impl Redemptions {
                             return Ok(None);
                         }
                         reserve(connection, &again, terms).await?;
+                        if let Some(entry) = recorded {
+                            audit_log::append(&mut *connection, entry).await?;
+                        }
                         again.attempt += 1;
                         Ok(Some(Begun::Leased(again)))
                     }

@@ -310,8 +310,13 @@ pub(super) fn adjust(caller: &Caller, request: &wire::AdjustRequest) -> Result<C
         let reason = fields.said("reason", &request.reason);
         let actor = fields.actor(&request.actor);
         let approver = fields.optional("approver", &request.approver);
-        if !request.approver.is_empty() && request.approver == request.actor {
-            let rule = "must be another person than the actor";
+        let caller = fields.fields.caller();
+        let is_actor = actor.as_ref().is_some_and(|actor: &Reference| {
+            let own = [caller.subject().as_str(), actor.as_str()];
+            own.contains(&request.approver.as_str())
+        });
+        if is_actor {
+            let rule = "must be another person than the actor, and than the caller";
             fields.add("approver", rule);
         }
         let note = fields.parse("note", &request.note);

@@ -1,6 +1,6 @@
 //! Transactions and wallets on the wire.
 
-use fealty_auth::{Caller, Role};
+use fealty_auth::Caller;
 use fealty_ledger::{
     Buckets, Cause, Command, Due, Facts, Lot, LotOrigin, LotTerms, Purchase, PurchaseFacts,
     ReversalFacts, Transaction, Wallet,
@@ -301,7 +301,7 @@ pub(crate) fn transaction(
             acting_for: principal.acting_for.as_ref().map(text).unwrap_or_default(),
         });
     // Who was at the till, or in the office, is not the member's business.
-    if caller.is(Role::Member) {
+    if caller.identity().member.is_some() {
         rendered.caller = None;
         if let Some(action) = &mut rendered.operator_action {
             action.actor.clear();

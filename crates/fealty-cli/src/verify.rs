@@ -99,7 +99,8 @@ fn print(verified: &Verified) {
 /// Print a signed checkpoint of the points service's log, to be kept.
 ///
 /// It holds each shard's position and chain value. `fealty verify --checkpoint`
-/// later shows that nothing that was under it has been changed or cut off.
+/// later shows that nothing that was under it has been changed or cut off. The
+/// token is one of a caller who reaches all programmes: an auditor's, for one.
 #[derive(Args, Debug)]
 pub struct CheckpointArguments {
     /// URL of the points service.

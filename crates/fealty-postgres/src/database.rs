@@ -27,7 +27,8 @@ pub struct Database {
 
 impl Database {
     /// Opens a pool of at most `connections_max` connections. The database
-    /// need not answer yet.
+    /// need not answer yet: with `sslmode=prefer` it is tried, for at most five
+    /// seconds.
     pub async fn open(url: &str, connections_max: u32) -> Result<Self, DatabaseError> {
         let options = options(url).await?;
         let options = options

@@ -39,7 +39,8 @@ const CALLERS_MAX: u32 = 10_000;
 ///
 /// Every caller sends its next request when the last is answered; callers are
 /// spread over the addresses in turn. The members are load-0000001 and on.
-/// Redemptions are of one point: begin with accruals, or mix them in.
+/// Redemptions are of one point: begin with accruals, or mix them in. The token is a
+/// till's (the role checkout); --by-shard needs service as well.
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// URLs of points services, separated by commas.

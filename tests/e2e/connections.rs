@@ -135,6 +135,49 @@ async fn whoever_only_opens_connections_loses_them_and_callers_do_not() {
     assert!(read <= 64);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_caller_ends_and_an_old_one_is_made_anew() {
+    let (lone, keys) = lone(&[
+        ("FEALTY_LIMITS_FIRST_CALL_S", "1"),
+        ("FEALTY_LIMITS_CONNECTION_AGE_S", "1"),
+        ("FEALTY_LIMITS_CONNECTION_AGE_GRACE_S", "1"),
+    ])
+    .await;
+    let address = format!("127.0.0.1:{}", lone.port);
+    let mut silent = TcpStream::connect(&address).await.expect("it is taken");
+    let mut read = Vec::new();
+    let ended = silent.read_to_end(&mut read);
+    let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
+    // With an end or a reset: in any case without a word of ours.
+    drop(ended.expect("it ends"));
+    // Calls go on over connections that grow old under them, and a stream ends.
+    let token = keys.sign(&grant("aude", &[Role::Auditor])).expect("signed");
+    let channel = lone.channel(&token);
+    let mut client = LedgerServiceClient::new(channel.clone());
+    let watch = fealty_proto::points::v1::WatchTransactionsRequest::default();
+    let feed = client.watch_transactions(watch).await.expect("it is open");
+    let mut feed = feed.into_inner();
+    let ends = async {
+        loop {
+            match feed.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    };
+    let calls = async {
+        let end = tokio::time::Instant::now() + Duration::from_secs(4);
+        while tokio::time::Instant::now() < end {
+            status(channel.clone())
+                .await
+                .expect("asked to connect anew, none is lost");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(15), async { tokio::join!(ends, calls) });
+    ended.await.expect("the stream ends with its connection");
+}
+
 /// Sends an HTTP/1.1 request and answers with the head of the answer.
 async fn http1(port: u16, request: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port))
@@ -154,7 +197,7 @@ async fn http1(port: u16, request: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn browsers_call_from_the_pages_that_may_and_need_a_token_too() {
     let origin = "https://app.example.com";
-    let (lone, _) = lone(&[
+    let (lone, keys) = lone(&[
         ("FEALTY_SERVER_GRPC_WEB", "true"),
         ("FEALTY_SERVER_CORS_ORIGINS", origin),
     ])
@@ -181,6 +224,13 @@ async fn browsers_call_from_the_pages_that_may_and_need_a_token_too() {
     );
     let refused = http1(lone.port, &call).await;
     assert!(refused.contains("grpc-status: 16"), "{refused}");
+    let till = keys
+        .sign(&grant("till", &[Role::Checkout]))
+        .expect("signed");
+    let bearer = format!("authorization: Bearer {till}\r\ncontent-type");
+    let known = http1(lone.port, &call.replacen("content-type", &bearer, 1)).await;
+    // An empty request, by somebody who may: its fields are what is wrong.
+    assert!(known.contains("grpc-status: 3"), "{known}");
     assert!(
         refused.contains(&format!("access-control-allow-origin: {origin}")),
         "{refused}"
@@ -404,7 +454,7 @@ fn instance(
 }
 
 /// Three addresses, of which some have an instance: calls go on while instances
-/// come and go, and all that are there get some.
+/// come and go, and none is lost or done twice.
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn calls_find_the_instances_that_are_there() {

@@ -1,50 +1,21 @@
 //! Connections, with the caller's trace and token.
 
-use std::path::PathBuf;
-
 use opentelemetry::{global, propagation::Injector};
 use tonic::{
     Request, Status,
     metadata::{MetadataKey, MetadataMap},
     service::{Interceptor, interceptor::InterceptedService},
-    transport,
 };
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::{
-    Credentials,
+    ConnectError, Credentials,
     balanced::{Balanced, Targets},
     credentials::{self, SentToken},
 };
 
 /// The metadata by which a service says for whom it acts.
 const ACTING_FOR: &str = "fealty-acting-for";
-
-/// A connection that cannot be made as it is asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The address is none.
-    #[error("`{0}` is no address as http://host:port or https://host:port")]
-    Url(String),
-    /// A file cannot be read.
-    #[error("{}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        error: std::io::Error,
-    },
-    /// There is a certificate without a key, or a key without a certificate.
-    #[error("a client certificate and its key must be set together")]
-    HalfIdentity,
-    /// The token has characters that cannot be sent.
-    #[error("the token is none")]
-    Token,
-    /// What TLS is made of is no good.
-    #[error("TLS")]
-    Tls(#[from] transport::Error),
-}
 
 /// A connection that carries the caller's trace and token along, balanced over
 /// all addresses of the service.

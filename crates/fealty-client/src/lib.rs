@@ -8,11 +8,13 @@
 mod balanced;
 mod channel;
 mod credentials;
+mod error;
 mod feed;
 mod retry;
 
 pub use balanced::Balanced;
-pub use channel::{Channel, ConnectError, Outgoing, acting_for, connect};
+pub use channel::{Channel, Outgoing, acting_for, connect};
 pub use credentials::Credentials;
+pub use error::ConnectError;
 pub use feed::{FeedConsumer, consume};
 pub use retry::{Deadline, call, reason, retry_after};

@@ -15,7 +15,7 @@ use tonic::{Status, body::Body};
 
 use crate::{
     Rejection,
-    authenticate::{Gate, UnderWay},
+    gate::{Gate, UnderWay},
 };
 
 /// How often it is looked whether the token still stands.

@@ -13,8 +13,10 @@ pub mod config;
 mod connections;
 mod convert;
 mod fields;
+mod gate;
 mod guarded;
 mod migrate;
+mod not_found;
 mod observe;
 mod operations;
 mod programs;
@@ -23,12 +25,13 @@ mod rejection;
 mod serve;
 mod telemetry;
 
-pub use authenticate::audit_entry;
 pub use clock::ServiceClock;
 pub use convert::{from_wire_time, to_wire_time};
 pub use fields::{Fields, PlainField, caller};
+pub use gate::audit_entry;
+pub use not_found::ProgramNotFound;
 pub use operations::{ConsumedFeed, FeedStatus, Operations};
-pub use programs::{NothingToApply, OnApply, ProgramNotFound, Programs, ProgramsError};
+pub use programs::{NothingToApply, OnApply, Programs, ProgramsError};
 pub use rejection::{Rejection, Violations};
 /// For the traits of this crate that services implement.
 pub use tonic::async_trait;

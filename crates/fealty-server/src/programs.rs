@@ -24,21 +24,12 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::{Fields, Rejection, ServiceClock, Violations, audit_entry, caller, to_wire_time};
+use crate::{
+    Fields, ProgramNotFound, Rejection, ServiceClock, Violations, audit_entry, caller, to_wire_time,
+};
 
 /// How often other instances' changes are looked for.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
-
-/// There is no such programme.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no programme `{0}`")]
-pub struct ProgramNotFound(pub ProgramId);
-
-impl From<ProgramNotFound> for Rejection {
-    fn from(error: ProgramNotFound) -> Self {
-        Self::new(ErrorReason::ProgramNotFound, error.to_string()).with("program", error.0)
-    }
-}
 
 /// What a programme service can answer with.
 #[derive(Debug, thiserror::Error)]

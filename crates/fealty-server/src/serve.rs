@@ -25,9 +25,10 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::{
     Operations, ServiceClock,
     audit::AuditLogApi,
-    authenticate::{AuthenticateLayer, Authentication, Gate},
+    authenticate::AuthenticateLayer,
     config::{ConfigError, LimitsSection, ServerSection, TlsSection},
     connections::{Acceptor, CallsUnderWay, Connections, Tls},
+    gate::{Authentication, Gate},
     observe::ObserveLayer,
     operations::{ClockApi, FeedApi},
     rates::Rates,

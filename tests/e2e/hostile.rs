@@ -1,7 +1,7 @@
 //! Hostile callers: thousands of silent connections, headers that never end, floods
 //! of tokens that are none and of metadata that is too long. Others are served
 //! meanwhile, about as fast. The figures are printed (`--nocapture`); what is
-//! asserted leaves room for a machine that does the attack as well.
+//! asserted leaves room for a machine that does the attack, and other tests, as well.
 
 use std::{
     sync::{
@@ -223,6 +223,7 @@ async fn hostile_callers_neither_stop_nor_slow_others() {
     let at_least = |a_second: u32| u64::from(a_second) * lasted.as_secs() / 2;
     assert!(tokens >= at_least(TOKENS_A_SECOND), "only {tokens} tokens");
     assert!(long >= at_least(LONG_A_SECOND), "only {long} long ones");
-    let bound = quiet * 2 + Duration::from_millis(50);
+    // Who is held up waits for seconds; other tests run beside this one.
+    let bound = quiet * 4 + Duration::from_millis(250);
     assert!(attacked <= bound, "p99 {attacked:?}, alone {quiet:?}");
 }

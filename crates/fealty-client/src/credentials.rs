@@ -101,7 +101,9 @@ fn sent(token: &str) -> Result<MetadataValue<Ascii>, ConnectError> {
 /// The token to send; where it stands in a file, it follows that.
 pub(crate) fn token(credentials: &Credentials) -> Result<SentToken, ConnectError> {
     let token = SentToken::default();
-    if let Some(text) = &credentials.token {
+    // A variable that is there and empty says that there is none.
+    let is_there = |text: &&SecretString| !text.expose_secret().is_empty();
+    if let Some(text) = credentials.token.as_ref().filter(is_there) {
         token.store(Some(Arc::new(sent(text.expose_secret())?)));
     } else if let Some(path) = &credentials.token_file {
         let text = read(path)?;

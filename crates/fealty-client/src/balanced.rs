@@ -194,7 +194,13 @@ impl Shared {
                 Ok(addresses) => {
                     found.extend(addresses.map(|address| Found { address, target }));
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => {
+                    // What it last had, while others may have been found.
+                    let known = self.known.load();
+                    let kept = known.instances.iter().map(|one| one.found.clone());
+                    found.extend(kept.filter(|kept| kept.target == target));
+                    failure = Some(error);
+                }
             }
         }
         match failure {
@@ -291,6 +297,10 @@ impl Shared {
     }
 
     fn failed(&self, instance: &Instance) {
+        // All calls over a connection that broke fail at once: that is one failure.
+        if instance.rests_until_ms.load(Ordering::Relaxed) > self.now_ms() {
+            return;
+        }
         let failures = instance.failures.fetch_add(1, Ordering::Relaxed);
         let rest = REST_FIRST
             .saturating_mul(1 << failures.min(16))
@@ -405,6 +415,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_name_that_is_not_answered_keeps_its_addresses() {
+        let balanced = balanced("http://no-such-host.invalid:1,http://127.0.0.1:1");
+        let shared = &balanced.0;
+        shared.update(&found(&["127.0.0.9:1"])).expect("valid");
+        let looked_up = shared.look_up().await.expect("one is an address");
+        let addresses: Vec<_> = looked_up.iter().map(|f| f.address.to_string()).collect();
+        assert_eq!(addresses, ["127.0.0.1:1", "127.0.0.9:1"]);
+    }
+
+    #[tokio::test]
     async fn who_cannot_be_reached_rests_and_who_has_fewer_calls_is_picked() {
         let balanced = balanced("http://127.0.0.1:1,http://127.0.0.2:1");
         let shared = &balanced.0;
@@ -413,10 +433,16 @@ mod tests {
         for _ in 0..50 {
             assert_eq!(shared.pick().expect("one").found, instances[1].found);
         }
-        shared.failed(&instances[1]);
-        shared.failed(&instances[1]);
+        // Many calls over one connection that broke are one failure.
+        for _ in 0..500 {
+            shared.failed(&instances[1]);
+        }
+        assert_eq!(instances[1].failures.load(Ordering::Relaxed), 1);
         // All rest: the one that is back first.
-        assert_eq!(shared.pick().expect("one").found, instances[0].found);
+        let until = |one: &Instance| one.rests_until_ms.load(Ordering::Relaxed);
+        assert!(until(&instances[0]) <= until(&instances[1]));
+        let picked = until(&shared.pick().expect("one"));
+        assert_eq!(picked, until(&instances[0]));
         Shared::answered(&instances[0]);
         Shared::answered(&instances[1]);
         let _busy: Vec<_> = (0..3)

@@ -3,10 +3,29 @@
 use std::time::Duration;
 
 use opentelemetry::{KeyValue, global};
-use tonic::{Response, Status, Streaming, async_trait};
+use tonic::{Code, Response, Status, Streaming, async_trait};
 
 /// How long a consumer waits after a feed broke, or another instance was ahead.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long it waits after it was not let in: somebody must renew its token.
+const PAUSE_DENIED: Duration = Duration::from_secs(2);
+
+/// Why a feed is to be opened again.
+enum Broken {
+    /// It ended, or another instance was ahead.
+    Ended(String),
+    /// Its token is not taken.
+    Denied(Status),
+}
+
+impl From<Status> for Broken {
+    fn from(status: Status) -> Self {
+        match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => Self::Denied(status),
+            _ => Self::Ended(status.to_string()),
+        }
+    }
+}
 
 /// One who consumes a feed.
 #[async_trait]
@@ -41,29 +60,35 @@ pub async fn consume<C: FeedConsumer>(source: &'static str, consumer: C) {
         .build();
     let labels = [KeyValue::new("fealty.feed", source)];
     loop {
-        if let Err(broken) = consume_once(&consumer, |behind| lag.record(behind, &labels)).await {
-            tracing::debug!(source, %broken, "the feed is opened again");
-        }
-        tokio::time::sleep(PAUSE).await;
+        let broken = consume_once(&consumer, |behind| lag.record(behind, &labels)).await;
+        let pause = match broken {
+            Err(Broken::Denied(status)) => {
+                tracing::warn!(source, reason = status.message(), "the feed is refused");
+                PAUSE_DENIED
+            }
+            Err(Broken::Ended(broken)) => {
+                tracing::debug!(source, broken, "the feed is opened again");
+                PAUSE
+            }
+            Ok(()) => PAUSE,
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
-async fn consume_once<C: FeedConsumer>(consumer: &C, lag: impl Fn(i64)) -> Result<(), String> {
-    let told = |error: C::Error| error.to_string();
+async fn consume_once<C: FeedConsumer>(consumer: &C, lag: impl Fn(i64)) -> Result<(), Broken> {
+    let told = |error: C::Error| Broken::Ended(error.to_string());
     let mut cursor = consumer.cursor().await.map_err(told)?;
-    let opened = consumer
-        .open(cursor.clone())
-        .await
-        .map_err(|status| status.to_string())?;
+    let opened = consumer.open(cursor.clone()).await?;
     let mut feed = opened.into_inner();
-    while let Some(item) = feed.message().await.map_err(|status| status.to_string())? {
+    while let Some(item) = feed.message().await? {
         let behind = C::behind(&item);
         match consumer.take(&cursor, item).await.map_err(told)? {
             Some(next) => {
                 cursor = next;
                 lag(behind);
             }
-            None => return Err("another instance consumes it".to_owned()),
+            None => return Err(Broken::Ended("another instance consumes it".to_owned())),
         }
     }
     Ok(())

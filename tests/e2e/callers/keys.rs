@@ -167,6 +167,12 @@ async fn keys_in_a_file_come_and_go() {
     })
     .await;
     status(lone.channel(&by_new)).await.expect("it is taken");
+    // A set without keys says that all are withdrawn.
+    std::fs::write(&file, "{\"keys\": []}").expect("written");
+    until("no key is left", || async {
+        status(lone.channel(&by_new)).await.is_err()
+    })
+    .await;
 }
 
 /// Serves a set of keys that can change, and counts who asks.

@@ -229,3 +229,11 @@ pub(crate) async fn verify(fleet: &Fleet) -> Result<i64, String> {
 pub(crate) fn reason(status: &Status) -> String {
     fealty_client::reason(status).unwrap_or_else(|| panic!("no reason: {status:?}"))
 }
+
+/// Variables of the environment.
+pub(crate) fn knobs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}

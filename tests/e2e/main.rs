@@ -3,6 +3,7 @@
 
 mod accidents;
 mod accounts;
+mod balancing;
 mod callers;
 mod connections;
 mod contention;
@@ -20,5 +21,6 @@ mod reads;
 mod refunds;
 mod refusals;
 mod size;
+mod stores;
 mod tampering;
 mod telemetry;

@@ -147,9 +147,12 @@ async fn what_people_do_is_told_with_before_and_after() {
     let adjusted = &entries[3];
     assert_eq!(adjusted["reason"], "goodwill: as agreed");
     assert_eq!(adjusted["member"], "anna");
-    assert_eq!(adjusted["before"][POINTS]["available"], before.available);
     assert_eq!(
-        adjusted["after"][POINTS]["available"],
+        adjusted["before"]["wallets"][POINTS]["available"],
+        before.available
+    );
+    assert_eq!(
+        adjusted["after"]["wallets"][POINTS]["available"],
         before.available - 20
     );
     let extended = &entries[4];
@@ -246,7 +249,7 @@ async fn what_support_reads_is_told_and_what_others_read_is_not() {
         "Transfer",
     ];
     assert_eq!(methods(&entries), expected);
-    assert_eq!(entries[4]["after"][POINTS]["available"], 99);
+    assert_eq!(entries[4]["after"]["wallets"][POINTS]["available"], 99);
     let entries = [&entries[..4], &entries[5..]].concat();
     for entry in &entries {
         assert_eq!(entry["subject"], "olga", "{entry}");

@@ -5,7 +5,7 @@ use fealty_auth::Caller;
 use fealty_ledger::{Buckets, Command, Lot, Named, Principal, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry};
 use fealty_server::audit_entry;
-use fealty_types::{LotName, MemberId, ProgramId, ShardId};
+use fealty_types::{LotName, MemberId, ProgramId, ShardId, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::shard::store;
@@ -52,41 +52,35 @@ pub(crate) fn entry(
     transaction: &Transaction,
     lot_before: Option<&Lot>,
 ) -> NewAuditEntry {
-    let (mut before, mut after) = (Map::new(), Map::new());
+    let (mut wallets_before, mut wallets_after) = (Map::new(), Map::new());
     for wallet in &transaction.wallets {
         let currency = wallet.currency.to_string();
-        before.insert(
-            currency.clone(),
-            buckets(&transaction.buckets_before(wallet)),
-        );
-        after.insert(currency, buckets(&wallet.buckets));
+        let then = buckets(&transaction.buckets_before(wallet));
+        wallets_before.insert(currency.clone(), then);
+        wallets_after.insert(currency, buckets(&wallet.buckets));
     }
+    let mut before = json!({ "wallets": wallets_before });
+    let mut after = json!({ "wallets": wallets_after });
     if let Some(lot) = lot_before {
         let name = LotName {
             shard: transaction.shard,
             lot: lot.terms.lot,
         };
-        let expiry = lot.terms.expires_at.map(|at| at.to_string());
-        before.insert(
-            "lot".to_owned(),
-            json!({ "name": name.to_string(), "expiry_time": expiry }),
-        );
-        let moved = transaction
-            .expiry_changes
-            .iter()
-            .find(|c| c.lot == lot.terms.lot);
-        let expiry = moved.map_or(expiry, |moved| Some(moved.expires_at.to_string()));
-        after.insert(
-            "lot".to_owned(),
-            json!({ "name": name.to_string(), "expiry_time": expiry }),
-        );
+        let as_told = |expiry: Option<Timestamp>| {
+            let expiry = expiry.map(|at| at.to_string());
+            json!({ "name": name.to_string(), "expiry_time": expiry })
+        };
+        let mut moved = transaction.expiry_changes.iter();
+        let moved = moved.find(|change| change.lot == lot.terms.lot);
+        before["lot"] = as_told(lot.terms.expires_at);
+        after["lot"] = as_told(moved.map(|moved| moved.expires_at).or(lot.terms.expires_at));
     }
     NewAuditEntry {
         program: Some(transaction.program.clone()),
         member: Some(transaction.member.clone()),
         reason: transaction.command().and_then(reason),
-        before: Some(Value::from(before).to_string()),
-        after: Some(Value::from(after).to_string()),
+        before: Some(before.to_string()),
+        after: Some(after.to_string()),
         transaction: Some(transaction.name().to_string()),
         ..audit_entry(caller)
     }

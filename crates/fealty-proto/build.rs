@@ -28,6 +28,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // With the options of the methods, which say who may call them.
     let encoded = compiler.encode_file_descriptor_set();
     fs::write(out.join("fealty.descriptors"), encoded)?;
-    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+    // Google's own messages are those of the library that makes error details.
+    tonic_prost_build::configure()
+        .extern_path(".google.rpc.Status", "::tonic_types::Status")
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -9,7 +9,10 @@ use fealty_cli::token::{Keys, grant};
 use fealty_client::Credentials;
 use fealty_proto::{
     points::v1::Consistency,
-    rewards::v1::{GetRedemptionRequest, ListRewardsRequest, RedeemRewardRequest, RedemptionState},
+    rewards::v1::{
+        GetRedemptionRequest, ListRewardsRequest, RedeemRequest as RedeemRewardRequest,
+        RedemptionState,
+    },
 };
 use fealty_rewards::{
     config::Config,
@@ -229,7 +232,7 @@ async fn a_redemption_that_died_at_any_step_is_finished() {
         };
         let again = send(|| {
             let (mut client, request) = (clients.redemption(), again.clone());
-            async move { client.redeem_reward(request).await }
+            async move { client.redeem(request).await }
         });
         assert!(again.await.expect("answered").replayed);
         assert_eq!(available(clients, &member).await, 500);
@@ -293,7 +296,7 @@ async fn a_redemption_whose_hold_timed_out_is_undone() {
     let listed = listed.await.expect("listed").rewards;
     let concert = listed
         .iter()
-        .find(|offer| offer.reward == "concert-evening")
+        .find(|offer| offer.id == "concert-evening")
         .expect("listed");
     assert_eq!(concert.stock_left, Some(300), "the seat is back");
     verify(&fleet).await.expect("the ledger verifies");

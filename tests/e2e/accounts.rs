@@ -88,7 +88,7 @@ async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
             let member = format!("member-{member}");
             let request = redemption(&format!("redeem-{round}"), &member, brand, 45);
             let redeemed = ask!(clients.ledger(), redeem, request).expect("redeemed");
-            redemptions.push((member, redeemed.transaction.expect("one").name));
+            redemptions.push((member, redeemed.transaction.expect("one").id));
         }
         if round % 4 == 0 {
             let (member, transaction) = redemptions[usize::try_from(round).expect("small")].clone();
@@ -97,7 +97,7 @@ async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
                 program: CLUB.to_owned(),
                 member,
                 transaction,
-                points: 20,
+                points: Some(20),
                 ..ReverseRequest::default()
             };
             ask!(clients.ledger(), reverse, request).expect("reversed");
@@ -112,7 +112,7 @@ async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
             .split('.')
             .map(|part| i64::from_str_radix(part, 16).expect("hexadecimal"))
             .collect();
-        let shard = usize::try_from(transaction.shard).expect("a shard");
+        let shard = usize::try_from(transaction.shard.expect("of the feed")).expect("a shard");
         transaction.position <= positions[shard]
     };
     // A cursor in the middle of every shard.

@@ -80,7 +80,8 @@ async fn what_is_too_long_is_refused_and_harms_nobody() {
         ..Default::default()
     };
     let refused = client.batch_get_balances(long).await.expect_err("too long");
-    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    assert_eq!(reason(&refused).as_deref(), Some("MESSAGE_TOO_LONG"));
     // Metadata of 64 KiB.
     let mut request = tonic::Request::new(fealty_proto::points::v1::GetBalanceRequest::default());
     let value = "x".repeat(64 * 1_024).parse().expect("ASCII");
@@ -230,13 +231,13 @@ async fn a_service_without_a_token_reaches_no_other() {
     accrue(fleet.clients(), accrual("gift", "anna", 2_000))
         .await
         .expect("given");
-    let reward = fealty_proto::rewards::v1::RedeemRewardRequest {
+    let reward = fealty_proto::rewards::v1::RedeemRequest {
         request_id: "reward".to_owned(),
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
         reward: "ten-off".to_owned(),
     };
-    let refused = fleet.clients().redemption().redeem_reward(reward).await;
+    let refused = fleet.clients().redemption().redeem(reward).await;
     let refused = refused.expect_err("rewards may not hold points");
     assert_eq!(reason(&refused).as_deref(), Some("UNAVAILABLE"));
     let log = fleet.log("rewards").await.expect("a log");

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use fealty_cli::apply::apply;
 use fealty_proto::{
     points::v1::{
-        Consistency, RedeemRequest, TransferRequest, ledger_service_client::LedgerServiceClient,
+        Consistency, GiftRequest, RedeemRequest, ledger_service_client::LedgerServiceClient,
     },
-    rewards::v1::{RedeemRewardRequest, RedemptionState},
+    rewards::v1::{RedeemRequest as RedeemRewardRequest, RedemptionState},
 };
 use futures::future::join_all;
 
@@ -37,6 +37,7 @@ async fn of_200_who_redeem_the_whole_balance_one_succeeds() {
             currency: POINTS.to_owned(),
             points: 700,
             reference: String::new(),
+            ..RedeemRequest::default()
         };
         async move {
             send(|| {
@@ -78,7 +79,7 @@ async fn of_500_who_want_the_last_10_seats_10_get_them() {
         async move {
             send(|| {
                 let (mut client, request) = (clients.redemption(), request.clone());
-                async move { client.redeem_reward(request).await }
+                async move { client.redeem(request).await }
             })
             .await
         }
@@ -155,7 +156,7 @@ async fn what_another_has_written_is_not_remembered_otherwise() {
             let request = accrual(&format!("{round}-{number}"), member, 10);
             ask!(ledger.clone(), accrue, request).expect("points");
         }
-        let gift = TransferRequest {
+        let gift = GiftRequest {
             request_id: format!("gift-{round}"),
             program: CLUB.to_owned(),
             member: members[round % 24].clone(),
@@ -163,8 +164,9 @@ async fn what_another_has_written_is_not_remembered_otherwise() {
             points: 10,
             recipient: members[(round + 7) % 24].clone(),
             reference: String::new(),
+            ..GiftRequest::default()
         };
-        ask!(ours.clone(), transfer, gift).expect("given");
+        ask!(ours.clone(), gift, gift).expect("given");
     }
     let mut sum = 0;
     for member in &members {

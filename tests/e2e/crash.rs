@@ -21,8 +21,8 @@ use fealty_points::audit::verify::{Options, verify};
 use fealty_postgres::Database;
 use fealty_proto::{
     points::v1::{
-        CaptureRequest, Consistency, GetBalanceRequest, HoldRequest, RedeemRequest, ReverseRequest,
-        Transaction, TransferRequest, WatchTransactionsRequest,
+        CaptureRequest, Consistency, GetBalanceRequest, GiftRequest, HoldRequest, RedeemRequest,
+        ReverseRequest, Transaction, WatchTransactionsRequest,
         earning_service_client::EarningServiceClient, ledger_service_client::LedgerServiceClient,
     },
     program::v1::{ApplyProgramRequest, program_service_client::ProgramServiceClient},
@@ -102,9 +102,7 @@ impl Callers {
         answer: Result<Option<Transaction>, Status>,
     ) -> Option<Transaction> {
         let told = match &answer {
-            Ok(transaction) => {
-                Told::Done(transaction.as_ref().expect("a transaction").name.clone())
-            }
+            Ok(transaction) => Told::Done(transaction.as_ref().expect("a transaction").id.clone()),
             Err(_) => Told::Refused,
         };
         let key = (member.to_owned(), request_id.to_owned());
@@ -154,6 +152,7 @@ impl Callers {
                         currency: POINTS.to_owned(),
                         points,
                         reference: String::new(),
+                        ..RedeemRequest::default()
                     };
                     let done = until_answered!(self, turn, LedgerServiceClient, redeem, request);
                     let done = done.map(|done| done.transaction);
@@ -167,10 +166,10 @@ impl Callers {
                         let mut told = self.told.lock().await;
                         match (again, told.get(&known).cloned()) {
                             (Ok(again), Some(Told::Done(name))) => {
-                                assert_eq!(again.transaction.expect("one").name, name);
+                                assert_eq!(again.transaction.expect("one").id, name);
                             }
                             (Ok(again), _) => {
-                                let name = again.transaction.expect("one").name;
+                                let name = again.transaction.expect("one").id;
                                 told.insert(known, Told::Done(name));
                             }
                             (Err(status), Some(Told::Done(_))) => panic!("{status}"),
@@ -187,7 +186,7 @@ impl Callers {
                     if recipient == member {
                         continue;
                     }
-                    let request = TransferRequest {
+                    let request = GiftRequest {
                         request_id: request_id.clone(),
                         program: CLUB.to_owned(),
                         member: member.clone(),
@@ -195,8 +194,9 @@ impl Callers {
                         currency: POINTS.to_owned(),
                         points,
                         reference: String::new(),
+                        ..GiftRequest::default()
                     };
-                    let done = until_answered!(self, turn, LedgerServiceClient, transfer, request);
+                    let done = until_answered!(self, turn, LedgerServiceClient, gift, request);
                     let done = done.map(|done| done.transaction);
                     self.note(&member, &request_id, done).await;
                 }
@@ -208,8 +208,8 @@ impl Callers {
                         request_id: request_id.clone(),
                         program: CLUB.to_owned(),
                         member: original.member.clone(),
-                        transaction: original.name,
-                        points: i64::from(number % 2 != 0),
+                        transaction: original.id,
+                        points: Some(i64::from(number % 2 != 0)),
                         ..ReverseRequest::default()
                     };
                     let done = until_answered!(self, turn, LedgerServiceClient, reverse, request);
@@ -230,6 +230,7 @@ impl Callers {
             points,
             timeout: None,
             reference: String::new(),
+            ..HoldRequest::default()
         };
         let held = until_answered!(self, turn, LedgerServiceClient, hold, request);
         let hold = held
@@ -246,8 +247,9 @@ impl Callers {
             program: CLUB.to_owned(),
             member: member.to_owned(),
             hold,
-            points: (points / 2).max(1),
-            r#final: true,
+            points: Some((points / 2).max(1)),
+            keep_rest: false,
+            ..CaptureRequest::default()
         };
         let done = until_answered!(self, turn + 1, LedgerServiceClient, capture, request);
         let done = done.map(|done| done.transaction);
@@ -267,7 +269,7 @@ async fn log(channel: Channel) -> HashMap<(String, String), Vec<String>> {
         for transaction in some.transactions {
             if !transaction.request_id.is_empty() {
                 let key = (transaction.member, transaction.request_id);
-                log.entry(key).or_default().push(transaction.name);
+                log.entry(key).or_default().push(transaction.id);
             }
         }
         if some.behind == 0 {
@@ -377,6 +379,7 @@ async fn kill_now_this_now_that(variables: &[(&str, &str)]) {
                     currency: POINTS.to_owned(),
                     consistency: consistency.into(),
                     moment: None,
+                    ..GetBalanceRequest::default()
                 };
                 let client = LedgerServiceClient::new(instance.channel.clone());
                 let balance = ask!(client, get_balance, request).expect("read").balance;

@@ -19,6 +19,8 @@ use fealty_proto::{
     r#type::v1::Money,
 };
 use fealty_stack::{Durability, Stack};
+use fealty_types::{Ids, Position, ShardId, TransactionPlace};
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
@@ -130,6 +132,7 @@ pub(crate) fn accrual(request_id: &str, member: &str, points: i64) -> AccrueRequ
         reference: String::new(),
         activation: None,
         expiry_time: None,
+        ..AccrueRequest::default()
     }
 }
 
@@ -156,6 +159,7 @@ pub(crate) fn purchase(number: usize, member: &str, cents: i64) -> RecordPurchas
             minor_units: cents,
         }),
         purchase_time: None,
+        ..RecordPurchaseRequest::default()
     }
 }
 
@@ -170,6 +174,7 @@ pub(crate) async fn balance(
         currency: POINTS.to_owned(),
         consistency: consistency.into(),
         moment: None,
+        ..GetBalanceRequest::default()
     };
     let read = send(|| {
         let (mut client, request) = (clients.ledger(), request.clone());
@@ -237,3 +242,21 @@ pub(crate) fn knobs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect()
 }
+
+/// The ids of a fleet's ledger, to make some that lead nowhere.
+pub(crate) async fn ids(fleet: &Fleet) -> Ids {
+    let mut connection = PgConnection::connect(fleet.points_database_url())
+        .await
+        .expect("the database answers");
+    let key: Vec<u8> = sqlx::query_scalar("SELECT id_key FROM installation")
+        .fetch_one(&mut connection)
+        .await
+        .expect("there is an installation");
+    Ids::new(key.try_into().expect("16 bytes"))
+}
+
+/// Where nothing was ever written.
+pub(crate) const NOWHERE: TransactionPlace = TransactionPlace {
+    shard: ShardId::new(0),
+    position: Position::new(999_999),
+};

@@ -8,13 +8,16 @@ use fealty_cli::demo::Fleet;
 use fealty_proto::{
     points::v1::{
         ActivatePointsRequest, Activation, AdjustRequest, BatchAccrueRequest, Consistency,
-        ExtendLotRequest, ReinstateLotRequest, ReverseRequest, TransactionKind, TransferRequest,
-        activation::When, batch_accrue_response::Outcome,
+        ExtendLotRequest, GiftRequest, ReinstateLotRequest, ReverseRequest, TransactionKind,
+        activate_points_request::Of, activation::When, batch_accrue_response::Outcome,
     },
     program::v1::ApplyProgramRequest,
 };
 use fealty_types::shard_of;
+use prost::Message as _;
 use tokio_stream::iter;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::harness::{
     CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, balance, books, club, purchase,
@@ -99,7 +102,7 @@ async fn adjustments_have_a_reason_an_actor_and_above_a_limit_a_second_person() 
         request_id: "back".to_owned(),
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
-        transaction: taken.transaction.expect("one").name,
+        transaction: taken.transaction.expect("one").id,
         ..ReverseRequest::default()
     };
     ask!(ledger.clone(), reverse, request).expect("reversed");
@@ -134,7 +137,7 @@ async fn points_given_to_another_member_keep_issuer_and_expiry() {
         let gift = format!("gift-{number}");
         let accrued = accrue(clients, accrual(&gift, &giver, 300)).await;
         let lot = accrued.expect("points").transaction.expect("one").lots[0].clone();
-        let request = TransferRequest {
+        let request = GiftRequest {
             request_id: format!("transfer-{number}"),
             program: CLUB.to_owned(),
             member: giver.clone(),
@@ -142,41 +145,44 @@ async fn points_given_to_another_member_keep_issuer_and_expiry() {
             currency: POINTS.to_owned(),
             points: 120,
             reference: "happy birthday".to_owned(),
+            ..GiftRequest::default()
         };
         let before = available(clients, &giver).await;
-        let first = ask!(clients.ledger(), transfer, request.clone()).expect("given");
-        let again = ask!(clients.ledger(), transfer, request.clone()).expect("answered again");
+        let first = ask!(clients.ledger(), gift, request.clone()).expect("given");
+        let again = ask!(clients.ledger(), gift, request.clone()).expect("answered again");
         assert!(!first.replayed && again.replayed);
         assert_eq!(again.transaction, first.transaction);
         assert_eq!(again.recipient_transaction, first.recipient_transaction);
-        let other = TransferRequest {
+        let other = GiftRequest {
             points: 121,
             ..request.clone()
         };
-        let refused = ask!(clients.ledger(), transfer, other).expect_err("another request");
+        let refused = ask!(clients.ledger(), gift, other).expect_err("another request");
         assert_eq!(reason(&refused), "REQUEST_ID_REUSED");
         assert_eq!(available(clients, &giver).await, before - 120);
         assert_eq!(available(clients, &taker).await, 120);
         let get = fealty_proto::points::v1::GetTransactionRequest {
             program: CLUB.to_owned(),
-            by: Some(fealty_proto::points::v1::get_transaction_request::By::Name(
-                first.recipient_transaction,
-            )),
+            by: Some(
+                fealty_proto::points::v1::get_transaction_request::By::Transaction(
+                    first.recipient_transaction,
+                ),
+            ),
         };
         let received = ask!(clients.ledger(), get_transaction, get).expect("it is there");
         let received = received.transaction.expect("one");
-        assert_eq!(received.kind(), TransactionKind::TransferIn);
+        assert_eq!(received.kind(), TransactionKind::GiftReceived);
         assert_eq!(received.member, taker);
         assert_eq!(received.counterpart.expect("the giver").member, giver);
         assert_eq!(received.lots[0].brand, lot.brand);
         assert_eq!(received.lots[0].expiry_time, lot.expiry_time);
         assert_eq!(received.lots[0].earned_time, lot.earned_time);
-        let too_many = TransferRequest {
+        let too_many = GiftRequest {
             request_id: format!("too-many-{number}"),
             points: 10_000,
             ..request
         };
-        let refused = ask!(clients.ledger(), transfer, too_many).expect_err("not so many");
+        let refused = ask!(clients.ledger(), gift, too_many).expect_err("not so many");
         assert_eq!(reason(&refused), "INSUFFICIENT_POINTS");
     }
     verify(&fleet).await.expect("the ledger verifies");
@@ -194,7 +200,7 @@ async fn transfers_in_a_circle_keep_the_sum() {
         accrue(clients, gift).await.expect("points");
     }
     let transfers = (0..240).map(|number| {
-        let request = TransferRequest {
+        let request = GiftRequest {
             request_id: format!("transfer-{number}"),
             program: CLUB.to_owned(),
             member: name(number),
@@ -202,6 +208,7 @@ async fn transfers_in_a_circle_keep_the_sum() {
             currency: POINTS.to_owned(),
             points: 1 + i64::try_from(number % 5).expect("small"),
             reference: String::new(),
+            ..GiftRequest::default()
         };
         let (accrual, ledger) = (
             accrual(&format!("more-{number}"), &name(number), 1),
@@ -211,7 +218,7 @@ async fn transfers_in_a_circle_keep_the_sum() {
             let given = if request.member == request.recipient {
                 Ok(())
             } else {
-                ask!(ledger, transfer, request).map(drop)
+                ask!(ledger, gift, request).map(drop)
             };
             accrue(clients, accrual).await.expect("points");
             given
@@ -244,9 +251,10 @@ async fn pending_points_wait_for_their_time_or_for_an_event() {
         .expect("points");
     let mut waits = accrual("on-event", "anna", 20);
     waits.activation = Some(Activation {
-        when: Some(When::OnEvent(true)),
+        when: Some(When::Event("shipped".to_owned())),
     });
     let waiting = accrue(clients, waits).await.expect("points");
+    let waiting = waiting.transaction.expect("one").id;
     let mut at_once = accrual("at-once", "anna", 40);
     at_once.activation = Some(Activation {
         when: Some(When::Time(at(START_S).expect("a time"))),
@@ -259,14 +267,20 @@ async fn pending_points_wait_for_their_time_or_for_an_event() {
         request_id: "shipped".to_owned(),
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
-        transaction: waiting.transaction.expect("one").name,
+        of: Some(Of::Transaction(waiting.clone())),
+        event: "shipped".to_owned(),
         reference: "parcel 7".to_owned(),
+        ..ActivatePointsRequest::default()
     };
+    let another = ActivatePointsRequest {
+        request_id: "delivered".to_owned(),
+        event: "delivered".to_owned(),
+        ..activate.clone()
+    };
+    let refused = ask!(clients.ledger(), activate_points, another).expect_err("it did not");
+    assert_eq!(reason(&refused), "NOTHING_PENDING");
     let activated = ask!(clients.ledger(), activate_points, activate.clone()).expect("activated");
-    assert_eq!(
-        activated.transaction.expect("one").activated,
-        activate.transaction
-    );
+    assert_eq!(activated.transaction.expect("one").activated, waiting);
     assert_eq!(wallet("anna").await, (0, 70));
     assert!(
         ask!(clients.ledger(), activate_points, activate.clone())
@@ -312,6 +326,7 @@ async fn points_that_go_with_inactivity_live_from_purchase_to_purchase() {
         currency: POINTS.to_owned(),
         points: 10,
         reference: String::new(),
+        ..fealty_proto::points::v1::RedeemRequest::default()
     };
     ask!(clients.ledger(), redeem, redeem).expect("redeemed");
     set_time(&fleet, START_S + 665 * DAY_S).await;
@@ -329,7 +344,7 @@ async fn operators_extend_lots_and_bring_expired_ones_back() {
     let accrued = accrue(clients, accrual("gift", "anna", 100))
         .await
         .expect("points");
-    let lot = accrued.transaction.expect("one").lots[0].name.clone();
+    let lot = accrued.transaction.expect("one").lots[0].id.clone();
     let extend = |request_id: &str, day: i64| ExtendLotRequest {
         request_id: request_id.to_owned(),
         program: CLUB.to_owned(),
@@ -338,6 +353,7 @@ async fn operators_extend_lots_and_bring_expired_ones_back() {
         expiry_time: at(START_S + day * DAY_S),
         reason: "illness".to_owned(),
         actor: "ines".to_owned(),
+        ..ExtendLotRequest::default()
     };
     let refused = ask!(clients.ledger(), extend_lot, extend("earlier", 20)).expect_err("earlier");
     assert_eq!(reason(&refused), "EXPIRY_NOT_LATER");
@@ -358,10 +374,11 @@ async fn operators_extend_lots_and_bring_expired_ones_back() {
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
         lot: lot.clone(),
-        points,
+        points: (points > 0).then_some(points),
         expiry_time: at(START_S + 70 * DAY_S),
         reason: "complaint".to_owned(),
         actor: "ines".to_owned(),
+        ..ReinstateLotRequest::default()
     };
     let refused = ask!(clients.ledger(), reinstate_lot, reinstate("all", 101)).expect_err("more");
     assert_eq!(reason(&refused), "LOT_NOT_EXPIRED");
@@ -416,7 +433,14 @@ async fn a_stream_of_accruals_has_one_answer_each() {
             Outcome::Accrued(done) if done.replayed => replayed += 1,
             Outcome::Accrued(_) => accrued += 1,
             Outcome::Refusal(refusal) => {
-                assert_eq!(refusal.reason, "INVALID_FIELD", "{refusal:?}");
+                let whole = Status::with_details(
+                    Code::from_i32(refusal.code),
+                    refusal.message.clone(),
+                    refusal.encode_to_vec().into(),
+                );
+                assert_eq!(reason(&whole), "INVALID_FIELD", "{refusal:?}");
+                let violations = whole.get_details_bad_request().expect("which field");
+                assert_eq!(violations.field_violations[0].field, "points");
                 refused += 1;
             }
         }

@@ -12,8 +12,8 @@ use fealty_proto::points::v1::{
 };
 
 use crate::harness::{
-    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, balance, club, purchase, reason, set_time,
-    verify,
+    CLUB, NOWHERE, POINTS, SHOP, START_S, accrual, accrue, ask, balance, club, ids, purchase,
+    reason, set_time, verify,
 };
 
 const DAY_S: i64 = 86_400;
@@ -36,6 +36,7 @@ pub(crate) fn redemption(
         currency: POINTS.to_owned(),
         points,
         reference: String::new(),
+        ..RedeemRequest::default()
     }
 }
 
@@ -46,6 +47,7 @@ async fn available_at(fleet: &Fleet, moment: Moment) -> i64 {
         currency: POINTS.to_owned(),
         consistency: 0,
         moment: Some(moment),
+        ..GetBalanceRequest::default()
     };
     let read = ask!(fleet.clients().ledger(), get_balance, request).expect("it is read");
     read.balance.expect("a balance").available
@@ -72,16 +74,19 @@ async fn every_past_balance_and_the_future_one() {
         };
         let transaction = transaction.expect("one");
         let after = transaction.balances[0].available;
-        known.push((now, transaction.name, after));
+        known.push((now, transaction.id, after));
         // Something of another shard, and of another member of any shard.
         accrue(clients, accrual(&format!("day-{day}"), "berta", 1))
             .await
             .expect("points");
     }
-    assert_eq!(available_at(&fleet, Moment::AsOf(at(START_S - 1))).await, 0);
+    assert_eq!(
+        available_at(&fleet, Moment::PastTime(at(START_S - 1))).await,
+        0
+    );
     for (now, name, after) in &known {
         assert_eq!(
-            available_at(&fleet, Moment::AsOf(at(*now))).await,
+            available_at(&fleet, Moment::PastTime(at(*now))).await,
             *after,
             "{name}"
         );
@@ -90,15 +95,15 @@ async fn every_past_balance_and_the_future_one() {
     }
     // In between, what expired in the meantime is gone.
     for pair in known.windows(2) {
-        let between = available_at(&fleet, Moment::AsOf(at(pair[1].0 - 1))).await;
+        let between = available_at(&fleet, Moment::PastTime(at(pair[1].0 - 1))).await;
         assert!(between <= pair[0].2);
     }
     // What will have expired by then, without anything being written.
     let last = known.last().expect("forty").0;
-    let now = available_at(&fleet, Moment::At(at(last))).await;
+    let now = available_at(&fleet, Moment::FutureTime(at(last))).await;
     let mut before = now;
     for day in 1..12 {
-        let then = available_at(&fleet, Moment::At(at(last + day * DAY_S))).await;
+        let then = available_at(&fleet, Moment::FutureTime(at(last + day * DAY_S))).await;
         assert!(then <= before, "points only expire");
         before = then;
     }
@@ -106,7 +111,7 @@ async fn every_past_balance_and_the_future_one() {
     set_time(&fleet, last + 5 * DAY_S).await;
     let (read, _) = balance(clients, "anna", Consistency::Strong).await;
     assert_eq!(
-        available_at(&fleet, Moment::At(at(last + 5 * DAY_S))).await,
+        available_at(&fleet, Moment::FutureTime(at(last + 5 * DAY_S))).await,
         read.available
     );
     let request = GetBalanceRequest {
@@ -114,7 +119,10 @@ async fn every_past_balance_and_the_future_one() {
         member: "anna".to_owned(),
         currency: POINTS.to_owned(),
         consistency: 0,
-        moment: Some(Moment::AfterTransaction("0-999999".to_owned())),
+        moment: Some(Moment::AfterTransaction(
+            ids(&fleet).await.transaction(NOWHERE),
+        )),
+        ..GetBalanceRequest::default()
     };
     let refused = ask!(clients.ledger(), get_balance, request).expect_err("there is none");
     assert_eq!(reason(&refused), "TRANSACTION_NOT_FOUND");
@@ -184,6 +192,7 @@ async fn lots_say_what_expires_when_and_sum_to_the_balance() {
         points: 77,
         timeout: None,
         reference: String::new(),
+        ..fealty_proto::points::v1::HoldRequest::default()
     };
     ask!(clients.ledger(), hold, hold).expect("held");
     for page_size in [1, 4, 24, 25, 26, 1_000] {
@@ -203,11 +212,7 @@ async fn lots_say_what_expires_when_and_sum_to_the_balance() {
             assert!(page.lots.len() <= usize::try_from(page_size).expect("small"));
             for open in page.lots {
                 let lot = open.lot.expect("a lot");
-                assert!(
-                    seen.insert(lot.name.clone()),
-                    "{} is listed twice",
-                    lot.name
-                );
+                assert!(seen.insert(lot.id.clone()), "{} is listed twice", lot.id);
                 if open.available > 0 {
                     order.push(lot.expiry_time.map_or(i64::MAX, |time| time.seconds));
                 }
@@ -322,7 +327,7 @@ async fn statements_are_filtered_and_transactions_found_by_what_made_them() {
         ask!(clients.ledger(), get_transaction, request)
     };
     let wanted = Some(by_order[0].clone());
-    let name = get(By::Name(by_order[0].name.clone()))
+    let name = get(By::Transaction(by_order[0].id.clone()))
         .await
         .expect("by name");
     assert_eq!(name.transaction, wanted);
@@ -346,8 +351,8 @@ async fn statements_are_filtered_and_transactions_found_by_what_made_them() {
         wanted
     );
     for missing in [
-        By::Name("200-1".to_owned()),
-        By::Name("0-999999".to_owned()),
+        By::Transaction("200-1".to_owned()),
+        By::Transaction(ids(&fleet).await.transaction(NOWHERE)),
         By::Request(RequestKey {
             member: "anna".to_owned(),
             request_id: "never".to_owned(),
@@ -358,7 +363,7 @@ async fn statements_are_filtered_and_transactions_found_by_what_made_them() {
     }
     let request = ExplainTransactionRequest {
         program: CLUB.to_owned(),
-        name: by_order[0].name.clone(),
+        transaction: by_order[0].id.clone(),
     };
     let explained = ask!(clients.ledger(), explain_transaction, request).expect("explained");
     assert_eq!(explained.transaction, wanted);

@@ -91,6 +91,7 @@ impl Till {
                 minor_units: 10_000,
             }),
             purchase_time: None,
+            ..RecordPurchaseRequest::default()
         };
         let clients = self.fleet.clients();
         let recorded = send(|| {
@@ -98,7 +99,7 @@ impl Till {
             async move { client.record_purchase(request).await }
         });
         let transaction = recorded.await.expect("recorded").transaction;
-        transaction.expect("a transaction").name
+        transaction.expect("a transaction").id
     }
 
     /// Other points of the member, which expire earlier.
@@ -120,6 +121,7 @@ impl Till {
             currency: POINTS.to_owned(),
             points,
             reference: String::new(),
+            ..RedeemRequest::default()
         };
         let clients = self.fleet.clients();
         let redeemed = send(|| {
@@ -127,7 +129,7 @@ impl Till {
             async move { client.redeem(request).await }
         });
         let transaction = redeemed.await.expect("redeemed").transaction;
-        transaction.expect("a transaction").name
+        transaction.expect("a transaction").id
     }
 
     async fn hold(&mut self, member: &str, points: i64) -> String {
@@ -140,6 +142,7 @@ impl Till {
             points,
             timeout: None,
             reference: String::new(),
+            ..HoldRequest::default()
         };
         let clients = self.fleet.clients();
         let held = send(|| {
@@ -160,7 +163,7 @@ impl Till {
             program: CLUB.to_owned(),
             member: member.to_owned(),
             transaction: transaction.to_owned(),
-            points,
+            points: (points > 0).then_some(points),
             ..ReverseRequest::default()
         };
         let clients = self.fleet.clients();
@@ -294,8 +297,9 @@ async fn held_points_stay_held_and_the_policy_decides() {
             program: CLUB.to_owned(),
             member: policy.to_owned(),
             hold,
-            points: 0,
-            r#final: true,
+            points: None,
+            keep_rest: false,
+            ..CaptureRequest::default()
         };
         let mut client = till.fleet.clients().ledger();
         client.capture(request).await.expect("what is held is held");
@@ -440,13 +444,14 @@ async fn what_is_undone_otherwise_is_not_reversed() {
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
         lot: format!("{purchase}-0"),
-        points: 30,
+        points: Some(30),
         expiry_time: Some(prost_types::Timestamp {
             seconds: till.now + DAY_S,
             nanos: 0,
         }),
         reason: "goodwill".to_owned(),
         actor: "ines".to_owned(),
+        ..ReinstateLotRequest::default()
     };
     let mut client = till.fleet.clients().ledger();
     client.reinstate_lot(request).await.expect("reinstated");

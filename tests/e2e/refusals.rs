@@ -14,14 +14,15 @@ use fealty_proto::{
         ListTransactionsRequest, RedeemRequest, ReleaseRequest, WatchTransactionsRequest,
     },
     program::v1::{ApplyProgramRequest, GetProgramRequest},
-    rewards::v1::{GetRedemptionRequest, ListRewardsRequest, RedeemRewardRequest},
+    rewards::v1::{GetRedemptionRequest, ListRewardsRequest, RedeemRequest as RedeemRewardRequest},
     tiers::v1::{CountMembersRequest, GetStatusRequest, WatchTierChangesRequest},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::harness::{
-    CLUB, POINTS, SHOP, START_S, accrual, accrue, available, books, club, purchase, reason,
+    CLUB, NOWHERE, POINTS, SHOP, START_S, accrual, accrue, available, books, club, ids, purchase,
+    reason,
 };
 
 /// Checks a refusal: its code, its reason, and the fields it names.
@@ -76,6 +77,7 @@ fn redeem() -> RedeemRequest {
         currency: POINTS.to_owned(),
         points: 10,
         reference: String::new(),
+        ..RedeemRequest::default()
     }
 }
 
@@ -89,6 +91,7 @@ fn hold() -> HoldRequest {
         points: 100,
         timeout: None,
         reference: String::new(),
+        ..HoldRequest::default()
     }
 }
 
@@ -282,15 +285,20 @@ async fn hold_capture_and_release_refuse() {
             program: CLUB.to_owned(),
             member: "anna".to_owned(),
             hold: held.clone(),
-            points: 0,
-            r#final: false,
+            points: None,
+            keep_rest: true,
+            ..CaptureRequest::default()
         };
         change(&mut request);
         clients.ledger().capture(request).await
     };
+    let nowhere = ids(&fleet).await.hold(NOWHERE);
     let no_hold = (Code::NotFound, "HOLD_NOT_FOUND");
     let exhausted = (Code::FailedPrecondition, "HOLD_EXHAUSTED");
-    refused(capture(&|r| r.points = -1).await, INVALID, &["points"]);
+    for points in [-1, 0] {
+        let asked = capture(&|r| r.points = Some(points)).await;
+        refused(asked, INVALID, &["points"]);
+    }
     refused(
         capture(&|r| r.hold = "first".to_owned()).await,
         INVALID,
@@ -302,7 +310,7 @@ async fn hold_capture_and_release_refuse() {
         &["hold"],
     );
     refused(
-        capture(&|r| r.hold = "0-99999".to_owned()).await,
+        capture(&|r| r.hold.clone_from(&nowhere)).await,
         no_hold,
         &[],
     );
@@ -316,13 +324,14 @@ async fn hold_capture_and_release_refuse() {
         NO_PROGRAM,
         &[],
     );
-    refused(capture(&|r| r.points = 101).await, exhausted, &[]);
+    refused(capture(&|r| r.points = Some(101)).await, exhausted, &[]);
     let release = async |request_id: &str, hold: &str, member: &str| {
         let request = ReleaseRequest {
             request_id: request_id.to_owned(),
             program: CLUB.to_owned(),
             member: member.to_owned(),
             hold: hold.to_owned(),
+            ..ReleaseRequest::default()
         };
         clients.ledger().release(request).await
     };
@@ -333,12 +342,12 @@ async fn hold_capture_and_release_refuse() {
     assert_eq!(books(&fleet).await, before, "nothing has changed");
 
     // A part, then the rest; an ended hold has nothing left.
-    capture(&|r| (r.request_id, r.points) = ("part".to_owned(), 40))
+    capture(&|r| (r.request_id, r.points) = ("part".to_owned(), Some(40)))
         .await
         .expect("captured");
     release("release", &held, "anna").await.expect("released");
     assert_eq!(available(clients, "anna").await, 460);
-    refused(capture(&|r| r.points = 1).await, exhausted, &[]);
+    refused(capture(&|r| r.points = Some(1)).await, exhausted, &[]);
     refused(release("again", &held, "anna").await, exhausted, &[]);
 }
 

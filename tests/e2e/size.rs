@@ -42,6 +42,7 @@ async fn a_wallet_with_10_000_lots_redeems_across_5_000_in_one_call() {
         currency: POINTS.to_owned(),
         points: 10_000,
         reference: String::new(),
+        ..RedeemRequest::default()
     };
     let begun = Instant::now();
     let redeemed = ask!(clients.ledger(), redeem, request.clone()).expect("redeemed");

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use fealty_auth::Role;
-use fealty_proto::rewards::v1::RedeemRewardRequest;
+use fealty_proto::rewards::v1::RedeemRequest as RedeemRewardRequest;
 use opentelemetry_proto::tonic::{
     collector::{
         metrics::v1::{
@@ -124,12 +124,9 @@ async fn one_trace_leads_from_the_caller_through_rewards_and_points() {
         .expect("it connects");
     let mut client =
         fealty_proto::rewards::v1::redemption_service_client::RedemptionServiceClient::new(channel);
-    client.redeem_reward(request).await.expect("redeemed");
+    client.redeem(request).await.expect("redeemed");
     let wanted = [
-        (
-            "rewards",
-            "fealty.rewards.v1.RedemptionService/RedeemReward",
-        ),
+        ("rewards", "fealty.rewards.v1.RedemptionService/Redeem"),
         ("points", "fealty.points.v1.LedgerService/Hold"),
         ("points", "fealty.points.v1.LedgerService/Capture"),
     ];

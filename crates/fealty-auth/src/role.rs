@@ -115,6 +115,12 @@ impl Roles {
     /// All of them.
     pub const ALL: Self = Self(u8::MAX);
 
+    /// Them, as the log keeps them: bit n for the role of number n in the contracts.
+    #[must_use]
+    pub fn bits(self) -> u16 {
+        u16::from(self.0) << 1
+    }
+
     /// Whether a role is among them.
     #[must_use]
     pub fn has(self, role: Role) -> bool {

@@ -103,14 +103,11 @@ async fn show_balance(clients: &Clients, show: &Show) -> anyhow::Result<()> {
 }
 
 fn money(money: Option<&Money>) -> String {
-    money.map_or_else(String::new, |money| {
-        format!(
-            "{}.{:02} {}",
-            money.minor_units / 100,
-            money.minor_units % 100,
-            money.currency_code
-        )
-    })
+    let shown = money.and_then(|money| {
+        let currency = money.currency_code.parse().ok()?;
+        fealty_types::Money::new(currency, money.minor_units).ok()
+    });
+    shown.map_or_else(String::new, |money| money.to_string())
 }
 
 async fn show_status(clients: &Clients, show: &Show) -> anyhow::Result<()> {
@@ -187,9 +184,9 @@ async fn show_transactions(clients: &Clients, show: &Show) -> anyhow::Result<()>
             .trim_start_matches("TRANSACTION_KIND_")
             .to_lowercase();
         println!(
-            "    {}  {:<12} {:<12} {:>+8}  -> {after}",
+            "    {}  {:<30} {:<14} {:>+8}  -> {after}",
             transaction.effective_time.map(date).unwrap_or_default(),
-            transaction.name,
+            transaction.id,
             kind,
             change(&transaction),
         );

@@ -7,8 +7,8 @@
 use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 
 use crate::{
-    Account, BucketName, Cause, Due, ExpiryChange, HoldLot, Log, MemberBook, RELEASE_GRACE, Stop,
-    TRANSFERS_PER_EXPIRY_MAX, Transaction, Transfer, WalletBook, book::Event,
+    Account, BucketName, Cause, Due, ENGINE, ExpiryChange, HoldLot, Log, MemberBook, RELEASE_GRACE,
+    Stop, TRANSFERS_PER_EXPIRY_MAX, Transaction, Transfer, WalletBook, book::Event,
 };
 
 /// Does everything that is due in a wallet by `now`.
@@ -67,11 +67,14 @@ pub fn advance_step(
     };
     let after = wallet.touch(currency, log.next(), at);
     log.append(Transaction {
+        engine: ENGINE,
         shard: log.shard(),
         position: log.next(),
         program: book.program.clone(),
         member: book.member.clone(),
         effective_at: at,
+        written_at: log.written_at(),
+        nonce: log.nonce(),
         cause: Cause::Due(due),
         transfers,
         lots: Vec::new(),

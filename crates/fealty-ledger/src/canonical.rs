@@ -20,9 +20,7 @@ pub const CHAIN_START: Chain = [0; 32];
 
 /// The encoding of this version. Another one gets another number, and this
 /// one stays readable for ever.
-const FORMAT: u8 = 3;
-/// The one before, without who asked.
-const WITHOUT_PRINCIPAL: u8 = 2;
+const FORMAT: u8 = 4;
 
 /// Bytes that are no transaction.
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +49,6 @@ pub fn encode(transaction: &Transaction) -> Vec<u8> {
 pub fn decode(bytes: &[u8]) -> Result<Transaction, InvalidBytes> {
     match bytes {
         [FORMAT, body @ ..] => borsh::from_slice(body).map_err(InvalidBytes::Encoding),
-        [WITHOUT_PRINCIPAL, body @ ..] => {
-            // Whoever is not there is one byte at the end.
-            borsh::from_slice(&[body, &[0]].concat()).map_err(InvalidBytes::Encoding)
-        }
         [format, ..] => Err(InvalidBytes::Format(*format)),
         [] => Err(InvalidBytes::Empty),
     }

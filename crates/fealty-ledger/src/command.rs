@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{
-    BrandId, CurrencyId, LotId, MemberId, Money, OrderNumber, Points, Position, Reference,
-    Timestamp,
+    BrandId, CurrencyId, EventName, LotId, MemberId, Money, OrderNumber, Points, Position,
+    Reference, Timestamp,
 };
 
 /// Points that a command spends, or sets aside.
@@ -58,6 +58,9 @@ commands! {
         currency: CurrencyId = "currency",
         /// How many.
         points: Points = "points",
+        /// When they were earned, of points that were earned elsewhere before; when they
+        /// are given, if nothing is said.
+        earned_at: Option<Timestamp> = "earned_time",
         /// When they become available, if not as the programme says.
         activation: Option<Activation> = "activation",
         /// From when on they are gone, if not as the programme says.
@@ -95,8 +98,8 @@ commands! {
         hold: Position = "hold",
         /// How many; all that are left, if nothing is said.
         points: Option<Points> = "points",
-        /// Whether what is left then comes back at once.
-        is_final: bool = "final",
+        /// Whether what is left stays held; else it comes back at once.
+        keeps_rest: bool = "keep_rest",
     }
     /// Give held points back.
     Release {
@@ -134,7 +137,7 @@ commands! {
         note: Reference = "note",
     }
     /// Give points to another member.
-    TransferOut {
+    Gift {
         /// To whom.
         to: MemberId = "recipient",
         /// The currency of points.
@@ -172,20 +175,23 @@ commands! {
     Activate {
         /// The transaction that gave them.
         transaction: Position = "transaction",
+        /// What has happened: only what waits for that; if nothing is said, all that is
+        /// pending.
+        event: Option<EventName> = "event",
         /// The caller's word for it.
         reference: Reference = "reference",
     }
 }
 
 /// When given points become available.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Activation {
     /// At once.
     AtOnce,
     /// At a moment.
     At(Timestamp),
-    /// When a request says so.
-    OnEvent,
+    /// When something has happened, which a request says.
+    OnEvent(EventName),
 }
 
 impl Hold {
@@ -247,7 +253,7 @@ command_enum! {
     /// Put a wallet right.
     Adjust = "adjust",
     /// Give points to another member.
-    TransferOut = "transfer_out",
+    Gift = "gift_sent",
     /// Move the expiry of a lot.
     Extend = "extend",
     /// Bring expired points back.
@@ -275,7 +281,7 @@ impl Command {
         let (currency, points) = match self {
             Self::Redeem(redeem) => (&redeem.currency, redeem.points),
             Self::Hold(hold) => (&hold.currency, hold.points),
-            Self::TransferOut(transfer) => (&transfer.currency, transfer.points),
+            Self::Gift(gift) => (&gift.currency, gift.points),
             Self::Adjust(adjust) if !adjust.gives => (&adjust.currency, adjust.points),
             Self::Purchase(_)
             | Self::Accrue(_)
@@ -305,7 +311,7 @@ impl Command {
             | Self::Redeem(_)
             | Self::Hold(_)
             | Self::Adjust(_)
-            | Self::TransferOut(_) => None,
+            | Self::Gift(_) => None,
         }
     }
 
@@ -321,7 +327,7 @@ impl Command {
             Self::Capture(_)
             | Self::Release(_)
             | Self::Reverse(_)
-            | Self::TransferOut(_)
+            | Self::Gift(_)
             | Self::Extend(_)
             | Self::Reinstate(_)
             | Self::Activate(_) => None,

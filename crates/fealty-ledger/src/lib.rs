@@ -41,8 +41,8 @@ pub use account::{Account, BucketName};
 pub use advance::{advance, advance_step};
 pub use book::{MemberBook, ReadThrough, SpendKey, WalletBook};
 pub use command::{
-    Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Hold as HoldCommand, Named,
-    Purchase, Redeem, Reinstate, Release, Reverse, Spend, TransferOut,
+    Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Gift, Hold as HoldCommand,
+    Named, Purchase, Redeem, Reinstate, Release, Reverse, Spend,
 };
 pub use execute::{apply, apply_received, execute, given, receive};
 pub use facts::{Facts, GivenLot, PurchaseFacts, ReversalFacts, RuleResult};
@@ -56,6 +56,6 @@ pub use request::{Grant, Request};
 pub use terms::{LotOrigin, LotTerms};
 pub use totals::{AccountKey, AccountTotals, Sums};
 pub use transaction::{
-    Cause, Due, ExpiryChange, Log, Received, Transaction, Transfer, WalletAfter,
+    Cause, Due, ENGINE, ExpiryChange, Log, Received, Stamp, Transaction, Transfer, WalletAfter,
 };
 pub use wallet::{Buckets, Hold, HoldLot, Lot, Reversal, Wallet};

@@ -11,4 +11,7 @@ pub struct Principal {
     pub subject: Subject,
     /// For whom it acted.
     pub acting_for: Option<Subject>,
+    /// The roles that it had: bit n for the role of number n in
+    /// `fealty.access.v1.Role`.
+    pub roles: u16,
 }

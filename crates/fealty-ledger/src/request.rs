@@ -1,6 +1,8 @@
 //! Requests: a command with what was decided about it outside the engine.
 
-use fealty_types::{BrandId, CurrencyId, Points, RefundTerms, RequestId, RuleId, Timestamp};
+use fealty_types::{
+    BrandId, CurrencyId, EventName, Metadata, Points, RefundTerms, RequestId, RuleId, Timestamp,
+};
 
 use crate::{Command, Facts, LotOrigin, LotTerms, Principal, Transaction};
 
@@ -13,6 +15,8 @@ pub struct Request {
     pub principal: Option<Principal>,
     /// What is asked.
     pub command: Command,
+    /// What the caller wants to be kept with it.
+    pub metadata: Metadata,
     /// When it is asked.
     pub asked_at: Timestamp,
     /// The version of the programme that is applied.
@@ -46,6 +50,8 @@ pub struct Grant {
     pub earned_at: Timestamp,
     /// When they become available; see [`LotTerms::activates_at`].
     pub activates_at: Option<Timestamp>,
+    /// What they wait for; see [`LotTerms::activates_on`].
+    pub activates_on: Option<EventName>,
     /// From when on they are gone; see [`LotTerms::expires_at`].
     pub expires_at: Option<Timestamp>,
     /// How they came to be.
@@ -63,6 +69,7 @@ impl Grant {
             && self.brand == lot.brand
             && self.earned_at == lot.earned_at
             && self.activates_at == lot.activates_at
+            && self.activates_on == lot.activates_on
             && self.expires_at == lot.expires_at
             && self.origin == lot.origin
             && self.unit_value_micros == lot.unit_value_micros

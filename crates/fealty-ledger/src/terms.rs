@@ -1,7 +1,7 @@
 //! The terms of lots.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fealty_types::{BrandId, CurrencyId, LotId, Points, Timestamp};
+use fealty_types::{BrandId, CurrencyId, EventName, LotId, Points, Timestamp};
 
 /// The terms of a lot, as made.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -17,8 +17,10 @@ pub struct LotTerms {
     /// When they were earned.
     pub earned_at: Timestamp,
     /// When they become available: at once, if there is nothing; with
-    /// [`LotTerms::ON_EVENT`], when a request says so.
+    /// [`LotTerms::ON_EVENT`], when a request says that something has happened.
     pub activates_at: Option<Timestamp>,
+    /// What must happen for that, where they wait for something.
+    pub activates_on: Option<EventName>,
     /// From when on they are gone: never, if there is nothing; with
     /// [`LotTerms::WITH_ACTIVITY`], when the wallet has been inactive for long
     /// enough.

@@ -4,16 +4,24 @@ use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{
-    BrandId, CurrencyId, LotId, MemberId, Points, Position, ProgramId, RequestId, RuleId, ShardId,
-    Timestamp, TransactionName,
+    BrandId, CurrencyId, LotId, MemberId, Metadata, Points, Position, ProgramId, RequestId, RuleId,
+    ShardId, Timestamp, TransactionPlace,
 };
+use sha2::{Digest as _, Sha256};
 
 use crate::{Account, BucketName, Buckets, Command, Facts, GivenLot, LotTerms, Principal};
+
+/// The number of this engine. It grows with each change by which the same request in
+/// the same state would make another transaction.
+pub const ENGINE: u16 = 1;
 
 /// One entry of a shard's log, of one member. Immutable. The order of the
 /// fields is the order of the canonical bytes.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Transaction {
+    /// The number of the engine that made it: a later one verifies it by that one's
+    /// rules. See [`ENGINE`].
+    pub engine: u16,
     /// The shard.
     pub shard: ShardId,
     /// Its place in the shard's log.
@@ -24,6 +32,10 @@ pub struct Transaction {
     pub member: MemberId,
     /// When it took effect: when it was asked for, or fell due.
     pub effective_at: Timestamp,
+    /// When it was written. Within a shard it never goes back.
+    pub written_at: Timestamp,
+    /// Random, so that nobody who has a hash of the bytes finds them by guessing.
+    pub nonce: [u8; 16],
     /// What brought it about.
     pub cause: Cause,
     /// Its movements, in order.
@@ -47,6 +59,8 @@ pub enum Cause {
         request_id: RequestId,
         /// What was asked.
         command: Command,
+        /// What the caller wants to be kept with it.
+        metadata: Metadata,
         /// When it was asked, where that is not when it took effect.
         asked_at: Option<Timestamp>,
         /// The version of the programme that was applied.
@@ -74,13 +88,13 @@ pub enum Due {
     Expire,
 }
 
-/// The other side of a transfer between members.
+/// The other side of a gift.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Received {
     /// The member who gave them.
     pub from: MemberId,
     /// The giver's transaction, written together with this one.
-    pub transfer: TransactionName,
+    pub gift: TransactionPlace,
     /// The currency.
     pub currency: CurrencyId,
     /// The points, with the terms they keep.
@@ -179,7 +193,7 @@ impl Transaction {
             Cause::Due(Due::Activate) => "activate",
             Cause::Due(Due::HoldTimeout { .. }) => "hold_timeout",
             Cause::Due(Due::Expire) => "expire",
-            Cause::Received(_) => "transfer_in",
+            Cause::Received(_) => "gift_received",
         }
     }
 
@@ -201,10 +215,20 @@ impl Transaction {
         }
     }
 
-    /// The public name.
+    /// What the caller wanted to be kept with it; of what fell due or was received,
+    /// nothing.
     #[must_use]
-    pub fn name(&self) -> TransactionName {
-        TransactionName {
+    pub fn metadata(&self) -> Option<&Metadata> {
+        match &self.cause {
+            Cause::Request { metadata, .. } => Some(metadata),
+            Cause::Due(_) | Cause::Received(_) => None,
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn place(&self) -> TransactionPlace {
+        TransactionPlace {
             shard: self.shard,
             position: self.position,
         }
@@ -259,21 +283,33 @@ impl Transaction {
     }
 }
 
+/// What a batch's transactions are stamped with: when they are written, and a random
+/// seed that nobody else has, from which each gets its nonce.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// When they are written; not before the shard's last transaction.
+    pub written_at: Timestamp,
+    /// The seed.
+    pub seed: [u8; 32],
+}
+
 /// The end of a shard's log, to which the engine adds.
 #[derive(Clone, Debug)]
 pub struct Log {
     shard: ShardId,
     next: Position,
+    stamp: Stamp,
     written: Vec<Transaction>,
 }
 
 impl Log {
     /// A log whose next transaction goes to `next`.
     #[must_use]
-    pub fn new(shard: ShardId, next: Position) -> Self {
+    pub fn new(shard: ShardId, next: Position, stamp: Stamp) -> Self {
         Self {
             shard,
             next,
+            stamp,
             written: Vec::new(),
         }
     }
@@ -308,6 +344,23 @@ impl Log {
         let first = self.written.first()?.position;
         let index = usize::try_from(position.get().checked_sub(first.get())?).ok()?;
         self.written.get(index)
+    }
+
+    /// When what is written here is written.
+    #[must_use]
+    pub fn written_at(&self) -> Timestamp {
+        self.stamp.written_at
+    }
+
+    /// The nonce of the next transaction.
+    pub(crate) fn nonce(&self) -> [u8; 16] {
+        let mut hash = Sha256::new();
+        hash.update(self.stamp.seed);
+        hash.update(self.next.get().to_le_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut nonce = [0; 16];
+        nonce.copy_from_slice(&digest[..16]);
+        nonce
     }
 
     pub(crate) fn append(&mut self, transaction: Transaction) {

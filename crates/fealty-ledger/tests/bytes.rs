@@ -1,5 +1,5 @@
-//! The canonical bytes of formats 2 and 3, pinned: logs that are there must stay readable
-//! and their chains must hold.
+//! The canonical bytes of format 4, pinned: logs that are there must stay readable and
+//! their chains must hold.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,9 @@ use fealty_ledger::{
     LotOrigin, LotTerms, Principal, Purchase, PurchaseFacts, Received, ReversalFacts, Reverse,
     RuleResult, Transaction, Transfer, WalletAfter, canonical,
 };
-use fealty_types::{LotId, Money, Points, Position, ShardId, Timestamp, TransactionName};
+use fealty_types::{
+    LotId, Metadata, Money, Points, Position, ShardId, Timestamp, TransactionPlace,
+};
 use sha2::{Digest as _, Sha256};
 
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -26,11 +28,14 @@ fn at(micros: i64) -> Timestamp {
 fn transaction(cause: Cause) -> Transaction {
     let lot = LotId::from_stored(7 * 65_536 + 1);
     Transaction {
+        engine: 1,
         shard: ShardId::new(3),
         position: Position::new(7),
         program: id("club"),
         member: id("anna"),
         effective_at: at(1_700_000_000_000_000),
+        written_at: at(1_700_000_000_000_001),
+        nonce: *b"sixteen, random.",
         cause,
         transfers: vec![Transfer {
             currency: id("points"),
@@ -48,6 +53,7 @@ fn transaction(cause: Cause) -> Transaction {
             amount: points(120),
             earned_at: at(1_700_000_000_000_000),
             activates_at: None,
+            activates_on: None,
             expires_at: Some(LotTerms::WITH_ACTIVITY),
             origin: LotOrigin::Purchase,
             unit_value_micros: Some(10_000),
@@ -73,6 +79,7 @@ fn request(command: Command, facts: Option<Facts>) -> Cause {
     Cause::Request {
         request_id: id("request-1"),
         command,
+        metadata: Metadata::new([(id("till"), id("7"))].into()).expect("few"),
         asked_at: None,
         program_version: 4,
         facts,
@@ -102,7 +109,8 @@ fn the_bytes_of_a_log_stay_what_they_are() {
         brand: id("shop"),
         currency: id("points"),
         points: points(120),
-        activation: Some(Activation::OnEvent),
+        earned_at: Some(at(1_600_000_000_000_000)),
+        activation: Some(Activation::OnEvent(id("shipped"))),
         expires_at: None,
         reference: id("a gift"),
     });
@@ -119,7 +127,7 @@ fn the_bytes_of_a_log_stay_what_they_are() {
     });
     let received = Cause::Received(Received {
         from: id("ben"),
-        transfer: TransactionName {
+        gift: TransactionPlace {
             shard: ShardId::new(1),
             position: Position::new(2),
         },
@@ -138,7 +146,6 @@ fn the_bytes_of_a_log_stay_what_they_are() {
         hold: Position::new(6),
     });
     let mut hash = Sha256::new();
-    let mut without_principal = Sha256::new();
     for cause in [
         request(purchase, Some(facts)),
         request(accrue, None),
@@ -147,18 +154,10 @@ fn the_bytes_of_a_log_stay_what_they_are() {
         timeout,
     ] {
         let mut transaction = transaction(cause);
-        // As format 2 has it: one byte of another number, none at the end.
-        let bytes = canonical::encode(&transaction);
-        let mut before = bytes[..bytes.len() - 1].to_vec();
-        before[0] = 2;
-        assert_eq!(
-            canonical::decode(&before).expect("readable for ever"),
-            transaction
-        );
-        without_principal.update(&before);
         transaction.principal = Some(Principal {
             subject: id("rewards"),
             acting_for: Some(id("anna")),
+            roles: 1 << 8,
         });
         let bytes = canonical::encode(&transaction);
         assert_eq!(canonical::decode(&bytes).expect("our own"), transaction);
@@ -170,8 +169,6 @@ fn the_bytes_of_a_log_stay_what_they_are() {
             hex
         })
     };
-    let pinned = "fae24cb7265778519265787087892cb8fd09103d1f3699890b6fbc7f49a55a63";
-    assert_eq!(hex(without_principal), pinned, "the bytes of format 2");
-    let pinned = "a68da4fe8428d36a4e6c45dc51ff51afeea5cba311c8b6de046474529aecef7b";
-    assert_eq!(hex(hash), pinned, "the bytes of format 3");
+    let pinned = "27b8416c63b1987be7b5b9bd678085008749c9673a2700d5c40b15bbd94483a0";
+    assert_eq!(hex(hash), pinned, "the bytes of format 4");
 }

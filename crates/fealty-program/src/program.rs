@@ -92,9 +92,9 @@ impl Program {
     #[must_use]
     pub fn activation_of(&self, currency: &CurrencyId, moment: Timestamp) -> ActivationTerms {
         let currency = self.currencies.get(currency);
-        match currency.and_then(|currency| currency.activation) {
+        match currency.and_then(|currency| currency.activation.as_ref()) {
             None => ActivationTerms::AtOnce,
-            Some(ActivationRule::OnEvent) => ActivationTerms::OnEvent,
+            Some(ActivationRule::OnEvent(event)) => ActivationTerms::OnEvent(event.clone()),
             Some(ActivationRule::After(period)) => {
                 ActivationTerms::At(period.after(moment, &self.time_zone))
             }

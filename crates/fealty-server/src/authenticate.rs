@@ -100,7 +100,9 @@ where
             };
             if !is_there {
                 let told = "there is no such RPC here";
-                return Ok(Status::from(Rejection::new(ErrorReason::NotFound, told)).into_http());
+                return Ok(
+                    Status::from(Rejection::new(ErrorReason::MethodNotFound, told)).into_http(),
+                );
             }
             let under_way = match gate.rates.begin(caller.identity()) {
                 Ok(of_caller) => UnderWay::begin(peer.as_ref(), of_caller),

@@ -9,8 +9,8 @@ use std::str::FromStr;
 use fealty_auth::{Caller, InReach};
 use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::{
-    BrandId, CurrencyId, InvalidValue, LotName, MemberId, MoneyCurrency, OrderNumber, ProgramId,
-    Reference, RequestId, RewardId, Subject, Timestamp, TransactionName,
+    BrandId, CurrencyId, EventName, InvalidValue, MemberId, MetadataKey, MetadataValue,
+    MoneyCurrency, OrderNumber, ProgramId, Reference, RequestId, RewardId, Subject, Timestamp,
 };
 use tonic::Request;
 
@@ -24,14 +24,15 @@ macro_rules! plain {
 }
 plain!(
     CurrencyId,
-    LotName,
+    EventName,
+    MetadataKey,
+    MetadataValue,
     MoneyCurrency,
     OrderNumber,
     Reference,
     RequestId,
     RewardId,
-    Subject,
-    TransactionName
+    Subject
 );
 
 /// Who makes a call, as the layer before the handlers found out.

@@ -21,6 +21,7 @@ mod observe;
 mod operations;
 mod programs;
 mod rates;
+mod refusals;
 mod rejection;
 mod serve;
 mod telemetry;

@@ -1,4 +1,4 @@
-//! A span and a measurement for every call, and a line for each that failed.
+//! A span and a measurement for every call.
 
 use std::{
     future::Future,
@@ -99,9 +99,6 @@ where
                 drop(under_way);
                 let response = response?;
                 let code = code(&response);
-                if matches!(code, Code::Unknown | Code::Internal | Code::DataLoss) {
-                    tracing::error!(rpc.method = method(&uri), ?code, "a call failed");
-                }
                 if let Some(duration) = duration {
                     let status = format!("{code:?}");
                     tracing::Span::current().record("rpc.response.status_code", &status);

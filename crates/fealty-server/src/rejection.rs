@@ -5,10 +5,13 @@ use std::{collections::HashMap, time::Duration};
 use fealty_postgres::DatabaseError;
 use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::InvalidValue;
+use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use uuid::Uuid;
 
-const DOMAIN: &str = "fealty";
+/// Where the reasons are defined, as `google.rpc.ErrorInfo` wants it.
+const DOMAIN: &str = "fealty.dev";
 
 /// A refusal on its way to the caller.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub struct Rejection {
     metadata: HashMap<String, String>,
     violations: Vec<FieldViolation>,
     retry_after: Option<Duration>,
+    /// By which the service's log can be asked for more.
+    id: Option<String>,
 }
 
 impl Rejection {
@@ -30,7 +35,14 @@ impl Rejection {
             metadata: HashMap::new(),
             violations: Vec::new(),
             retry_after: None,
+            id: None,
         }
+    }
+
+    /// The id by which the service's log can be asked for more, if it has one yet.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
     }
 
     /// Adds a figure that the reason documents.
@@ -66,11 +78,13 @@ impl Rejection {
     /// A defect: the caller learns nothing of it, the log does.
     #[must_use]
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!(error, "a defect");
-        Self::new(
-            ErrorReason::Internal,
-            "an internal error; the service's log has it",
-        )
+        let id = Uuid::now_v7().simple().to_string();
+        tracing::error!(call = id, error, "a defect");
+        let told = "an internal error; the service's log has it";
+        Self {
+            id: Some(id),
+            ..Self::new(ErrorReason::Internal, told)
+        }
     }
 
     /// The reason as it reads on the wire.
@@ -80,12 +94,25 @@ impl Rejection {
         name.strip_prefix("ERROR_REASON_").unwrap_or(name)
     }
 
+    /// The refusal as a message, for answers in a stream.
+    #[must_use]
+    pub fn to_wire(self) -> tonic_types::Status {
+        let status = Status::from(self);
+        tonic_types::Status {
+            code: status.code().into(),
+            message: status.message().to_owned(),
+            details: tonic_types::Status::decode(status.details())
+                .unwrap_or_default()
+                .details,
+        }
+    }
+
     /// The code that belongs to the reason.
     fn code(&self) -> Code {
         use ErrorReason as R;
         match self.reason {
             R::Unspecified | R::Internal => Code::Internal,
-            R::InvalidField | R::ProgramInvalid => Code::InvalidArgument,
+            R::InvalidField | R::ProgramInvalid | R::MalformedRequest => Code::InvalidArgument,
             R::RequestIdReused | R::OrderAlreadyRecorded => Code::AlreadyExists,
             R::ProgramNotFound
             | R::BrandNotFound
@@ -117,12 +144,12 @@ impl Rejection {
             | R::LotTermsInvalid
             | R::CheckpointsDisabled
             | R::ClockBackwards => Code::FailedPrecondition,
-            R::Overloaded | R::RateLimited => Code::ResourceExhausted,
+            R::Overloaded | R::RateLimited | R::MessageTooLong => Code::ResourceExhausted,
             R::Unauthenticated => Code::Unauthenticated,
             R::PermissionDenied => Code::PermissionDenied,
             R::Unavailable => Code::Unavailable,
             R::StockContended | R::RedemptionInProgress => Code::Aborted,
-            R::TestClockDisabled => Code::Unimplemented,
+            R::TestClockDisabled | R::MethodNotFound => Code::Unimplemented,
             R::CursorOutOfRange => Code::OutOfRange,
             R::DeadlineExceeded => Code::DeadlineExceeded,
         }
@@ -152,6 +179,9 @@ impl From<Rejection> for Status {
         details.set_error_info(rejection.reason_name(), DOMAIN, rejection.metadata.clone());
         if !rejection.violations.is_empty() {
             details.set_bad_request(rejection.violations.clone());
+        }
+        if let Some(id) = &rejection.id {
+            details.set_request_info(id, "");
         }
         if rejection.retry_after.is_some() {
             details.set_retry_info(rejection.retry_after);

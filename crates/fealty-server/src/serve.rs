@@ -32,6 +32,7 @@ use crate::{
     observe::ObserveLayer,
     operations::{ClockApi, FeedApi},
     rates::Rates,
+    refusals::RefusalsLayer,
 };
 
 /// The longest request, in bytes: a programme's file is the longest there is.
@@ -184,7 +185,6 @@ impl Serving<'_> {
     /// What speaks HTTP/2 over them.
     fn server(&self, calls: CallsUnderWay) -> Server<Stack<ObserveLayer, Identity>> {
         Server::builder()
-            .timeout(self.server.request_timeout())
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .http2_max_header_list_size(self.limits.metadata_len_max)
             .max_concurrent_streams(self.limits.streams_max)
@@ -281,6 +281,9 @@ pub async fn serve(service: Service, serving: Serving<'_>) -> Result<Served, Ser
     }
     let server = serving.server(calls);
     let authenticate = AuthenticateLayer(gate);
+    let refusals = RefusalsLayer {
+        timeout: section.request_timeout(),
+    };
     let incoming = acceptor.accept(listener);
     let ending = {
         let shutdown = service.shutdown.clone();
@@ -294,11 +297,12 @@ pub async fn serve(service: Service, serving: Serving<'_>) -> Result<Served, Ser
             .accept_http1(true)
             .layer(cors)
             .layer(tonic_web::GrpcWebLayer::new())
+            .layer(refusals)
             .layer(authenticate);
         let router = server.add_routes(routes);
         tokio::spawn(router.serve_with_incoming_shutdown(incoming, ending))
     } else {
-        let mut server = server.layer(authenticate);
+        let mut server = server.layer(refusals).layer(authenticate);
         let router = server.add_routes(routes);
         tokio::spawn(router.serve_with_incoming_shutdown(incoming, ending))
     };

@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 use borsh::{BorshDeserialize, BorshSerialize, io};
 use smol_str::SmolStr;
 
-use crate::InvalidValue;
+use crate::{InvalidValue, personal};
 
 /// Characters of a slug: ids of programmes, brands, currencies, tiers, rewards.
 const SLUG_LEN_MAX: usize = 64;
@@ -16,12 +16,18 @@ const ORDER_NUMBER_LEN_MAX: usize = 128;
 const SUBJECT_LEN_MAX: usize = 128;
 const REFERENCE_LEN_MAX: usize = 256;
 
+const METADATA_KEY_LEN_MAX: usize = 32;
+
 const SLUG_RULE: &str = "must be 1 to 64 characters of a-z, 0-9 and -, and begin with a letter";
 const MEMBER_RULE: &str = "must be 1 to 64 characters of A-Z, a-z, 0-9 and any of - _ . :";
-const REQUEST_ID_RULE: &str = "must be 1 to 128 printable ASCII characters";
-const ORDER_NUMBER_RULE: &str = "must be 1 to 128 printable ASCII characters";
+const REQUEST_ID_RULE: &str = "must be 1 to 128 printable ASCII characters, and no e-mail \
+                               address, telephone or card number, for it is kept for ever";
+const ORDER_NUMBER_RULE: &str = REQUEST_ID_RULE;
 const SUBJECT_RULE: &str = "must be 1 to 128 printable ASCII characters";
 const REFERENCE_RULE: &str = "must be at most 256 characters, none of them a control character";
+const METADATA_KEY_RULE: &str =
+    "must be 1 to 32 characters of a-z, 0-9, - and _, and begin with a letter";
+const METADATA_VALUE_RULE: &str = "must be 1 to 256 characters, none of them a control character";
 
 fn is_slug(value: &str) -> bool {
     value.len() <= SLUG_LEN_MAX
@@ -43,15 +49,27 @@ fn is_printable(value: &str, len_max: usize) -> bool {
 }
 
 fn is_request_id(value: &str) -> bool {
-    is_printable(value, REQUEST_ID_LEN_MAX)
+    is_printable(value, REQUEST_ID_LEN_MAX) && !personal::looks_personal(value)
 }
 
 fn is_order_number(value: &str) -> bool {
-    is_printable(value, ORDER_NUMBER_LEN_MAX)
+    is_printable(value, ORDER_NUMBER_LEN_MAX) && !personal::looks_personal(value)
 }
 
 fn is_subject(value: &str) -> bool {
     is_printable(value, SUBJECT_LEN_MAX)
+}
+
+fn is_metadata_key(value: &str) -> bool {
+    (1..=METADATA_KEY_LEN_MAX).contains(&value.len())
+        && value.starts_with(|c: char| c.is_ascii_lowercase())
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+}
+
+fn is_metadata_value(value: &str) -> bool {
+    !value.is_empty() && is_reference(value)
 }
 
 fn is_reference(value: &str) -> bool {
@@ -175,6 +193,12 @@ string_id! {
     Subject: is_subject, SUBJECT_RULE;
     /// The caller's own word for a change; may be empty.
     Reference: is_reference, REFERENCE_RULE;
+    /// Something that points can wait for, such as `shipped`.
+    EventName: is_slug, SLUG_RULE;
+    /// What a piece of metadata is called.
+    MetadataKey: is_metadata_key, METADATA_KEY_RULE;
+    /// What it says.
+    MetadataValue: is_metadata_value, METADATA_VALUE_RULE;
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@
 
 mod cursor;
 mod id;
+mod ids;
+mod metadata;
 mod money;
+mod personal;
 mod points;
 mod refund;
 mod shard;
@@ -14,13 +17,15 @@ mod time;
 
 pub use cursor::{Cursor, InvalidCursor};
 pub use id::{
-    BrandId, CurrencyId, MemberId, OrderNumber, ProgramId, Reference, RequestId, RewardId, RuleId,
-    Subject, TierId,
+    BrandId, CurrencyId, EventName, MemberId, MetadataKey, MetadataValue, OrderNumber, ProgramId,
+    Reference, RequestId, RewardId, RuleId, Subject, TierId,
 };
+pub use ids::Ids;
+pub use metadata::Metadata;
 pub use money::{Money, MoneyCurrency};
 pub use points::Points;
 pub use refund::{RefundPolicy, RefundTerms};
-pub use shard::{LotId, LotName, Position, ShardId, TransactionName, shard_of};
+pub use shard::{LotId, LotPlace, Position, ShardId, TransactionPlace, shard_of};
 pub use time::{Clock, SystemClock, Timestamp};
 
 /// A value outside its documented limits.

@@ -4,9 +4,11 @@ use std::{fmt, str::FromStr};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use iso_currency::Currency;
+
 use crate::InvalidValue;
 
-/// An ISO 4217 currency code: three upper-case letters.
+/// An ISO 4217 currency code of a currency that is in use: three upper-case letters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct MoneyCurrency([u8; 3]);
 
@@ -18,14 +20,26 @@ impl MoneyCurrency {
     }
 }
 
+impl MoneyCurrency {
+    /// Digits after the point of an amount, by ISO 4217: 2 of USD, 0 of JPY, 3 of KWD;
+    /// 0 where the standard has none, as for gold.
+    #[must_use]
+    pub fn decimals(self) -> u8 {
+        let exponent = Currency::from_code(self.as_str()).and_then(Currency::exponent);
+        exponent
+            .and_then(|digits| u8::try_from(digits).ok())
+            .unwrap_or(0)
+    }
+}
+
 impl FromStr for MoneyCurrency {
     type Err = InvalidValue;
 
     fn from_str(code: &str) -> Result<Self, InvalidValue> {
         match <[u8; 3]>::try_from(code.as_bytes()) {
-            Ok(code) if code.iter().all(u8::is_ascii_uppercase) => Ok(Self(code)),
+            Ok(bytes) if Currency::from_code(code).is_some() => Ok(Self(bytes)),
             _ => Err(InvalidValue::new(
-                "must be an ISO 4217 code of three upper-case letters",
+                "must be an ISO 4217 code of a currency, three upper-case letters",
             )),
         }
     }
@@ -90,5 +104,42 @@ impl Money {
     #[must_use]
     pub const fn minor_units(self) -> i64 {
         self.minor_units
+    }
+}
+
+/// `12.50 USD`: with as many digits after the point as the currency has.
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = self.currency.decimals();
+        let unit = 10_i64.pow(u32::from(decimals));
+        let (whole, rest) = (self.minor_units / unit, self.minor_units % unit);
+        match decimals {
+            0 => write!(f, "{whole} {}", self.currency),
+            decimals => {
+                let width = usize::from(decimals);
+                write!(f, "{whole}.{rest:0width$} {}", self.currency)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_currency_has_its_digits() {
+        let shown = |code: &str, minor_units| {
+            let currency = code.parse().expect("a currency");
+            Money::new(currency, minor_units)
+                .expect("in range")
+                .to_string()
+        };
+        assert_eq!(shown("USD", 1_205), "12.05 USD");
+        assert_eq!(shown("JPY", 1_205), "1205 JPY");
+        assert_eq!(shown("KWD", 1_205), "1.205 KWD");
+        for wrong in ["usd", "US", "XQQ", "EURO", ""] {
+            assert!(wrong.parse::<MoneyCurrency>().is_err(), "{wrong}");
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! Shards, positions in their logs, and the names made of them.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{InvalidValue, MemberId, ProgramId};
+use crate::{MemberId, ProgramId};
 
 /// Number of a shard: 0 to 255.
 #[derive(
@@ -131,80 +131,28 @@ impl LotId {
     }
 }
 
-/// The public name of a transaction, and of the hold it may have made:
-/// `{shard}-{position}`.
+/// Where a transaction stands. Callers are given [`crate::Ids`] of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
-pub struct TransactionName {
+pub struct TransactionPlace {
     /// The shard whose log holds it.
     pub shard: ShardId,
     /// Its place there.
     pub position: Position,
 }
 
-impl fmt::Display for TransactionName {
+impl fmt::Display for TransactionPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.shard, self.position)
     }
 }
 
-impl FromStr for TransactionName {
-    type Err = InvalidValue;
-
-    fn from_str(name: &str) -> Result<Self, InvalidValue> {
-        const INVALID: InvalidValue =
-            InvalidValue::new("must be a name as the service gave it: {shard}-{position}");
-        let (shard, position) = name.split_once('-').ok_or(INVALID)?;
-        let parsed = Self {
-            shard: ShardId(shard.parse().map_err(|_| INVALID)?),
-            position: Position(position.parse().map_err(|_| INVALID)?),
-        };
-        // One spelling each: no sign, no leading zeros, no position before the first.
-        if parsed.to_string() != name || parsed.position < Position::FIRST {
-            return Err(INVALID);
-        }
-        Ok(parsed)
-    }
-}
-
-/// The public name of a lot: `{shard}-{position}-{number}`, after the
-/// transaction that made it.
+/// Where a lot was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LotName {
+pub struct LotPlace {
     /// The shard.
     pub shard: ShardId,
     /// The lot.
     pub lot: LotId,
-}
-
-impl fmt::Display for LotName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (position, number) = (self.lot.position(), self.lot.number());
-        write!(f, "{}-{position}-{number}", self.shard)
-    }
-}
-
-impl FromStr for LotName {
-    type Err = InvalidValue;
-
-    fn from_str(name: &str) -> Result<Self, InvalidValue> {
-        const INVALID: InvalidValue =
-            InvalidValue::new("must be a name as the service gave it: {shard}-{position}-{number}");
-        let (transaction, number) = name.rsplit_once('-').ok_or(INVALID)?;
-        let transaction: TransactionName = transaction.parse().map_err(|_| INVALID)?;
-        let number: u16 = number.parse().map_err(|_| INVALID)?;
-        if transaction.position.0 >= 1 << 47 {
-            return Err(INVALID);
-        }
-        let parsed = Self {
-            shard: transaction.shard,
-            lot: LotId::new(transaction.position, number),
-        };
-        // One spelling each.
-        if parsed.to_string() != name {
-            return Err(INVALID);
-        }
-        Ok(parsed)
-    }
 }
 
 #[cfg(test)]
@@ -220,14 +168,5 @@ mod tests {
             ["00001", "00002", "00003", "00004"].map(shard),
             [4, 5, 0, 0]
         );
-    }
-
-    #[test]
-    fn names_have_one_spelling() {
-        let name: TransactionName = "3-1042".parse().expect("valid");
-        assert_eq!(name.to_string(), "3-1042");
-        for bad in ["", "3", "3-", "-1", "3-0", "03-1", "3-+1", "256-1", "3-1-0"] {
-            assert!(bad.parse::<TransactionName>().is_err(), "{bad:?}");
-        }
     }
 }

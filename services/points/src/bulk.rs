@@ -9,7 +9,7 @@ use fealty_ledger::{Accrue, Command, Log, MemberBook, Wallet, WalletBook, canoni
 use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
 use fealty_types::{
-    BrandId, CurrencyId, MemberId, Points, ProgramId, ShardId, Timestamp, shard_of,
+    BrandId, CurrencyId, MemberId, Metadata, Points, ProgramId, ShardId, Timestamp, shard_of,
 };
 
 use crate::{
@@ -64,7 +64,7 @@ impl BulkShard {
         let made = Shards::open(database, shards, Placement::OneNode).await?;
         ensure!(made.count() == shards, "the database has shards already");
         let mut heads = Vec::new();
-        for shard in made.ids() {
+        for shard in made.all() {
             heads.push((shard, head::head(database.pool(), shard).await?));
         }
         let mut opened: Vec<Self> = heads
@@ -119,7 +119,7 @@ impl BulkShard {
         let program: &ProgramId = &self.applied.program.id;
         let currency = &self.accrual.currency;
         let mut head = self.head.clone();
-        let mut log = Log::new(self.id, head.position.next());
+        let mut log = Log::new(self.id, head.position.next(), head.stamp(now));
         let mut rows = Rows::default();
         let mut changed: HashMap<usize, Wallet> = HashMap::new();
         for _ in 0..len {
@@ -142,17 +142,25 @@ impl BulkShard {
                 brand: self.accrual.brand.clone(),
                 currency: currency.clone(),
                 points: self.accrual.points,
+                earned_at: None,
                 activation: None,
                 expires_at: None,
                 reference: "".parse()?,
             });
             let request_id = format!("fill-{}", self.requests).parse()?;
-            let request = plan(&self.applied, &request_id, &command, None, now)?;
+            let request = plan(
+                &self.applied,
+                (&request_id, &Metadata::default()),
+                &command,
+                None,
+                now,
+            )?;
             fealty_ledger::execute(&mut book, &request, now, &mut log)?;
             let transaction = log.written().last().context("nothing was written")?;
             let body = canonical::encode(transaction);
             head.chain = canonical::chain(&head.chain, &body);
             head.position = transaction.position;
+            head.written_at = transaction.written_at;
             rows.log.push(TransactionRow {
                 position: transaction.position.get(),
                 member_no: member.number,

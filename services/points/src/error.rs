@@ -4,7 +4,7 @@
 use fealty_ledger::Refusal;
 use fealty_postgres::DatabaseError;
 use fealty_server::ProgramNotFound;
-use fealty_types::{BrandId, OrderNumber, ShardId};
+use fealty_types::{BrandId, Ids, OrderNumber, ShardId};
 
 use crate::plan::PlanError;
 
@@ -30,9 +30,13 @@ pub(crate) enum Error {
     Plan(#[from] PlanError),
     /// The ledger refuses; what it names is in this shard.
     #[error("{refusal}")]
-    Ledger { shard: ShardId, refusal: Refusal },
+    Ledger {
+        ids: Ids,
+        shard: ShardId,
+        refusal: Refusal,
+    },
     /// There is no such transaction.
-    #[error("there is no transaction `{0}`")]
+    #[error("the member has no transaction `{0}`")]
     TransactionNotFound(String),
     /// The cursor is beyond the log.
     #[error("the cursor lies beyond the end of the log")]

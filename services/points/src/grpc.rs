@@ -15,7 +15,7 @@ use fealty_proto::{
     r#type::v1::ErrorReason as R,
 };
 use fealty_server::{REQUEST_LEN_MAX, Rejection, Violations};
-use fealty_types::{LotId, LotName, Position, ShardId, TransactionName};
+use fealty_types::{Ids, LotId, LotPlace, Position, ShardId, TransactionPlace};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, service::Routes};
 
@@ -76,7 +76,11 @@ impl From<Error> for Rejection {
                 told(R::OrderAlreadyRecorded).with("order_number", order_number)
             }
             Error::Plan(refused) => by_plan(refused),
-            Error::Ledger { shard, refusal } => by_ledger(*shard, refusal),
+            Error::Ledger {
+                ids,
+                shard,
+                refusal,
+            } => by_ledger(*ids, *shard, refusal),
             Error::TransactionNotFound(asked) => {
                 told(R::TransactionNotFound).with("transaction", asked)
             }
@@ -110,6 +114,11 @@ fn by_plan(error: &PlanError) -> Rejection {
             violations.add("purchase_time", "must be at most one hour from now");
             violations.into()
         }
+        PlanError::EarnedInFuture => {
+            let mut violations = Violations::new();
+            violations.add("earned_time", "must not be later than now");
+            violations.into()
+        }
         PlanError::ApprovalRequired { approval_above } => {
             told(R::ApprovalRequired).with("approval_above", approval_above)
         }
@@ -120,17 +129,21 @@ fn by_plan(error: &PlanError) -> Rejection {
 
 /// What the ledger refuses; transactions, holds and lots are named after their
 /// shard.
-fn by_ledger(shard: ShardId, refusal: &Refusal) -> Rejection {
+fn by_ledger(ids: Ids, shard: ShardId, refusal: &Refusal) -> Rejection {
     let told = |reason| Rejection::new(reason, refusal.to_string());
     let transaction = |reason, position: &Position| {
         let position = *position;
-        told(reason).with("transaction", TransactionName { shard, position })
+        told(reason).with(
+            "transaction",
+            ids.transaction(TransactionPlace { shard, position }),
+        )
     };
     let hold = |reason, position: &Position| {
         let position = *position;
-        told(reason).with("hold", TransactionName { shard, position })
+        told(reason).with("hold", ids.hold(TransactionPlace { shard, position }))
     };
-    let lot = |reason, lot: &LotId| told(reason).with("lot", LotName { shard, lot: *lot });
+    let lot =
+        |reason, lot: &LotId| told(reason).with("lot", ids.lot(LotPlace { shard, lot: *lot }));
     match refusal {
         Refusal::InsufficientPoints {
             available,

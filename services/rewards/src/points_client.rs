@@ -1,6 +1,6 @@
 //! The points service, as rewards needs it.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use fealty_client::{Channel, Deadline, acting_for, call, reason};
 use fealty_proto::{
@@ -69,6 +69,7 @@ impl PointsClient {
                 nanos: 0,
             }),
             reference: asked.reference,
+            metadata: HashMap::new(),
         };
         let held = call(Deadline::within(POINTS_DEADLINE), || {
             let (mut client, request) = (self.0.clone(), request.clone());
@@ -91,8 +92,9 @@ impl PointsClient {
             program: program.to_string(),
             member: member.to_string(),
             hold: hold.to_owned(),
-            points: 0,
-            r#final: true,
+            points: None,
+            keep_rest: false,
+            metadata: HashMap::new(),
         };
         let captured = call(Deadline::within(POINTS_DEADLINE), || {
             let (mut client, request) = (self.0.clone(), request.clone());

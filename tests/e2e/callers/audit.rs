@@ -11,13 +11,14 @@ use fealty_proto::{
         AdjustRequest, Consistency, ExtendLotRequest, GetTransactionRequest, ListLotsRequest,
         get_transaction_request::By,
     },
-    rewards::v1::RedeemRewardRequest,
+    rewards::v1::RedeemRequest as RedeemRewardRequest,
 };
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::harness::{
-    CLUB, POINTS, SHOP, accrual, accrue, ask, balance, club, fealty, purchase, send, verify,
+    CLUB, NOWHERE, POINTS, SHOP, accrual, accrue, ask, balance, club, fealty, ids, purchase, send,
+    verify,
 };
 
 /// What `fealty audit` prints, oldest first.
@@ -101,13 +102,14 @@ async fn what_people_do_is_told_with_before_and_after() {
         request_id: "extend".to_owned(),
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
-        lot: lot.name.clone(),
+        lot: lot.id.clone(),
         expiry_time: Some(prost_types::Timestamp {
             seconds: 1_800_000_000,
             nanos: 0,
         }),
         reason: "illness".to_owned(),
         actor: String::new(),
+        ..ExtendLotRequest::default()
     };
     ask!(ines.ledger(), extend_lot, extension).expect("extended");
     accrue(&ines, accrual("gift", "ben", 2_000))
@@ -119,7 +121,7 @@ async fn what_people_do_is_told_with_before_and_after() {
         member: "ben".to_owned(),
         reward: "ten-off".to_owned(),
     };
-    ask!(ines.redemption(), redeem_reward, reward).expect("redeemed");
+    ask!(ines.redemption(), redeem, reward).expect("redeemed");
 
     let entries = audit(&fleet, &["--program", CLUB, "--subject", "ines"]);
     let expected = [
@@ -129,7 +131,7 @@ async fn what_people_do_is_told_with_before_and_after() {
         "Adjust",
         "ExtendLot",
         "Accrue",
-        "RedeemReward",
+        "Redeem",
     ];
     assert_eq!(methods(&entries), expected);
     let applied = &entries[2];
@@ -156,7 +158,7 @@ async fn what_people_do_is_told_with_before_and_after() {
         before.available - 20
     );
     let extended = &entries[4];
-    assert_eq!(extended["before"]["lot"]["name"], lot.name);
+    assert_eq!(extended["before"]["lot"]["id"], lot.id);
     assert_ne!(extended["before"]["lot"], extended["after"]["lot"]);
     let entry = extended["after"]["lot"]["expiry_time"]
         .as_str()
@@ -166,7 +168,7 @@ async fn what_people_do_is_told_with_before_and_after() {
     let name = adjusted["transaction"].as_str().expect("a name").to_owned();
     let request = GetTransactionRequest {
         program: CLUB.to_owned(),
-        by: Some(By::Name(name)),
+        by: Some(By::Transaction(name)),
     };
     let read = ask!(ines.ledger(), get_transaction, request).expect("it is there");
     let read = read.transaction.expect("a transaction");
@@ -212,19 +214,19 @@ async fn what_support_reads_is_told_and_what_others_read_is_not() {
         };
         async move { client.list_transactions(request).await }
     });
-    let name = name.await.expect("listed").transactions[0].name.clone();
+    let name = name.await.expect("listed").transactions[0].id.clone();
     let request = GetTransactionRequest {
         program: CLUB.to_owned(),
-        by: Some(By::Name(name)),
+        by: Some(By::Transaction(name)),
     };
     ask!(olga.ledger(), get_transaction, request).expect("read");
     let missing = GetTransactionRequest {
         program: CLUB.to_owned(),
-        by: Some(By::Name("0-999999".to_owned())),
+        by: Some(By::Transaction(ids(&fleet).await.transaction(NOWHERE))),
     };
     ask!(olga.ledger(), get_transaction, missing).expect_err("it is not there");
     // A refusal that has figures tells of the member too.
-    let gift = fealty_proto::points::v1::TransferRequest {
+    let gift = fealty_proto::points::v1::GiftRequest {
         request_id: "gift-to-ben".to_owned(),
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
@@ -232,12 +234,13 @@ async fn what_support_reads_is_told_and_what_others_read_is_not() {
         currency: POINTS.to_owned(),
         points: 1_000_000,
         reference: String::new(),
+        ..fealty_proto::points::v1::GiftRequest::default()
     };
-    ask!(olga.ledger(), transfer, gift.clone()).expect_err("she has not so many");
+    ask!(olga.ledger(), gift, gift.clone()).expect_err("she has not so many");
     // A change has its own entry; its replay is a read.
-    let gift = fealty_proto::points::v1::TransferRequest { points: 1, ..gift };
+    let gift = fealty_proto::points::v1::GiftRequest { points: 1, ..gift };
     for _ in 0..2 {
-        ask!(olga.ledger(), transfer, gift.clone()).expect("given");
+        ask!(olga.ledger(), gift, gift.clone()).expect("given");
     }
     let entries = audit(&fleet, &["--program", CLUB, "--member", "anna"]);
     let expected = [

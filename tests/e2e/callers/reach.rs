@@ -11,12 +11,12 @@ use fealty_proto::points::v1::{
 };
 use tonic::{Code, Request};
 
-use crate::harness::{CLUB, POINTS, SHOP, accrual, accrue, ask, club, purchase};
+use crate::harness::{CLUB, NOWHERE, POINTS, SHOP, accrual, accrue, ask, club, ids, purchase};
 
 fn by_name(name: &str) -> GetTransactionRequest {
     GetTransactionRequest {
         program: CLUB.to_owned(),
-        by: Some(By::Name(name.to_owned())),
+        by: Some(By::Transaction(name.to_owned())),
     }
 }
 
@@ -37,7 +37,7 @@ async fn a_member_finds_its_own_transactions_and_no_others() {
         record_purchase,
         purchase(1, "anna", 5_000)
     );
-    let name = bought.expect("recorded").transaction.expect("one").name;
+    let name = bought.expect("recorded").transaction.expect("one").id;
     let (anna, ben) = (member(&fleet, "anna"), member(&fleet, "ben"));
     let read = ask!(anna.ledger(), get_transaction, by_name(&name)).expect("her own");
     // Who was at the till is not the member's business.
@@ -51,14 +51,19 @@ async fn a_member_finds_its_own_transactions_and_no_others() {
     };
     let explain = ExplainTransactionRequest {
         program: CLUB.to_owned(),
-        name: name.clone(),
+        transaction: name.clone(),
     };
     let refusals = [
         ask!(ben.ledger(), get_transaction, by_name(&name)).map(drop),
         ask!(ben.ledger(), get_transaction, order).map(drop),
         ask!(ben.ledger(), explain_transaction, explain).map(drop),
         // As what is not there.
-        ask!(ben.ledger(), get_transaction, by_name("0-999999")).map(drop),
+        ask!(
+            ben.ledger(),
+            get_transaction,
+            by_name(&ids(&fleet).await.transaction(NOWHERE))
+        )
+        .map(drop),
     ];
     for refused in refusals {
         let refused = refused.expect_err("another's");
@@ -159,8 +164,9 @@ async fn a_till_ends_its_own_brands_holds_and_no_others() {
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
         hold,
-        points: 0,
-        r#final: true,
+        points: None,
+        keep_rest: false,
+        ..CaptureRequest::default()
     };
     let refused = ask!(other.clone(), capture, capture.clone()).expect_err("another's");
     assert_eq!(reason(&refused).as_deref(), Some("HOLD_NOT_FOUND"));
@@ -169,7 +175,7 @@ async fn a_till_ends_its_own_brands_holds_and_no_others() {
         request_id: "reverse".to_owned(),
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
-        transaction: captured.transaction.expect("one").name,
+        transaction: captured.transaction.expect("one").id,
         ..ReverseRequest::default()
     };
     let refused = ask!(other, reverse, reverse.clone()).expect_err("another's");

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fealty_auth::{Access, AccessTable, Role, Rule, Scope};
 use fealty_cli::{apply::apply, demo::Fleet};
+use fealty_types::Ids;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -13,7 +14,7 @@ use super::{
     tokens,
     wire::{Named, Server, contracts, names, request},
 };
-use crate::harness::{CLUB, SHOP, club};
+use crate::harness::{CLUB, SHOP, club, ids};
 
 /// A second programme, for those who must not see it.
 const OTHER: &str = "other-club";
@@ -23,13 +24,15 @@ struct Rpc {
     server: Server,
     access: Access,
     input: prost_reflect::MessageDescriptor,
+    /// Those of the ledger.
+    ids: Ids,
 }
 
 impl Rpc {
     /// Calls it, and answers with what it refuses, or nothing.
     async fn refuses(&self, token: Option<&str>, named: &Named) -> Option<Status> {
         let path = format!("/{}", self.access.method);
-        let message = request(&self.input, named);
+        let message = request(&self.input, named, self.ids);
         let answer = self.server.call(&path, token, message).await;
         match answer {
             Err(status) => Some(status),
@@ -40,12 +43,11 @@ impl Rpc {
                 };
                 let answer = BatchAccrueResponse::decode(bytes).expect("an answer");
                 match answer.outcome {
-                    Some(Outcome::Refusal(refusal)) => {
-                        let mut details = tonic_types::ErrorDetails::new();
-                        details.set_error_info(refusal.reason, "fealty", []);
-                        let code = Code::from_i32(refusal.code);
-                        Some(Status::with_error_details(code, refusal.message, details))
-                    }
+                    Some(Outcome::Refusal(refusal)) => Some(Status::with_details(
+                        Code::from_i32(refusal.code),
+                        refusal.message.clone(),
+                        refusal.encode_to_vec().into(),
+                    )),
                     _ => None,
                 }
             }
@@ -65,6 +67,7 @@ async fn rpcs(fleet: &Fleet) -> Vec<Rpc> {
     let pool = contracts();
     let token = fleet.token(&[Role::Auditor]);
     let endpoints = fleet.endpoints();
+    let ids = ids(fleet).await;
     let mut rpcs = Vec::new();
     for url in [&endpoints.points, &endpoints.tiers, &endpoints.rewards] {
         let server = Server::at(url);
@@ -84,6 +87,7 @@ async fn rpcs(fleet: &Fleet) -> Vec<Rpc> {
                     server: server.clone(),
                     access: (**access).clone(),
                     input: known.expect("ours").input(),
+                    ids,
                 };
                 rpcs.push(rpc);
             }

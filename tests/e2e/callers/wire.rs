@@ -2,6 +2,7 @@
 //! filled by the names of their fields, answers as bytes.
 
 use bytes::{Buf, BufMut, Bytes};
+use fealty_types::{Ids, LotId, LotPlace, Position, ShardId, TransactionPlace};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, Value};
 use tokio_stream::StreamExt as _;
@@ -149,9 +150,15 @@ pub(super) fn contracts() -> DescriptorPool {
     DescriptorPool::decode(fealty_proto::FILE_DESCRIPTOR_SET).expect("ours")
 }
 
+/// A place that every installation may have.
+const FIRST: TransactionPlace = TransactionPlace {
+    shard: ShardId::new(0),
+    position: Position::FIRST,
+};
+
 /// A valid request of that type, by the names of its fields.
-pub(super) fn request(message: &MessageDescriptor, named: &Named) -> Bytes {
-    fill(message, named).encode_to_vec().into()
+pub(super) fn request(message: &MessageDescriptor, named: &Named, ids: Ids) -> Bytes {
+    fill(message, named, ids).encode_to_vec().into()
 }
 
 /// Whether a request of that type, so filled, has a field of that name.
@@ -162,7 +169,7 @@ pub(super) fn names(message: &MessageDescriptor, field: &str) -> bool {
         brand: "b".to_owned(),
         number: 0,
     };
-    let filled = fill(message, &named);
+    let filled = fill(message, &named, Ids::new([0; 16]));
     filled.fields().any(|(known, value)| {
         let below = value.as_message();
         known.name() == field
@@ -170,12 +177,12 @@ pub(super) fn names(message: &MessageDescriptor, field: &str) -> bool {
     })
 }
 
-fn fill(message: &MessageDescriptor, named: &Named) -> DynamicMessage {
+fn fill(message: &MessageDescriptor, named: &Named, ids: Ids) -> DynamicMessage {
     let mut filled = DynamicMessage::new(message.clone());
     for field in message.fields() {
         let text = |text: &str| Some(Value::String(text.to_owned()));
         let below = || match field.kind() {
-            Kind::Message(below) => Some(Value::Message(fill(&below, named))),
+            Kind::Message(below) => Some(Value::Message(fill(&below, named, ids))),
             _ => None,
         };
         let value = match field.name() {
@@ -186,9 +193,12 @@ fn fill(message: &MessageDescriptor, named: &Named) -> DynamicMessage {
             "recipient" => text("somebody-else"),
             "currency" => text("points"),
             "request_id" | "order_number" => text(&format!("walk-{}", named.number)),
-            "hold" | "transaction" => text("0-1"),
-            "lot" => text("0-1-1"),
-            "name" if message.name() == "ExplainTransactionRequest" => text("0-1"),
+            "hold" => text(&ids.hold(FIRST)),
+            "transaction" => text(&ids.transaction(FIRST)),
+            "lot" => text(&ids.lot(LotPlace {
+                shard: FIRST.shard,
+                lot: LotId::new(FIRST.position, 1),
+            })),
             "reason" => text("walk"),
             "reward" => text("ten-off"),
             "redemption" => text("0195d3a0-0000-7000-8000-000000000000"),

@@ -4,13 +4,14 @@ use fealty_proto::points::v1::{
     Account, AccountKind, ActivatePointsRequest, AdjustRequest, BatchGetBalancesRequest,
     ExplainTransactionRequest, ExtendLotRequest, FeedFilter, GetAccountBalanceRequest,
     GetBalanceRequest, GetPositionsRequest, GetTransactionRequest, GetTrialBalanceRequest,
-    ListLotsRequest, ListTransactionsRequest, ReinstateLotRequest, ReverseRequest,
-    TransactionFilter, TransferRequest, WatchTransactionsRequest, get_balance_request::Moment,
+    GiftRequest, ListLotsRequest, ListTransactionsRequest, ReinstateLotRequest, ReverseRequest,
+    TransactionFilter, WatchTransactionsRequest, get_balance_request::Moment,
 };
+use fealty_types::{LotId, LotPlace};
 use tonic::Code;
 
 use super::{INVALID, NO_BRAND, NO_CURRENCY, NO_PROGRAM, refused, with_anna};
-use crate::harness::{CLUB, POINTS, SHOP, START_S, books};
+use crate::harness::{CLUB, NOWHERE, POINTS, SHOP, START_S, books, ids};
 
 const NO_TRANSACTION: (Code, &str) = (Code::NotFound, "TRANSACTION_NOT_FOUND");
 const NO_LOT: (Code, &str) = (Code::NotFound, "LOT_NOT_FOUND");
@@ -26,6 +27,7 @@ fn at(seconds: i64) -> Option<prost_types::Timestamp> {
 async fn the_other_commands_refuse() {
     let (fleet, before) = with_anna().await;
     let mut ledger = fleet.clients().ledger();
+    let ids = ids(&fleet).await;
     let empty = ["request_id", "program", "member"];
     let all = |more: &[&'static str]| [&empty[..], more].concat();
 
@@ -38,12 +40,12 @@ async fn the_other_commands_refuse() {
         request_id: "new".to_owned(),
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
-        transaction: "7-999".to_owned(),
+        transaction: ids.transaction(NOWHERE),
         ..ReverseRequest::default()
     };
     refused(ledger.reverse(reverse.clone()).await, NO_TRANSACTION, &[]);
     let negative = ReverseRequest {
-        points: -1,
+        points: Some(-1),
         currency: "Points".to_owned(),
         ..reverse.clone()
     };
@@ -90,7 +92,7 @@ async fn the_other_commands_refuse() {
     };
     refused(ledger.adjust(no_currency).await, NO_CURRENCY, &[]);
 
-    let transfer = TransferRequest {
+    let transfer = GiftRequest {
         request_id: "new".to_owned(),
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
@@ -98,18 +100,15 @@ async fn the_other_commands_refuse() {
         currency: POINTS.to_owned(),
         points: 5,
         reference: String::new(),
+        ..GiftRequest::default()
     };
-    refused(
-        ledger.transfer(transfer.clone()).await,
-        INVALID,
-        &["recipient"],
-    );
-    let no_currency = TransferRequest {
+    refused(ledger.gift(transfer.clone()).await, INVALID, &["recipient"]);
+    let no_currency = GiftRequest {
         recipient: "berta".to_owned(),
         currency: "stars".to_owned(),
         ..transfer
     };
-    refused(ledger.transfer(no_currency).await, NO_CURRENCY, &[]);
+    refused(ledger.gift(no_currency).await, NO_CURRENCY, &[]);
 
     refused(
         ledger.extend_lot(ExtendLotRequest::default()).await,
@@ -120,10 +119,14 @@ async fn the_other_commands_refuse() {
         request_id: "new".to_owned(),
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
-        lot: "3-9-0".to_owned(),
+        lot: ids.lot(LotPlace {
+            shard: NOWHERE.shard,
+            lot: LotId::new(NOWHERE.position, 0),
+        }),
         expiry_time: at(START_S + 9_999_999),
         reason: "goodwill".to_owned(),
         actor: "ines".to_owned(),
+        ..ExtendLotRequest::default()
     };
     refused(ledger.extend_lot(extend).await, NO_LOT, &[]);
     refused(
@@ -136,7 +139,7 @@ async fn the_other_commands_refuse() {
             .activate_points(ActivatePointsRequest::default())
             .await,
         INVALID,
-        &all(&["transaction"]),
+        &all(&["of"]),
     );
     assert_eq!(books(&fleet).await, before, "nothing has changed");
 }
@@ -153,15 +156,20 @@ async fn the_other_reads_refuse() {
         currency: POINTS.to_owned(),
         consistency: 0,
         moment: Some(moment),
+        ..GetBalanceRequest::default()
     };
-    let future = Moment::AsOf(at(START_S + 1).expect("a time"));
+    let future = Moment::PastTime(at(START_S + 1).expect("a time"));
     refused(
         ledger.get_balance(balance(future)).await,
         INVALID,
-        &["as_of"],
+        &["past_time"],
     );
-    let past = Moment::At(at(START_S - 1).expect("a time"));
-    refused(ledger.get_balance(balance(past)).await, INVALID, &["at"]);
+    let past = Moment::FutureTime(at(START_S - 1).expect("a time"));
+    refused(
+        ledger.get_balance(balance(past)).await,
+        INVALID,
+        &["future_time"],
+    );
     let no_name = Moment::AfterTransaction("first".to_owned());
     let fields = ["after_transaction"];
     refused(ledger.get_balance(balance(no_name)).await, INVALID, &fields);
@@ -224,22 +232,25 @@ async fn the_other_reads_refuse() {
         by: None,
     };
     refused(ledger.get_transaction(request).await, INVALID, &["by"]);
+    let nowhere = ids(&fleet).await.transaction(NOWHERE);
     let explain = |program: &str, name: &str| ExplainTransactionRequest {
         program: program.to_owned(),
-        name: name.to_owned(),
+        transaction: name.to_owned(),
     };
     refused(
         ledger.explain_transaction(explain(CLUB, "?")).await,
         INVALID,
-        &["name"],
+        &["transaction"],
     );
     refused(
-        ledger.explain_transaction(explain(CLUB, "0-99")).await,
+        ledger.explain_transaction(explain(CLUB, &nowhere)).await,
         NO_TRANSACTION,
         &[],
     );
     refused(
-        ledger.explain_transaction(explain("no-club", "0-1")).await,
+        ledger
+            .explain_transaction(explain("no-club", &nowhere))
+            .await,
         NO_PROGRAM,
         &[],
     );

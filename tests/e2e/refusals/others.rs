@@ -13,7 +13,7 @@ async fn redeem_reward_refuses() {
             member: member.to_owned(),
             reward: reward.to_owned(),
         };
-        fleet.clients().redemption().redeem_reward(request).await
+        fleet.clients().redemption().redeem(request).await
     };
     refused(
         redeem("", CLUB, "", "").await,

@@ -83,6 +83,7 @@ async fn reads_of_points_refuse(clients: &Clients) {
             currency: currency.to_owned(),
             consistency,
             moment: None,
+            ..GetBalanceRequest::default()
         };
         clients.ledger().get_balance(request).await
     };

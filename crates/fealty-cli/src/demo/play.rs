@@ -17,7 +17,7 @@ use fealty_points::audit::verify::Options;
 use fealty_proto::{
     operations::v1::{GetFeedStatusRequest, SetTimeRequest},
     points::v1::{AccountKind, GetTrialBalanceRequest, RecordPurchaseRequest, Transaction},
-    rewards::v1::{Availability, ListRewardsRequest, RedeemRewardRequest},
+    rewards::v1::{Availability, ListRewardsRequest, RedeemRequest as RedeemRewardRequest},
     tiers::v1::CountMembersRequest,
     r#type::v1::Money,
 };
@@ -234,14 +234,14 @@ impl Player<'_> {
             let known = newest.entry(request.member.clone()).or_default();
             *known = (*known).max((balance.sequence, balance.available));
             if self.report.purchases.is_multiple_of(replay_every as u64) {
-                again.push((request, transaction.name));
+                again.push((request, transaction.id));
             }
         }
         let yesterday = std::mem::replace(&mut self.again_tomorrow, again);
         for (request, name) in yesterday {
             let again = record(&self.till, request, false).await?;
             self.report.replays_sent += 1;
-            self.report.replays_answered += u64::from(again.transaction.name == name);
+            self.report.replays_answered += u64::from(again.transaction.id == name);
         }
         Ok(newest
             .into_iter()
@@ -363,7 +363,7 @@ async fn choose(app: &Clients, member: &str) -> anyhow::Result<Option<&'static s
     let can_have = |reward: &&str| {
         listed
             .iter()
-            .any(|offer| offer.reward == *reward && offer.availability() == Availability::Available)
+            .any(|offer| offer.id == *reward && offer.availability() == Availability::Available)
     };
     Ok([CONCERT, TEN_OFF].into_iter().find(can_have))
 }
@@ -372,7 +372,7 @@ async fn choose(app: &Clients, member: &str) -> anyhow::Result<Option<&'static s
 async fn redeem(app: &Clients, request: &RedeemRewardRequest) -> anyhow::Result<(String, String)> {
     let redeemed = call(Deadline::within(DEADLINE), || {
         let (mut client, request) = (app.redemption(), request.clone());
-        async move { client.redeem_reward(request).await }
+        async move { client.redeem(request).await }
     });
     let redeemed = redeemed
         .await
@@ -396,6 +396,7 @@ fn request(date: Date, purchase: &Purchase) -> RecordPurchaseRequest {
             minor_units: purchase.cents,
         }),
         purchase_time: Some(moment(date, 12 * 3_600)),
+        ..RecordPurchaseRequest::default()
     }
 }
 

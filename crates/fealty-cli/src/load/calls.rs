@@ -115,6 +115,7 @@ impl Subject {
                 minor_units: 4_995,
             }),
             purchase_time: None,
+            ..RecordPurchaseRequest::default()
         }
     }
 
@@ -127,6 +128,7 @@ impl Subject {
             currency: self.currency.clone(),
             points: 1,
             reference: String::new(),
+            ..RedeemRequest::default()
         }
     }
 
@@ -140,6 +142,7 @@ impl Subject {
             points: 1,
             timeout: None,
             reference: String::new(),
+            ..HoldRequest::default()
         }
     }
 
@@ -150,6 +153,7 @@ impl Subject {
             currency: self.currency.clone(),
             consistency: consistency.into(),
             moment: None,
+            ..GetBalanceRequest::default()
         }
     }
 
@@ -185,8 +189,7 @@ impl Subject {
                     request_id: format!("{request_id}-capture"),
                     program: self.program.clone(),
                     member: member.clone(),
-                    points: 0,
-                    r#final: true,
+                    keep_rest: false,
                     ..CaptureRequest::default()
                 };
                 let held = ledger.hold(self.hold(request_id, member)).await?;

@@ -84,7 +84,11 @@ impl Draft {
             let Some(wallet) = book.wallets.get_mut(&terms.currency) else {
                 continue;
             };
-            let waits = |lot: &crate::Lot| lot.pending && !lot.remaining.is_zero();
+            let event = command.event.as_ref();
+            let waits = |lot: &crate::Lot| {
+                let for_it = event.is_none() || lot.terms.activates_on.as_ref() == event;
+                lot.pending && !lot.remaining.is_zero() && for_it
+            };
             if !wallet.lots.get(&terms.lot).is_some_and(waits) {
                 continue;
             }

@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use fealty_types::{CurrencyId, Points, Timestamp};
 
 use crate::{
-    Cause, Command, ExpiryChange, Facts, GivenLot, Log, LotTerms, MemberBook, Named, Principal,
-    Received, Refusal, Request, Stop, Transaction, Transfer, WalletAfter, WalletBook,
+    Cause, Command, ENGINE, ExpiryChange, Facts, GivenLot, Log, LotTerms, MemberBook, Named,
+    Principal, Received, Refusal, Request, Stop, Transaction, Transfer, WalletAfter, WalletBook,
     advance::advance,
 };
 
@@ -110,8 +110,8 @@ pub fn apply(
             let account = crate::Account::Redeemed(redeem.brand.clone());
             draft.spend(book, request, &redeem.currency, redeem.points, &account)?;
         }
-        Command::TransferOut(transfer) => {
-            let (currency, points) = (&transfer.currency, transfer.points);
+        Command::Gift(gift) => {
+            let (currency, points) = (&gift.currency, gift.points);
             draft.spend(book, request, currency, points, &crate::Account::Gift)?;
         }
         Command::Hold(hold) => draft.hold(book, request, hold, log)?,
@@ -125,6 +125,7 @@ pub fn apply(
     let cause = Cause::Request {
         request_id: request.request_id.clone(),
         command: request.command.clone(),
+        metadata: request.metadata.clone(),
         asked_at: (request.asked_at != at).then_some(request.asked_at),
         program_version: request.program_version,
         facts: draft.facts.take().or_else(|| request.facts.clone()),
@@ -133,17 +134,17 @@ pub fn apply(
     Ok(())
 }
 
-/// The receiver's side of a transfer that was just written.
+/// The receiver's side of a gift that was just written.
 ///
 /// # Panics
-/// If the transaction is no transfer to another member of this book's.
+/// If the transaction is no gift of this book's member.
 #[must_use]
-pub fn given(book: &MemberBook, transfer: &Transaction) -> Received {
-    let Some(Command::TransferOut(command)) = transfer.command() else {
-        panic!("only a transfer gives points to another member");
+pub fn given(book: &MemberBook, gift: &Transaction) -> Received {
+    let Some(Command::Gift(command)) = gift.command() else {
+        panic!("only a gift gives points to another member");
     };
     let wallet = &book.wallets[&command.currency];
-    let lots = transfer.transfers.iter().map(|part| {
+    let lots = gift.transfers.iter().map(|part| {
         let terms = &wallet.lots[&part.lot].terms;
         GivenLot {
             points: part.amount,
@@ -157,7 +158,7 @@ pub fn given(book: &MemberBook, transfer: &Transaction) -> Received {
     });
     Received {
         from: book.member.clone(),
-        transfer: transfer.name(),
+        gift: gift.place(),
         currency: command.currency.clone(),
         lots: lots.collect(),
     }
@@ -202,11 +203,14 @@ impl Draft {
 
     fn append(self, book: &MemberBook, cause: Cause, principal: Option<Principal>, log: &mut Log) {
         log.append(Transaction {
+            engine: ENGINE,
             shard: log.shard(),
             position: self.position,
             program: book.program.clone(),
             member: book.member.clone(),
             effective_at: self.at,
+            written_at: log.written_at(),
+            nonce: log.nonce(),
             cause,
             transfers: self.transfers,
             lots: self.lots,

@@ -128,7 +128,7 @@ impl Draft {
             wallet.shift(Some(BucketName::Held), None, part.points);
             self.out(wallet, &currency, BucketName::Held, part, &to);
         }
-        if capture.is_final {
+        if !capture.keeps_rest {
             let (transfers, expiry_changes) = release(wallet, &currency, capture.hold, self.at);
             self.transfers.extend(transfers);
             self.expiry_changes = expiry_changes;

@@ -4,14 +4,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use fealty_ledger::{
-    Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Grant,
-    Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named, Principal, ReadThrough,
-    Redeem, Refusal, Reinstate, Release, Request, Reversal, Reverse, SpendKey, Stop, TransferOut,
-    Wallet, WalletBook, advance, canonical, execute, given, receive,
+    Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Gift,
+    Grant, Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named, Principal,
+    ReadThrough, Redeem, Refusal, Reinstate, Release, Request, Reversal, Reverse, SpendKey, Stamp,
+    Stop, Wallet, WalletBook, advance, canonical, execute, given, receive,
 };
 use fealty_types::{
-    BrandId, CurrencyId, LotId, Points, Position, Reference, RefundPolicy, RefundTerms, ShardId,
-    Timestamp,
+    BrandId, CurrencyId, LotId, Metadata, Points, Position, Reference, RefundPolicy, RefundTerms,
+    ShardId, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -20,6 +20,11 @@ use crate::{
     steps::{MEMBERS, Policy, Step, What, When},
 };
 
+/// What all is stamped with.
+const STAMP: Stamp = Stamp {
+    written_at: Timestamp::EPOCH,
+    seed: [7; 32],
+};
 /// Lots that the partial book reads at a time.
 const SLICE: usize = 2;
 
@@ -89,7 +94,7 @@ impl Engine {
             lots: Vec::new(),
             requests: Vec::new(),
         });
-        let log = |shard| Log::new(ShardId::new(shard), Position::FIRST);
+        let log = |shard| Log::new(ShardId::new(shard), Position::FIRST, STAMP);
         Self {
             now: Timestamp::EPOCH,
             members: members.collect(),
@@ -156,7 +161,7 @@ impl Engine {
         let of = &mut self.members[member];
         let start = log.written().len();
         let mut partial = of.stored.book(member);
-        let mut partial_log = Log::new(shard(member), log.next());
+        let mut partial_log = Log::new(shard(member), log.next(), STAMP);
         let answer = execute(&mut of.known, request, now, log);
         let needs = matches!(answer, Err(Stop::LotsNeeded { .. }));
         prop_assert!(!needs, "all is known");
@@ -182,7 +187,7 @@ impl Engine {
         let of = &mut self.members[to];
         let start = log.written().len();
         let mut partial = of.stored.book(to);
-        let mut partial_log = Log::new(shard(to), log.next());
+        let mut partial_log = Log::new(shard(to), log.next(), STAMP);
         receive(&mut of.known, received, now, log).expect("there is room");
         loop {
             match receive(&mut partial, received, now, &mut partial_log) {
@@ -204,6 +209,7 @@ impl Engine {
         let mut refunds = RefundTerms::default();
         let mut grant = |amount: i64, brand: BrandId, activates_at, expires_at, origin| {
             grants.push(Grant {
+                activates_on: None,
                 rule: None,
                 currency: currency(),
                 points: points(amount),
@@ -242,6 +248,7 @@ impl Engine {
                 let origin = LotOrigin::Promotion;
                 grant(*amount, issuer.clone(), activates_at, expires_at, origin);
                 Command::Accrue(Accrue {
+                    earned_at: None,
                     brand: issuer,
                     currency: currency(),
                     points: points(*amount),
@@ -301,7 +308,7 @@ impl Engine {
             } => Command::Capture(Capture {
                 hold: *of.holds.get(*hold)?,
                 points: amount.map(points),
-                is_final: *is_final,
+                keeps_rest: !*is_final,
             }),
             What::Release { hold } => Command::Release(Release {
                 hold: *of.holds.get(*hold)?,
@@ -327,7 +334,7 @@ impl Engine {
                     reference: text(""),
                 })
             }
-            What::Transfer { to, points: amount } => Command::TransferOut(TransferOut {
+            What::Transfer { to, points: amount } => Command::Gift(Gift {
                 to: (*to != member).then(|| self.members[*to].known.member.clone())?,
                 currency: currency(),
                 points: points(*amount),
@@ -351,6 +358,7 @@ impl Engine {
                 actor: text("ines"),
             }),
             What::Activate { transaction } => Command::Activate(Activate {
+                event: None,
                 transaction: named(*transaction)?,
                 reference: text(""),
             }),
@@ -362,7 +370,9 @@ impl Engine {
         self.number += 1;
         Some(Request {
             request_id: format!("request-{}", self.number).parse().expect("an id"),
+            metadata: Metadata::default(),
             principal: Some(Principal {
+                roles: 0,
                 subject: "till-7".parse().expect("a subject"),
                 acting_for: None,
             }),
@@ -454,7 +464,7 @@ fn advancing_in_steps_is_advancing_at_once(
     now: Timestamp,
 ) -> Result<(), TestCaseError> {
     let end = now.checked_add(hours(1_000)).expect("in range");
-    let empty = || Log::new(log.shard(), log.next());
+    let empty = || Log::new(log.shard(), log.next(), STAMP);
     let (mut once, mut once_log) = (book.clone(), empty());
     advance(&mut once, &currency(), end, &mut once_log).expect("all is known");
     let (mut often, mut often_log) = (book.clone(), empty());

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fealty_types::{CurrencyId, TierId, Timestamp};
+use fealty_types::{CurrencyId, EventName, TierId, Timestamp};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
@@ -57,13 +57,7 @@ enum RoundTo {
 #[serde(deny_unknown_fields)]
 struct ActivatesText {
     after: Option<String>,
-    on: Option<ActivatesOn>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum ActivatesOn {
-    Event,
+    on: Option<EventName>,
 }
 
 /// A currency of points.
@@ -133,23 +127,23 @@ pub enum ExpiryTerms {
 }
 
 /// When points earned at some moment become available.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActivationTerms {
     /// At once.
     AtOnce,
     /// At that moment.
     At(Timestamp),
-    /// When a request says so.
-    OnEvent,
+    /// When that has happened, which a request says.
+    OnEvent(EventName),
 }
 
 /// When earned points become available.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActivationRule {
     /// A period after they were earned.
     After(Period),
-    /// When a request says so.
-    OnEvent,
+    /// When that has happened, which a request says.
+    OnEvent(EventName),
 }
 
 impl Expiry {
@@ -225,7 +219,7 @@ fn currency(
     let activation =
         activation.map(|text| activation_of(&format!("{path}.activates"), text, check));
     if let (Some(Some(ActivationRule::After(wait))), Some(Some(Expiry::After { period, .. }))) =
-        (activation, &expiry)
+        (&activation, &expiry)
         && wait.days_at_most() >= period.days_at_least()
     {
         let path = format!("{path}.activates.after");
@@ -342,9 +336,12 @@ fn activation_of(path: &str, text: &ActivatesText, check: &mut Check) -> Option<
             let period = check.period(format!("{path}.after"), after);
             period.map(ActivationRule::After)
         }
-        (None, Some(ActivatesOn::Event)) => Some(ActivationRule::OnEvent),
+        (None, Some(event)) => Some(ActivationRule::OnEvent(event.clone())),
         _ => {
-            check.wrong(path, "must have either `after` or `on: event`");
+            check.wrong(
+                path,
+                "must have either `after`, or `on` with the name of an event",
+            );
             None
         }
     }

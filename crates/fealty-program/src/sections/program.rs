@@ -4,16 +4,14 @@ use fealty_types::{Money, MoneyCurrency};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Ratio,
-    faults::{Check, DECIMALS_MAX},
-};
+use crate::{Ratio, faults::Check};
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MoneyText {
     currency: MoneyCurrency,
-    decimals: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decimals: Option<u8>,
 }
 
 /// A currency of money with its minor unit.
@@ -21,7 +19,7 @@ pub(crate) struct MoneyText {
 pub struct MoneyUnit {
     /// The currency.
     pub currency: MoneyCurrency,
-    /// Digits of the minor unit after the point, 0 to 4.
+    /// Digits of the minor unit after the point, as ISO 4217 has them.
     pub decimals: u8,
 }
 
@@ -52,12 +50,11 @@ pub(crate) fn time_zone(text: &str, check: &mut Check) -> Option<TimeZone> {
 }
 
 pub(crate) fn money(text: &MoneyText, check: &mut Check) -> Option<MoneyUnit> {
-    if text.decimals > DECIMALS_MAX {
-        check.wrong("money.decimals", format!("must be 0 to {DECIMALS_MAX}"));
+    let (currency, decimals) = (text.currency, text.currency.decimals());
+    if text.decimals.is_some_and(|said| said != decimals) {
+        let rule = format!("must be {decimals}, which ISO 4217 gives {currency}, or be left out");
+        check.wrong("money.decimals", rule);
         return None;
     }
-    Some(MoneyUnit {
-        currency: text.currency,
-        decimals: text.decimals,
-    })
+    Some(MoneyUnit { currency, decimals })
 }

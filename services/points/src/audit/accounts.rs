@@ -39,7 +39,7 @@ impl Audit {
                 read_one_moment(connection).await?;
                 // Shard by shard, each at its own head: the cursor says where.
                 let (mut totals, mut positions) = (AccountTotals::default(), Vec::new());
-                for shard in self.shards.ids() {
+                for shard in self.shards.all() {
                     let (of_shard, position) = match &at {
                         None => {
                             let head = head::head(&mut *connection, shard).await?;
@@ -144,7 +144,7 @@ impl Audit {
     /// The heads of all shards.
     pub(crate) async fn log_heads(&self) -> Result<Vec<Head>, Error> {
         let mut heads = Vec::new();
-        for shard in self.shards.ids() {
+        for shard in self.shards.all() {
             heads.push(head::head(self.database.pool(), shard).await?);
         }
         Ok(heads)

@@ -174,6 +174,7 @@ mod tests {
             chain: [9; 32],
             members: 1,
             fence: 0,
+            written_at: Timestamp::EPOCH,
         };
         let made = Checkpoint::sign(&[head(3), head(0)], Timestamp::EPOCH, &key);
         let file = made.file();

@@ -1,28 +1,27 @@
 //! Purchases on the wire.
 
-use fealty_auth::Caller;
 use fealty_ledger::{Command, Purchase};
 use fealty_proto::{
     points::v1::{self as wire, earning_service_server::EarningService},
     r#type::v1::Money as WireMoney,
 };
-use fealty_server::{Fields, Rejection, caller};
+use fealty_server::{Fields, Rejection};
 use fealty_types::{Money, MoneyCurrency};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::ledger::{
     Change, Ledger,
-    grpc::{changes::read_change, wire::transaction},
+    grpc::{Call, changes::read_change},
 };
 
 pub(crate) struct EarningApi(pub(crate) Ledger);
 
 /// A purchase asked for.
 pub(crate) fn purchase(
-    caller: &Caller,
+    call: Call<'_>,
     request: &wire::RecordPurchaseRequest,
 ) -> Result<Change, Rejection> {
-    read_change!(caller, request, |fields| {
+    read_change!(call, request, |fields| {
         let brand = fields.brand(&request.brand);
         let order_number = fields.parse("order_number", &request.order_number);
         let amount = money(&mut fields.fields, request.amount.as_ref());
@@ -55,10 +54,10 @@ impl EarningService for EarningApi {
         &self,
         request: Request<wire::RecordPurchaseRequest>,
     ) -> Result<Response<wire::RecordPurchaseResponse>, Status> {
-        let caller = caller(&request)?;
-        let answer = self.0.submit(purchase(caller, request.get_ref())?).await?;
+        let call = Call::of(&request, self.0.shards.ids())?;
+        let answer = self.0.submit(purchase(call, request.get_ref())?).await?;
         Ok(Response::new(wire::RecordPurchaseResponse {
-            transaction: Some(transaction(caller, &answer.transaction, &answer.chain)),
+            transaction: Some(call.transaction(&answer.transaction)),
             replayed: answer.replayed,
         }))
     }

@@ -59,7 +59,7 @@ impl Feed {
         let cursor = Cursor::parse(token, usize::from(self.shards.count()))
             .map_err(|_| Error::CursorOutOfRange)?;
         let heads = self.head().await?;
-        for (shard, at) in self.shards.ids().zip(cursor.positions()) {
+        for (shard, at) in self.shards.all().zip(cursor.positions()) {
             if *at <= heads.positions()[usize::from(shard.get())] {
                 continue;
             }
@@ -123,7 +123,7 @@ impl Feed {
         listener: &mpsc::Sender<Result<Watched, Error>>,
     ) -> Result<bool, DatabaseError> {
         let heads = self.heads.cursor();
-        for shard in self.shards.ids() {
+        for shard in self.shards.all() {
             let index = usize::from(shard.get());
             let mut left_out = 0;
             while cursor.positions()[index] < heads.positions()[index] {

@@ -214,7 +214,7 @@ async fn mend(
         cache.reset(heads.positions()).await?;
         return Ok(());
     }
-    for ((shard, written), head) in shards.ids().zip(progress).zip(heads.positions()) {
+    for ((shard, written), head) in shards.all().zip(progress).zip(heads.positions()) {
         let mut written = written.unwrap_or_default();
         while written < *head {
             let through = mend_shard(database, cache, shard, written).await?;

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use fealty_ledger::{Command, Transaction};
 use fealty_postgres::{PgConnection, audit_log::NewAuditEntry};
-use fealty_types::{MemberId, Position, ProgramId, RequestId, ShardId, TierId, Timestamp};
+use fealty_types::{
+    MemberId, Metadata, Position, ProgramId, RequestId, ShardId, TierId, Timestamp,
+};
 use uuid::Uuid;
 
 use super::{
@@ -159,12 +161,13 @@ impl Jobs {
         job: &Job,
     ) -> Result<Pending, Interrupted> {
         let slot = self.slot_of[index];
-        let (caller, request_id, command) = match &job.work {
+        let (caller, request_id, metadata, command) = match &job.work {
             Work::Request {
                 caller,
                 request_id,
+                metadata,
                 command,
-            } => (caller, request_id, command),
+            } => (caller, request_id, metadata, command),
             Work::Advance { currency } => {
                 self.work.advance(connection, slot, currency).await?;
                 return Ok(Pending::Final(Ok(None)));
@@ -183,7 +186,13 @@ impl Jobs {
             })));
         }
         let tier = self.tiers.get(&index).cloned();
-        let mut request = match plan(&job.applied, request_id, command, tier, self.now) {
+        let mut request = match plan(
+            &job.applied,
+            (request_id, metadata),
+            command,
+            tier,
+            self.now,
+        ) {
             Ok(request) => request,
             Err(error) => return Ok(Pending::Final(Err(error.into()))),
         };
@@ -198,13 +207,15 @@ impl Jobs {
         let position = match self.work.execute(connection, slot, &mut request).await? {
             Ok(position) => position,
             Err(refusal) => {
-                let shard = self.work.shard();
-                return Ok(Pending::Final(Err(Error::Ledger { shard, refusal })));
+                let error = self.shards.refuses(self.work.shard(), refusal);
+                return Ok(Pending::Final(Err(error)));
             }
         };
         if records {
             let written = self.work.log().at(position).expect("it was just written");
-            self.recorded.push(entry(caller, written, lot.as_ref()));
+            let ids = self.shards.ids();
+            self.recorded
+                .push(entry(caller, ids, written, lot.as_ref()));
             caller.mark_recorded();
         }
         self.done
@@ -230,6 +241,7 @@ impl Jobs {
             Some(key),
             Work::Request {
                 request_id,
+                metadata,
                 command,
                 ..
             },
@@ -238,12 +250,11 @@ impl Jobs {
             return Ok(None);
         };
         if let Some(seen) = self.seen.get(&key) {
-            let (transaction, chain) = seen.transaction()?;
-            let same = same_request(request_id, command, &transaction);
+            let transaction = seen.transaction()?;
+            let same = same_request((request_id, metadata), command, &transaction);
             return Ok(Some(Pending::Final(same.map(|()| {
                 Some(Answer {
                     transaction: transaction.into(),
-                    chain,
                     replayed: true,
                 })
             }))));
@@ -253,13 +264,15 @@ impl Jobs {
         };
         let written = self.work.log().at(position);
         let written = written.expect("what was written in this batch is in its log");
-        Ok(Some(match same_request(request_id, command, written) {
-            Err(error) => Pending::Final(Err(error)),
-            Ok(()) => Pending::Written {
-                position,
-                replayed: true,
+        Ok(Some(
+            match same_request((request_id, metadata), command, written) {
+                Err(error) => Pending::Final(Err(error)),
+                Ok(()) => Pending::Written {
+                    position,
+                    replayed: true,
+                },
             },
-        }))
+        ))
     }
 
     /// The work to write, what each job comes to, and what the audit log is told.
@@ -271,14 +284,16 @@ impl Jobs {
 /// The first field in which a request differs from the one that was there
 /// under its id, as a refusal.
 pub(crate) fn same_request(
-    request_id: &RequestId,
+    (request_id, metadata): (&RequestId, &Metadata),
     command: &Command,
     before: &Transaction,
 ) -> Result<(), Error> {
     let field = match (before.request_id(), before.command()) {
         // Other ids with the same key do not happen; were it so, this refuses.
         (Some(stored), _) if stored != request_id => Some("request_id"),
-        (Some(_), Some(stored)) => command.first_difference(stored),
+        (Some(_), Some(stored)) => command
+            .first_difference(stored)
+            .or_else(|| (before.metadata() != Some(metadata)).then_some("metadata")),
         _ => Some("method"),
     };
     field.map_or(Ok(()), |field| Err(Error::RequestIdReused { field }))

@@ -3,7 +3,7 @@
 use fealty_auth::Caller;
 use fealty_ledger::{Command, Named};
 use fealty_program::ProgramVersion;
-use fealty_types::{CurrencyId, MemberId, RequestId};
+use fealty_types::{CurrencyId, MemberId, Metadata, RequestId};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -23,6 +23,8 @@ pub(crate) enum Work {
         caller: Caller,
         /// The caller's name for it.
         request_id: RequestId,
+        /// What it wants to be kept.
+        metadata: Metadata,
         command: Command,
     },
     /// Write what is due in a wallet.

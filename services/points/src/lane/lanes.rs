@@ -7,7 +7,7 @@ use fealty_ledger::Command;
 use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
 use fealty_server::{Programs, ServiceClock};
-use fealty_types::{CurrencyId, MemberId, ProgramId, RequestId, ShardId};
+use fealty_types::{CurrencyId, MemberId, Metadata, ProgramId, RequestId, ShardId};
 use tokio::sync::Semaphore;
 
 use super::{batch::Batches, job::Work, publish::Publisher, run::Lane};
@@ -46,7 +46,7 @@ impl Lanes {
     ) -> Self {
         let in_flight = Arc::new(Semaphore::new(usize::from(settings.batches_in_flight)));
         let remembered = settings.members_in_memory / usize::from(shards.count());
-        let lanes = shards.ids().map(|shard| {
+        let lanes = shards.all().map(|shard| {
             let batches = Batches {
                 shard,
                 database: database.clone(),
@@ -73,7 +73,7 @@ impl Lanes {
         caller: Caller,
         program: &ProgramId,
         member: MemberId,
-        request_id: RequestId,
+        (request_id, metadata): (RequestId, Metadata),
         command: Command,
     ) -> Result<Answer, Error> {
         let applied = self.programs.newest(program)?;
@@ -81,6 +81,7 @@ impl Lanes {
         let work = Work::Request {
             caller,
             request_id,
+            metadata,
             command,
         };
         let done = self.lane(shard).submit(applied, member, work).await?;

@@ -5,7 +5,7 @@ use fealty_auth::Caller;
 use fealty_ledger::{Buckets, Command, Lot, Named, Principal, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry};
 use fealty_server::audit_entry;
-use fealty_types::{LotName, MemberId, ProgramId, ShardId, Timestamp};
+use fealty_types::{Ids, LotPlace, MemberId, ProgramId, ShardId, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::shard::store;
@@ -15,6 +15,7 @@ pub(crate) fn principal(caller: &Caller) -> Principal {
     Principal {
         subject: caller.subject().clone(),
         acting_for: caller.whom().cloned(),
+        roles: caller.identity().roles.bits(),
     }
 }
 
@@ -49,6 +50,7 @@ pub(crate) async fn lot_before(
 /// What the audit log says of a change.
 pub(crate) fn entry(
     caller: &Caller,
+    ids: Ids,
     transaction: &Transaction,
     lot_before: Option<&Lot>,
 ) -> NewAuditEntry {
@@ -62,13 +64,13 @@ pub(crate) fn entry(
     let mut before = json!({ "wallets": wallets_before });
     let mut after = json!({ "wallets": wallets_after });
     if let Some(lot) = lot_before {
-        let name = LotName {
+        let id = ids.lot(LotPlace {
             shard: transaction.shard,
             lot: lot.terms.lot,
-        };
+        });
         let as_told = |expiry: Option<Timestamp>| {
             let expiry = expiry.map(|at| at.to_string());
-            json!({ "name": name.to_string(), "expiry_time": expiry })
+            json!({ "id": id, "expiry_time": expiry })
         };
         let mut moved = transaction.expiry_changes.iter();
         let moved = moved.find(|change| change.lot == lot.terms.lot);
@@ -81,7 +83,7 @@ pub(crate) fn entry(
         reason: transaction.command().and_then(reason),
         before: Some(before.to_string()),
         after: Some(after.to_string()),
-        transaction: Some(transaction.name().to_string()),
+        transaction: Some(ids.transaction(transaction.place())),
         ..audit_entry(caller)
     }
 }
@@ -97,7 +99,7 @@ fn reason(command: &Command) -> Option<String> {
         Command::Accrue(accrue) => accrue.reference.to_string(),
         Command::Redeem(redeem) => redeem.reference.to_string(),
         Command::Hold(hold) => hold.reference.to_string(),
-        Command::TransferOut(transfer) => transfer.reference.to_string(),
+        Command::Gift(gift) => gift.reference.to_string(),
         Command::Activate(activate) => activate.reference.to_string(),
         Command::Purchase(purchase) => purchase.order_number.to_string(),
         Command::Capture(_) | Command::Release(_) => String::new(),

@@ -6,7 +6,7 @@ use fealty_auth::InReach;
 use fealty_ledger::{Transaction, Wallet, WalletAfter};
 use fealty_postgres::{DatabaseError, PgConnection, run};
 use fealty_types::{
-    Clock as _, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionName,
+    Clock as _, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionPlace,
 };
 
 use super::service::Ledger;
@@ -41,11 +41,11 @@ pub(crate) enum Moment {
     /// The present.
     Now,
     /// A past time.
-    AsOf(Timestamp),
+    Past(Timestamp),
     /// After a transaction.
-    After(TransactionName),
+    After(TransactionPlace),
     /// A future time.
-    At(Timestamp),
+    Future(Timestamp),
 }
 
 /// Where a balance is read.
@@ -64,14 +64,19 @@ impl Ledger {
         program: &InReach<ProgramId>,
         member: &InReach<MemberId>,
         currency: &CurrencyId,
-        source: Source,
+        (source, min_position): (Source, Option<TransactionPlace>),
     ) -> Result<BalanceRead, Error> {
         let shard = self.shards.of(program, member);
         self.with_currency(program, currency)?;
         let now = self.clock.now();
+        // The cache knows a wallet's last transaction: what came before it is in there.
+        let has_it = |wallet: &Wallet| {
+            min_position.is_none_or(|min| wallet.last_position >= Some(min.position))
+        };
         if source == Source::Cache
             && let Some(wallet) = self.cache.get(program, member, currency).await
             && wallet.next_due.is_none_or(|due| due > now)
+            && has_it(&wallet)
         {
             return Ok(BalanceRead {
                 wallet,
@@ -257,16 +262,16 @@ impl Ledger {
         let (through, at) = match moment {
             Moment::Now => {
                 return self
-                    .balance(program, member, currency, Source::Database)
+                    .balance(program, member, currency, (Source::Database, None))
                     .await;
             }
-            Moment::At(at) => {
+            Moment::Future(at) => {
                 return self
                     .stored_balance(shard, program, member, currency, at, Source::Database)
                     .await;
             }
-            Moment::After(name) => (Some(name), None),
-            Moment::AsOf(at) => (None, Some(at)),
+            Moment::After(place) => (Some(place), None),
+            Moment::Past(at) => (None, Some(at)),
         };
         if let Some(at) = at {
             let (stored, wallet) = self
@@ -286,7 +291,9 @@ impl Ledger {
             .await?;
         let Some((transaction, after)) = found else {
             return match through {
-                Some(name) => Err(Error::TransactionNotFound(name.to_string())),
+                Some(name) => Err(Error::TransactionNotFound(
+                    self.shards.ids().transaction(name),
+                )),
                 None => Ok(BalanceRead {
                     wallet: Wallet::default(),
                     position: None,
@@ -317,7 +324,7 @@ impl Ledger {
         program: &ProgramId,
         member: &MemberId,
         currency: &CurrencyId,
-        through: Option<TransactionName>,
+        through: Option<TransactionPlace>,
         by: Option<Timestamp>,
     ) -> Result<Option<(Transaction, WalletAfter)>, DatabaseError> {
         let pool = self.database.pool();

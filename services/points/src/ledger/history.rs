@@ -3,7 +3,7 @@
 use fealty_auth::{Caller, InReach};
 use fealty_ledger::{Lot, Reversal};
 use fealty_types::{
-    BrandId, LotId, MemberId, OrderNumber, Position, ProgramId, RequestId, TransactionName,
+    BrandId, LotId, MemberId, OrderNumber, Position, ProgramId, RequestId, TransactionPlace,
 };
 
 use super::service::Ledger;
@@ -29,8 +29,8 @@ pub(crate) struct Page {
 /// How a transaction is asked for.
 #[derive(Clone, Debug)]
 pub(crate) enum By {
-    /// Its name.
-    Name(TransactionName),
+    /// Where it stands.
+    Place(TransactionPlace),
     /// The request that made it.
     Request(InReach<MemberId>, RequestId),
     /// The purchase that it recorded.
@@ -107,10 +107,10 @@ impl Ledger {
         self.programs.newest(program)?;
         let pool = self.database.pool();
         let row = match by {
-            By::Name(name) if self.shards.has(name.shard) => {
-                store::log::at(pool, name.shard, name.position).await?
+            By::Place(place) if self.shards.has(place.shard) => {
+                store::log::at(pool, place.shard, place.position).await?
             }
-            By::Name(_) => None,
+            By::Place(_) => None,
             By::Request(member, request_id) => {
                 let shard = self.shards.of(program, member);
                 let key = request_key(program, member, request_id);
@@ -134,7 +134,7 @@ impl Ledger {
             transaction.program == **program && caller.reaches_member(program, &transaction.member)
         });
         let asked = match by {
-            By::Name(name) => name.to_string(),
+            By::Place(place) => self.shards.ids().transaction(*place),
             By::Request(_, request_id) => request_id.to_string(),
             By::Order(_, order_number) => order_number.to_string(),
         };
@@ -146,12 +146,13 @@ impl Ledger {
         &self,
         caller: &Caller,
         program: &InReach<ProgramId>,
-        name: TransactionName,
+        place: TransactionPlace,
     ) -> Result<Explained, Error> {
-        let logged = self.transaction(caller, program, &By::Name(name)).await?;
+        let logged = self.transaction(caller, program, &By::Place(place)).await?;
         let transaction = &logged.transaction;
         let pool = self.database.pool();
-        let number = store::members::number(pool, name.shard, program, &transaction.member).await?;
+        let number =
+            store::members::number(pool, place.shard, program, &transaction.member).await?;
         let moved = transaction.transfers.iter().map(|transfer| transfer.lot);
         let made = transaction.lots.iter().map(|terms| terms.lot);
         let changed = transaction.expiry_changes.iter().map(|change| change.lot);
@@ -159,10 +160,10 @@ impl Ledger {
         lots.sort_unstable();
         lots.dedup();
         let lots = match number {
-            Some(number) => store::lots::named(pool, name.shard, number, &lots).await?,
+            Some(number) => store::lots::named(pool, place.shard, number, &lots).await?,
             None => Vec::new(),
         };
-        let reversal = store::reversals::of(pool, name.shard, name.position).await?;
+        let reversal = store::reversals::of(pool, place.shard, place.position).await?;
         Ok(Explained {
             logged,
             lots,

@@ -5,12 +5,13 @@
 //! member, which is in two logs, locks their heads itself. A read advances its
 //! wallet in memory, so that it never shows what fell due as if it had not.
 
+mod activation;
 mod balance;
+mod gift;
 pub(crate) mod grpc;
 mod history;
 mod lots;
 mod service;
 mod sweeper;
-mod transfer;
 
 pub(crate) use service::{Change, Ledger};

@@ -5,7 +5,7 @@ use fealty_ledger::{Command, Named, Refusal, Transaction};
 use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
 use fealty_server::{Programs, ServiceClock};
-use fealty_types::{BrandId, CurrencyId, MemberId, ProgramId, RequestId, ShardId};
+use fealty_types::{BrandId, CurrencyId, MemberId, Metadata, ProgramId, RequestId, ShardId};
 
 use crate::{
     error::Error,
@@ -34,11 +34,28 @@ pub(crate) struct Change<C = Command> {
     /// Who asks.
     pub(crate) caller: Caller,
     pub(crate) request_id: RequestId,
+    /// What it wants to be kept.
+    pub(crate) metadata: Metadata,
     pub(crate) program: InReach<ProgramId>,
     pub(crate) member: InReach<MemberId>,
     /// The shard of the hold, transaction or lot that it names.
     pub(crate) named_shard: Option<ShardId>,
     pub(crate) command: C,
+}
+
+impl<C> Change<C> {
+    /// The same change of something else.
+    pub(crate) fn map<D>(self, command: impl FnOnce(C) -> D) -> Change<D> {
+        Change {
+            caller: self.caller,
+            request_id: self.request_id,
+            metadata: self.metadata,
+            program: self.program,
+            member: self.member,
+            named_shard: self.named_shard,
+            command: command(self.command),
+        }
+    }
 }
 
 impl Ledger {
@@ -47,6 +64,7 @@ impl Ledger {
         let Change {
             caller,
             request_id,
+            metadata,
             program,
             member,
             named_shard,
@@ -56,13 +74,18 @@ impl Ledger {
             self.programs.newest(&program)?;
             // What another shard holds is none of this member's.
             if self.shards.of(&program, &member) != shard {
-                let refusal = not_found(named);
-                return Err(Error::Ledger { shard, refusal });
+                return Err(self.shards.refuses(shard, not_found(named)));
             }
             self.check_brand(&caller, shard, named).await?;
         }
         self.lanes
-            .submit(caller, &program, member.into_inner(), request_id, command)
+            .submit(
+                caller,
+                &program,
+                member.into_inner(),
+                (request_id, metadata),
+                command,
+            )
             .await
     }
 
@@ -94,8 +117,7 @@ impl Ledger {
         if brand.is_some_and(|brand| own.contains(brand)) {
             return Ok(());
         }
-        let refusal = not_found(named);
-        Err(Error::Ledger { shard, refusal })
+        Err(self.shards.refuses(shard, not_found(named)))
     }
 
     /// The programme in force, if it has the currency.

@@ -32,7 +32,7 @@ impl Ledger {
     pub(crate) async fn sweep_once(&self) -> Result<i64, Error> {
         let now = self.clock.now();
         let mut swept = 0;
-        for shard in self.shards.ids() {
+        for shard in self.shards.all() {
             swept += sweep_shard(self, shard, now).await?;
         }
         Ok(swept)
@@ -60,7 +60,7 @@ async fn sweep(ledger: Ledger, shutdown: CancellationToken) {
 /// Says how late the sweeper is, for each shard, before it sweeps.
 async fn record_lag(ledger: &Ledger, lag: &Gauge<u64>) {
     let now = ledger.clock.now();
-    for shard in ledger.shards.ids() {
+    for shard in ledger.shards.all() {
         let oldest = store::wallets::oldest_due(ledger.database.pool(), shard, now).await;
         let Ok(oldest) = oldest else {
             continue;
@@ -77,7 +77,7 @@ async fn record_lag(ledger: &Ledger, lag: &Gauge<u64>) {
 /// Sweeps the shards that nobody else is sweeping. One that cannot be swept, for its
 /// node is down, keeps no other waiting.
 async fn sweep_all(ledger: &Ledger) -> Result<(), Error> {
-    let mut shards: Vec<ShardId> = ledger.shards.ids().collect();
+    let mut shards: Vec<ShardId> = ledger.shards.all().collect();
     shards.shuffle(&mut rand::rng());
     let mut swept = Ok(());
     for shard in shards {

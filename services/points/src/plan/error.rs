@@ -24,6 +24,8 @@ pub(crate) enum PlanError {
     },
     #[error("purchase_time must be at most one hour from now")]
     PurchaseInFuture,
+    #[error("earned_time must not be later than now")]
+    EarnedInFuture,
     /// So many points need a second person.
     #[error("more than {approval_above} points need a second person's approval")]
     ApprovalRequired { approval_above: Points },

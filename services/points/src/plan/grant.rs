@@ -2,7 +2,7 @@
 
 use fealty_ledger::{Accrue, Activation, Adjust, Grant, LotOrigin, LotTerms, Request};
 use fealty_program::{ActivationTerms, Brand, ExpiryTerms};
-use fealty_types::{BrandId, CurrencyId, Points, RuleId, Timestamp};
+use fealty_types::{BrandId, CurrencyId, EventName, Points, RuleId, Timestamp};
 
 use super::{Plan, PlanError};
 
@@ -10,18 +10,24 @@ impl Plan<'_> {
     pub(super) fn accrue(&self, accrue: &Accrue, request: &mut Request) -> Result<(), PlanError> {
         let brand = self.brand(&accrue.brand, &accrue.currency)?;
         allowed(&brand.issues, &accrue.brand, &accrue.currency, "issue")?;
-        let mut terms = self.terms(&accrue.currency, self.now);
-        match accrue.activation {
-            Some(Activation::AtOnce) => terms.activates_at = None,
-            Some(Activation::At(at)) => terms.activates_at = Some(at),
-            Some(Activation::OnEvent) => terms.activates_at = Some(LotTerms::ON_EVENT),
-            None => {}
+        let earned_at = accrue.earned_at.unwrap_or(self.now);
+        if earned_at > self.now {
+            return Err(PlanError::EarnedInFuture);
         }
-        if let Some(expires_at) = accrue.expires_at {
-            if expires_at <= self.now {
-                return Err(PlanError::TermsOutOfRange);
-            }
-            terms.expires_at = Some(expires_at);
+        let mut terms = self.terms(&accrue.currency, earned_at);
+        if let Some(activation) = &accrue.activation {
+            (terms.activates_at, terms.activates_on) = match activation {
+                Activation::AtOnce => (None, None),
+                Activation::At(at) => (Some(*at), None),
+                Activation::OnEvent(event) => (Some(LotTerms::ON_EVENT), Some(event.clone())),
+            };
+        }
+        terms.expires_at = accrue.expires_at.or(terms.expires_at);
+        if terms
+            .expires_at
+            .is_some_and(|expires_at| expires_at <= self.now)
+        {
+            return Err(PlanError::TermsOutOfRange);
         }
         let (brand, points) = (&accrue.brand, accrue.points);
         let grant = terms.grant(None, brand, points, LotOrigin::Promotion, self.version);
@@ -42,7 +48,7 @@ impl Plan<'_> {
         if adjust.gives {
             // An operator's points are there at once.
             let mut terms = self.terms(&adjust.currency, self.now);
-            terms.activates_at = None;
+            (terms.activates_at, terms.activates_on) = (None, None);
             let (brand, points) = (&adjust.brand, adjust.points);
             let grant = terms.grant(None, brand, points, LotOrigin::Adjustment, self.version);
             request.grants.push(grant);
@@ -67,14 +73,16 @@ impl Plan<'_> {
     pub(super) fn terms(&self, currency: &CurrencyId, earned_at: Timestamp) -> Terms {
         let known = self.program.currencies.get(currency);
         let tier = self.tier.as_ref();
+        let (activates_at, activates_on) = match self.program.activation_of(currency, earned_at) {
+            ActivationTerms::AtOnce => (None, None),
+            ActivationTerms::At(at) => (Some(at), None),
+            ActivationTerms::OnEvent(event) => (Some(LotTerms::ON_EVENT), Some(event)),
+        };
         Terms {
             currency: currency.clone(),
             earned_at,
-            activates_at: match self.program.activation_of(currency, earned_at) {
-                ActivationTerms::AtOnce => None,
-                ActivationTerms::At(at) => Some(at),
-                ActivationTerms::OnEvent => Some(LotTerms::ON_EVENT),
-            },
+            activates_at,
+            activates_on,
             expires_at: match self.program.expiry_of(currency, earned_at, tier) {
                 ExpiryTerms::Never => None,
                 ExpiryTerms::At(at) => Some(at),
@@ -90,6 +98,7 @@ pub(super) struct Terms {
     currency: CurrencyId,
     earned_at: Timestamp,
     activates_at: Option<Timestamp>,
+    activates_on: Option<EventName>,
     expires_at: Option<Timestamp>,
     unit_value_micros: Option<i64>,
 }
@@ -111,6 +120,7 @@ impl Terms {
             brand: brand.clone(),
             earned_at: self.earned_at,
             activates_at: self.activates_at,
+            activates_on: self.activates_on,
             expires_at: self.expires_at,
             origin,
             unit_value_micros: self.unit_value_micros,

@@ -11,7 +11,7 @@ mod spend;
 
 use fealty_ledger::{Command, Facts, Grant, Request};
 use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
-use fealty_types::{CurrencyId, RequestId, TierId, Timestamp};
+use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
 pub(crate) use error::PlanError;
 
@@ -39,7 +39,7 @@ pub(crate) fn tier_moment(
 /// Checks a command against the programme, and works out what it gives.
 pub(crate) fn plan(
     applied: &ProgramVersion,
-    request_id: &RequestId,
+    (request_id, metadata): (&RequestId, &Metadata),
     command: &Command,
     tier: Option<TierId>,
     now: Timestamp,
@@ -56,6 +56,7 @@ pub(crate) fn plan(
     let mut request = Request {
         request_id: request_id.clone(),
         command: command.clone(),
+        metadata: metadata.clone(),
         asked_at: now,
         program_version: plan.version,
         principal: None,
@@ -71,7 +72,7 @@ pub(crate) fn plan(
         Command::Adjust(adjust) => plan.adjust(adjust, &mut request)?,
         Command::Redeem(redeem) => plan.spend(&redeem.brand, &redeem.currency, &mut request)?,
         Command::Hold(hold) => plan.spend(&hold.brand, &hold.currency, &mut request)?,
-        Command::TransferOut(transfer) => plan.currency(&transfer.currency)?,
+        Command::Gift(gift) => plan.currency(&gift.currency)?,
         Command::Capture(_)
         | Command::Release(_)
         | Command::Reverse(_)

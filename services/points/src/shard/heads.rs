@@ -20,7 +20,7 @@ pub(crate) async fn look_at_heads(
     if shards.placement() == Placement::OneNode || !error.is_passing() {
         return Err(error);
     }
-    let ids: Vec<_> = shards.ids().collect();
+    let ids: Vec<_> = shards.all().collect();
     let reads = ids.iter().map(|shard| head::head(database.pool(), *shard));
     let mut answered = false;
     for (shard, read) in ids.iter().zip(join_all(reads).await) {

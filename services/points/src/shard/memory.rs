@@ -154,7 +154,7 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use fealty_types::Position;
+    use fealty_types::{Position, Timestamp};
 
     use super::*;
 
@@ -164,6 +164,7 @@ mod tests {
             chain: [chain; 32],
             members: 1,
             fence: 0,
+            written_at: Timestamp::EPOCH,
         }
     }
 

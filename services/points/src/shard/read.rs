@@ -108,7 +108,7 @@ impl ShardWork {
             shard,
             now,
             read_on,
-            log: Log::new(shard, head.position.next()),
+            log: Log::new(shard, head.position.next(), head.stamp(now)),
             before: head,
             slots,
             slot_of: Vec::new(),

@@ -1,21 +1,21 @@
-//! The recipient's side of a transfer between members.
+//! The recipient's side of a gift.
 
 use fealty_ledger::{Cause, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection};
-use fealty_types::{MemberId, Position, ProgramId, ShardId, TransactionName};
+use fealty_types::{MemberId, Position, ProgramId, ShardId, TransactionPlace};
 
 use super::store::{log, members};
 
 /// Transactions looked at in one step of the search.
 const SEARCH_LEN: i64 = 500;
 
-/// What a member of a shard received by a transfer: his log is searched, newest
+/// What a member of a shard received by a gift: his log is searched, newest
 /// first.
 pub(crate) async fn received(
     connection: &mut PgConnection,
     shard: ShardId,
     (program, member): (&ProgramId, &MemberId),
-    transfer: TransactionName,
+    gift: TransactionPlace,
 ) -> Result<Option<Transaction>, DatabaseError> {
     let number = members::number(&mut *connection, shard, program, member).await?;
     let mut before = Position::new(i64::MAX);
@@ -26,7 +26,7 @@ pub(crate) async fn received(
         for row in &rows {
             let known = row.transaction()?;
             if let Cause::Received(received) = &known.cause
-                && received.transfer == transfer
+                && received.gift == gift
             {
                 return Ok(Some(known));
             }

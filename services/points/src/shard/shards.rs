@@ -1,18 +1,21 @@
 //! The shards of an installation.
 
+use fealty_ledger::Refusal;
 use fealty_postgres::{Database, DatabaseError};
-use fealty_types::{MemberId, ProgramId, ShardId, shard_of};
+use fealty_types::{Ids, MemberId, ProgramId, ShardId, shard_of};
 
 use super::{
     placement::Placement,
     store::{head, installation},
 };
+use crate::error::Error;
 
 /// The shards of an installation, whose number never changes, and where they lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shards {
     count: u16,
     placement: Placement,
+    ids: Ids,
 }
 
 impl Shards {
@@ -26,11 +29,12 @@ impl Shards {
         let pool = database.pool();
         let known_before = installation::shards(pool).await?.is_some();
         // Whoever comes first settles it.
-        installation::settle(pool, count).await?;
+        installation::settle(pool, count, rand::random()).await?;
         let settled = installation::shards(pool).await?;
         let shards = Self {
             count: settled.ok_or(DatabaseError::Broken("an installation has shards"))?,
             placement,
+            ids: Ids::new(installation::id_key(pool).await?),
         };
         let there = match head::positions(pool).await {
             Ok(positions) => positions.len(),
@@ -43,7 +47,7 @@ impl Shards {
             return Err(DatabaseError::Broken(broken));
         }
         if there < usize::from(shards.count) {
-            for shard in shards.ids() {
+            for shard in shards.all() {
                 installation::begin_shard(pool, shard).await?;
             }
         }
@@ -54,12 +58,25 @@ impl Shards {
     pub(crate) async fn known(database: &Database) -> Result<Option<Self>, DatabaseError> {
         let placement = Placement::of(database).await?;
         let count = installation::shards(database.pool()).await?;
-        Ok(count.map(|count| Self { count, placement }))
+        let Some(count) = count else {
+            return Ok(None);
+        };
+        let ids = Ids::new(installation::id_key(database.pool()).await?);
+        Ok(Some(Self {
+            count,
+            placement,
+            ids,
+        }))
     }
 
     /// How many there are.
     pub(crate) fn count(self) -> u16 {
         self.count
+    }
+
+    /// The ids that callers are given of what is in them.
+    pub(crate) fn ids(self) -> Ids {
+        self.ids
     }
 
     /// Where they lie.
@@ -72,13 +89,22 @@ impl Shards {
         shard_of(program, member, self.count)
     }
 
+    /// What the ledger refuses of a shard, as it is told.
+    pub(crate) fn refuses(self, shard: ShardId, refusal: Refusal) -> Error {
+        Error::Ledger {
+            ids: self.ids,
+            shard,
+            refusal,
+        }
+    }
+
     /// Whether there is such a shard.
     pub(crate) fn has(self, shard: ShardId) -> bool {
         u16::from(shard.get()) < self.count
     }
 
     /// All of them, in order.
-    pub(crate) fn ids(self) -> impl Iterator<Item = ShardId> {
+    pub(crate) fn all(self) -> impl Iterator<Item = ShardId> {
         (0..self.count)
             .filter_map(|shard| u8::try_from(shard).ok())
             .map(ShardId::new)

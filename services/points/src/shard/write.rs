@@ -2,10 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use fealty_ledger::{
-    Transaction, Wallet,
-    canonical::{self, Chain},
-};
+use fealty_ledger::{Transaction, Wallet, canonical};
 use fealty_postgres::PgConnection;
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
 
@@ -31,8 +28,6 @@ pub(crate) const MARK_DISTANCE: i64 = 1_000;
 pub(crate) struct Answer {
     /// Its transaction.
     pub(crate) transaction: Arc<Transaction>,
-    /// The chain after it.
-    pub(crate) chain: Chain,
     /// Whether it was there already, from the same request sent before.
     pub(crate) replayed: bool,
 }
@@ -52,8 +47,8 @@ pub(crate) struct Written {
     pub(crate) after: Position,
     /// The head now.
     pub(crate) through: Position,
-    /// The transactions, with the chain after each.
-    pub(crate) transactions: Vec<(Arc<Transaction>, Chain)>,
+    /// The transactions.
+    pub(crate) transactions: Vec<Arc<Transaction>>,
     /// The wallets that changed.
     pub(crate) wallets: Vec<KnownWallet>,
     /// Points by kind of account credited.
@@ -64,10 +59,8 @@ impl Written {
     /// The answer that the transaction at a position is.
     pub(crate) fn answer(&self, position: Position, replayed: bool) -> Answer {
         let index = usize::try_from(position.get() - self.after.get() - 1).expect("of this batch");
-        let (transaction, chain) = &self.transactions[index];
         Answer {
-            transaction: Arc::clone(transaction),
-            chain: *chain,
+            transaction: Arc::clone(&self.transactions[index]),
             replayed,
         }
     }
@@ -87,7 +80,7 @@ impl ShardWork {
         let after = head.position;
         let mut rows = Rows::default();
         self.number_members(&mut head, &mut rows);
-        let (chains, moved) = self.log_rows(&mut head, &mut rows);
+        let moved = self.log_rows(&mut head, &mut rows);
         if placement == Placement::OneNode {
             rows.orders = std::mem::take(&mut self.orders);
             rows.orders.sort_unstable();
@@ -97,7 +90,7 @@ impl ShardWork {
         if marks && read_on == ReadOn::Never {
             return Err(Interrupted::NeedsLock);
         }
-        if changed || !chains.is_empty() {
+        if changed || !rows.log.is_empty() {
             let (shard, before) = (self.shard, &self.before);
             let outcome = match placement {
                 Placement::OneNode => at_once(connection, shard, before, &head, &rows).await?,
@@ -128,26 +121,21 @@ impl ShardWork {
         Ok(Written {
             after,
             through,
-            transactions: transactions.zip(chains).collect(),
+            transactions: transactions.collect(),
             wallets,
             moved,
         })
     }
 
-    /// The rows of the log, with the head after them; answers with the chain after
-    /// each, and the points by kind of account credited.
-    fn log_rows(
-        &self,
-        head: &mut Head,
-        rows: &mut Rows,
-    ) -> (Vec<Chain>, HashMap<&'static str, u64>) {
+    /// The rows of the log, with the head after them; answers with the points by kind
+    /// of account credited.
+    fn log_rows(&self, head: &mut Head, rows: &mut Rows) -> HashMap<&'static str, u64> {
         let mut moved: HashMap<&'static str, u64> = HashMap::new();
-        let mut chains = Vec::with_capacity(self.log.written().len());
         for (transaction, slot) in self.log.written().iter().zip(&self.slot_of) {
             let body = canonical::encode(transaction);
             head.chain = canonical::chain(&head.chain, &body);
             head.position = transaction.position;
-            chains.push(head.chain);
+            head.written_at = transaction.written_at;
             let member = (&transaction.program, &transaction.member);
             let key = transaction
                 .request_id()
@@ -166,7 +154,7 @@ impl ShardWork {
                     transfer.amount.get().unsigned_abs();
             }
         }
-        (chains, moved)
+        moved
     }
 
     /// Gives members that have their first transaction a number.

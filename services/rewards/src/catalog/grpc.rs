@@ -18,7 +18,7 @@ fn render(offer: &Offer) -> wire::RewardOffer {
         Availability::SoldOut => wire::Availability::SoldOut,
     };
     wire::RewardOffer {
-        reward: offer.id.to_string(),
+        id: offer.id.to_string(),
         display_name: offer.reward.name.clone(),
         points: offer.reward.points.get(),
         currency: offer.reward.currency.to_string(),

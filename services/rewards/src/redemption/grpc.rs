@@ -47,10 +47,10 @@ fn render(by: &Redemptions, caller: &Caller, redemption: &Redemption) -> wire::R
 
 #[async_trait]
 impl RedemptionService for RedemptionApi {
-    async fn redeem_reward(
+    async fn redeem(
         &self,
-        request: Request<wire::RedeemRewardRequest>,
-    ) -> Result<Response<wire::RedeemRewardResponse>, Status> {
+        request: Request<wire::RedeemRequest>,
+    ) -> Result<Response<wire::RedeemResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.get_ref();
         let asked = Fields::read(caller, |fields| {
@@ -67,7 +67,7 @@ impl RedemptionService for RedemptionApi {
         })?;
         let (redemption, replayed) = self.0.redeem(caller, asked).await?;
         let redemption = Some(render(&self.0, caller, &redemption));
-        Ok(Response::new(wire::RedeemRewardResponse {
+        Ok(Response::new(wire::RedeemResponse {
             redemption,
             replayed,
         }))

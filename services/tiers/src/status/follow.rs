@@ -42,11 +42,12 @@ fn purchase(transaction: &Transaction) -> Option<Result<Purchase, DatabaseError>
                 at: from_wire_time(purchase.purchase_time?).ok()?,
                 minor_units: purchase.amount.as_ref()?.minor_units,
             },
-            shard: i16::try_from(transaction.shard).ok()?,
+            shard: i16::try_from(transaction.shard?).ok()?,
             position: transaction.position,
+            transaction: transaction.id.clone(),
         })
     };
-    let told = StoredRow::of("transactions", &transaction.name);
+    let told = StoredRow::of("transactions", &transaction.id);
     Some(told.check("purchase", read()))
 }
 

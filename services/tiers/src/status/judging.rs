@@ -185,12 +185,12 @@ impl Judging {
             changes.extend(domain::credit(program, scheme, status, &member.spends, at));
             for (number, change) in changes.into_iter().enumerate() {
                 let by_purchase = number >= judged;
-                let name = format!("{}-{}", purchase.shard, purchase.position);
-                self.log(
-                    index,
-                    change,
-                    if by_purchase { name } else { String::new() },
-                );
+                let by = if by_purchase {
+                    purchase.transaction.clone()
+                } else {
+                    String::new()
+                };
+                self.log(index, change, by);
             }
         }
     }

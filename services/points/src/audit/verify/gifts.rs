@@ -36,7 +36,7 @@ pub(super) async fn settled(
         let corrected: Result<u128, DatabaseError> =
             run!(database, "verify_gifts", |connection| async {
                 let mut corrected = difference;
-                for shard in shards.ids() {
+                for shard in shards.all() {
                     let part = beyond(connection, shards, shard, heads).await?;
                     corrected = corrected.wrapping_add(part);
                 }
@@ -72,7 +72,7 @@ async fn beyond(
         for row in &rows {
             let transaction = row.transaction()?;
             if let Cause::Received(received) = &transaction.cause {
-                let giver = received.transfer;
+                let giver = received.gift;
                 if giver.position <= verified(giver.shard) {
                     sum = sum.wrapping_sub(side(&transaction.member, received));
                 }
@@ -92,10 +92,10 @@ async fn taken(
     shards: Shards,
     transaction: &Transaction,
 ) -> Result<Option<Transaction>, DatabaseError> {
-    let Some(Command::TransferOut(transfer)) = transaction.command() else {
+    let Some(Command::Gift(gift)) = transaction.command() else {
         return Ok(None);
     };
-    let shard = shards.of(&transaction.program, &transfer.to);
-    let member = (&transaction.program, &transfer.to);
-    received(connection, shard, member, transaction.name()).await
+    let shard = shards.of(&transaction.program, &gift.to);
+    let member = (&transaction.program, &gift.to);
+    received(connection, shard, member, transaction.place()).await
 }

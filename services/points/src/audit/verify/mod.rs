@@ -135,7 +135,7 @@ pub async fn verify(
         ..Verified::default()
     };
     let (mut totals, mut gifts, mut heads) = (AccountTotals::default(), 0_u128, Vec::new());
-    for id in shards.ids() {
+    for id in shards.all() {
         let walked = |position: i64| progress(verified.transactions + position, all);
         let one = |programs| verify_shard(database, shards, id, programs, options, &walked);
         let (shard, before) = match one(Arc::clone(&programs)).await {

@@ -9,12 +9,12 @@ use std::{
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    AccountKey, AccountTotals, Cause, Command, Facts, Hold, Log, Lot, MemberBook, Named, Received,
-    Request, Reversal, Transaction, Wallet, WalletBook,
+    AccountKey, AccountTotals, Cause, Command, ENGINE, Facts, Hold, Log, Lot, MemberBook, Named,
+    Received, Request, Reversal, Stamp, Transaction, Wallet, WalletBook,
     canonical::{self, CHAIN_START, Chain},
     given,
 };
-use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, shard_of};
+use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, shard_of};
 use sha2::{Digest as _, Sha256};
 
 use super::{Programs, VerifyError};
@@ -61,6 +61,8 @@ pub(super) struct Shard {
     shards: u16,
     pub(super) position: Position,
     pub(super) chain: Chain,
+    /// When the last transaction was written.
+    written_at: Timestamp,
     members: HashMap<(ProgramId, MemberId), Known>,
     pub(super) totals: AccountTotals,
     /// Accounts that changed since the last mark.
@@ -80,6 +82,7 @@ impl Shard {
             shards: shards.count(),
             position: Position::new(0),
             chain: CHAIN_START,
+            written_at: Timestamp::EPOCH,
             members: HashMap::new(),
             totals: AccountTotals::default(),
             unmarked: BTreeSet::new(),
@@ -194,7 +197,15 @@ impl Shard {
         if row.member_no != number || row.request_key != key {
             return Err(self.difference(position, "a column differs from the transaction"));
         }
-        let again = self.run_again(&transaction, programs)?;
+        if transaction.engine != ENGINE {
+            let what = format!("engine {} made it, which is not known", transaction.engine);
+            return Err(self.difference(position, what));
+        }
+        if transaction.written_at < self.written_at {
+            return Err(self.difference(position, "it was written before the one before it"));
+        }
+        let mut again = self.run_again(&transaction, programs)?;
+        again.nonce = transaction.nonce;
         if again != transaction {
             let what = format!("the engine makes another {} of it", transaction.kind());
             return Err(self.difference(position, what));
@@ -204,6 +215,7 @@ impl Shard {
         }
         self.chain = chain;
         self.position = position;
+        self.written_at = transaction.written_at;
         Ok(None)
     }
 
@@ -217,7 +229,12 @@ impl Shard {
         let member = (transaction.program.clone(), transaction.member.clone());
         let known = self.members.get_mut(&member).expect("the member is known");
         let book = &mut known.book;
-        let mut log = Log::new(self.shard, position);
+        // When it was written and its nonce follow from nothing; all else does.
+        let stamp = Stamp {
+            written_at: transaction.written_at,
+            seed: [0; 32],
+        };
+        let mut log = Log::new(self.shard, position, stamp);
         let made = match (&request, &transaction.cause) {
             (Some(request), _) => fealty_ledger::apply(book, request, at, &mut log),
             (None, Cause::Received(received)) => {
@@ -236,8 +253,8 @@ impl Shard {
                 self.gifts = self.gifts.wrapping_sub(sum);
             }
             (_, [written]) => {
-                if let Some(Command::TransferOut(transfer)) = written.command() {
-                    let sum = side(&transfer.to, &given(book, written));
+                if let Some(Command::Gift(gift)) = written.command() {
+                    let sum = side(&gift.to, &given(book, written));
                     self.gifts = self.gifts.wrapping_add(sum);
                 }
             }
@@ -261,6 +278,7 @@ impl Shard {
         let Cause::Request {
             request_id,
             command,
+            metadata,
             asked_at,
             program_version,
             facts,
@@ -278,7 +296,7 @@ impl Shard {
             Some(Facts::Reversal(_)) | None => None,
         };
         let now = asked_at.unwrap_or(transaction.effective_at);
-        let mut request = plan(applied, request_id, command, tier, now)
+        let mut request = plan(applied, (request_id, metadata), command, tier, now)
             .map_err(|error| self.difference(position, error.to_string()))?;
         request.principal.clone_from(&transaction.principal);
         request.original = self.original.take().map(Box::new);

@@ -1,20 +1,26 @@
 //! Requests into changes, with every broken rule named.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-use fealty_auth::{Caller, InReach, Role};
+use fealty_auth::{InReach, Role};
 use fealty_ledger::{
-    Accrue, Activate, Activation, Adjust, Capture, Command, Extend, HOLD_TIMEOUT_MAX, HoldCommand,
-    Redeem, Reinstate, Release, Reverse, TransferOut,
+    Accrue, Activation, Adjust, Capture, Command, Extend, Gift, HOLD_TIMEOUT_MAX, HoldCommand,
+    Redeem, Reinstate, Release, Reverse,
 };
 use fealty_proto::points::v1 as wire;
 use fealty_server::{Fields, PlainField, Rejection, from_wire_time};
 use fealty_types::{
-    BrandId, InvalidValue, LotId, LotName, Points, Position, Reference, ShardId, Timestamp,
-    TransactionName,
+    BrandId, Ids, InvalidValue, LotId, Metadata, Points, Position, Reference, ShardId, Timestamp,
 };
 
-use crate::ledger::Change;
+use super::Call;
+use crate::ledger::{
+    Change,
+    activation::{Activating, Gave},
+};
 
 const HOLD_TIMEOUT_DEFAULT: Duration = Duration::from_mins(15);
 
@@ -25,32 +31,39 @@ pub(crate) struct Noted;
 /// The fields of a change on their way from the wire.
 pub(crate) struct ChangeFields<'a> {
     pub(crate) fields: Fields<'a>,
+    ids: Ids,
     named_shard: Option<ShardId>,
 }
 
 /// Reads a change: what every change has, and what `read` makes of the rest.
 pub(crate) fn change<C>(
-    caller: &Caller,
+    call: Call<'_>,
     [request_id, program, member]: [&str; 3],
+    metadata: &HashMap<String, String>,
     read: impl FnOnce(&mut ChangeFields<'_>) -> Option<C>,
 ) -> Result<Change<C>, Rejection> {
     let mut fields = ChangeFields {
-        fields: Fields::of(caller),
+        fields: Fields::of(call.caller),
+        ids: call.ids,
         named_shard: None,
     };
     let request_id = fields.parse("request_id", request_id);
     let program = fields.fields.program("program", program);
     let member = fields.fields.member("member", program.as_ref(), member);
+    let metadata = fields.metadata(metadata);
     let command = read(&mut fields);
-    let change = match (request_id, program, member, command) {
-        (Some(request_id), Some(program), Some(member), Some(command)) => Some(Change {
-            caller: caller.clone(),
-            request_id,
-            program,
-            member,
-            named_shard: fields.named_shard,
-            command,
-        }),
+    let change = match (request_id, program, member, metadata, command) {
+        (Some(request_id), Some(program), Some(member), Some(metadata), Some(command)) => {
+            Some(Change {
+                caller: call.caller.clone(),
+                request_id,
+                metadata,
+                program,
+                member,
+                named_shard: fields.named_shard,
+                command,
+            })
+        }
         _ => None,
     };
     fields.fields.finish(change)
@@ -58,10 +71,11 @@ pub(crate) fn change<C>(
 
 /// Reads a change from a caller's request that has the fields of every change.
 macro_rules! change {
-    ($caller:expr, $request:expr, $read:expr) => {
+    ($call:expr, $request:expr, $read:expr) => {
         $crate::ledger::grpc::changes::change(
-            $caller,
+            $call,
             [&$request.request_id, &$request.program, &$request.member],
+            &$request.metadata,
             $read,
         )
     };
@@ -109,10 +123,28 @@ impl ChangeFields<'_> {
         self.fields.check("points", Points::amount(points))
     }
 
-    /// Points where 0 stands for all; `None` for all, or with a violation noted.
-    fn points_or_all(&mut self, points: i64) -> Option<Points> {
-        let points = self.fields.check("points", Points::new(points))?;
-        (!points.is_zero()).then_some(points)
+    /// Points that may be left out, for all there are.
+    fn points_or_all(&mut self, points: Option<i64>) -> Result<Option<Points>, Noted> {
+        match points {
+            None => Ok(None),
+            Some(points) => self.points(points).map(Some).ok_or(Noted),
+        }
+    }
+
+    /// What is to be kept with the change.
+    fn metadata(&mut self, metadata: &HashMap<String, String>) -> Option<Metadata> {
+        let mut facts = BTreeMap::new();
+        if metadata.len() > Metadata::LEN_MAX {
+            self.add("metadata", "must have at most 16 entries");
+            return None;
+        }
+        for (key, value) in metadata {
+            let field = format!("metadata[{key}]");
+            let key = self.parse(&field, key);
+            let value = self.parse(&field, value);
+            facts.extend(key.zip(value));
+        }
+        self.check("metadata", Metadata::new(facts))
     }
 
     /// A text that may not be empty.
@@ -144,32 +176,41 @@ impl ChangeFields<'_> {
         }
     }
 
-    /// The transaction, or the hold, of that name.
-    fn transaction(&mut self, field: &str, name: &str) -> Option<Position> {
-        let name: TransactionName = self.parse(field, name)?;
-        self.named_shard = Some(name.shard);
-        Some(name.position)
+    /// The transaction of that id.
+    fn transaction(&mut self, field: &str, id: &str) -> Option<Position> {
+        let place = self.fields.check(field, self.ids.transaction_place(id))?;
+        self.named_shard = Some(place.shard);
+        Some(place.position)
     }
 
-    fn lot(&mut self, name: &str) -> Option<LotId> {
-        let name: LotName = self.parse("lot", name)?;
-        self.named_shard = Some(name.shard);
-        Some(name.lot)
+    /// The transaction that made the hold of that id.
+    fn hold(&mut self, id: &str) -> Option<Position> {
+        let place = self.fields.check("hold", self.ids.hold_place(id))?;
+        self.named_shard = Some(place.shard);
+        Some(place.position)
+    }
+
+    fn lot(&mut self, id: &str) -> Option<LotId> {
+        let place = self.fields.check("lot", self.ids.lot_place(id))?;
+        self.named_shard = Some(place.shard);
+        Some(place.lot)
     }
 }
 
-pub(super) fn accrue(caller: &Caller, request: &wire::AccrueRequest) -> Result<Change, Rejection> {
-    change!(caller, request, |fields| {
+pub(super) fn accrue(call: Call<'_>, request: &wire::AccrueRequest) -> Result<Change, Rejection> {
+    change!(call, request, |fields| {
         let brand = fields.brand(&request.brand);
         let currency = fields.parse("currency", &request.currency);
         let points = fields.points(request.points);
         let reference = fields.parse("reference", &request.reference);
         let activation = activation(fields, request.activation.as_ref());
         let expires_at = fields.optional_time("expiry_time", request.expiry_time);
+        let earned_at = fields.optional_time("earned_time", request.earned_time);
         Some(Command::Accrue(Accrue {
             brand: brand?,
             currency: currency?,
             points: points?,
+            earned_at: earned_at.ok()?,
             activation,
             expires_at: expires_at.ok()?,
             reference: reference?,
@@ -184,25 +225,23 @@ fn activation(
     activation: Option<&wire::Activation>,
 ) -> Option<Activation> {
     use wire::activation::When;
-    match activation?.when {
+    match &activation?.when {
         Some(When::Time(time)) => fields
-            .time("activation.time", Some(time))
+            .time("activation.time", Some(*time))
             .map(Activation::At),
-        Some(When::OnEvent(true)) => Some(Activation::OnEvent),
-        Some(When::OnEvent(false)) => {
-            fields.add("activation.on_event", "must be true");
-            None
-        }
+        Some(When::Event(event)) => fields
+            .parse("activation.event", event)
+            .map(Activation::OnEvent),
         None => {
-            let rule = "must have `time` or `on_event`";
+            let rule = "must have `time` or `event`";
             fields.add("activation", rule);
             None
         }
     }
 }
 
-pub(super) fn redeem(caller: &Caller, request: &wire::RedeemRequest) -> Result<Change, Rejection> {
-    change!(caller, request, |fields| {
+pub(super) fn redeem(call: Call<'_>, request: &wire::RedeemRequest) -> Result<Change, Rejection> {
+    change!(call, request, |fields| {
         let brand = fields.brand(&request.brand);
         let currency = fields.parse("currency", &request.currency);
         let points = fields.points(request.points);
@@ -216,8 +255,8 @@ pub(super) fn redeem(caller: &Caller, request: &wire::RedeemRequest) -> Result<C
     })
 }
 
-pub(super) fn hold(caller: &Caller, request: &wire::HoldRequest) -> Result<Change, Rejection> {
-    change!(caller, request, |fields| {
+pub(super) fn hold(call: Call<'_>, request: &wire::HoldRequest) -> Result<Change, Rejection> {
+    change!(call, request, |fields| {
         let brand = fields.brand(&request.brand);
         let currency = fields.parse("currency", &request.currency);
         let points = fields.points(request.points);
@@ -254,36 +293,27 @@ fn timeout_micros(timeout: Option<prost_types::Duration>) -> Result<u64, Invalid
     u64::try_from(timeout.as_micros()).map_err(|_| RULE)
 }
 
-pub(super) fn capture(
-    caller: &Caller,
-    request: &wire::CaptureRequest,
-) -> Result<Change, Rejection> {
-    change!(caller, request, |fields| {
-        let hold = fields.transaction("hold", &request.hold);
+pub(super) fn capture(call: Call<'_>, request: &wire::CaptureRequest) -> Result<Change, Rejection> {
+    change!(call, request, |fields| {
+        let hold = fields.hold(&request.hold);
         let points = fields.points_or_all(request.points);
         Some(Command::Capture(Capture {
             hold: hold?,
-            points,
-            is_final: request.r#final,
+            points: points.ok()?,
+            keeps_rest: request.keep_rest,
         }))
     })
 }
 
-pub(super) fn release(
-    caller: &Caller,
-    request: &wire::ReleaseRequest,
-) -> Result<Change, Rejection> {
-    change!(caller, request, |fields| {
-        let hold = fields.transaction("hold", &request.hold)?;
+pub(super) fn release(call: Call<'_>, request: &wire::ReleaseRequest) -> Result<Change, Rejection> {
+    change!(call, request, |fields| {
+        let hold = fields.hold(&request.hold)?;
         Some(Command::Release(Release { hold }))
     })
 }
 
-pub(super) fn reverse(
-    caller: &Caller,
-    request: &wire::ReverseRequest,
-) -> Result<Change, Rejection> {
-    change!(caller, request, |fields| {
+pub(super) fn reverse(call: Call<'_>, request: &wire::ReverseRequest) -> Result<Change, Rejection> {
+    change!(call, request, |fields| {
         let transaction = fields.transaction("transaction", &request.transaction);
         let currency = fields.optional("currency", &request.currency);
         let points = fields.points_or_all(request.points);
@@ -291,16 +321,16 @@ pub(super) fn reverse(
         Some(Command::Reverse(Reverse {
             transaction: transaction?,
             currency: currency.ok()?,
-            points,
+            points: points.ok()?,
             reference: reference?,
         }))
     })
 }
 
-pub(super) fn adjust(caller: &Caller, request: &wire::AdjustRequest) -> Result<Change, Rejection> {
+pub(super) fn adjust(call: Call<'_>, request: &wire::AdjustRequest) -> Result<Change, Rejection> {
     const POINTS_RULE: InvalidValue =
         InvalidValue::new("must be -10^15 to 10^15 points, and not 0");
-    change!(caller, request, |fields| {
+    change!(call, request, |fields| {
         let brand = fields.brand(&request.brand);
         let currency = fields.parse("currency", &request.currency);
         let points = i64::try_from(request.points.unsigned_abs())
@@ -333,11 +363,8 @@ pub(super) fn adjust(caller: &Caller, request: &wire::AdjustRequest) -> Result<C
     })
 }
 
-pub(super) fn transfer(
-    caller: &Caller,
-    request: &wire::TransferRequest,
-) -> Result<Change<TransferOut>, Rejection> {
-    change!(caller, request, |fields| {
+pub(super) fn gift(call: Call<'_>, request: &wire::GiftRequest) -> Result<Change<Gift>, Rejection> {
+    change!(call, request, |fields| {
         let to = fields.fields.other_member("recipient", &request.recipient);
         if request.recipient == request.member {
             let rule = "must be another member than the giver";
@@ -346,7 +373,7 @@ pub(super) fn transfer(
         let currency = fields.parse("currency", &request.currency);
         let points = fields.points(request.points);
         let reference = fields.parse("reference", &request.reference);
-        Some(TransferOut {
+        Some(Gift {
             to: to?,
             currency: currency?,
             points: points?,
@@ -356,10 +383,10 @@ pub(super) fn transfer(
 }
 
 pub(super) fn extend(
-    caller: &Caller,
+    call: Call<'_>,
     request: &wire::ExtendLotRequest,
 ) -> Result<Change, Rejection> {
-    change!(caller, request, |fields| {
+    change!(call, request, |fields| {
         let lot = fields.lot(&request.lot);
         let expires_at = fields.time("expiry_time", request.expiry_time);
         let reason = fields.said("reason", &request.reason);
@@ -374,10 +401,10 @@ pub(super) fn extend(
 }
 
 pub(super) fn reinstate(
-    caller: &Caller,
+    call: Call<'_>,
     request: &wire::ReinstateLotRequest,
 ) -> Result<Change, Rejection> {
-    change!(caller, request, |fields| {
+    change!(call, request, |fields| {
         let lot = fields.lot(&request.lot);
         let points = fields.points_or_all(request.points);
         let expires_at = fields.time("expiry_time", request.expiry_time);
@@ -385,7 +412,7 @@ pub(super) fn reinstate(
         let actor = fields.actor(&request.actor);
         Some(Command::Reinstate(Reinstate {
             lot: lot?,
-            points,
+            points: points.ok()?,
             expires_at: expires_at?,
             reason: reason?,
             actor: actor?,
@@ -394,15 +421,33 @@ pub(super) fn reinstate(
 }
 
 pub(super) fn activate(
-    caller: &Caller,
+    call: Call<'_>,
     request: &wire::ActivatePointsRequest,
-) -> Result<Change, Rejection> {
-    change!(caller, request, |fields| {
-        let transaction = fields.transaction("transaction", &request.transaction);
+) -> Result<Change<Activating>, Rejection> {
+    use wire::activate_points_request::Of;
+    change!(call, request, |fields| {
+        let gave = match &request.of {
+            Some(Of::Transaction(id)) => {
+                fields.transaction("transaction", id).map(Gave::Transaction)
+            }
+            Some(Of::Order(order)) => {
+                let brand = fields.fields.brand("order.brand", &order.brand);
+                let number = fields.parse("order.order_number", &order.order_number);
+                brand
+                    .zip(number)
+                    .map(|(brand, number)| Gave::Order(brand.into_inner(), number))
+            }
+            None => {
+                fields.add("of", "must have `transaction` or `order`");
+                None
+            }
+        };
+        let event = fields.optional("event", &request.event);
         let reference = fields.parse("reference", &request.reference);
-        Some(Command::Activate(Activate {
-            transaction: transaction?,
+        Some(Activating {
+            gave: gave?,
+            event: event.ok()?,
             reference: reference?,
-        }))
+        })
     })
 }

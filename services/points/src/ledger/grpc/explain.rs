@@ -1,11 +1,10 @@
 //! How a transaction came to be, in sentences.
 
-use fealty_auth::Caller;
 use fealty_ledger::{Account, Cause, Command, Due, Facts, Transaction, Transfer};
 use fealty_proto::points::v1 as wire;
-use fealty_types::LotId;
+use fealty_types::{Ids, LotPlace, TransactionPlace};
 
-use super::wire as render;
+use super::{Call, wire as render};
 use crate::ledger::history::Explained;
 
 fn step(text: String) -> wire::ExplanationStep {
@@ -16,19 +15,22 @@ fn step(text: String) -> wire::ExplanationStep {
 }
 
 /// Why it was done, and by which version of the programme.
-fn cause(transaction: &Transaction) -> Vec<wire::ExplanationStep> {
+fn cause(ids: Ids, transaction: &Transaction) -> Vec<wire::ExplanationStep> {
     let at = transaction.effective_at;
     match &transaction.cause {
         Cause::Due(Due::Activate) => vec![step(format!("pending points fell due at {at}"))],
         Cause::Due(Due::Expire) => vec![step(format!("points expired at {at}"))],
         Cause::Due(Due::HoldTimeout { hold }) => {
-            let hold = render::name(transaction.shard, *hold);
+            let hold = ids.hold(TransactionPlace {
+                shard: transaction.shard,
+                position: *hold,
+            });
             vec![step(format!("hold {hold} reached its time-out at {at}"))]
         }
         Cause::Received(received) => {
-            let (from, transfer) = (&received.from, received.transfer);
+            let (from, gift) = (&received.from, ids.transaction(received.gift));
             vec![step(format!(
-                "member {from} gave the points with {transfer}; they keep issuer and expiry"
+                "member {from} gave the points with {gift}; they keep issuer and expiry"
             ))]
         }
         Cause::Request {
@@ -46,10 +48,7 @@ fn cause(transaction: &Transaction) -> Vec<wire::ExplanationStep> {
             if let Command::Purchase(purchase) = command {
                 let (order, brand, amount) =
                     (&purchase.order_number, &purchase.brand, purchase.amount);
-                let (units, money) = (amount.minor_units(), amount.currency());
-                steps.push(step(format!(
-                    "order {order} at {brand} for {units} minor units of {money}"
-                )));
+                steps.push(step(format!("order {order} at {brand} for {amount}")));
             }
             steps.extend(facts.iter().flat_map(decided_by));
             steps
@@ -104,10 +103,12 @@ fn account(account: &Account) -> String {
     }
 }
 
-fn movement(transaction: &Transaction, transfer: &Transfer) -> wire::ExplanationStep {
+fn movement(ids: Ids, transaction: &Transaction, transfer: &Transfer) -> wire::ExplanationStep {
     let (from, to) = (account(&transfer.debit), account(&transfer.credit));
-    let lot: LotId = transfer.lot;
-    let lot = render::lot_name(transaction.shard, lot);
+    let lot = ids.lot(LotPlace {
+        shard: transaction.shard,
+        lot: transfer.lot,
+    });
     let (amount, currency, issuer) = (transfer.amount, &transfer.currency, transfer.issuer());
     wire::ExplanationStep {
         rule: transfer
@@ -122,16 +123,17 @@ fn movement(transaction: &Transaction, transfer: &Transfer) -> wire::Explanation
 }
 
 pub(super) fn explanation(
-    caller: &Caller,
+    call: Call<'_>,
     explained: &Explained,
 ) -> wire::ExplainTransactionResponse {
     let transaction = &explained.logged.transaction;
-    let shard = transaction.shard;
-    let mut steps = cause(transaction);
+    let (ids, shard) = (call.ids, transaction.shard);
+    let of_lot = |lot| ids.lot(LotPlace { shard, lot });
+    let mut steps = cause(ids, transaction);
     let moved = transaction.transfers.iter();
-    steps.extend(moved.map(|transfer| movement(transaction, transfer)));
+    steps.extend(moved.map(|transfer| movement(ids, transaction, transfer)));
     for change in &transaction.expiry_changes {
-        let lot = render::lot_name(shard, change.lot);
+        let lot = of_lot(change.lot);
         steps.push(step(format!(
             "lot {lot} now expires at {}",
             change.expires_at
@@ -139,20 +141,16 @@ pub(super) fn explanation(
     }
     let reversed = explained.reversal.parts.iter();
     wire::ExplainTransactionResponse {
-        transaction: Some(render::transaction(
-            caller,
-            transaction,
-            &explained.logged.chain,
-        )),
+        transaction: Some(call.transaction(transaction)),
         steps,
         lots: explained
             .lots
             .iter()
-            .map(|lot| render::open_lot(shard, lot))
+            .map(|lot| render::open_lot(ids, shard, lot))
             .collect(),
         reversed: reversed
             .map(|part| wire::ReversedPart {
-                lot: render::lot_name(shard, part.lot),
+                lot: of_lot(part.lot),
                 points: part.points.get(),
             })
             .collect(),

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use fealty_auth::Caller;
 use fealty_proto::points::v1::{self as proto, ledger_service_server::LedgerService};
 use fealty_server::{Rejection, caller};
-use fealty_types::Clock as _;
+use fealty_types::{Clock as _, Ids, TransactionPlace};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -36,6 +36,20 @@ pub(crate) struct LedgerApi {
     pub(crate) shutdown: CancellationToken,
 }
 
+/// A call: who makes it, and the ids by which things are told in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) ids: Ids,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn of<T>(request: &'a Request<T>, ids: Ids) -> Result<Self, Rejection> {
+        let caller = caller(request)?;
+        Ok(Self { caller, ids })
+    }
+}
+
 /// What a change brought about, for its response.
 struct Done {
     transaction: Option<proto::Transaction>,
@@ -57,13 +71,23 @@ macro_rules! changed {
 }
 
 impl LedgerApi {
+    fn call<'a, T>(&self, request: &'a Request<T>) -> Result<Call<'a>, Rejection> {
+        Call::of(request, self.ledger.shards.ids())
+    }
+
     async fn change(&self, change: Change) -> Result<Done, Status> {
         let caller = change.caller.clone();
         let answer = self.ledger.submit(change).await?;
-        Ok(Done {
-            transaction: Some(transaction(&caller, &answer)),
+        Ok(self.done(&caller, &answer))
+    }
+
+    fn done(&self, caller: &Caller, answer: &Answer) -> Done {
+        let ids = self.ledger.shards.ids();
+        let call = Call { caller, ids };
+        Done {
+            transaction: Some(call.transaction(&answer.transaction)),
             replayed: answer.replayed,
-        })
+        }
     }
 
     async fn accrue_one(
@@ -73,28 +97,21 @@ impl LedgerApi {
     ) -> proto::BatchAccrueResponse {
         use proto::batch_accrue_response::Outcome;
         let accrual = request.accrual.unwrap_or_default();
-        let done = match changes::accrue(caller, &accrual) {
+        let ids = self.ledger.shards.ids();
+        let done = match changes::accrue(Call { caller, ids }, &accrual) {
             Ok(change) => self.ledger.submit(change).await.map_err(Rejection::from),
             Err(rejection) => Err(rejection),
         };
         let outcome = match done {
             Ok(answer) => Outcome::Accrued(proto::BatchAccrued {
-                transaction: answer.transaction.name().to_string(),
+                transaction: ids.transaction(answer.transaction.place()),
                 balance: answer.transaction.wallets.first().map(|after| {
                     let currency = after.currency.as_str();
                     wire::balance(currency, &after.buckets, after.sequence, after.inactive_at)
                 }),
                 replayed: answer.replayed,
             }),
-            Err(rejection) => {
-                let reason = rejection.reason_name().to_owned();
-                let status = Status::from(rejection);
-                Outcome::Refusal(proto::BatchRefusal {
-                    code: status.code().into(),
-                    reason,
-                    message: status.message().to_owned(),
-                })
-            }
+            Err(rejection) => Outcome::Refusal(rejection.to_wire()),
         };
         proto::BatchAccrueResponse {
             sequence: request.sequence,
@@ -103,18 +120,10 @@ impl LedgerApi {
     }
 }
 
-fn transaction(caller: &Caller, answer: &Answer) -> proto::Transaction {
-    wire::transaction(caller, &answer.transaction, &answer.chain)
-}
-
 /// A stretch of the feed, with the canonical bytes if they are wanted.
-fn watched(
-    caller: &Caller,
-    watched: Watched,
-    with_bytes: bool,
-) -> proto::WatchTransactionsResponse {
+fn watched(call: Call<'_>, watched: Watched, with_bytes: bool) -> proto::WatchTransactionsResponse {
     let transactions = watched.transactions.into_iter().map(|logged| {
-        let mut rendered = wire::transaction(caller, &logged.transaction, &logged.chain);
+        let mut rendered = call.logged(&logged);
         if with_bytes {
             rendered.canonical_bytes = logged.body;
         }
@@ -133,7 +142,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::AccrueRequest>,
     ) -> Result<Response<proto::AccrueResponse>, Status> {
-        let change = changes::accrue(caller(&request)?, request.get_ref())?;
+        let change = changes::accrue(self.call(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, AccrueResponse)
     }
 
@@ -141,7 +150,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::RedeemRequest>,
     ) -> Result<Response<proto::RedeemResponse>, Status> {
-        let change = changes::redeem(caller(&request)?, request.get_ref())?;
+        let change = changes::redeem(self.call(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, RedeemResponse)
     }
 
@@ -149,14 +158,14 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::HoldRequest>,
     ) -> Result<Response<proto::HoldResponse>, Status> {
-        let answer = self
-            .ledger
-            .submit(changes::hold(caller(&request)?, request.get_ref())?)
-            .await?;
+        let change = changes::hold(self.call(&request)?, request.get_ref())?;
+        let done = self.change(change).await?;
+        let made = done.transaction.as_ref();
         Ok(Response::new(proto::HoldResponse {
-            transaction: Some(transaction(caller(&request)?, &answer)),
-            replayed: answer.replayed,
-            hold: answer.transaction.name().to_string(),
+            hold: made.map(|made| made.hold.clone()).unwrap_or_default(),
+            expiry_time: made.and_then(|made| made.hold_expiry_time),
+            transaction: done.transaction,
+            replayed: done.replayed,
         }))
     }
 
@@ -164,7 +173,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::CaptureRequest>,
     ) -> Result<Response<proto::CaptureResponse>, Status> {
-        let change = changes::capture(caller(&request)?, request.get_ref())?;
+        let change = changes::capture(self.call(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, CaptureResponse)
     }
 
@@ -172,7 +181,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ReleaseRequest>,
     ) -> Result<Response<proto::ReleaseResponse>, Status> {
-        let change = changes::release(caller(&request)?, request.get_ref())?;
+        let change = changes::release(self.call(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, ReleaseResponse)
     }
 
@@ -184,7 +193,7 @@ impl LedgerService for LedgerApi {
             transaction,
             replayed,
         } = self
-            .change(changes::reverse(caller(&request)?, request.get_ref())?)
+            .change(changes::reverse(self.call(&request)?, request.get_ref())?)
             .await?;
         let outcome = transaction.as_ref().and_then(|done| done.reversal.clone());
         Ok(Response::new(proto::ReverseResponse {
@@ -198,7 +207,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::AdjustRequest>,
     ) -> Result<Response<proto::AdjustResponse>, Status> {
-        let change = changes::adjust(caller(&request)?, request.get_ref())?;
+        let change = changes::adjust(self.call(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, AdjustResponse)
     }
 
@@ -206,7 +215,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ExtendLotRequest>,
     ) -> Result<Response<proto::ExtendLotResponse>, Status> {
-        let change = changes::extend(caller(&request)?, request.get_ref())?;
+        let change = changes::extend(self.call(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, ExtendLotResponse)
     }
 
@@ -214,7 +223,7 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ReinstateLotRequest>,
     ) -> Result<Response<proto::ReinstateLotResponse>, Status> {
-        let change = changes::reinstate(caller(&request)?, request.get_ref())?;
+        let change = changes::reinstate(self.call(&request)?, request.get_ref())?;
         changed!(self.change(change).await?, ReinstateLotResponse)
     }
 
@@ -222,20 +231,22 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ActivatePointsRequest>,
     ) -> Result<Response<proto::ActivatePointsResponse>, Status> {
-        let change = changes::activate(caller(&request)?, request.get_ref())?;
+        let asked = changes::activate(self.call(&request)?, request.get_ref())?;
+        let change = self.ledger.activation(asked).await?;
         changed!(self.change(change).await?, ActivatePointsResponse)
     }
 
-    async fn transfer(
+    async fn gift(
         &self,
-        request: Request<proto::TransferRequest>,
-    ) -> Result<Response<proto::TransferResponse>, Status> {
-        let change = changes::transfer(caller(&request)?, request.get_ref())?;
-        let transferred = self.ledger.transfer(change).await?;
-        Ok(Response::new(proto::TransferResponse {
-            transaction: Some(transaction(caller(&request)?, &transferred.answer)),
-            replayed: transferred.answer.replayed,
-            recipient_transaction: transferred.recipient.to_string(),
+        request: Request<proto::GiftRequest>,
+    ) -> Result<Response<proto::GiftResponse>, Status> {
+        let call = self.call(&request)?;
+        let change = changes::gift(call, request.get_ref())?;
+        let given = self.ledger.give(change).await?;
+        Ok(Response::new(proto::GiftResponse {
+            transaction: Some(call.transaction(&given.answer.transaction)),
+            replayed: given.answer.replayed,
+            recipient_transaction: call.ids.transaction(given.recipient),
         }))
     }
 
@@ -265,18 +276,13 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::GetBalanceRequest>,
     ) -> Result<Response<proto::GetBalanceResponse>, Status> {
-        let asked = reads::balance(
-            caller(&request)?,
-            request.get_ref(),
-            self.ledger.clock.now(),
-        )?;
+        let call = self.call(&request)?;
+        let asked = reads::balance(call, request.get_ref(), self.ledger.clock.now())?;
         let (program, member, currency) = (&asked.program, &asked.member, &asked.currency);
         let read = match asked.moment {
             Moment::Now => {
-                let source = asked.source;
-                self.ledger
-                    .balance(program, member, currency, source)
-                    .await?
+                let from = (asked.source, asked.min_position);
+                self.ledger.balance(program, member, currency, from).await?
             }
             moment => {
                 self.ledger
@@ -289,7 +295,7 @@ impl LedgerService for LedgerApi {
             balance: Some(wire::wallet(currency.as_str(), &read.wallet)),
             transaction: read
                 .position
-                .map(|p| wire::name(shard, p))
+                .map(|position| call.ids.transaction(TransactionPlace { shard, position }))
                 .unwrap_or_default(),
             cached: read.cached,
         }))
@@ -304,7 +310,7 @@ impl LedgerService for LedgerApi {
             members,
             currency,
             source,
-        } = reads::balances(caller(&request)?, request.get_ref())?;
+        } = reads::balances(self.call(&request)?, request.get_ref())?;
         let reads = self
             .ledger
             .balances(&program, &members, &currency, source)
@@ -326,7 +332,8 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ListLotsRequest>,
     ) -> Result<Response<proto::ListLotsResponse>, Status> {
-        let asked = reads::lots(caller(&request)?, request.get_ref())?;
+        let call = self.call(&request)?;
+        let asked = reads::lots(call, request.get_ref())?;
         let (program, member) = (&asked.program, &asked.member);
         let (lots, next) = self
             .ledger
@@ -334,8 +341,11 @@ impl LedgerService for LedgerApi {
             .await?;
         let shard = self.ledger.shards.of(program, member);
         Ok(Response::new(proto::ListLotsResponse {
-            lots: lots.iter().map(|lot| wire::open_lot(shard, lot)).collect(),
-            next_page_token: reads::lots_token(next),
+            lots: lots
+                .iter()
+                .map(|lot| wire::open_lot(call.ids, shard, lot))
+                .collect(),
+            next_page_token: reads::lots_token(call.ids, next),
         }))
     }
 
@@ -343,17 +353,11 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::GetTransactionRequest>,
     ) -> Result<Response<proto::GetTransactionResponse>, Status> {
-        let (program, by) = reads::get(caller(&request)?, request.get_ref())?;
-        let logged = self
-            .ledger
-            .transaction(caller(&request)?, &program, &by)
-            .await?;
+        let call = self.call(&request)?;
+        let (program, by) = reads::get(call, request.get_ref())?;
+        let logged = self.ledger.transaction(call.caller, &program, &by).await?;
         Ok(Response::new(proto::GetTransactionResponse {
-            transaction: Some(wire::transaction(
-                caller(&request)?,
-                &logged.transaction,
-                &logged.chain,
-            )),
+            transaction: Some(call.transaction(&logged.transaction)),
         }))
     }
 
@@ -361,8 +365,8 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ListTransactionsRequest>,
     ) -> Result<Response<proto::ListTransactionsResponse>, Status> {
-        let caller = caller(&request)?;
-        let asked = reads::list(caller, request.get_ref())?;
+        let call = self.call(&request)?;
+        let asked = reads::list(call, request.get_ref())?;
         let page = self
             .ledger
             .transactions(
@@ -376,10 +380,10 @@ impl LedgerService for LedgerApi {
         let rendered = page
             .transactions
             .iter()
-            .map(|logged| wire::transaction(caller, &logged.transaction, &logged.chain));
+            .map(|logged| call.transaction(&logged.transaction));
         Ok(Response::new(proto::ListTransactionsResponse {
             transactions: rendered.collect(),
-            next_page_token: reads::page_token(page.next),
+            next_page_token: reads::page_token(call.ids, page.next),
         }))
     }
 
@@ -387,10 +391,10 @@ impl LedgerService for LedgerApi {
         &self,
         request: Request<proto::ExplainTransactionRequest>,
     ) -> Result<Response<proto::ExplainTransactionResponse>, Status> {
-        let caller = caller(&request)?;
-        let (program, name) = reads::explain(caller, request.get_ref())?;
-        let explained = self.ledger.explain(caller, &program, name).await?;
-        Ok(Response::new(explain::explanation(caller, &explained)))
+        let call = self.call(&request)?;
+        let (program, place) = reads::explain(call, request.get_ref())?;
+        let explained = self.ledger.explain(call.caller, &program, place).await?;
+        Ok(Response::new(explain::explanation(call, &explained)))
     }
 
     type WatchTransactionsStream =
@@ -406,9 +410,14 @@ impl LedgerService for LedgerApi {
         let cursor = self.ledger.feed.cursor(&request.cursor).await?;
         let (listener, responses) = mpsc::channel(WATCH_QUEUE_LEN);
         tokio::spawn(self.ledger.feed.clone().watch(cursor, filter, listener));
-        let with_bytes = request.include_canonical_bytes;
-        let responses = ReceiverStream::new(responses)
-            .map(move |response| Ok(watched(&caller, response?, with_bytes)));
+        let (with_bytes, ids) = (request.include_canonical_bytes, self.ledger.shards.ids());
+        let responses = ReceiverStream::new(responses).map(move |response| {
+            let call = Call {
+                caller: &caller,
+                ids,
+            };
+            Ok(watched(call, response?, with_bytes))
+        });
         // A feed has no end of its own; when the service drains, it ends.
         let responses = responses.take_until(self.shutdown.clone().cancelled_owned());
         Ok(Response::new(Box::pin(responses)))

@@ -6,9 +6,11 @@ use fealty_auth::{Caller, InReach};
 use fealty_ledger::SpendKey;
 use fealty_proto::points::v1 as wire;
 use fealty_server::{Fields, Rejection};
-use fealty_types::{CurrencyId, LotId, MemberId, Position, ProgramId, Timestamp, TransactionName};
+use fealty_types::{
+    CurrencyId, Ids, LotId, MemberId, Position, ProgramId, Timestamp, TransactionPlace,
+};
 
-use super::wire as render;
+use super::{Call, wire as render};
 use crate::{
     feed::Filter,
     ledger::{
@@ -42,43 +44,55 @@ pub(super) struct BalanceAsked {
     pub(super) currency: CurrencyId,
     pub(super) source: Source,
     pub(super) moment: Moment,
+    /// The transaction that the answer must have in it.
+    pub(super) min_position: Option<TransactionPlace>,
 }
 
 pub(super) fn balance(
-    caller: &Caller,
+    call: Call<'_>,
     request: &wire::GetBalanceRequest,
     now: Timestamp,
 ) -> Result<BalanceAsked, Rejection> {
     use wire::get_balance_request::Moment as M;
-    Fields::read(caller, |fields| {
+    Fields::read(call.caller, |fields| {
         let program = fields.program("program", &request.program);
         let member = fields.member("member", program.as_ref(), &request.member);
         let currency = fields.parse("currency", &request.currency);
         let source = source(fields, request.consistency);
         let moment = match &request.moment {
             None => Some(Moment::Now),
-            Some(M::AsOf(time)) => {
-                let at = fields.time("as_of", *time);
+            Some(M::PastTime(time)) => {
+                let at = fields.time("past_time", *time);
                 if at.is_some_and(|at| at > now) {
-                    fields.add(
-                        "as_of",
-                        "must not be later than now; `at` is for the future",
-                    );
+                    let rule = "must not be later than now; `future_time` is for the future";
+                    fields.add("past_time", rule);
                 }
-                at.map(Moment::AsOf)
+                at.map(Moment::Past)
             }
-            Some(M::AfterTransaction(name)) => {
-                fields.parse("after_transaction", name).map(Moment::After)
+            Some(M::AfterTransaction(id)) => {
+                let place = call.ids.transaction_place(id);
+                fields.check("after_transaction", place).map(Moment::After)
             }
-            Some(M::At(time)) => {
-                let at = fields.time("at", *time);
+            Some(M::FutureTime(time)) => {
+                let at = fields.time("future_time", *time);
                 if at.is_some_and(|at| at < now) {
+                    let rule = "must not be earlier than now; `past_time` is for the past";
+                    fields.add("future_time", rule);
+                }
+                at.map(Moment::Future)
+            }
+        };
+        let min_position = match request.min_position.as_str() {
+            "" => Some(None),
+            id => {
+                let place = call.ids.transaction_place(id);
+                if matches!(moment, Some(Moment::Past(_) | Moment::After(_))) {
                     fields.add(
-                        "at",
-                        "must not be earlier than now; `as_of` is for the past",
+                        "min_position",
+                        "must be empty where a past moment is asked for",
                     );
                 }
-                at.map(Moment::At)
+                fields.check("min_position", place).map(Some)
             }
         };
         Some(BalanceAsked {
@@ -87,6 +101,7 @@ pub(super) fn balance(
             currency: currency?,
             source: source?,
             moment: moment?,
+            min_position: min_position?,
         })
     })
 }
@@ -100,10 +115,10 @@ pub(super) struct BalancesAsked {
 }
 
 pub(super) fn balances(
-    caller: &Caller,
+    call: Call<'_>,
     request: &wire::BatchGetBalancesRequest,
 ) -> Result<BalancesAsked, Rejection> {
-    Fields::read(caller, |fields| {
+    Fields::read(call.caller, |fields| {
         let program = fields.program("program", &request.program);
         let currency = fields.parse("currency", &request.currency);
         let source = source(fields, request.consistency);
@@ -153,22 +168,18 @@ pub(super) struct PageAsked {
 }
 
 pub(super) fn list(
-    caller: &Caller,
+    call: Call<'_>,
     request: &wire::ListTransactionsRequest,
 ) -> Result<PageAsked, Rejection> {
-    Fields::read(caller, |fields| {
+    Fields::read(call.caller, |fields| {
         let program = fields.program("program", &request.program);
         let member = fields.member("member", program.as_ref(), &request.member);
         let limit = page_size(fields, request.page_size);
         let before = if request.page_token.is_empty() {
             Some(None)
         } else {
-            let token = i64::from_str_radix(&request.page_token, 16)
-                .ok()
-                .filter(|token| *token > 0);
-            if token.is_none() {
-                fields.add("page_token", TOKEN_RULE);
-            }
+            let token = call.ids.token_number(&request.page_token);
+            let token = fields.check("page_token", token);
             token.map(|token| Some(Position::new(token)))
         };
         let filter = filter(fields, request.filter.as_ref());
@@ -225,8 +236,8 @@ fn kinds(fields: &mut Fields<'_>, field: &str, asked: &[i32]) -> HashSet<&'stati
     kinds
 }
 
-pub(super) fn page_token(next: Option<Position>) -> String {
-    next.map(|position| format!("{:x}", position.get()))
+pub(super) fn page_token(ids: Ids, next: Option<Position>) -> String {
+    next.map(|position| ids.token(position.get()))
         .unwrap_or_default()
 }
 
@@ -240,10 +251,10 @@ pub(super) struct LotsAsked {
 }
 
 pub(super) fn lots(
-    caller: &Caller,
+    call: Call<'_>,
     request: &wire::ListLotsRequest,
 ) -> Result<LotsAsked, Rejection> {
-    Fields::read(caller, |fields| {
+    Fields::read(call.caller, |fields| {
         let program = fields.program("program", &request.program);
         let member = fields.member("member", program.as_ref(), &request.member);
         let currency = fields.parse("currency", &request.currency);
@@ -251,7 +262,7 @@ pub(super) fn lots(
         let after = if request.page_token.is_empty() {
             Some(None)
         } else {
-            let after = lots_after(&request.page_token);
+            let after = lots_after(call.ids, &request.page_token);
             if after.is_none() {
                 fields.add("page_token", TOKEN_RULE);
             }
@@ -267,38 +278,40 @@ pub(super) fn lots(
     })
 }
 
-pub(super) fn lots_after(token: &str) -> Option<LotsAfter> {
-    let number = |text: &str| i64::from_str_radix(text, 16).ok().filter(|n| *n >= 0);
-    match token.split_once('.')? {
-        ("", lot) => Some(LotsAfter::Other(LotId::from_stored(number(lot)?))),
-        (micros, lot) => Some(LotsAfter::Spendable(SpendKey {
-            expires_at: Timestamp::from_micros(i64::from_str_radix(micros, 16).ok()?)?,
-            lot: LotId::from_stored(number(lot)?),
-        })),
+pub(super) fn lots_after(ids: Ids, token: &str) -> Option<LotsAfter> {
+    let number = |text: &str| ids.token_number(text).ok();
+    let (expires_at, lot) = token.split_once('.')?;
+    let lot = LotId::from_stored(number(lot)?);
+    if expires_at.is_empty() {
+        return Some(LotsAfter::Other(lot));
     }
+    let expires_at = Timestamp::from_micros(number(expires_at)?)?;
+    Some(LotsAfter::Spendable(SpendKey { expires_at, lot }))
 }
 
-pub(super) fn lots_token(next: Option<LotsAfter>) -> String {
+pub(super) fn lots_token(ids: Ids, next: Option<LotsAfter>) -> String {
     match next {
         None => String::new(),
-        Some(LotsAfter::Other(lot)) => format!(".{:x}", lot.get()),
+        Some(LotsAfter::Other(lot)) => format!(".{}", ids.token(lot.get())),
         Some(LotsAfter::Spendable(key)) => {
-            let micros = key.expires_at.micros();
-            let sign = if micros < 0 { "-" } else { "" };
-            format!("{sign}{:x}.{:x}", micros.unsigned_abs(), key.lot.get())
+            let expires_at = ids.token(key.expires_at.micros());
+            format!("{expires_at}.{}", ids.token(key.lot.get()))
         }
     }
 }
 
 pub(super) fn get(
-    caller: &Caller,
+    call: Call<'_>,
     request: &wire::GetTransactionRequest,
 ) -> Result<(InReach<ProgramId>, By), Rejection> {
     use wire::get_transaction_request::By as B;
-    Fields::read(caller, |fields| {
+    Fields::read(call.caller, |fields| {
         let program = fields.program("program", &request.program);
         let by = match &request.by {
-            Some(B::Name(name)) => fields.parse("name", name).map(By::Name),
+            Some(B::Transaction(id)) => {
+                let place = call.ids.transaction_place(id);
+                fields.check("transaction", place).map(By::Place)
+            }
             Some(B::Request(key)) => {
                 let member = fields.member("request.member", program.as_ref(), &key.member);
                 let request_id = fields.parse("request.request_id", &key.request_id);
@@ -310,7 +323,7 @@ pub(super) fn get(
                 brand.zip(order_number).map(|(b, o)| By::Order(b, o))
             }
             None => {
-                fields.add("by", "must have `name`, `request` or `order`");
+                fields.add("by", "must have `transaction`, `request` or `order`");
                 None
             }
         };
@@ -319,13 +332,14 @@ pub(super) fn get(
 }
 
 pub(super) fn explain(
-    caller: &Caller,
+    call: Call<'_>,
     request: &wire::ExplainTransactionRequest,
-) -> Result<(InReach<ProgramId>, TransactionName), Rejection> {
-    Fields::read(caller, |fields| {
+) -> Result<(InReach<ProgramId>, TransactionPlace), Rejection> {
+    Fields::read(call.caller, |fields| {
         let program = fields.program("program", &request.program);
-        let name = fields.parse("name", &request.name);
-        Some((program?, name?))
+        let place = call.ids.transaction_place(&request.transaction);
+        let place = fields.check("transaction", place);
+        Some((program?, place?))
     })
 }
 

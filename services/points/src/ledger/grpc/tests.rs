@@ -2,29 +2,31 @@
 //! what is parsed is planned and executed or refused: nothing panics, and no
 //! bucket or amount leaves its range.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use fealty_auth::{Caller, Identity};
-use fealty_ledger::{Accrue, Command, Log, MemberBook, SpendKey, Stop, execute};
+use fealty_ledger::{Accrue, Activate, Command, Log, MemberBook, SpendKey, Stamp, Stop, execute};
 use fealty_program::{Program, ProgramVersion};
 use fealty_proto::{points::v1 as wire, r#type::v1::Money as WireMoney};
 use fealty_server::Rejection;
-use fealty_types::{LotId, Points, Position, ShardId, Timestamp};
+use fealty_types::{Ids, LotId, Points, Position, ShardId, Timestamp};
 use proptest::prelude::*;
 use prost::Message as _;
 
 use super::{
+    Call,
     changes::{
-        accrue, activate, adjust, capture, extend, hold, redeem, reinstate, release, reverse,
-        transfer,
+        accrue, activate, adjust, capture, extend, gift, hold, redeem, reinstate, release, reverse,
     },
     reads::{balance, balances, list, lots, lots_after, lots_token},
 };
 use crate::{
     earning::grpc::purchase,
-    ledger::{Change, lots::LotsAfter},
+    ledger::{Change, activation::Gave, lots::LotsAfter},
     plan::plan,
 };
+
+const IDS: Ids = Ids::new([7; 16]);
 
 fn anybody() -> Caller {
     Caller::new(Arc::new(Identity::anybody()), None)
@@ -94,6 +96,7 @@ fn program_version() -> ProgramVersion {
 fn carry_out(parsed: Result<Change, Rejection>) {
     let Ok(Change {
         request_id,
+        metadata,
         program,
         member,
         command,
@@ -105,17 +108,22 @@ fn carry_out(parsed: Result<Change, Rejection>) {
     let now = Timestamp::from_micros(1_800_000_000_000_000).expect("in range");
     let applied = program_version();
     let mut book = MemberBook::new(program.into_inner(), member.into_inner());
-    let mut log = Log::new(ShardId::new(0), Position::FIRST);
+    let stamp = Stamp {
+        written_at: now,
+        seed: [7; 32],
+    };
+    let mut log = Log::new(ShardId::new(0), Position::FIRST, stamp);
     let first = Command::Accrue(Accrue {
         brand: "record-shop".parse().expect("an id"),
         currency: "points".parse().expect("an id"),
         points: Points::amount(1_000).expect("in range"),
         activation: None,
         expires_at: None,
+        earned_at: None,
         reference: "".parse().expect("a reference"),
     });
     for command in [first, command] {
-        let Ok(mut request) = plan(&applied, &request_id, &command, None, now) else {
+        let Ok(mut request) = plan(&applied, (&request_id, &metadata), &command, None, now) else {
             continue;
         };
         request.original = log.written().first().cloned().map(Box::new);
@@ -141,72 +149,72 @@ proptest! {
         times in prop::collection::vec(time(), 2),
         flag in any::<bool>(),
     ) {
+        let anybody = anybody();
+        let call = Call { caller: &anybody, ids: IDS };
         let t = |index: usize| texts[index].clone();
-        carry_out(accrue(&anybody(), &wire::AccrueRequest {
+        let metadata = HashMap::from([(t(9), t(10)), ("till".to_owned(), t(11))]);
+        carry_out(accrue(call, &wire::AccrueRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
             points: numbers[0], reference: t(5), expiry_time: times[0],
             activation: flag.then(|| wire::Activation {
                 when: times[1].map(wire::activation::When::Time),
             }),
+            earned_time: times[1], metadata: metadata.clone(),
         }));
-        carry_out(redeem(&anybody(), &wire::RedeemRequest {
+        carry_out(redeem(call, &wire::RedeemRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
-            points: numbers[0], reference: t(5),
-        }));
-        carry_out(hold(&anybody(), &wire::HoldRequest {
+            points: numbers[0], reference: t(5), ..wire::RedeemRequest::default() }));
+        carry_out(hold(call, &wire::HoldRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
             points: numbers[0], reference: t(5),
             timeout: times[0].map(|time| prost_types::Duration {
                 seconds: time.seconds,
                 nanos: time.nanos,
-            }),
-        }));
-        carry_out(capture(&anybody(), &wire::CaptureRequest {
-            request_id: t(0), program: t(1), member: t(2), hold: t(3), points: numbers[0],
-            r#final: flag,
-        }));
-        carry_out(release(&anybody(), &wire::ReleaseRequest {
+            }), ..wire::HoldRequest::default() }));
+        carry_out(capture(call, &wire::CaptureRequest {
             request_id: t(0), program: t(1), member: t(2), hold: t(3),
+            points: flag.then_some(numbers[0]), keep_rest: flag, metadata: metadata.clone(),
         }));
-        carry_out(reverse(&anybody(), &wire::ReverseRequest {
+        carry_out(release(call, &wire::ReleaseRequest {
+            request_id: t(0), program: t(1), member: t(2), hold: t(3), ..wire::ReleaseRequest::default() }));
+        carry_out(reverse(call, &wire::ReverseRequest {
             request_id: t(0), program: t(1), member: t(2), transaction: t(3), currency: t(4),
-            points: numbers[0], reference: t(5),
-        }));
-        carry_out(adjust(&anybody(), &wire::AdjustRequest {
+            points: flag.then_some(numbers[0]), reference: t(5), ..wire::ReverseRequest::default() }));
+        carry_out(adjust(call, &wire::AdjustRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
-            points: numbers[0], reason: t(5), actor: t(6), approver: t(7), note: t(8),
-        }));
-        let given = transfer(&anybody(), &wire::TransferRequest {
+            points: numbers[0], reason: t(5), actor: t(6), approver: t(7), note: t(8), ..wire::AdjustRequest::default() }));
+        carry_out(gift(call, &wire::GiftRequest {
             request_id: t(0), program: t(1), member: t(2), recipient: t(3), currency: t(4),
-            points: numbers[0], reference: t(5),
-        });
-        carry_out(given.map(|given| Change {
-            caller: given.caller,
-            request_id: given.request_id,
-            program: given.program,
-            member: given.member,
-            named_shard: given.named_shard,
-            command: Command::TransferOut(given.command),
-        }));
-        carry_out(extend(&anybody(), &wire::ExtendLotRequest {
+            points: numbers[0], reference: t(5), metadata: metadata.clone(),
+        }).map(|asked| asked.map(Command::Gift)));
+        carry_out(extend(call, &wire::ExtendLotRequest {
             request_id: t(0), program: t(1), member: t(2), lot: t(3), expiry_time: times[0],
-            reason: t(4), actor: t(5),
-        }));
-        carry_out(reinstate(&anybody(), &wire::ReinstateLotRequest {
-            request_id: t(0), program: t(1), member: t(2), lot: t(3), points: numbers[0],
-            expiry_time: times[0], reason: t(4), actor: t(5),
-        }));
-        carry_out(activate(&anybody(), &wire::ActivatePointsRequest {
-            request_id: t(0), program: t(1), member: t(2), transaction: t(3), reference: t(4),
-        }));
-        carry_out(purchase(&anybody(), &wire::RecordPurchaseRequest {
+            reason: t(4), actor: t(5), ..wire::ExtendLotRequest::default() }));
+        carry_out(reinstate(call, &wire::ReinstateLotRequest {
+            request_id: t(0), program: t(1), member: t(2), lot: t(3), points: flag.then_some(numbers[0]),
+            expiry_time: times[0], reason: t(4), actor: t(5), ..wire::ReinstateLotRequest::default() }));
+        let of = wire::activate_points_request::Of::Transaction(t(3));
+        let asked = activate(call, &wire::ActivatePointsRequest {
+            request_id: t(0), program: t(1), member: t(2), of: Some(of), event: t(4),
+            reference: t(5), metadata: metadata.clone(),
+        });
+        if let Ok(asked) = asked {
+            let Gave::Transaction(transaction) = asked.command.gave else {
+                panic!("a transaction was named");
+            };
+            carry_out(Ok(asked.map(|asked| Command::Activate(Activate {
+                transaction,
+                event: asked.event,
+                reference: asked.reference,
+            }))));
+        }
+        carry_out(purchase(call, &wire::RecordPurchaseRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), order_number: t(4),
             amount: flag.then(|| WireMoney {
                 currency_code: if numbers[1] > 0 { "USD".to_owned() } else { t(5) },
                 minor_units: numbers[2],
             }),
-            purchase_time: times[0],
-        }));
+            purchase_time: times[0], ..wire::RecordPurchaseRequest::default() }));
     }
 
     #[test]
@@ -216,35 +224,38 @@ proptest! {
         small in any::<i32>(),
         times in prop::collection::vec(time(), 2),
     ) {
+        let anybody = anybody();
+        let call = Call { caller: &anybody, ids: IDS };
         let t = |index: usize| texts[index].clone();
-        let _ = lots(&anybody(), &wire::ListLotsRequest {
+        let _ = lots(call, &wire::ListLotsRequest {
             program: t(0), member: t(1), currency: t(2), page_size: small,
             page_token: format!("{:x}.{:x}", numbers[0], numbers[1]),
         });
-        let _ = list(&anybody(), &wire::ListTransactionsRequest {
+        let _ = list(call, &wire::ListTransactionsRequest {
             program: t(0), member: t(1), page_size: small, page_token: t(2),
             filter: Some(wire::TransactionFilter {
                 start_time: times[0], end_time: times[1], kinds: vec![small, 3], brand: t(3),
                 order_number: t(4),
             }),
         });
-        let _ = balances(&anybody(), &wire::BatchGetBalancesRequest {
+        let _ = balances(call, &wire::BatchGetBalancesRequest {
             program: t(0), members: texts.clone(), currency: t(1), consistency: small,
         });
-        let _ = balance(&anybody(), &wire::GetBalanceRequest {
+        let _ = balance(call, &wire::GetBalanceRequest {
             program: t(0), member: t(1), currency: t(2), consistency: small,
-            moment: times[0].map(wire::get_balance_request::Moment::AsOf),
-        }, Timestamp::EPOCH);
+            moment: times[0].map(wire::get_balance_request::Moment::PastTime), ..wire::GetBalanceRequest::default() }, Timestamp::EPOCH);
     }
 
     /// Bytes that are no request at all, or a request of another kind.
     #[test]
     fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let anybody = anybody();
+        let call = Call { caller: &anybody, ids: IDS };
         if let Ok(request) = wire::AccrueRequest::decode(&*bytes) {
-            carry_out(accrue(&anybody(), &request));
+            carry_out(accrue(call, &request));
         }
         if let Ok(request) = wire::RecordPurchaseRequest::decode(&*bytes) {
-            carry_out(purchase(&anybody(), &request));
+            carry_out(purchase(call, &request));
         }
     }
 
@@ -253,7 +264,7 @@ proptest! {
         let lot = LotId::from_stored(lot);
         let key = SpendKey { expires_at: Timestamp::from_micros(micros).expect("in range"), lot };
         for after in [LotsAfter::Spendable(key), LotsAfter::Other(lot)] {
-            let read = lots_after(&lots_token(Some(after)));
+            let read = lots_after(IDS, &lots_token(IDS, Some(after)));
             prop_assert_eq!(format!("{read:?}"), format!("{:?}", Some(after)));
         }
     }

@@ -1,23 +1,15 @@
 //! Transactions and wallets on the wire.
 
-use fealty_auth::Caller;
 use fealty_ledger::{
     Buckets, Cause, Command, Due, Facts, Lot, LotOrigin, LotTerms, Purchase, PurchaseFacts,
     ReversalFacts, Transaction, Wallet,
 };
 use fealty_proto::{points::v1 as wire, r#type::v1::Money};
 use fealty_server::to_wire_time;
-use fealty_types::{LotId, LotName, Points, Position, ShardId, Timestamp, TransactionName};
+use fealty_types::{Ids, LotPlace, Metadata, Points, ShardId, Timestamp, TransactionPlace};
 
-use crate::audit::grpc::render_account;
-
-pub(super) fn name(shard: ShardId, position: Position) -> String {
-    TransactionName { shard, position }.to_string()
-}
-
-pub(super) fn lot_name(shard: ShardId, lot: LotId) -> String {
-    LotName { shard, lot }.to_string()
-}
+use super::Call;
+use crate::{audit::grpc::render_account, shard::Logged};
 
 pub(super) fn balance(
     currency: &str,
@@ -58,8 +50,8 @@ const KINDS: [(&str, wire::TransactionKind); 16] = [
     ("expire", wire::TransactionKind::Expire),
     ("reverse", wire::TransactionKind::Reverse),
     ("adjust", wire::TransactionKind::Adjust),
-    ("transfer_out", wire::TransactionKind::TransferOut),
-    ("transfer_in", wire::TransactionKind::TransferIn),
+    ("gift_sent", wire::TransactionKind::GiftSent),
+    ("gift_received", wire::TransactionKind::GiftReceived),
     ("extend", wire::TransactionKind::Extend),
     ("reinstate", wire::TransactionKind::Reinstate),
     ("activate_on_event", wire::TransactionKind::ActivateOnEvent),
@@ -85,18 +77,21 @@ fn text(value: &impl ToString) -> String {
 }
 
 /// What only some kinds of transaction say, filled in.
-fn tell(rendered: &mut wire::Transaction, transaction: &Transaction) {
-    let shard = transaction.shard;
+fn tell(rendered: &mut wire::Transaction, ids: Ids, transaction: &Transaction) {
+    let of_shard = |position| TransactionPlace {
+        shard: transaction.shard,
+        position,
+    };
     let (command, facts) = match &transaction.cause {
         Cause::Due(Due::Activate | Due::Expire) => return,
         Cause::Due(Due::HoldTimeout { hold }) => {
-            rendered.hold = name(shard, *hold);
+            rendered.hold = ids.hold(of_shard(*hold));
             return;
         }
         Cause::Received(received) => {
             rendered.counterpart = Some(wire::Counterpart {
                 member: text(&received.from),
-                transaction: text(&received.transfer),
+                transaction: ids.transaction(received.gift),
             });
             return;
         }
@@ -120,14 +115,19 @@ fn tell(rendered: &mut wire::Transaction, transaction: &Transaction) {
         Command::Redeem(redeem) => rendered.reference = text(&redeem.reference),
         Command::Hold(hold) => {
             rendered.reference = text(&hold.reference);
-            rendered.hold = name(shard, transaction.position);
+            rendered.hold = ids.hold(transaction.place());
+            let times_out = transaction.effective_at.checked_add(hold.timeout());
+            rendered.hold_expiry_time = times_out.map(to_wire_time);
         }
-        Command::Capture(capture) => rendered.hold = name(shard, capture.hold),
-        Command::Release(release) => rendered.hold = name(shard, release.hold),
+        Command::Capture(capture) => rendered.hold = ids.hold(of_shard(capture.hold)),
+        Command::Release(release) => rendered.hold = ids.hold(of_shard(release.hold)),
         Command::Reverse(reverse) => {
             rendered.reference = text(&reverse.reference);
             if let Some(Facts::Reversal(facts)) = facts {
-                rendered.reversal = Some(reversal(shard, reverse.transaction, facts));
+                rendered.reversal = Some(reversal(
+                    ids.transaction(of_shard(reverse.transaction)),
+                    facts,
+                ));
             }
         }
         Command::Adjust(adjust) => {
@@ -138,10 +138,10 @@ fn tell(rendered: &mut wire::Transaction, transaction: &Transaction) {
                 note: text(&adjust.note),
             });
         }
-        Command::TransferOut(transfer) => {
-            rendered.reference = text(&transfer.reference);
+        Command::Gift(gift) => {
+            rendered.reference = text(&gift.reference);
             rendered.counterpart = Some(wire::Counterpart {
-                member: text(&transfer.to),
+                member: text(&gift.to),
                 transaction: String::new(),
             });
         }
@@ -153,7 +153,7 @@ fn tell(rendered: &mut wire::Transaction, transaction: &Transaction) {
         }
         Command::Activate(activate) => {
             rendered.reference = text(&activate.reference);
-            rendered.activated = name(shard, activate.transaction);
+            rendered.activated = ids.transaction(of_shard(activate.transaction));
         }
     }
 }
@@ -182,20 +182,23 @@ fn purchase_of(purchase: &Purchase, facts: &PurchaseFacts, program_version: i64)
 }
 
 /// What a reversal came to.
-fn reversal(shard: ShardId, of: Position, facts: &ReversalFacts) -> wire::ReversalOutcome {
+fn reversal(of: String, facts: &ReversalFacts) -> wire::ReversalOutcome {
     wire::ReversalOutcome {
-        transaction: name(shard, of),
+        transaction: of,
         points: facts.parts.iter().map(|part| part.points.get()).sum(),
         expired: facts.expired.get(),
         borne: facts.borne.get(),
     }
 }
 
-fn lot(shard: ShardId, terms: &LotTerms) -> wire::Lot {
+fn lot(ids: Ids, shard: ShardId, terms: &LotTerms) -> wire::Lot {
     let on_event = terms.activates_at == Some(LotTerms::ON_EVENT);
     let with_inactivity = terms.expires_at == Some(LotTerms::WITH_ACTIVITY);
     wire::Lot {
-        name: lot_name(shard, terms.lot),
+        id: ids.lot(LotPlace {
+            shard,
+            lot: terms.lot,
+        }),
         currency: text(&terms.currency),
         brand: text(&terms.brand),
         amount: terms.amount.get(),
@@ -210,13 +213,13 @@ fn lot(shard: ShardId, terms: &LotTerms) -> wire::Lot {
             LotOrigin::Promotion => wire::LotOrigin::Promotion.into(),
             LotOrigin::Adjustment => wire::LotOrigin::Adjustment.into(),
         },
-        activates_on_event: on_event,
+        activation_event: terms.activates_on.as_ref().map(text).unwrap_or_default(),
         expires_with_inactivity: with_inactivity,
         unit_value_micros: terms.unit_value_micros.unwrap_or_default(),
     }
 }
 
-pub(super) fn open_lot(shard: ShardId, read: &Lot) -> wire::OpenLot {
+pub(super) fn open_lot(ids: Ids, shard: ShardId, read: &Lot) -> wire::OpenLot {
     let left = |pending: bool| {
         if read.pending == pending {
             read.remaining.get()
@@ -225,88 +228,104 @@ pub(super) fn open_lot(shard: ShardId, read: &Lot) -> wire::OpenLot {
         }
     };
     wire::OpenLot {
-        lot: Some(lot(shard, &read.terms)),
+        lot: Some(lot(ids, shard, &read.terms)),
         pending: left(true),
         available: left(false),
         held: read.held.get(),
     }
 }
 
-/// A transaction as a caller is told of it.
-pub(crate) fn transaction(
-    caller: &Caller,
-    transaction: &Transaction,
-    chain: &[u8],
-) -> wire::Transaction {
-    let shard = transaction.shard;
-    let program_version = match &transaction.cause {
-        Cause::Request {
-            program_version, ..
-        } => i64::from(*program_version),
-        Cause::Due(_) | Cause::Received(_) => 0,
-    };
-    let mut rendered = wire::Transaction {
-        name: name(shard, transaction.position),
-        shard: i32::from(shard.get()),
-        position: transaction.position.get(),
-        program: text(&transaction.program),
-        member: text(&transaction.member),
-        request_id: transaction.request_id().map(text).unwrap_or_default(),
-        kind: kind(transaction.kind()).into(),
-        effective_time: Some(to_wire_time(transaction.effective_at)),
-        program_version,
-        transfers: transaction
-            .transfers
-            .iter()
-            .map(|transfer| wire::Transfer {
-                debit: Some(render_account(&transfer.debit)),
-                credit: Some(render_account(&transfer.credit)),
-                amount: transfer.amount.get(),
-                currency: text(&transfer.currency),
-                lot: lot_name(shard, transfer.lot),
-                rule: transfer.rule.as_ref().map(text).unwrap_or_default(),
-                issuer: text(transfer.issuer()),
-            })
-            .collect(),
-        lots: transaction
-            .lots
-            .iter()
-            .map(|terms| lot(shard, terms))
-            .collect(),
-        expiry_changes: transaction
-            .expiry_changes
-            .iter()
-            .map(|change| wire::ExpiryChange {
-                lot: lot_name(shard, change.lot),
-                expiry_time: Some(to_wire_time(change.expires_at)),
-            })
-            .collect(),
-        balances: transaction
-            .wallets
-            .iter()
-            .map(|after| {
-                let currency = after.currency.as_str();
-                balance(currency, &after.buckets, after.sequence, after.inactive_at)
-            })
-            .collect(),
-        chain: chain.to_vec(),
-        ..wire::Transaction::default()
-    };
-    tell(&mut rendered, transaction);
-    rendered.caller = transaction
-        .principal
-        .as_ref()
-        .map(|principal| wire::Caller {
+impl Call<'_> {
+    /// A transaction as the caller is told of it.
+    pub(crate) fn transaction(self, transaction: &Transaction) -> wire::Transaction {
+        let (ids, shard) = (self.ids, transaction.shard);
+        let program_version = match &transaction.cause {
+            Cause::Request {
+                program_version, ..
+            } => i64::from(*program_version),
+            Cause::Due(_) | Cause::Received(_) => 0,
+        };
+        let transfers = transaction.transfers.iter();
+        let lots = transaction.lots.iter();
+        let expiry_changes = transaction.expiry_changes.iter();
+        let wallets = transaction.wallets.iter();
+        let of_lot = |lot| ids.lot(LotPlace { shard, lot });
+        let mut rendered = wire::Transaction {
+            id: ids.transaction(transaction.place()),
+            program: text(&transaction.program),
+            member: text(&transaction.member),
+            request_id: transaction.request_id().map(text).unwrap_or_default(),
+            kind: kind(transaction.kind()).into(),
+            effective_time: Some(to_wire_time(transaction.effective_at)),
+            written_time: Some(to_wire_time(transaction.written_at)),
+            engine: i32::from(transaction.engine),
+            program_version,
+            transfers: transfers
+                .map(|transfer| wire::Transfer {
+                    debit: Some(render_account(&transfer.debit)),
+                    credit: Some(render_account(&transfer.credit)),
+                    amount: transfer.amount.get(),
+                    currency: text(&transfer.currency),
+                    lot: of_lot(transfer.lot),
+                    rule: transfer.rule.as_ref().map(text).unwrap_or_default(),
+                    issuer: text(transfer.issuer()),
+                })
+                .collect(),
+            lots: lots.map(|terms| lot(ids, shard, terms)).collect(),
+            expiry_changes: expiry_changes
+                .map(|change| wire::ExpiryChange {
+                    lot: of_lot(change.lot),
+                    expiry_time: Some(to_wire_time(change.expires_at)),
+                })
+                .collect(),
+            balances: wallets
+                .map(|after| {
+                    let currency = after.currency.as_str();
+                    balance(currency, &after.buckets, after.sequence, after.inactive_at)
+                })
+                .collect(),
+            ..wire::Transaction::default()
+        };
+        tell(&mut rendered, ids, transaction);
+        // Who was at the till, or in the office, is not the member's business.
+        if self.caller.identity().member.is_some() {
+            if let Some(action) = &mut rendered.operator_action {
+                action.actor.clear();
+                action.approver.clear();
+            }
+            return rendered;
+        }
+        let principal = transaction.principal.as_ref();
+        rendered.caller = principal.map(|principal| wire::Caller {
             subject: text(&principal.subject),
             acting_for: principal.acting_for.as_ref().map(text).unwrap_or_default(),
+            roles: roles(principal.roles),
         });
-    // Who was at the till, or in the office, is not the member's business.
-    if caller.identity().member.is_some() {
-        rendered.caller = None;
-        if let Some(action) = &mut rendered.operator_action {
-            action.actor.clear();
-            action.approver.clear();
+        let metadata = transaction.metadata().into_iter().flat_map(Metadata::iter);
+        rendered.metadata = metadata
+            .map(|(key, value)| (text(key), text(value)))
+            .collect();
+        rendered
+    }
+
+    /// A transaction as whoever follows the log is told of it: with its place, and what
+    /// the chain is checked by.
+    pub(crate) fn logged(self, logged: &Logged) -> wire::Transaction {
+        let transaction = &logged.transaction;
+        wire::Transaction {
+            shard: Some(i32::from(transaction.shard.get())),
+            position: transaction.position.get(),
+            chain: logged.chain.clone(),
+            ..self.transaction(transaction)
         }
     }
-    rendered
+}
+
+/// The roles that a caller had, by number.
+fn roles(bits: u16) -> Vec<i32> {
+    let numbers = 0..u16::BITS;
+    numbers
+        .filter(|number| bits & (1 << number) != 0)
+        .filter_map(|number| i32::try_from(number).ok())
+        .collect()
 }

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 
 use fealty_ledger::{Hold, Lot, Wallet};
-use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, to_pg};
+use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
 use fealty_types::{CurrencyId, Position, ShardId, TierId, Timestamp};
 use uuid::Uuid;
 
@@ -65,6 +65,7 @@ pub(crate) async fn members(
         chain: StoredRow::of("shards", shard).check("chain", chain)?,
         members: row.members,
         fence: row.fence,
+        written_at: from_pg(row.written_at),
     };
     let numbers = row.numbers.unwrap_or_default().into_iter();
     let wallets = row.wallets.unwrap_or_default().into_iter();

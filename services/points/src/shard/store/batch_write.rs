@@ -9,7 +9,7 @@
 //! for one shard and so for one node, in one transaction.
 
 use fealty_ledger::AccountTotals;
-use fealty_postgres::{DatabaseError, PgConnection};
+use fealty_postgres::{DatabaseError, PgConnection, to_pg};
 use fealty_types::ShardId;
 use sqlx::Connection as _;
 
@@ -72,8 +72,9 @@ macro_rules! write_statement {
             $name
                 + r#"
         WITH head AS (
-            UPDATE shards SET position = $4, chain = $5, members = $6
-            WHERE shard = $1 AND position = $2 AND fence = $3 RETURNING shard
+            UPDATE shards SET position = $4, chain = $5, members = $6, written_at = $12
+            WHERE shard = $1 AND position = $2 AND fence = $3 AND written_at <= $12
+            RETURNING shard
         ),
         members_written AS (
             INSERT INTO members (shard, member_no, program, member)
@@ -109,7 +110,7 @@ macro_rules! write_statement {
                 + r#"new_lots_written AS (
             INSERT INTO lots (shard, member_no, lot, currency, brand, amount, remaining, held,
                               expired, earned_at, activates_at, expires_at, unit_value_micros,
-                              program_version, origin, pending, spendable)
+                              program_version, origin, pending, spendable, activates_on)
             SELECT head.shard, new.* FROM head, unnest($11::lot_row[]) AS new
         )
         SELECT count(*) AS "moved!" FROM head"#,
@@ -123,7 +124,8 @@ macro_rules! write_statement {
             &$rows.log as &[TransactionRow],
             &$accounts as &[AccountRow],
             &$rows.wallets as &[WalletRow],
-            &$rows.new_lots as &[LotRow]
+            &$rows.new_lots as &[LotRow],
+            to_pg($after.written_at)
             $(, $argument)*
         )
     };
@@ -162,7 +164,7 @@ pub(crate) async fn at_once(
                 r"orders_written AS (
             INSERT INTO orders (shard, order_key, member_shard, request_key)
             SELECT new.shard, new.order_key, head.shard, new.request_key
-            FROM head, unnest($12::order_row[]) AS new
+            FROM head, unnest($13::order_row[]) AS new
         ),
         ",
                 shard,
@@ -181,13 +183,13 @@ pub(crate) async fn at_once(
                 r"orders_written AS (
             INSERT INTO orders (shard, order_key, member_shard, request_key)
             SELECT new.shard, new.order_key, head.shard, new.request_key
-            FROM head, unnest($12::order_row[]) AS new
+            FROM head, unnest($13::order_row[]) AS new
         ),
         known_lots_written AS (
             INSERT INTO lots (shard, member_no, lot, currency, brand, amount, remaining, held,
                               expired, earned_at, activates_at, expires_at, unit_value_micros,
-                              program_version, origin, pending, spendable)
-            SELECT head.shard, new.* FROM head, unnest($13::lot_row[]) AS new
+                              program_version, origin, pending, spendable, activates_on)
+            SELECT head.shard, new.* FROM head, unnest($14::lot_row[]) AS new
             ON CONFLICT (shard, lot) DO UPDATE SET
                 remaining = excluded.remaining, held = excluded.held,
                 expired = excluded.expired, expires_at = excluded.expires_at,
@@ -196,13 +198,13 @@ pub(crate) async fn at_once(
         holds_written AS (
             INSERT INTO holds (shard, hold, member_no, currency, brand, expires_at, lots, points,
                                open)
-            SELECT head.shard, new.* FROM head, unnest($14::hold_row[]) AS new
+            SELECT head.shard, new.* FROM head, unnest($15::hold_row[]) AS new
             ON CONFLICT (shard, hold) DO UPDATE SET
                 lots = excluded.lots, points = excluded.points, open = excluded.open
         ),
         reversals_written AS (
             INSERT INTO reversals (shard, position, member_no, lots, points)
-            SELECT head.shard, new.* FROM head, unnest($15::reversal_row[]) AS new
+            SELECT head.shard, new.* FROM head, unnest($16::reversal_row[]) AS new
             ON CONFLICT (shard, position) DO UPDATE SET
                 lots = excluded.lots, points = excluded.points
         ),
@@ -243,14 +245,15 @@ pub(crate) async fn in_turn(
     let mut transaction = connection.begin().await?;
     let moved = sqlx::query!(
         "-- points.batch.move_head
-        UPDATE shards SET position = $4, chain = $5, members = $6
-        WHERE shard = $1 AND position = $2 AND fence = $3",
+        UPDATE shards SET position = $4, chain = $5, members = $6, written_at = $7
+        WHERE shard = $1 AND position = $2 AND fence = $3 AND written_at <= $7",
         stored(shard),
         before.position.get(),
         before.fence,
         after.position.get(),
         &after.chain[..],
         after.members,
+        to_pg(after.written_at),
     )
     .execute(&mut *transaction)
     .await?;
@@ -351,7 +354,7 @@ async fn put_wallets(
             "-- points.batch.put_lots
             INSERT INTO lots (shard, member_no, lot, currency, brand, amount, remaining, held,
                               expired, earned_at, activates_at, expires_at, unit_value_micros,
-                              program_version, origin, pending, spendable)
+                              program_version, origin, pending, spendable, activates_on)
             SELECT home.shard, new.*
             FROM shards AS home, unnest($2::lot_row[]) AS new WHERE home.shard = $1
             ON CONFLICT (shard, lot) DO UPDATE SET

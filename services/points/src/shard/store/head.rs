@@ -1,8 +1,8 @@
 //! The heads of the shards' logs.
 
-use fealty_ledger::canonical::Chain;
-use fealty_postgres::{DatabaseError, PgConnection, StoredRow};
-use fealty_types::{Position, ShardId};
+use fealty_ledger::{Stamp, canonical::Chain};
+use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg};
+use fealty_types::{Position, ShardId, Timestamp};
 use sqlx::PgExecutor;
 
 use super::stored;
@@ -18,6 +18,18 @@ pub(crate) struct Head {
     pub(crate) members: i64,
     /// How often orders were taken over from batches of the shard.
     pub(crate) fence: i64,
+    /// When the last transaction was written; what comes is not written before.
+    pub(crate) written_at: Timestamp,
+}
+
+impl Head {
+    /// What transactions written now are stamped with.
+    pub(crate) fn stamp(&self, now: Timestamp) -> Stamp {
+        Stamp {
+            written_at: self.written_at.max(now),
+            seed: rand::random(),
+        }
+    }
 }
 
 struct Row {
@@ -25,6 +37,7 @@ struct Row {
     chain: Vec<u8>,
     members: i64,
     fence: i64,
+    written_at: PgTime,
 }
 
 impl Row {
@@ -35,6 +48,7 @@ impl Row {
             chain: StoredRow::of("shards", shard).check("chain", chain)?,
             members: self.members,
             fence: self.fence,
+            written_at: from_pg(self.written_at),
         })
     }
 }
@@ -47,7 +61,7 @@ pub(crate) async fn lock_head(
     let row = sqlx::query_as!(
         Row,
         "-- points.head.lock
-        SELECT position, chain, members, fence FROM shards WHERE shard = $1 FOR UPDATE",
+        SELECT position, chain, members, fence, written_at FROM shards WHERE shard = $1 FOR UPDATE",
         stored(shard),
     )
     .fetch_one(connection)
@@ -63,7 +77,7 @@ pub(crate) async fn head(
     let row = sqlx::query_as!(
         Row,
         "-- points.head.read
-        SELECT position, chain, members, fence FROM shards WHERE shard = $1",
+        SELECT position, chain, members, fence, written_at FROM shards WHERE shard = $1",
         stored(shard),
     )
     .fetch_one(executor)

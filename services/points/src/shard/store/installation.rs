@@ -21,15 +21,28 @@ pub(crate) async fn shards(executor: impl PgExecutor<'_>) -> Result<Option<u16>,
         .transpose()
 }
 
-/// Settles how many shards a new installation has.
+/// The key of the ids that callers are given.
+pub(crate) async fn id_key(executor: impl PgExecutor<'_>) -> Result<[u8; 16], DatabaseError> {
+    let key = sqlx::query_scalar!("-- points.installation.id_key\nSELECT id_key FROM installation")
+        .fetch_one(executor)
+        .await?;
+    let key = key.and_then(|key| key.try_into().ok());
+    StoredRow::of("installation", true).check("id_key", key)
+}
+
+/// Settles how many shards a new installation has, and the key of its ids.
 pub(crate) async fn settle(
     executor: impl PgExecutor<'_>,
     shards: u16,
+    id_key: [u8; 16],
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
         "-- points.installation.settle
-        INSERT INTO installation (shards) VALUES ($1) ON CONFLICT DO NOTHING",
+        INSERT INTO installation (shards, id_key) VALUES ($1, $2)
+        ON CONFLICT (singleton) DO UPDATE SET id_key = excluded.id_key
+        WHERE installation.id_key IS NULL",
         i16::try_from(shards).unwrap_or(i16::MAX),
+        &id_key[..],
     )
     .execute(executor)
     .await?;

@@ -37,12 +37,10 @@ impl Row {
 }
 
 impl SeenRow {
-    /// What its canonical bytes say, and the chain after it.
-    pub(crate) fn transaction(&self) -> Result<(Transaction, Chain), DatabaseError> {
+    /// What its canonical bytes say.
+    pub(crate) fn transaction(&self) -> Result<Transaction, DatabaseError> {
         let row = StoredRow::of("transactions", self.request_key);
-        let transaction = row.check("body", canonical::decode(&self.body).ok())?;
-        let chain = self.chain.as_slice().try_into().ok();
-        Ok((transaction, row.check("chain", chain)?))
+        row.check("body", canonical::decode(&self.body).ok())
     }
 }
 

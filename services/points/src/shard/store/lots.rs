@@ -25,6 +25,10 @@ impl LotRow {
                 amount: points("amount", self.amount)?,
                 earned_at: from_pg(self.earned_at),
                 activates_at: self.activates_at.map(from_pg),
+                activates_on: match &self.activates_on {
+                    None => None,
+                    Some(event) => Some(row.parse("activates_on", event)?),
+                },
                 expires_at: (expires_at != LotTerms::NEVER).then_some(expires_at),
                 origin: match self.origin {
                     1 => LotOrigin::Purchase,
@@ -64,7 +68,7 @@ pub(crate) async fn spendable(
         "-- points.lots.spendable
         SELECT member_no, lot, currency, brand, amount, remaining, held, expired, earned_at,
                activates_at, expires_at, unit_value_micros, program_version, origin, pending,
-               spendable
+               spendable, activates_on
         FROM lots
         WHERE shard = $1 AND member_no = $2 AND currency = $3 AND spendable
           AND (expires_at, lot) > ($4, $5)
@@ -99,7 +103,7 @@ pub(crate) async fn not_spendable(
                held AS "held!", expired AS "expired!", earned_at AS "earned_at!", activates_at,
                expires_at AS "expires_at!", unit_value_micros,
                program_version AS "program_version!", origin AS "origin!",
-               pending AS "pending!", spendable AS "spendable!"
+               pending AS "pending!", spendable AS "spendable!", activates_on
         FROM (
             SELECT lot FROM lots
             WHERE shard = $1 AND member_no = $2 AND currency = $3 AND pending
@@ -138,7 +142,7 @@ pub(crate) async fn named(
                held AS "held!", expired AS "expired!", earned_at AS "earned_at!", activates_at,
                expires_at AS "expires_at!", unit_value_micros,
                program_version AS "program_version!", origin AS "origin!",
-               pending AS "pending!", spendable AS "spendable!"
+               pending AS "pending!", spendable AS "spendable!", activates_on
         FROM unnest($3::bigint[]) AS asked (lot)
         CROSS JOIN LATERAL (
             SELECT * FROM lots WHERE shard = $1 AND lot = asked.lot LIMIT 1
@@ -166,7 +170,7 @@ pub(crate) async fn of_shard(
         "-- points.lots.of_shard
         SELECT member_no, lot, currency, brand, amount, remaining, held, expired, earned_at,
                activates_at, expires_at, unit_value_micros, program_version, origin, pending,
-               spendable
+               spendable, activates_on
         FROM lots WHERE shard = $1 AND lot > $2 ORDER BY lot LIMIT $3",
         stored(shard),
         after.get(),

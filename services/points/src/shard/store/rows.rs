@@ -135,6 +135,7 @@ pub(crate) struct LotRow {
     pub(super) origin: i16,
     pub(super) pending: bool,
     pub(super) spendable: bool,
+    pub(super) activates_on: Option<String>,
 }
 
 impl LotRow {
@@ -163,6 +164,7 @@ impl LotRow {
             },
             pending: lot.pending,
             spendable: !lot.pending && !lot.remaining.is_zero(),
+            activates_on: terms.activates_on.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Purchase {
     pub(crate) shard: i16,
     /// The position of its transaction.
     pub(crate) position: i64,
+    /// The id of its transaction; what a change of tier names, not stored here.
+    pub(crate) transaction: String,
 }
 
 /// Notes purchases.

@@ -8,7 +8,7 @@ WITH known AS MATERIALIZED (
     ) m
 )
 SELECT
-    s.position, s.chain, s.members, s.fence,
+    s.position, s.chain, s.members, s.fence, s.written_at,
     (
         SELECT array_agg(ROW(index, member_no)::member_number) FROM known
     ) AS "numbers: Vec<MemberNumber>",

@@ -64,13 +64,13 @@ SELECT
     (
         SELECT array_agg(ROW(member_no, lot, currency, brand, amount, remaining, held, expired,
                              earned_at, activates_at, expires_at, unit_value_micros,
-                             program_version, origin, pending, spendable)::lot_row)
+                             program_version, origin, pending, spendable, activates_on)::lot_row)
         FROM spendable
     ) AS "spendable: Vec<LotRow>",
     (
         SELECT array_agg(ROW(member_no, lot, currency, brand, amount, remaining, held, expired,
                              earned_at, activates_at, expires_at, unit_value_micros,
-                             program_version, origin, pending, spendable)::lot_row)
+                             program_version, origin, pending, spendable, activates_on)::lot_row)
         FROM others
     ) AS "others: Vec<LotRow>",
     (

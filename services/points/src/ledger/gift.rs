@@ -1,4 +1,4 @@
-//! Points from one member to another: two logs, or one, written together.
+//! A gift: points from one member to another. Two logs, or one, written together.
 //!
 //! It does not go through the lanes: it locks the heads of both shards, in
 //! their order, reads, and writes both sides in one database transaction. A
@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Refusal, TransferOut, given};
+use fealty_ledger::{Command, Gift, Refusal, given};
 use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, audit_log, run};
 use fealty_types::{
-    Clock as _, MemberId, ProgramId, RequestId, ShardId, Timestamp, TransactionName,
+    Clock as _, MemberId, Metadata, ProgramId, RequestId, ShardId, Timestamp, TransactionPlace,
 };
 use uuid::Uuid;
 
@@ -20,21 +20,21 @@ use crate::{
     lane::{self, principal, same_request},
     plan::plan,
     shard::{
-        Answer, Asked, Interrupted, ReadOn, ShardWork, Written, received, request_key,
+        Answer, Asked, Interrupted, ReadOn, ShardWork, Shards, Written, received, request_key,
         store::{head::lock_head, rows::SeenRow},
     },
 };
 
-/// What a transfer brought about.
+/// What a gift brought about.
 #[derive(Debug)]
-pub(crate) struct Transferred {
+pub(crate) struct Given {
     /// The giver's side.
     pub(crate) answer: Answer,
     /// The recipient's transaction.
-    pub(crate) recipient: TransactionName,
+    pub(crate) recipient: TransactionPlace,
 }
 
-/// Why a transfer was not made.
+/// Why a gift was not made.
 enum Failure {
     Refused(Error),
     Database(DatabaseError),
@@ -73,21 +73,21 @@ struct Side {
 }
 
 impl Side {
-    fn refuses(&self, refusal: Refusal) -> Failure {
-        let shard = self.shard;
-        Failure::Refused(Error::Ledger { shard, refusal })
+    fn refuses(&self, shards: Shards, refusal: Refusal) -> Failure {
+        Failure::Refused(shards.refuses(self.shard, refusal))
     }
 }
 
 impl Ledger {
     /// Gives points to another member, once, however often it is asked.
-    pub(crate) async fn transfer(&self, change: Change<TransferOut>) -> Result<Transferred, Error> {
+    pub(crate) async fn give(&self, change: Change<Gift>) -> Result<Given, Error> {
         let Change {
             caller,
             request_id,
+            metadata,
             program,
             member,
-            command: transfer,
+            command: gift,
             ..
         } = change;
         let (program, member) = (&*program, member.into_inner());
@@ -97,16 +97,16 @@ impl Ledger {
             member,
         };
         let taker = Side {
-            shard: self.shards.of(program, &transfer.to),
-            member: transfer.to.clone(),
+            shard: self.shards.of(program, &gift.to),
+            member: gift.to.clone(),
         };
-        let command = Command::TransferOut(transfer);
+        let command = Command::Gift(gift);
         let now = self.clock.now();
-        let done: Result<(Vec<(ShardId, Written)>, Transferred), Failure> =
-            run!(self.database, "transfer", |connection| async {
-                self.transfer_in(
+        let done: Result<(Vec<(ShardId, Written)>, Given), Failure> =
+            run!(self.database, "gift", |connection| async {
+                self.give_in(
                     connection,
-                    (&caller, &request_id, &command),
+                    (&caller, (&request_id, &metadata), &command),
                     program,
                     [&giver, &taker],
                     now,
@@ -114,67 +114,66 @@ impl Ledger {
                 .await
             });
         match done {
-            Ok((written, transferred)) => {
+            Ok((written, given)) => {
                 for (shard, written) in written {
                     self.publisher.publish(shard, &written).await;
                 }
-                Ok(transferred)
+                Ok(given)
             }
             Err(Failure::Refused(error)) => Err(error),
             Err(Failure::Database(error)) => Err(error.into()),
         }
     }
 
-    /// Does a transfer in a transaction.
-    async fn transfer_in(
+    /// Makes a gift in a transaction.
+    async fn give_in(
         &self,
         connection: &mut PgConnection,
-        (caller, request_id, command): (&Caller, &RequestId, &Command),
+        (caller, request, command): (&Caller, (&RequestId, &Metadata), &Command),
         program: &ProgramId,
         [giver, taker]: [&Side; 2],
         now: Timestamp,
-    ) -> Result<(Vec<(ShardId, Written)>, Transferred), Failure> {
-        let key = request_key(program, &giver.member, request_id);
+    ) -> Result<(Vec<(ShardId, Written)>, Given), Failure> {
+        let key = request_key(program, &giver.member, request.0);
         let sides = [giver, taker];
         let (mut works, seen) = lock_sides(connection, program, sides, (key, command), now).await?;
         if let Some(seen) = seen {
-            let (transaction, chain) = seen.transaction()?;
-            same_request(request_id, command, &transaction).map_err(Failure::Refused)?;
+            let transaction = seen.transaction()?;
+            same_request(request, command, &transaction).map_err(Failure::Refused)?;
             let member = (program, &taker.member);
-            let found = received(connection, taker.shard, member, transaction.name()).await?;
-            let broken = DatabaseError::Broken("a transfer has no other side");
-            let recipient = found.ok_or(broken)?.name();
+            let found = received(connection, taker.shard, member, transaction.place()).await?;
+            let broken = DatabaseError::Broken("a gift has no other side");
+            let recipient = found.ok_or(broken)?.place();
             let answer = Answer {
-                chain,
                 transaction: transaction.into(),
                 replayed: true,
             };
-            return Ok((Vec::new(), Transferred { answer, recipient }));
+            return Ok((Vec::new(), Given { answer, recipient }));
         }
         let applied = self
             .programs
             .newest(program)
             .map_err(|_| Failure::Refused(Error::Defect))?;
-        let mut request = plan(&applied, request_id, command, None, now)
+        let mut planned = plan(&applied, request, command, None, now)
             .map_err(|error| Failure::Refused(error.into()))?;
-        request.principal = Some(principal(caller));
+        planned.principal = Some(principal(caller));
         let same_shard = giver.shard == taker.shard;
         let work = works.get_mut(&giver.shard).expect("it was read");
         let position = work
-            .execute(connection, 0, &mut request)
+            .execute(connection, 0, &mut planned)
             .await?
-            .map_err(|refusal| giver.refuses(refusal))?;
-        let transfer = work.log().at(position).expect("it was just written");
-        let gift = given(work.book(0), transfer);
+            .map_err(|refusal| giver.refuses(self.shards, refusal))?;
+        let written_gift = work.log().at(position).expect("it was just written");
+        let gift = given(work.book(0), written_gift);
         let records = lane::is_recorded(caller, command);
-        let recorded = records.then(|| lane::entry(caller, transfer, None));
+        let recorded = records.then(|| lane::entry(caller, self.shards.ids(), written_gift, None));
         let work = works.get_mut(&taker.shard).expect("it was read");
         let slot = usize::from(same_shard);
         // A refusal here undoes the whole: nothing of either side is written.
         let arrived = work
             .receive(connection, slot, &gift)
             .await?
-            .map_err(|refusal| taker.refuses(refusal))?;
+            .map_err(|refusal| taker.refuses(self.shards, refusal))?;
         let mut written = Vec::new();
         for (shard, work) in works {
             let locked = ReadOn::Locked;
@@ -187,11 +186,11 @@ impl Ledger {
         }
         let of_giver = written.iter().find(|(shard, _)| *shard == giver.shard);
         let answer = of_giver.expect("it was written").1.answer(position, false);
-        let recipient = TransactionName {
+        let recipient = TransactionPlace {
             shard: taker.shard,
             position: arrived,
         };
-        Ok((written, Transferred { answer, recipient }))
+        Ok((written, Given { answer, recipient }))
     }
 }
 

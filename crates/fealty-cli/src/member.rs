@@ -119,7 +119,7 @@ async fn show_status(clients: &Clients, show: &Show) -> anyhow::Result<()> {
         let (mut client, request) = (clients.tier(), request.clone());
         async move { client.get_status(request).await }
     });
-    let status = read.await.map_err(told)?;
+    let status = read.await.map_err(told)?.status.unwrap_or_default();
     let until = status
         .evaluation_time
         .map(|time| format!(", judged on {}", date(time)));
@@ -130,7 +130,13 @@ async fn show_status(clients: &Clients, show: &Show) -> anyhow::Result<()> {
         money(status.spent.as_ref())
     );
     if let Some(next) = status.next_tier {
-        println!("    {} to {}", money(next.missing.as_ref()), next.tier);
+        for needed in next.requirements {
+            let missing = Money {
+                minor_units: (needed.needed - needed.now).max(0),
+                currency_code: needed.currency_code,
+            };
+            println!("    {} to {}", money(Some(&missing)), next.tier);
+        }
     }
     Ok(())
 }

@@ -171,6 +171,13 @@ commands! {
         /// Who.
         actor: Reference = "actor",
     }
+    /// Let a hold last longer.
+    ExtendHold {
+        /// The hold: position of the transaction that made it.
+        hold: Position = "hold",
+        /// After how many microseconds from now its points come back by themselves.
+        timeout_micros: u64 = "timeout",
+    }
     /// Make pending points available.
     Activate {
         /// The transaction that gave them.
@@ -180,6 +187,14 @@ commands! {
         event: Option<EventName> = "event",
         /// The caller's word for it.
         reference: Reference = "reference",
+    }
+}
+
+impl ExtendHold {
+    /// The time-out.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_micros(self.timeout_micros)
     }
 }
 
@@ -260,6 +275,8 @@ command_enum! {
     Reinstate = "reinstate",
     /// Make pending points available.
     Activate = "activate_on_event",
+    /// Let a hold last longer.
+    ExtendHold = "extend_hold",
 }
 
 /// What a command names that was there before it.
@@ -288,6 +305,7 @@ impl Command {
             | Self::Adjust(_)
             | Self::Capture(_)
             | Self::Release(_)
+            | Self::ExtendHold(_)
             | Self::Reverse(_)
             | Self::Extend(_)
             | Self::Reinstate(_)
@@ -302,6 +320,7 @@ impl Command {
         match self {
             Self::Capture(capture) => Some(Named::Hold(capture.hold)),
             Self::Release(release) => Some(Named::Hold(release.hold)),
+            Self::ExtendHold(extend) => Some(Named::Hold(extend.hold)),
             Self::Reverse(reverse) => Some(Named::Transaction(reverse.transaction)),
             Self::Activate(activate) => Some(Named::Transaction(activate.transaction)),
             Self::Extend(extend) => Some(Named::Lot(extend.lot)),
@@ -326,6 +345,7 @@ impl Command {
             Self::Adjust(adjust) => Some(&adjust.brand),
             Self::Capture(_)
             | Self::Release(_)
+            | Self::ExtendHold(_)
             | Self::Reverse(_)
             | Self::Gift(_)
             | Self::Extend(_)

@@ -41,8 +41,8 @@ pub use account::{Account, BucketName};
 pub use advance::{advance, advance_step};
 pub use book::{MemberBook, ReadThrough, SpendKey, WalletBook};
 pub use command::{
-    Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Gift, Hold as HoldCommand,
-    Named, Purchase, Redeem, Reinstate, Release, Reverse, Spend,
+    Accrue, Activate, Activation, Adjust, Capture, Command, Extend, ExtendHold, Gift,
+    Hold as HoldCommand, Named, Purchase, Redeem, Reinstate, Release, Reverse, Spend,
 };
 pub use execute::{apply, apply_received, execute, given, receive};
 pub use facts::{Facts, GivenLot, PurchaseFacts, ReversalFacts, RuleResult};

@@ -102,6 +102,12 @@ pub enum Refusal {
         /// The lot.
         lot: LotId,
     },
+    /// The hold would not last longer by it.
+    #[error("the hold lasts as long without")]
+    HoldNotLater {
+        /// The hold.
+        hold: Position,
+    },
     /// Fewer points of the lot have expired than are to come back.
     #[error("{expired} points of the lot have expired")]
     NotExpired {

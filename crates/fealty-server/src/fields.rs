@@ -4,7 +4,7 @@
 //! the caller does not reach never becomes an id that a use case takes. (Plain
 //! fields are those of [`PlainField`], and these three are not among them.)
 
-use std::str::FromStr;
+use std::{collections::HashSet, str::FromStr};
 
 use fealty_auth::{Caller, InReach};
 use fealty_proto::r#type::v1::ErrorReason;
@@ -15,6 +15,9 @@ use fealty_types::{
 use tonic::Request;
 
 use crate::{ProgramNotFound, Rejection, Violations, from_wire_time};
+
+/// Members that one call may name.
+const MEMBERS_MAX: usize = 1_000;
 
 /// A field whose value belongs to nobody.
 pub trait PlainField: FromStr<Err = InvalidValue> {}
@@ -144,6 +147,30 @@ impl<'a> Fields<'a> {
         let member: MemberId = self.violations.parse(field, text)?;
         let reached = self.caller.member(program?, member);
         self.in_reach(field, reached)
+    }
+
+    /// Members of that programme: 1 to 1,000, none twice.
+    pub fn members(
+        &mut self,
+        field: &str,
+        program: Option<&InReach<ProgramId>>,
+        asked: &[String],
+    ) -> Option<Vec<InReach<MemberId>>> {
+        if asked.is_empty() || asked.len() > MEMBERS_MAX {
+            self.add(field, "must have 1 to 1,000 entries");
+            return None;
+        }
+        let each = asked.iter().enumerate();
+        let members: Vec<_> = each
+            .filter_map(|(index, member)| {
+                self.member(&format!("{field}[{index}]"), program, member)
+            })
+            .collect();
+        let mut seen = HashSet::new();
+        if !asked.iter().all(|member| seen.insert(member)) {
+            self.add(field, "must not name a member twice");
+        }
+        (members.len() == asked.len()).then_some(members)
     }
 
     /// A member of that programme with whom the caller's own has to do: the

@@ -15,6 +15,8 @@ ALTER TABLE shards ADD COLUMN written_at timestamptz NOT NULL DEFAULT 'epoch';
 -- The key under which the places of transactions are told to callers. Whoever loses it
 -- loses the meaning of every id that was given out.
 ALTER TABLE installation ADD COLUMN id_key bytea CHECK (length(id_key) = 16);
+UPDATE installation SET id_key = uuid_send(gen_random_uuid());
+ALTER TABLE installation ALTER COLUMN id_key SET NOT NULL;
 
 -- What the points of a lot wait for.
 ALTER TABLE lots ADD COLUMN activates_on text;

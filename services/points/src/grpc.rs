@@ -179,6 +179,7 @@ fn by_ledger(ids: Ids, shard: ShardId, refusal: &Refusal) -> Rejection {
             hold: at,
             remaining,
         } => hold(R::HoldExhausted, at).with("remaining", remaining),
+        Refusal::HoldNotLater { hold: at } => hold(R::ExpiryNotLater, at),
         Refusal::TooManyHolds => {
             told(R::TooManyHolds).with("holds_max", fealty_ledger::HOLDS_PER_WALLET_MAX)
         }

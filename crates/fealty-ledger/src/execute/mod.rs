@@ -117,6 +117,7 @@ pub fn apply(
         Command::Hold(hold) => draft.hold(book, request, hold, log)?,
         Command::Capture(capture) => draft.capture(book, request, capture)?,
         Command::Release(release) => draft.release(book, release)?,
+        Command::ExtendHold(extend) => draft.extend_hold(book, extend)?,
         Command::Reverse(reverse) => draft.reverse(book, request, reverse)?,
         Command::Extend(extend) => draft.extend(book, extend)?,
         Command::Reinstate(reinstate) => draft.reinstate(book, reinstate)?,

@@ -4,8 +4,8 @@ use fealty_types::{CurrencyId, Points, Position};
 
 use super::{Draft, covering, give, keep_active, take};
 use crate::{
-    Account, BucketName, Capture, HOLDS_PER_WALLET_MAX, Hold, HoldCommand, HoldLot, Log,
-    MemberBook, Refusal, Release, Request, Stop, Transfer, WalletBook,
+    Account, BucketName, Capture, ExtendHold, HOLDS_PER_WALLET_MAX, Hold, HoldCommand, HoldLot,
+    Log, MemberBook, Refusal, Release, Request, Stop, Transfer, WalletBook,
     advance::{release, within},
 };
 
@@ -134,6 +134,23 @@ impl Draft {
             self.expiry_changes = expiry_changes;
         }
         keep_active(wallet, request, &currency);
+        self.touch(wallet, &currency);
+        Ok(())
+    }
+
+    /// Lets a hold last longer.
+    pub(super) fn extend_hold(
+        &mut self,
+        book: &mut MemberBook,
+        extend: &ExtendHold,
+    ) -> Result<(), Stop> {
+        let (currency, wallet) = open_hold(book, extend.hold)?;
+        let expires_at = self.at.checked_add(extend.timeout());
+        let expires_at = expires_at.ok_or(Refusal::TimeOutOfRange)?;
+        if expires_at <= wallet.holds[&extend.hold].expires_at {
+            return Err(Refusal::HoldNotLater { hold: extend.hold }.into());
+        }
+        wallet.change_hold(extend.hold, |hold| hold.expires_at = expires_at);
         self.touch(wallet, &currency);
         Ok(())
     }

@@ -4,10 +4,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use fealty_ledger::{
-    Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Extend, Gift,
-    Grant, Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named, Principal,
-    ReadThrough, Redeem, Refusal, Reinstate, Release, Request, Reversal, Reverse, SpendKey, Stamp,
-    Stop, Wallet, WalletBook, advance, canonical, execute, given, receive,
+    Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Extend,
+    ExtendHold, Gift, Grant, Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named,
+    Principal, ReadThrough, Redeem, Refusal, Reinstate, Release, Request, Reversal, Reverse,
+    SpendKey, Stamp, Stop, Wallet, WalletBook, advance, canonical, execute, given, receive,
 };
 use fealty_types::{
     BrandId, CurrencyId, LotId, Metadata, Points, Position, Reference, RefundPolicy, RefundTerms,
@@ -113,7 +113,9 @@ impl Engine {
         }
         let Some(request) = self.request(member, &step.what) else {
             return Ok(Some(match step.what {
-                What::Capture { .. } | What::Release { .. } => "hold not found",
+                What::Capture { .. } | What::Release { .. } | What::ExtendHold { .. } => {
+                    "hold not found"
+                }
                 What::Extend { .. } | What::Reinstate { .. } => "lot not found",
                 What::Transfer { .. } => "to oneself",
                 _ => "transaction not found",
@@ -313,6 +315,10 @@ impl Engine {
             What::Release { hold } => Command::Release(Release {
                 hold: *of.holds.get(*hold)?,
             }),
+            What::ExtendHold { hold, timeout } => Command::ExtendHold(ExtendHold {
+                hold: *of.holds.get(*hold)?,
+                timeout_micros: u64::try_from(hours(*timeout).as_micros()).expect("small"),
+            }),
             What::Reverse {
                 transaction,
                 points: amount,
@@ -485,6 +491,7 @@ fn reason(stop: &Stop) -> &'static str {
         Refusal::AmountLimit => "amount limit",
         Refusal::HoldNotFound { .. } => "hold not found",
         Refusal::HoldExhausted { .. } => "hold exhausted",
+        Refusal::HoldNotLater { .. } => "not later",
         Refusal::TooManyHolds => "too many holds",
         Refusal::TooManyLots => "too many lots",
         Refusal::TimeOutOfRange => "time out of range",

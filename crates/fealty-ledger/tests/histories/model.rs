@@ -335,7 +335,7 @@ impl Model {
         }
         // Who names what is not there is refused before anything is advanced.
         match &step.what {
-            What::Capture { hold, .. } | What::Release { hold }
+            What::Capture { hold, .. } | What::Release { hold } | What::ExtendHold { hold, .. }
                 if *hold >= self.members[member].hold_names.len() =>
             {
                 return Some("hold not found");
@@ -524,6 +524,18 @@ impl Model {
                 };
                 let hold = holds.remove(index);
                 self.release(member, &hold, at);
+                self.done(member, None, ("", 0), Vec::new());
+            }
+            What::ExtendHold { hold, timeout } => {
+                let name = self.members[member].hold_names[*hold];
+                let holds = &mut self.members[member].holds;
+                let Some(open) = holds.iter_mut().find(|open| open.position == name) else {
+                    return Some("hold exhausted");
+                };
+                if at + timeout <= open.times_out {
+                    return Some("not later");
+                }
+                open.times_out = at + timeout;
                 self.done(member, None, ("", 0), Vec::new());
             }
             What::Reverse {

@@ -47,6 +47,10 @@ pub(crate) enum What {
     Release {
         hold: usize,
     },
+    ExtendHold {
+        hold: usize,
+        timeout: i64,
+    },
     Reverse {
         transaction: usize,
         points: Option<i64>,
@@ -113,6 +117,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => (0_usize..8, some_points(), any::<bool>()).prop_map(
             |(hold, points, is_final)| What::Capture { hold, points, is_final }),
         1 => (0_usize..8).prop_map(|hold| What::Release { hold }),
+        1 => (0_usize..8, 1_i64..200).prop_map(|(hold, timeout)| What::ExtendHold { hold, timeout }),
         5 => (number(), some_points(), policy, prop::option::of(24_i64..200)).prop_map(
             |(transaction, points, policy, grace)| What::Reverse { transaction, points, policy, grace }),
         1 => (points(), brand(), any::<bool>()).prop_map(

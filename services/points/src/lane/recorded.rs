@@ -102,7 +102,7 @@ fn reason(command: &Command) -> Option<String> {
         Command::Gift(gift) => gift.reference.to_string(),
         Command::Activate(activate) => activate.reference.to_string(),
         Command::Purchase(purchase) => purchase.order_number.to_string(),
-        Command::Capture(_) | Command::Release(_) => String::new(),
+        Command::Capture(_) | Command::Release(_) | Command::ExtendHold(_) => String::new(),
     };
     (!said.is_empty()).then_some(said)
 }

@@ -10,6 +10,7 @@ mod balance;
 mod gift;
 pub(crate) mod grpc;
 mod history;
+mod holds;
 mod lots;
 mod service;
 mod sweeper;

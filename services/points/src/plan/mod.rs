@@ -75,6 +75,7 @@ pub(crate) fn plan(
         Command::Gift(gift) => plan.currency(&gift.currency)?,
         Command::Capture(_)
         | Command::Release(_)
+        | Command::ExtendHold(_)
         | Command::Reverse(_)
         | Command::Extend(_)
         | Command::Reinstate(_)

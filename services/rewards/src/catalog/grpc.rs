@@ -2,9 +2,10 @@
 
 use fealty_proto::rewards::v1::{self as wire, catalog_service_server::CatalogService};
 use fealty_server::{Fields, caller};
+use fealty_types::Points;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::offers::{Availability, Catalog, Offer};
+use super::offers::{Availability, Catalog, Offer, OfferKey};
 
 const PAGE_SIZE_DEFAULT: usize = 50;
 const PAGE_SIZE_MAX: usize = 1_000;
@@ -28,6 +29,19 @@ fn render(offer: &Offer) -> wire::RewardOffer {
     }
 }
 
+/// The price and the id, which are no secret.
+fn render_token(key: &OfferKey) -> String {
+    format!("{}.{}", key.points, key.reward)
+}
+
+fn parse_token(token: &str) -> Option<OfferKey> {
+    let (points, reward) = token.split_once('.')?;
+    Some(OfferKey {
+        points: Points::new(points.parse().ok()?).ok()?,
+        reward: reward.parse().ok()?,
+    })
+}
+
 #[async_trait]
 impl CatalogService for CatalogApi {
     async fn list_rewards(
@@ -46,24 +60,23 @@ impl CatalogService for CatalogApi {
                 0
             }
         };
-        let start = if request.page_token.is_empty() {
-            Ok(0)
-        } else {
-            request.page_token.parse()
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => {
+                let key = parse_token(token);
+                if key.is_none() {
+                    fields.add("page_token", "must be a token as the service gave it");
+                }
+                key
+            }
         };
-        let start: usize = start.unwrap_or_else(|_| {
-            fields.add("page_token", "must be a token as the service gave it");
-            0
-        });
         let (program, member) = fields.finish(program.zip(member))?;
-        let offers = self.0.offers(&program, &member).await?;
-        let end = start.saturating_add(size);
-        let next_page_token = if end < offers.len() {
-            end.to_string()
-        } else {
-            String::new()
-        };
-        let rewards = offers.iter().skip(start).take(size).map(render).collect();
+        let (offers, next) = self
+            .0
+            .offers(&program, &member, after.as_ref(), size)
+            .await?;
+        let next_page_token = next.map(|next| render_token(&next)).unwrap_or_default();
+        let rewards = offers.iter().map(render).collect();
         Ok(Response::new(wire::ListRewardsResponse {
             rewards,
             next_page_token,

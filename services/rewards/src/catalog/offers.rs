@@ -26,6 +26,15 @@ pub(crate) struct Offer {
     pub(crate) stock_left: Option<i64>,
 }
 
+/// Where a reward stands in the catalogue's order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OfferKey {
+    /// What it costs.
+    pub(crate) points: Points,
+    /// Its id.
+    pub(crate) reward: RewardId,
+}
+
 /// Whether a reward can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Availability {
@@ -46,17 +55,33 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// The rewards for a member: those that can be had first, then the rest,
-    /// each cheapest first.
+    /// Some rewards for a member, cheapest first and then by id, after one of them.
+    /// Answers also with the one that the next page comes after.
     pub(crate) async fn offers(
         &self,
         program: &InReach<ProgramId>,
         member: &InReach<MemberId>,
-    ) -> Result<Vec<Offer>, Error> {
+        after: Option<&OfferKey>,
+        limit: usize,
+    ) -> Result<(Vec<Offer>, Option<OfferKey>), Error> {
         let applied = self.programs.newest(program)?;
-        let rewards = &applied.program.rewards;
+        let rewards = applied.program.rewards.iter();
+        let keyed = rewards.map(|(id, reward)| {
+            let key = OfferKey {
+                points: reward.points,
+                reward: id.clone(),
+            };
+            (key, reward)
+        });
+        let mut rewards: Vec<(OfferKey, &Reward)> = keyed
+            .filter(|(key, _)| after.is_none_or(|after| key > after))
+            .collect();
+        rewards.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let more = rewards.len() > limit;
+        rewards.truncate(limit);
+        let last = rewards.last().map(|(key, _)| key.clone());
         let mut available: HashMap<&CurrencyId, Points> = HashMap::new();
-        for reward in rewards.values() {
+        for (_, reward) in &rewards {
             if !available.contains_key(&reward.currency) {
                 let points = self
                     .points
@@ -67,37 +92,30 @@ impl Catalog {
         }
         let taken = store::taken(self.database.pool(), program).await?;
         let taken: HashMap<String, Taken> = taken.into_iter().collect();
-        let mut offers: Vec<Offer> = rewards
-            .iter()
-            .map(|(id, reward)| {
-                let taken = taken.get(id.as_str()).copied().unwrap_or_default();
-                let stock_left = reward
-                    .stock
-                    .map(|stock| (stock - taken.issued - taken.reserved).max(0));
-                let missing = reward
-                    .points
-                    .checked_sub(available[&reward.currency])
-                    .unwrap_or_default();
-                let availability = if stock_left == Some(0) {
-                    Availability::SoldOut
-                } else if missing.is_zero() {
-                    Availability::Available
-                } else {
-                    Availability::InsufficientPoints
-                };
-                Offer {
-                    id: id.clone(),
-                    reward: reward.clone(),
-                    availability,
-                    missing,
-                    stock_left,
-                }
-            })
-            .collect();
-        offers.sort_by(|a, b| {
-            let order = |offer: &Offer| (offer.availability, offer.reward.points);
-            order(a).cmp(&order(b)).then_with(|| a.id.cmp(&b.id))
+        let offers = rewards.iter().map(|(key, reward)| {
+            let taken = taken.get(key.reward.as_str()).copied().unwrap_or_default();
+            let stock_left = reward
+                .stock
+                .map(|stock| (stock - taken.issued - taken.reserved).max(0));
+            let missing = reward
+                .points
+                .checked_sub(available[&reward.currency])
+                .unwrap_or_default();
+            let availability = if stock_left == Some(0) {
+                Availability::SoldOut
+            } else if missing.is_zero() {
+                Availability::Available
+            } else {
+                Availability::InsufficientPoints
+            };
+            Offer {
+                id: key.reward.clone(),
+                reward: (*reward).clone(),
+                availability,
+                missing,
+                stock_left,
+            }
         });
-        Ok(offers)
+        Ok((offers.collect(), last.filter(|_| more)))
     }
 }

@@ -2,21 +2,24 @@
 
 use std::pin::Pin;
 
+use fealty_auth::InReach;
 use fealty_proto::{
     tiers::v1::{self as wire, tier_service_server::TierService},
     r#type::v1::Money as WireMoney,
 };
 use fealty_server::{Fields, caller, to_wire_time};
-use fealty_types::Money;
+use fealty_types::MemberId;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::service::Statuses;
+use super::{read::StatusRead, service::Statuses};
 use crate::{domain::Reason, feed::store::Logged};
 
+/// The id of a programme's scheme, while it can have one.
+const SCHEME: &str = "tiers";
 /// Responses of a feed that wait for a slow listener.
 const WATCH_QUEUE_LEN: usize = 4;
 
@@ -34,10 +37,30 @@ fn reason(reason: Reason) -> i32 {
     .into()
 }
 
-fn money(money: Money, minor_units: i64) -> WireMoney {
-    WireMoney {
-        currency_code: money.currency().to_string(),
-        minor_units,
+fn member_status((member, read): (&InReach<MemberId>, StatusRead)) -> wire::MemberStatus {
+    let spent = read.spent.minor_units();
+    let next_tier = read.next.map(|level| wire::NextTier {
+        tier: level.tier.to_string(),
+        requirements: vec![wire::TierRequirement {
+            metric: "money_spent".to_owned(),
+            now: spent,
+            needed: level.threshold.minor_units(),
+            currency_code: level.threshold.currency().to_string(),
+        }],
+    });
+    wire::MemberStatus {
+        member: member.to_string(),
+        scheme: SCHEME.to_owned(),
+        tier: read.status.tier.to_string(),
+        since_time: read.status.since.map(to_wire_time),
+        evaluation_time: read.status.evaluate_at.map(to_wire_time),
+        reason: reason(read.status.reason),
+        spent: Some(WireMoney {
+            currency_code: read.spent.currency().to_string(),
+            minor_units: spent,
+        }),
+        next_tier,
+        projected_tier: read.projected.to_string(),
     }
 }
 
@@ -68,20 +91,26 @@ impl TierService for TierApi {
             let member = fields.member("member", program.as_ref(), &request.member);
             program.zip(member)
         })?;
-        let read = self.statuses.status(&program, &member).await?;
-        let next_tier = read.next.map(|(level, missing)| wire::NextTier {
-            tier: level.tier.to_string(),
-            threshold: Some(money(level.threshold, level.threshold.minor_units())),
-            missing: Some(money(level.threshold, missing)),
-        });
-        Ok(Response::new(wire::GetStatusResponse {
-            tier: read.status.tier.to_string(),
-            since_time: read.status.since.map(to_wire_time),
-            evaluation_time: read.status.evaluate_at.map(to_wire_time),
-            reason: reason(read.status.reason),
-            spent: Some(money(read.spent, read.spent.minor_units())),
-            next_tier,
-            projected_tier: read.projected.to_string(),
+        let members = [member];
+        let read = self.statuses.statuses(&program, &members).await?;
+        let status = members.iter().zip(read).map(member_status).next();
+        Ok(Response::new(wire::GetStatusResponse { status }))
+    }
+
+    async fn batch_get_status(
+        &self,
+        request: Request<wire::BatchGetStatusRequest>,
+    ) -> Result<Response<wire::BatchGetStatusResponse>, Status> {
+        let (program, members) = Fields::read(caller(&request)?, |fields| {
+            let request = request.get_ref();
+            let program = fields.program("program", &request.program);
+            let members = fields.members("members", program.as_ref(), &request.members);
+            program.zip(members)
+        })?;
+        let read = self.statuses.statuses(&program, &members).await?;
+        let statuses = members.iter().zip(read).map(member_status);
+        Ok(Response::new(wire::BatchGetStatusResponse {
+            statuses: statuses.collect(),
         }))
     }
 

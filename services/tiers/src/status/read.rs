@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use fealty_auth::InReach;
 use fealty_postgres::{DatabaseError, run};
-use fealty_program::TierLevel;
-use fealty_types::{Clock as _, MemberId, Money, ProgramId, TierId};
+use fealty_program::{Program, TierLevel, TierScheme};
+use fealty_types::{Clock as _, MemberId, Money, ProgramId, TierId, Timestamp};
 
 use super::{
     service::Statuses,
@@ -23,19 +23,20 @@ pub(crate) struct StatusRead {
     pub(crate) status: Status,
     /// Money spent in the window up to now.
     pub(crate) spent: Money,
-    /// The next higher tier, and what is missing to it in minor units.
-    pub(crate) next: Option<(TierLevel, i64)>,
+    /// The next higher tier.
+    pub(crate) next: Option<TierLevel>,
     /// The tier that the window up to now gives.
     pub(crate) projected: TierId,
 }
 
 impl Statuses {
-    /// Reads a member's status; what has fallen due is taken into account.
-    pub(crate) async fn status(
+    /// Reads members' statuses, in their order; what has fallen due is taken into
+    /// account.
+    pub(crate) async fn statuses(
         &self,
         program: &InReach<ProgramId>,
-        member: &InReach<MemberId>,
-    ) -> Result<StatusRead, Error> {
+        members: &[InReach<MemberId>],
+    ) -> Result<Vec<StatusRead>, Error> {
         let applied = self.programs.newest(program)?;
         let program = &*applied.program;
         let scheme = program
@@ -43,39 +44,30 @@ impl Statuses {
             .as_ref()
             .ok_or_else(|| Error::NoTiers(program.id.clone()))?;
         let now = self.clock.now();
-        let (programs, members) = ([program.id.to_string()], [member.to_string()]);
-        let read: Result<(Option<Status>, Vec<Spend>), DatabaseError> =
+        let programs = vec![program.id.to_string(); members.len()];
+        let names: Vec<String> = members.iter().map(|member| member.to_string()).collect();
+        let read: Result<(Vec<(usize, Status)>, Vec<(usize, Spend)>), DatabaseError> =
             run!(self.database, "status", |connection| async {
-                let found = statuses::find(connection, &programs, &members).await?;
-                let status = found.into_iter().next().map(|(_, status)| status);
-                let due = status.as_ref().and_then(|status| status.evaluate_at);
-                let from = scheme
-                    .window
-                    .before(due.map_or(now, |due| due.min(now)), &program.time_zone);
-                let spends = purchases::spends(connection, &programs, &members, from).await?;
-                Ok((status, spends.into_iter().map(|(_, spend)| spend).collect()))
+                let found = statuses::find(connection, &programs, &names).await?;
+                let due = found.iter().filter_map(|(_, status)| status.evaluate_at);
+                let earliest = due.fold(now, Timestamp::min);
+                let from = scheme.window.before(earliest, &program.time_zone);
+                let spends = purchases::spends(connection, &programs, &names, from).await?;
+                Ok((found, spends))
             });
-        let (status, spends) = read?;
-        let mut status = status.unwrap_or_else(|| Status::beginning(scheme));
-        domain::advance(program, scheme, &mut status, &spends, now);
-        let spent = domain::spent(program, scheme, &spends, now);
-        let rank = scheme.rank(&status.tier).unwrap_or(0);
-        let next = scheme.levels.get(rank + 1).map(|level| {
-            (
-                level.clone(),
-                (level.threshold.minor_units() - spent).max(0),
-            )
-        });
-        let spent_money = Money::new(
-            program.money.currency,
-            spent.clamp(0, Money::MINOR_UNITS_MAX),
-        );
-        Ok(StatusRead {
-            status,
-            spent: spent_money.expect("clamped into its range"),
-            next,
-            projected: scheme.levels[scheme.rank_of(spent)].tier.clone(),
-        })
+        let (found, spends) = read?;
+        let mut statuses: Vec<Option<Status>> = vec![None; members.len()];
+        for (index, status) in found {
+            statuses[index] = Some(status);
+        }
+        let mut spends_of: Vec<Vec<Spend>> = vec![Vec::new(); members.len()];
+        for (index, spend) in spends {
+            spends_of[index].push(spend);
+        }
+        let read = statuses.into_iter().zip(spends_of);
+        Ok(read
+            .map(|(status, spends)| as_of(program, scheme, status, &spends, now))
+            .collect())
     }
 
     /// Counts the members by tier, from the lowest up.
@@ -98,5 +90,27 @@ impl Statuses {
             )
         });
         Ok(tiers.collect())
+    }
+}
+
+/// A member's status at a time.
+fn as_of(
+    program: &Program,
+    scheme: &TierScheme,
+    status: Option<Status>,
+    spends: &[Spend],
+    now: Timestamp,
+) -> StatusRead {
+    let mut status = status.unwrap_or_else(|| Status::beginning(scheme));
+    domain::advance(program, scheme, &mut status, spends, now);
+    let spent = domain::spent(program, scheme, spends, now);
+    let rank = scheme.rank(&status.tier).unwrap_or(0);
+    let shown = spent.clamp(0, Money::MINOR_UNITS_MAX);
+    let shown = Money::new(program.money.currency, shown);
+    StatusRead {
+        status,
+        spent: shown.expect("clamped into its range"),
+        next: scheme.levels.get(rank + 1).cloned(),
+        projected: scheme.levels[scheme.rank_of(spent)].tier.clone(),
     }
 }

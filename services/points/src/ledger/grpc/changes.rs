@@ -7,8 +7,8 @@ use std::{
 
 use fealty_auth::{InReach, Role};
 use fealty_ledger::{
-    Accrue, Activation, Adjust, Capture, Command, Extend, Gift, HOLD_TIMEOUT_MAX, HoldCommand,
-    Redeem, Reinstate, Release, Reverse,
+    Accrue, Activation, Adjust, Capture, Command, Extend, ExtendHold, Gift, HOLD_TIMEOUT_MAX,
+    HoldCommand, Redeem, Reinstate, Release, Reverse,
 };
 use fealty_proto::points::v1 as wire;
 use fealty_server::{Fields, PlainField, Rejection, from_wire_time};
@@ -309,6 +309,21 @@ pub(super) fn release(call: Call<'_>, request: &wire::ReleaseRequest) -> Result<
     change!(call, request, |fields| {
         let hold = fields.hold(&request.hold)?;
         Some(Command::Release(Release { hold }))
+    })
+}
+
+pub(super) fn extend_hold(
+    call: Call<'_>,
+    request: &wire::ExtendHoldRequest,
+) -> Result<Change, Rejection> {
+    change!(call, request, |fields| {
+        let hold = fields.hold(&request.hold);
+        let timeout = timeout_micros(request.timeout);
+        let timeout = fields.check("timeout", timeout);
+        Some(Command::ExtendHold(ExtendHold {
+            hold: hold?,
+            timeout_micros: timeout?,
+        }))
     })
 }
 

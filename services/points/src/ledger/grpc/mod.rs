@@ -185,6 +185,50 @@ impl LedgerService for LedgerApi {
         changed!(self.change(change).await?, ReleaseResponse)
     }
 
+    async fn extend_hold(
+        &self,
+        request: Request<proto::ExtendHoldRequest>,
+    ) -> Result<Response<proto::ExtendHoldResponse>, Status> {
+        let change = changes::extend_hold(self.call(&request)?, request.get_ref())?;
+        let done = self.change(change).await?;
+        let extended = done.transaction.as_ref();
+        Ok(Response::new(proto::ExtendHoldResponse {
+            expiry_time: extended.and_then(|extended| extended.hold_expiry_time),
+            transaction: done.transaction,
+            replayed: done.replayed,
+        }))
+    }
+
+    async fn get_hold(
+        &self,
+        request: Request<proto::GetHoldRequest>,
+    ) -> Result<Response<proto::GetHoldResponse>, Status> {
+        let call = self.call(&request)?;
+        let (program, member, place) = reads::hold(call, request.get_ref())?;
+        let read = self.ledger.hold(&program, &member, place).await?;
+        Ok(Response::new(proto::GetHoldResponse {
+            hold: Some(call.hold(place.shard, &read)),
+        }))
+    }
+
+    async fn list_holds(
+        &self,
+        request: Request<proto::ListHoldsRequest>,
+    ) -> Result<Response<proto::ListHoldsResponse>, Status> {
+        let call = self.call(&request)?;
+        let asked = reads::holds(call, request.get_ref())?;
+        let (program, member) = (&asked.program, &asked.member);
+        let (holds, next) = self
+            .ledger
+            .holds(program, member, asked.after, asked.limit)
+            .await?;
+        let shard = self.ledger.shards.of(program, member);
+        Ok(Response::new(proto::ListHoldsResponse {
+            holds: holds.iter().map(|read| call.hold(shard, read)).collect(),
+            next_page_token: reads::page_token(call.ids, next),
+        }))
+    }
+
     async fn reverse(
         &self,
         request: Request<proto::ReverseRequest>,

@@ -22,7 +22,6 @@ use crate::{
 
 const PAGE_SIZE_DEFAULT: i32 = 50;
 const PAGE_SIZE_MAX: i32 = 1_000;
-const MEMBERS_MAX: usize = 1_000;
 const BRANDS_MAX: usize = 1_000;
 const ENUM_RULE: &str = "must be one of the enum's values";
 
@@ -122,22 +121,10 @@ pub(super) fn balances(
         let program = fields.program("program", &request.program);
         let currency = fields.parse("currency", &request.currency);
         let source = source(fields, request.consistency);
-        let mut members = Vec::new();
-        if request.members.is_empty() || request.members.len() > MEMBERS_MAX {
-            fields.add("members", "must have 1 to 1,000 entries");
-        } else {
-            for (index, member) in request.members.iter().enumerate() {
-                let field = format!("members[{index}]");
-                members.extend(fields.member(&field, program.as_ref(), member));
-            }
-            let mut seen = HashSet::new();
-            if !request.members.iter().all(|member| seen.insert(member)) {
-                fields.add("members", "must not name a member twice");
-            }
-        }
+        let members = fields.members("members", program.as_ref(), &request.members);
         Some(BalancesAsked {
             program: program?,
-            members,
+            members: members?,
             currency: currency?,
             source: source?,
         })
@@ -175,13 +162,7 @@ pub(super) fn list(
         let program = fields.program("program", &request.program);
         let member = fields.member("member", program.as_ref(), &request.member);
         let limit = page_size(fields, request.page_size);
-        let before = if request.page_token.is_empty() {
-            Some(None)
-        } else {
-            let token = call.ids.token_number(&request.page_token);
-            let token = fields.check("page_token", token);
-            token.map(|token| Some(Position::new(token)))
-        };
+        let before = position_token(call.ids, fields, &request.page_token);
         let filter = filter(fields, request.filter.as_ref());
         Some(PageAsked {
             program: program?,
@@ -239,6 +220,53 @@ fn kinds(fields: &mut Fields<'_>, field: &str, asked: &[i32]) -> HashSet<&'stati
 pub(super) fn page_token(ids: Ids, next: Option<Position>) -> String {
     next.map(|position| ids.token(position.get()))
         .unwrap_or_default()
+}
+
+pub(super) fn hold(
+    call: Call<'_>,
+    request: &wire::GetHoldRequest,
+) -> Result<(InReach<ProgramId>, InReach<MemberId>, TransactionPlace), Rejection> {
+    Fields::read(call.caller, |fields| {
+        let program = fields.program("program", &request.program);
+        let member = fields.member("member", program.as_ref(), &request.member);
+        let hold = fields.check("hold", call.ids.hold_place(&request.hold));
+        Some((program?, member?, hold?))
+    })
+}
+
+/// A page of holds asked for.
+pub(super) struct HoldsAsked {
+    pub(super) program: InReach<ProgramId>,
+    pub(super) member: InReach<MemberId>,
+    pub(super) after: Option<Position>,
+    pub(super) limit: usize,
+}
+
+pub(super) fn holds(
+    call: Call<'_>,
+    request: &wire::ListHoldsRequest,
+) -> Result<HoldsAsked, Rejection> {
+    Fields::read(call.caller, |fields| {
+        let program = fields.program("program", &request.program);
+        let member = fields.member("member", program.as_ref(), &request.member);
+        let limit = page_size(fields, request.page_size);
+        let after = position_token(call.ids, fields, &request.page_token);
+        Some(HoldsAsked {
+            program: program?,
+            member: member?,
+            after: after?,
+            limit: limit?,
+        })
+    })
+}
+
+/// The position that a page comes after, or before; none for the first page.
+fn position_token(ids: Ids, fields: &mut Fields<'_>, token: &str) -> Option<Option<Position>> {
+    if token.is_empty() {
+        return Some(None);
+    }
+    let number = fields.check("page_token", ids.token_number(token));
+    number.map(|number| Some(Position::new(number)))
 }
 
 /// A page of lots asked for.

@@ -9,6 +9,7 @@ use fealty_server::to_wire_time;
 use fealty_types::{Ids, LotPlace, Metadata, Points, ShardId, Timestamp, TransactionPlace};
 
 use super::Call;
+use crate::ledger::holds::HoldRead;
 use crate::{audit::grpc::render_account, shard::Logged};
 
 pub(super) fn balance(
@@ -38,7 +39,7 @@ pub(super) fn wallet(currency: &str, wallet: &Wallet) -> wire::Balance {
 }
 
 /// The kinds of transaction, by the name that the ledger has for them.
-const KINDS: [(&str, wire::TransactionKind); 16] = [
+const KINDS: [(&str, wire::TransactionKind); 17] = [
     ("purchase", wire::TransactionKind::Purchase),
     ("accrue", wire::TransactionKind::Accrue),
     ("redeem", wire::TransactionKind::Redeem),
@@ -54,6 +55,7 @@ const KINDS: [(&str, wire::TransactionKind); 16] = [
     ("gift_received", wire::TransactionKind::GiftReceived),
     ("extend", wire::TransactionKind::Extend),
     ("reinstate", wire::TransactionKind::Reinstate),
+    ("extend_hold", wire::TransactionKind::ExtendHold),
     ("activate_on_event", wire::TransactionKind::ActivateOnEvent),
 ];
 
@@ -120,6 +122,11 @@ fn tell(rendered: &mut wire::Transaction, ids: Ids, transaction: &Transaction) {
             rendered.hold_expiry_time = times_out.map(to_wire_time);
         }
         Command::Capture(capture) => rendered.hold = ids.hold(of_shard(capture.hold)),
+        Command::ExtendHold(extend) => {
+            rendered.hold = ids.hold(of_shard(extend.hold));
+            let times_out = transaction.effective_at.checked_add(extend.timeout());
+            rendered.hold_expiry_time = times_out.map(to_wire_time);
+        }
         Command::Release(release) => rendered.hold = ids.hold(of_shard(release.hold)),
         Command::Reverse(reverse) => {
             rendered.reference = text(&reverse.reference);
@@ -317,6 +324,39 @@ impl Call<'_> {
             position: transaction.position.get(),
             chain: logged.chain.clone(),
             ..self.transaction(transaction)
+        }
+    }
+}
+
+impl Call<'_> {
+    /// A hold as the caller is told of it.
+    pub(super) fn hold(self, shard: ShardId, read: &HoldRead) -> wire::Hold {
+        let made = &read.made.transaction;
+        let Some(Command::Hold(asked)) = made.command() else {
+            return wire::Hold::default();
+        };
+        let rendered = self.transaction(made);
+        let state = if read.is_open {
+            wire::HoldState::Open
+        } else {
+            wire::HoldState::Ended
+        };
+        let position = read.hold.position;
+        wire::Hold {
+            id: self.ids.hold(TransactionPlace { shard, position }),
+            brand: text(&read.hold.brand),
+            currency: text(&asked.currency),
+            points: asked.points.get(),
+            remaining: if read.is_open {
+                read.hold.remaining().get()
+            } else {
+                0
+            },
+            state: state.into(),
+            create_time: rendered.effective_time,
+            expiry_time: Some(to_wire_time(read.hold.expires_at)),
+            reference: rendered.reference,
+            metadata: rendered.metadata,
         }
     }
 }

@@ -200,7 +200,8 @@ pub(crate) async fn at_once(
                                open)
             SELECT head.shard, new.* FROM head, unnest($15::hold_row[]) AS new
             ON CONFLICT (shard, hold) DO UPDATE SET
-                lots = excluded.lots, points = excluded.points, open = excluded.open
+                expires_at = excluded.expires_at, lots = excluded.lots,
+                points = excluded.points, open = excluded.open
         ),
         reversals_written AS (
             INSERT INTO reversals (shard, position, member_no, lots, points)
@@ -384,7 +385,8 @@ async fn put_holds(
             SELECT home.shard, new.*
             FROM shards AS home, unnest($2::hold_row[]) AS new WHERE home.shard = $1
             ON CONFLICT (shard, hold) DO UPDATE SET
-                lots = excluded.lots, points = excluded.points, open = excluded.open",
+                expires_at = excluded.expires_at, lots = excluded.lots,
+                points = excluded.points, open = excluded.open",
             stored(shard),
             &rows.holds as &[HoldRow],
         )

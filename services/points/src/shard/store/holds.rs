@@ -1,8 +1,9 @@
 //! Holds.
 
 use fealty_ledger::{Hold, HoldLot};
-use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg};
-use fealty_types::{CurrencyId, LotId, Points, Position, ShardId};
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg, to_pg};
+use fealty_types::{CurrencyId, LotId, Points, Position, ShardId, Timestamp};
+use sqlx::PgExecutor;
 
 use super::{rows::HoldRow, stored};
 
@@ -42,6 +43,55 @@ impl HoldRow {
         };
         Ok((self.member_no, row.parse("currency", &self.currency)?, hold))
     }
+}
+
+/// A member's hold, open or ended.
+pub(crate) async fn named(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    member_no: i64,
+    hold: Position,
+) -> Result<Option<Hold>, DatabaseError> {
+    let row = sqlx::query_as!(
+        HoldRow,
+        "-- points.holds.named
+        SELECT hold, member_no, currency, brand, expires_at, lots, points, open FROM holds
+        WHERE shard = $1 AND hold = $2 AND member_no = $3",
+        stored(shard),
+        hold.get(),
+        member_no,
+    )
+    .fetch_optional(executor)
+    .await?;
+    let hold = row.map(HoldRow::into_hold).transpose()?;
+    Ok(hold.map(|(_, _, hold)| hold))
+}
+
+/// A member's holds after one of them, oldest first, that are open at a time.
+pub(crate) async fn open(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    member_no: i64,
+    after: Position,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<Hold>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        HoldRow,
+        "-- points.holds.open
+        SELECT hold, member_no, currency, brand, expires_at, lots, points, open FROM holds
+        WHERE shard = $1 AND member_no = $2 AND open AND hold > $3 AND expires_at > $4
+        ORDER BY hold LIMIT $5",
+        stored(shard),
+        member_no,
+        after.get(),
+        to_pg(now),
+        i64::try_from(limit).unwrap_or(i64::MAX),
+    )
+    .fetch_all(executor)
+    .await?;
+    let holds = rows.into_iter().map(HoldRow::into_hold);
+    holds.map(|hold| hold.map(|(_, _, hold)| hold)).collect()
 }
 
 /// All open holds of a shard: the member's number, the currency, the hold.

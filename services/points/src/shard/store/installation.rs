@@ -26,8 +26,7 @@ pub(crate) async fn id_key(executor: impl PgExecutor<'_>) -> Result<[u8; 16], Da
     let key = sqlx::query_scalar!("-- points.installation.id_key\nSELECT id_key FROM installation")
         .fetch_one(executor)
         .await?;
-    let key = key.and_then(|key| key.try_into().ok());
-    StoredRow::of("installation", true).check("id_key", key)
+    StoredRow::of("installation", true).check("id_key", key.try_into().ok())
 }
 
 /// Settles how many shards a new installation has, and the key of its ids.
@@ -39,8 +38,7 @@ pub(crate) async fn settle(
     sqlx::query!(
         "-- points.installation.settle
         INSERT INTO installation (shards, id_key) VALUES ($1, $2)
-        ON CONFLICT (singleton) DO UPDATE SET id_key = excluded.id_key
-        WHERE installation.id_key IS NULL",
+        ON CONFLICT DO NOTHING",
         i16::try_from(shards).unwrap_or(i16::MAX),
         &id_key[..],
     )

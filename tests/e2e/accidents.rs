@@ -343,7 +343,8 @@ async fn sigterm_finishes_what_is_in_flight_and_exits_with_0() {
     );
     let apply = fealty_proto::program::v1::ApplyProgramRequest {
         source: fealty_cli::demo::PROGRAM.to_owned(),
-        validate_only: false,
+        request_id: fealty_cli::apply::request_id(),
+        ..Default::default()
     };
     program.apply_program(apply).await.expect("applied");
     // Calls in flight while it is told to end.

@@ -33,7 +33,8 @@ refunds: { policy: balance, restore_grace: 10 days }
 ";
     let request = ApplyProgramRequest {
         source: source.to_owned(),
-        validate_only: false,
+        request_id: fealty_cli::apply::request_id(),
+        ..ApplyProgramRequest::default()
     };
     let (_, client) = fleet.clients().programs()[0].clone();
     ask!(client, apply_program, request).expect("applied");

@@ -71,7 +71,8 @@ async fn calls_find_the_instances_that_are_there() {
     let channel = connect(&urls.join(","), &shown).expect("URLs");
     let apply = fealty_proto::program::v1::ApplyProgramRequest {
         source: fealty_cli::demo::PROGRAM.to_owned(),
-        validate_only: false,
+        request_id: fealty_cli::apply::request_id(),
+        ..Default::default()
     };
     let programs = fealty_proto::program::v1::program_service_client::ProgramServiceClient::new(
         channel.clone(),

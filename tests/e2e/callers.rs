@@ -9,6 +9,7 @@ mod walk;
 mod wire;
 
 pub(crate) use keys::{Authority, Lone, status};
+pub(crate) use wire::Server;
 
 /// Tokens of every kind that must not be taken; `None` is no token.
 pub(crate) fn bad_tokens(

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use fealty_cli::apply::apply;
+use fealty_cli::apply::{How, apply};
 use fealty_proto::{
     points::v1::{
         Consistency, GiftRequest, RedeemRequest, ledger_service_client::LedgerServiceClient,
@@ -61,7 +61,7 @@ async fn of_500_who_want_the_last_10_seats_10_get_them() {
     let fleet = club().await;
     let clients = fleet.clients();
     let ten_seats = fealty_cli::demo::PROGRAM.replace("stock: 300", "stock: 10");
-    apply(clients, &ten_seats, false)
+    apply(clients, &ten_seats, How::Now)
         .await
         .expect("the programme is applied");
     let members: Vec<String> = (0..500).map(|number| format!("member-{number}")).collect();

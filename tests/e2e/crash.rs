@@ -308,7 +308,8 @@ async fn kill_now_this_now_that(variables: &[(&str, &str)]) {
             "{}\nrefunds: {{ policy: debt }}\n",
             fealty_cli::demo::PROGRAM
         ),
-        validate_only: false,
+        request_id: fealty_cli::apply::request_id(),
+        ..ApplyProgramRequest::default()
     };
     let client = ProgramServiceClient::new(instances[0].operator.clone());
     ask!(client, apply_program, program).expect("applied");

@@ -20,7 +20,8 @@ use crate::{
 
 /// Statements that are not of a batch, a member or a shard: of the installation, of
 /// all shards at once, or of a batch where all shards lie on one node.
-const NOT_ROUTED: [&str; 8] = [
+const NOT_ROUTED: [&str; 9] = [
+    "points.adjustments.list",
     "points.installation.",
     "points.heads.positions",
     "points.reads.one_moment",

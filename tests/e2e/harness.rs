@@ -4,7 +4,7 @@
 use std::{future::Future, path::PathBuf, time::Duration};
 
 use fealty_cli::{
-    apply::apply,
+    apply::{How, apply},
     demo::{Fleet, PROGRAM},
     endpoints::Clients,
 };
@@ -71,7 +71,7 @@ pub(crate) async fn club_with(variables: &[(&str, String)]) -> Fleet {
     let fleet = Fleet::start_with(&fealty(), stack().await, variables).await;
     let fleet = fleet.expect("the services start");
     set_time(&fleet, START_S).await;
-    apply(fleet.clients(), PROGRAM, false)
+    apply(fleet.clients(), PROGRAM, How::Now)
         .await
         .expect("the programme is applied");
     fleet

@@ -132,7 +132,8 @@ async fn hostile_callers_neither_stop_nor_slow_others() {
         let mut programs = programs.clone();
         let request = fealty_proto::program::v1::ApplyProgramRequest {
             source: fealty_cli::demo::PROGRAM.to_owned(),
-            validate_only: false,
+            request_id: fealty_cli::apply::request_id(),
+            ..Default::default()
         };
         async move { programs.apply_program(request).await }
     })

@@ -17,6 +17,7 @@ mod instance;
 mod ledger;
 mod manifests;
 mod oracle;
+mod promises;
 mod reads;
 mod refunds;
 mod refusals;

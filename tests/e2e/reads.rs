@@ -286,10 +286,21 @@ async fn statements_are_filtered_and_transactions_found_by_what_made_them() {
     }
     let all = list(&fleet, None, 7).await;
     assert_eq!(all.len(), 30);
+    let written = |transaction: &Transaction| {
+        let time = transaction.written_time.expect("a time");
+        (time.seconds, time.nanos)
+    };
     let newest_first = all
         .windows(2)
-        .all(|pair| pair[0].position > pair[1].position);
+        .all(|pair| written(&pair[0]) >= written(&pair[1]));
     assert!(newest_first);
+    let sequences: Vec<i64> = all.iter().map(|t| t.balances[0].sequence).collect();
+    assert!(sequences.windows(2).all(|pair| pair[0] > pair[1]));
+    // What a statement tells shows neither shards nor volumes.
+    assert!(
+        all.iter()
+            .all(|t| t.shard.is_none() && t.position == 0 && t.chain.is_empty())
+    );
     let kinds = TransactionFilter {
         kinds: vec![TransactionKind::Purchase.into()],
         ..TransactionFilter::default()

@@ -10,12 +10,18 @@ use fealty_cli::{demo::Fleet, endpoints::Clients};
 use fealty_proto::{
     operations::v1::{AdvanceTimeRequest, SetTimeRequest},
     points::v1::{
-        CaptureRequest, GetBalanceRequest, GetTrialBalanceRequest, HoldRequest,
-        ListTransactionsRequest, RedeemRequest, ReleaseRequest, WatchTransactionsRequest,
+        ApproveAdjustmentRequest, CaptureRequest, ExtendHoldRequest, GetBalanceRequest,
+        GetHoldRequest, GetTrialBalanceRequest, HoldRequest, ListAdjustmentsRequest,
+        ListHoldsRequest, ListTransactionsRequest, ProposeAdjustmentRequest, RedeemRequest,
+        RejectAdjustmentRequest, ReleaseRequest, WatchTransactionsRequest,
     },
-    program::v1::{ApplyProgramRequest, GetProgramRequest},
+    program::v1::{
+        ApplyProgramRequest, GetProgramOutlineRequest, GetProgramRequest, ListVersionsRequest,
+    },
     rewards::v1::{GetRedemptionRequest, ListRewardsRequest, RedeemRequest as RedeemRewardRequest},
-    tiers::v1::{CountMembersRequest, GetStatusRequest, WatchTierChangesRequest},
+    tiers::v1::{
+        BatchGetStatusRequest, CountMembersRequest, GetStatusRequest, WatchTierChangesRequest,
+    },
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -48,8 +54,10 @@ fn refused<T: std::fmt::Debug>(
     assert_eq!(named, fields, "{status:?}");
     assert_eq!(
         status.get_details_error_info().expect("ErrorInfo").domain,
-        "fealty"
+        "fealty.dev"
     );
+    let id = status.get_details_request_info().expect("RequestInfo");
+    assert!(!id.request_id.is_empty(), "{status:?}");
 }
 
 const INVALID: (Code, &str) = (Code::InvalidArgument, "INVALID_FIELD");
@@ -339,6 +347,62 @@ async fn hold_capture_and_release_refuse() {
     refused(release("release", "x", "anna").await, INVALID, &["hold"]);
     refused(release("release", &held, "nobody").await, no_hold, &[]);
     refused(release("hold", &held, "anna").await, REUSED, &[]);
+    let extend = async |change: &dyn Fn(&mut ExtendHoldRequest)| {
+        let mut request = ExtendHoldRequest {
+            request_id: "extend".to_owned(),
+            program: CLUB.to_owned(),
+            member: "anna".to_owned(),
+            hold: held.clone(),
+            timeout: timeout(86_400),
+            ..ExtendHoldRequest::default()
+        };
+        change(&mut request);
+        clients.ledger().extend_hold(request).await
+    };
+    let not_later = (Code::FailedPrecondition, "EXPIRY_NOT_LATER");
+    refused(
+        extend(&|r| r.timeout = timeout(0)).await,
+        INVALID,
+        &["timeout"],
+    );
+    refused(extend(&|r| r.timeout = timeout(1)).await, not_later, &[]);
+    refused(extend(&|r| r.hold.clone_from(&nowhere)).await, no_hold, &[]);
+    refused(
+        extend(&|r| r.member = "nobody".to_owned()).await,
+        no_hold,
+        &[],
+    );
+    refused(
+        extend(&|r| r.hold = "x".to_owned()).await,
+        INVALID,
+        &["hold"],
+    );
+    let get = async |member: &str, hold: &str| {
+        let request = GetHoldRequest {
+            program: CLUB.to_owned(),
+            member: member.to_owned(),
+            hold: hold.to_owned(),
+        };
+        clients.ledger().get_hold(request).await
+    };
+    refused(get("anna", "first").await, INVALID, &["hold"]);
+    refused(get("anna", &nowhere).await, no_hold, &[]);
+    refused(get("ben", &held).await, no_hold, &[]);
+    let list = async |program: &str, page_size: i32, page_token: &str| {
+        let request = ListHoldsRequest {
+            program: program.to_owned(),
+            member: "anna".to_owned(),
+            page_size,
+            page_token: page_token.to_owned(),
+        };
+        clients.ledger().list_holds(request).await
+    };
+    refused(
+        list(CLUB, -1, "x").await,
+        INVALID,
+        &["page_size", "page_token"],
+    );
+    refused(list("no-club", 1, "").await, NO_PROGRAM, &[]);
     assert_eq!(books(&fleet).await, before, "nothing has changed");
 
     // A part, then the rest; an ended hold has nothing left.

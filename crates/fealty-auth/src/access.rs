@@ -29,6 +29,8 @@ pub enum Scope {
     ProgramOrAll,
     /// The whole installation.
     Installation,
+    /// What everybody in a programme may know.
+    ProgramOpen,
 }
 
 /// Who may call an RPC, and what of it is checked.
@@ -136,6 +138,7 @@ fn declared(pool: &DescriptorPool, method: &MethodDescriptor, name: &str) -> Opt
         wire::Scope::Program => Scope::Program,
         wire::Scope::ProgramOrAll => Scope::ProgramOrAll,
         wire::Scope::Installation => Scope::Installation,
+        wire::Scope::ProgramOpen => Scope::ProgramOpen,
     };
     (!roles.is_empty()).then(|| Access {
         method: name.to_owned(),

@@ -16,6 +16,7 @@ fn the_documents_table_is_what_the_contracts_declare() {
             Scope::Program => "a programme",
             Scope::ProgramOrAll => "a programme, or all of the caller's",
             Scope::Installation => "the installation",
+            Scope::ProgramOpen => "a programme",
         };
         let name = access.method.trim_start_matches("fealty.");
         writeln!(expected, "| `{name}` | {} | {scope} |", access.roles).expect("to memory");

@@ -1,18 +1,22 @@
 //! `fealty apply`
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fealty_client::{Deadline, call};
-use fealty_proto::program::v1::{ApplyProgramRequest, ApplyProgramResponse};
+use fealty_proto::program::v1::{ApplyProgramRequest, ApplyProgramResponse, ProgramVersion};
 
 use crate::endpoints::{Clients, Endpoints};
 
 /// Apply a programme file to all three services.
 ///
-/// Shows first what differs from the version in force. Applying the same file
-/// again changes nothing.
+/// Shows first what differs from the version in force, and asks. Applying the same
+/// file again changes nothing.
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The programme file, for example examples/programs/record-club.yaml.
@@ -21,25 +25,63 @@ pub struct Arguments {
     /// Only show what would change.
     #[arg(long)]
     dry_run: bool,
+    /// Apply without asking.
+    #[arg(short, long)]
+    yes: bool,
+    /// Why, for those who read the versions later.
+    #[arg(long, default_value = "")]
+    note: String,
     #[command(flatten)]
     endpoints: Endpoints,
 }
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How a programme is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How<'a> {
+    /// It is only compared.
+    DryRun,
+    /// Whatever was there before.
+    Now,
+    /// If that version is the newest, 0 for none.
+    After {
+        /// The version.
+        version: i64,
+        /// Why.
+        note: &'a str,
+    },
+}
+
+/// A request id that nobody else has.
+#[must_use]
+pub fn request_id() -> String {
+    format!("apply-{}", uuid::Uuid::now_v7().simple())
+}
+
 /// Applies a programme's text to all three services, or only compares.
 /// Answers with what points said.
 pub async fn apply(
     clients: &Clients,
     source: &str,
-    validate_only: bool,
+    how: How<'_>,
 ) -> anyhow::Result<ApplyProgramResponse> {
+    let request_id = request_id();
     let mut answered: Option<ApplyProgramResponse> = None;
     // Points last: by then tiers and rewards know what its feed speaks of.
     for (name, client) in clients.programs().into_iter().rev() {
         let request = ApplyProgramRequest {
+            request_id: request_id.clone(),
             source: source.to_owned(),
-            validate_only,
+            dry_run: how == How::DryRun,
+            expected_version: match how {
+                How::After { version, .. } => Some(version),
+                How::DryRun | How::Now => None,
+            },
+            note: match how {
+                How::After { note, .. } => note.to_owned(),
+                How::DryRun | How::Now => String::new(),
+            },
         };
         let applied = call(Deadline::within(DEADLINE), || {
             let (mut client, request) = (client.clone(), request.clone());
@@ -67,7 +109,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let source = std::fs::read_to_string(&arguments.file)
         .with_context(|| format!("reading {}", arguments.file.display()))?;
     let clients = Clients::connect(&arguments.endpoints)?;
-    let compared = apply(&clients, &source, true).await?;
+    let compared = apply(&clients, &source, How::DryRun).await?;
     for change in &compared.changes {
         match (change.before.as_str(), change.after.as_str()) {
             ("", after) => println!("+ {}: {after}", change.path),
@@ -75,17 +117,40 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             (before, after) => println!("~ {}: {before} -> {after}", change.path),
         }
     }
-    let unchanged = compared.changes.is_empty();
-    let applied = if arguments.dry_run {
-        compared
-    } else {
-        apply(&clients, &source, false).await?
-    };
-    let version = applied.version.unwrap_or_default();
-    if arguments.dry_run && !unchanged {
-        println!("{} would get version {}", version.program, version.version);
-    } else {
+    let version = compared.version.clone().unwrap_or_default();
+    if compared.changes.is_empty() {
         println!("{} is at version {}", version.program, version.version);
+        return Ok(());
     }
+    if arguments.dry_run {
+        println!("{} would get version {}", version.program, version.version);
+        return Ok(());
+    }
+    if !arguments.yes && !confirmed(&version)? {
+        bail!("nothing was applied");
+    }
+    // What was shown is what is applied: not over somebody else's version.
+    let how = How::After {
+        version: version.version - 1,
+        note: &arguments.note,
+    };
+    let applied = apply(&clients, &source, how).await?;
+    let version = applied.version.unwrap_or_default();
+    println!("{} is at version {}", version.program, version.version);
     Ok(())
+}
+
+/// Whether whoever sits there wants it.
+fn confirmed(version: &ProgramVersion) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("nobody is there to ask: say --yes to apply it");
+    }
+    print!(
+        "make this version {} of {}? [y/N] ",
+        version.version, version.program
+    );
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -10,6 +10,7 @@ use fealty_proto::{
         test_clock_service_client::TestClockServiceClient,
     },
     points::v1::{
+        adjustment_service_client::AdjustmentServiceClient,
         audit_service_client::AuditServiceClient, earning_service_client::EarningServiceClient,
         ledger_service_client::LedgerServiceClient,
         settlement_service_client::SettlementServiceClient,
@@ -155,6 +156,12 @@ impl Clients {
     #[must_use]
     pub fn ledger(&self) -> LedgerServiceClient<Channel> {
         LedgerServiceClient::new(self.shop.points.clone())
+    }
+
+    /// Adjustments that two persons decide.
+    #[must_use]
+    pub fn adjustments(&self) -> AdjustmentServiceClient<Channel> {
+        AdjustmentServiceClient::new(self.office.points.clone())
     }
 
     /// The auditor's questions.

@@ -63,7 +63,7 @@ async fn show_program(clients: &Clients, show: &Show) -> anyhow::Result<()> {
     let [(_, client), ..] = clients.programs();
     let request = GetProgramRequest {
         program: show.program.clone(),
-        version: 0,
+        version: None,
     };
     let read = call(Deadline::within(DEADLINE), || {
         let (mut client, request) = (client.clone(), request.clone());

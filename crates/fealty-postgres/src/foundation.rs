@@ -8,7 +8,7 @@ use sqlx::{
     migrate::{Migrate as _, MigrateError},
 };
 
-use crate::{Database, DatabaseError, Migrator, from_pg, to_pg};
+use crate::{Database, DatabaseError, Migrator, PgTime, from_pg, to_pg};
 
 /// Migrations of these tables.
 static FOUNDATION: Migrator = sqlx::migrate!();
@@ -29,6 +29,12 @@ pub struct StoredProgram {
     pub digest: String,
     /// The file's text.
     pub source: String,
+    /// Who applied it.
+    pub actor: String,
+    /// Why, as they said.
+    pub note: String,
+    /// The request that applied it; none of what was applied before requests had ids.
+    pub request_id: Option<String>,
 }
 
 /// What a service keeps in its database.
@@ -175,15 +181,82 @@ pub async fn is_distributed(
     Ok(known)
 }
 
+/// A version of a programme as stored.
+struct ProgramRow {
+    version: i64,
+    effective_at: PgTime,
+    digest: String,
+    source: String,
+    actor: String,
+    note: String,
+    request_id: Option<String>,
+}
+
+impl From<ProgramRow> for StoredProgram {
+    fn from(row: ProgramRow) -> Self {
+        Self {
+            version: row.version,
+            effective_at: from_pg(row.effective_at),
+            digest: row.digest,
+            source: row.source,
+            actor: row.actor,
+            note: row.note,
+            request_id: row.request_id,
+        }
+    }
+}
+
+/// The version of a programme that a request applied.
+pub async fn program_by_request(
+    executor: impl PgExecutor<'_>,
+    program: &ProgramId,
+    request_id: &str,
+) -> Result<Option<StoredProgram>, DatabaseError> {
+    let row = sqlx::query_as!(
+        ProgramRow,
+        "-- foundation.program_by_request
+        SELECT version, effective_at, digest, source, actor, note, request_id FROM programs
+        WHERE program = $1 AND request_id = $2",
+        program.as_str(),
+        request_id,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(StoredProgram::from))
+}
+
+/// Versions of a programme before one of them, newest first.
+pub async fn programs_before(
+    executor: impl PgExecutor<'_>,
+    program: &ProgramId,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<StoredProgram>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        ProgramRow,
+        r#"-- foundation.programs_before
+        SELECT version, effective_at, digest, '' AS "source!", actor, note, request_id
+        FROM programs WHERE program = $1 AND version < $2
+        ORDER BY version DESC LIMIT $3"#,
+        program.as_str(),
+        before,
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(StoredProgram::from).collect())
+}
+
 /// Reads a version of a programme; the newest, if none is named.
 pub async fn program(
     executor: impl PgExecutor<'_>,
     program: &ProgramId,
     version: Option<i64>,
 ) -> Result<Option<StoredProgram>, DatabaseError> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        ProgramRow,
         "-- foundation.program
-        SELECT version, effective_at, digest, source FROM programs
+        SELECT version, effective_at, digest, source, actor, note, request_id FROM programs
         WHERE program = $1 AND ($2::bigint IS NULL OR version = $2)
         ORDER BY version DESC LIMIT 1",
         program.as_str(),
@@ -191,12 +264,7 @@ pub async fn program(
     )
     .fetch_optional(executor)
     .await?;
-    Ok(row.map(|row| StoredProgram {
-        version: row.version,
-        effective_at: from_pg(row.effective_at),
-        digest: row.digest,
-        source: row.source,
-    }))
+    Ok(row.map(StoredProgram::from))
 }
 
 /// The newest version of every programme, by number.
@@ -231,13 +299,17 @@ pub async fn insert_program(
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
         "-- foundation.insert_program
-        INSERT INTO programs (program, version, effective_at, digest, source)
-        VALUES ($1, $2, $3, $4, $5)",
+        INSERT INTO programs (program, version, effective_at, digest, source, actor, note,
+                              request_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         program.as_str(),
         stored.version,
         to_pg(stored.effective_at),
         stored.digest,
         stored.source,
+        stored.actor,
+        stored.note,
+        stored.request_id,
     )
     .execute(connection)
     .await?;

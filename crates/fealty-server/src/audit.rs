@@ -13,9 +13,6 @@ use tonic::{Request, Response, Status, async_trait};
 
 use crate::{Fields, Rejection, caller, to_wire_time};
 
-const PAGE_SIZE_DEFAULT: i32 = 50;
-const PAGE_SIZE_MAX: i32 = 1_000;
-
 pub(crate) struct AuditLogApi(pub(crate) Database);
 
 /// A page asked for.
@@ -49,14 +46,7 @@ fn asked(request: &wire::ListAuditEntriesRequest, fields: &mut Fields<'_>) -> Op
     filter.end = request
         .end_time
         .and_then(|time| fields.time("end_time", time));
-    let limit = match request.page_size {
-        0 => PAGE_SIZE_DEFAULT,
-        size @ 1..=PAGE_SIZE_MAX => size,
-        _ => {
-            fields.add("page_size", "must be 0 to 1,000");
-            PAGE_SIZE_DEFAULT
-        }
-    };
+    let limit = fields.page_size("page_size", request.page_size);
     let before = if request.page_token.is_empty() {
         Some(i64::MAX)
     } else {
@@ -74,7 +64,7 @@ fn asked(request: &wire::ListAuditEntriesRequest, fields: &mut Fields<'_>) -> Op
     Some(Asked {
         filter,
         before: before?,
-        limit: limit.into(),
+        limit: i64::try_from(limit?).unwrap_or(i64::MAX),
     })
 }
 

@@ -16,6 +16,10 @@ use tonic::Request;
 
 use crate::{ProgramNotFound, Rejection, Violations, from_wire_time};
 
+/// Entries of a page, if nothing is said.
+const PAGE_SIZE_DEFAULT: usize = 50;
+/// Entries of a page at the most.
+const PAGE_SIZE_MAX: usize = 1_000;
 /// Members that one call may name.
 const MEMBERS_MAX: usize = 1_000;
 
@@ -171,6 +175,18 @@ impl<'a> Fields<'a> {
             self.add(field, "must not name a member twice");
         }
         (members.len() == asked.len()).then_some(members)
+    }
+
+    /// How many a page is to have at the most: 1 to 1,000, 50 if nothing is said.
+    pub fn page_size(&mut self, field: &str, size: i32) -> Option<usize> {
+        match usize::try_from(size) {
+            Ok(0) => Some(PAGE_SIZE_DEFAULT),
+            Ok(size) if size <= PAGE_SIZE_MAX => Some(size),
+            _ => {
+                self.add(field, "must be 0 to 1,000");
+                None
+            }
+        }
     }
 
     /// A member of that programme with whom the caller's own has to do: the

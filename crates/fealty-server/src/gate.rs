@@ -101,7 +101,7 @@ impl Gate {
         let denied = |told: &str| Rejection::new(ErrorReason::PermissionDenied, told);
         match access.map(|access| access.scope) {
             // What a member's token reaches is that member.
-            Some(Scope::Member) => {}
+            Some(Scope::Member | Scope::ProgramOpen) => {}
             _ if identity.member.is_some() => {
                 return Err(denied("the call is not for callers kept to a member").into());
             }

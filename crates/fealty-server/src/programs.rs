@@ -19,7 +19,7 @@ use fealty_proto::{
     program::v1::{self as wire, program_service_server::ProgramService},
     r#type::v1::ErrorReason,
 };
-use fealty_types::{Clock as _, ProgramId};
+use fealty_types::{Clock as _, CurrencyId, ProgramId, Reference, RequestId};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, async_trait};
@@ -200,12 +200,8 @@ impl Programs {
         }
     }
 
-    async fn apply(
-        &self,
-        caller: &Caller,
-        source: &str,
-        validate_only: bool,
-    ) -> Result<(ProgramId, StoredProgram, Vec<Change>), ProgramsError> {
+    async fn apply(&self, caller: &Caller, asked: &Applying) -> Result<Applied, ProgramsError> {
+        let source = asked.source.as_str();
         let parsed =
             Program::parse(source).map_err(|error| ProgramsError::Rejected(error.into()))?;
         let id = parsed.program.id.clone();
@@ -216,12 +212,24 @@ impl Programs {
         let applied: Result<_, ProgramsError> =
             run!(self.database, "apply_program", |connection| async {
                 foundation::lock_programs(connection).await?;
+                let request_id = asked.request_id.as_str();
+                let replayed =
+                    foundation::program_by_request(&mut *connection, &id, request_id).await?;
+                if let Some(replayed) = replayed.filter(|_| !asked.dry_run) {
+                    same_request(&replayed, asked, &parsed.digest)
+                        .map_err(ProgramsError::Rejected)?;
+                    return Ok((replayed, Vec::new(), true));
+                }
                 let before = foundation::program(&mut *connection, &id, None).await?;
+                let newest = before.as_ref().map_or(0, |before| before.version);
+                if let Some(expected) = asked.expected_version.filter(|it| *it != newest) {
+                    return Err(ProgramsError::Rejected(version_moved(expected, newest)));
+                }
                 if let Some(before) = before
                     .as_ref()
                     .filter(|before| before.digest == parsed.digest)
                 {
-                    return Ok((before.clone(), Vec::new()));
+                    return Ok((before.clone(), Vec::new(), false));
                 }
                 let changes = diff(before.as_ref().map(|before| before.source.as_str()), source)
                     .map_err(|error| ProgramsError::Rejected(ProgramErrors::from(error).into()))?;
@@ -235,8 +243,11 @@ impl Programs {
                     effective_at: now,
                     digest: parsed.digest.clone(),
                     source: source.to_owned(),
+                    actor: caller.whom().unwrap_or(caller.subject()).to_string(),
+                    note: asked.note.to_string(),
+                    request_id: Some(asked.request_id.to_string()),
                 };
-                if !validate_only {
+                if !asked.dry_run {
                     self.on_apply
                         .apply(connection, parsed_before, &parsed.program)
                         .await?;
@@ -244,17 +255,61 @@ impl Programs {
                     let entry = applied_entry(caller, &id, before.as_ref(), &stored, &changes);
                     audit_log::append(&mut *connection, &entry).await?;
                 }
-                Ok((stored, changes))
+                Ok((stored, changes, false))
             });
-        let (stored, changes) = applied?;
-        if !validate_only {
+        let (stored, changes, replayed) = applied?;
+        if !asked.dry_run && !replayed {
             self.remember(ProgramVersion {
                 version: stored.version,
                 program: parsed.program,
             });
         }
-        Ok((id, stored, changes))
+        Ok(Applied {
+            program: id,
+            stored,
+            changes,
+            replayed,
+        })
     }
+}
+
+/// A programme file to apply.
+struct Applying {
+    request_id: RequestId,
+    source: String,
+    /// Only to be compared.
+    dry_run: bool,
+    /// The version that must be the newest before.
+    expected_version: Option<i64>,
+    /// Why.
+    note: Reference,
+}
+
+/// What became of it.
+struct Applied {
+    program: ProgramId,
+    stored: StoredProgram,
+    changes: Vec<Change>,
+    replayed: bool,
+}
+
+/// Whether a request is the one that was there under its id.
+fn same_request(before: &StoredProgram, asked: &Applying, digest: &str) -> Result<(), Rejection> {
+    let field = if before.digest != digest {
+        "source"
+    } else if before.note != asked.note.as_str() {
+        "note"
+    } else {
+        return Ok(());
+    };
+    let told = format!("the request id was used for another request: {field} differs");
+    Err(Rejection::new(ErrorReason::RequestIdReused, told).with("field", field))
+}
+
+fn version_moved(expected: i64, actual: i64) -> Rejection {
+    let told = format!("the newest version is {actual}, not {expected}");
+    let rejection = Rejection::new(ErrorReason::ProgramVersionMoved, told);
+    rejection.with("expected", expected).with("actual", actual)
 }
 
 /// What the audit log says of a version that was applied.
@@ -309,6 +364,46 @@ fn to_wire_version(program: &ProgramId, stored: &StoredProgram) -> wire::Program
         version: stored.version,
         effective_time: Some(to_wire_time(stored.effective_at)),
         digest: stored.digest.clone(),
+        actor: stored.actor.clone(),
+        note: stored.note.clone(),
+    }
+}
+
+/// What an app shows of a programme.
+fn outline(applied: &ProgramVersion) -> wire::ProgramOutline {
+    let program = &*applied.program;
+    let ids = |ids: &[CurrencyId]| ids.iter().map(ToString::to_string).collect();
+    let currencies = program.currencies.iter();
+    let brands = program.brands.iter();
+    let levels = program.tiers.iter().flat_map(|scheme| &scheme.levels);
+    wire::ProgramOutline {
+        program: program.id.to_string(),
+        version: applied.version,
+        time_zone: program.time_zone.iana_name().unwrap_or_default().to_owned(),
+        money_currency_code: program.money.currency.to_string(),
+        money_decimals: program.money.decimals.into(),
+        currencies: currencies
+            .map(|(id, currency)| wire::CurrencyOutline {
+                id: id.to_string(),
+                decimals: currency.decimals.into(),
+                unit_value_micros: currency.unit_value_micros.unwrap_or_default(),
+            })
+            .collect(),
+        brands: brands
+            .map(|(id, brand)| wire::BrandOutline {
+                id: id.to_string(),
+                issues: ids(&brand.issues),
+                accepts: ids(&brand.accepts),
+            })
+            .collect(),
+        tiers: (0..)
+            .zip(levels)
+            .map(|(rank, level)| wire::TierOutline {
+                id: level.tier.to_string(),
+                rank,
+                threshold_minor_units: level.threshold.minor_units(),
+            })
+            .collect(),
     }
 }
 
@@ -320,18 +415,34 @@ impl ProgramService for Programs {
     ) -> Result<Response<wire::ApplyProgramResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.get_ref();
-        let (program, stored, changes) = self
-            .apply(caller, &request.source, request.validate_only)
-            .await
-            .map_err(Rejection::from)?;
-        let changes = changes.into_iter().map(|change| wire::ProgramChange {
-            path: change.path,
-            before: change.before.unwrap_or_default(),
-            after: change.after.unwrap_or_default(),
-        });
+        let asked = Fields::read(caller, |fields| {
+            let request_id = fields.parse("request_id", &request.request_id);
+            let note = fields.parse("note", &request.note);
+            let expected_version = request.expected_version;
+            if expected_version.is_some_and(|version| version < 0) {
+                fields.add("expected_version", "must be 0 or above");
+            }
+            Some(Applying {
+                request_id: request_id?,
+                source: request.source.clone(),
+                dry_run: request.dry_run,
+                expected_version,
+                note: note?,
+            })
+        })?;
+        let applied = self.apply(caller, &asked).await.map_err(Rejection::from)?;
+        let changes = applied
+            .changes
+            .into_iter()
+            .map(|change| wire::ProgramChange {
+                path: change.path,
+                before: change.before.unwrap_or_default(),
+                after: change.after.unwrap_or_default(),
+            });
         Ok(Response::new(wire::ApplyProgramResponse {
-            version: Some(to_wire_version(&program, &stored)),
+            version: Some(to_wire_version(&applied.program, &applied.stored)),
             changes: changes.collect(),
+            replayed: applied.replayed,
         }))
     }
 
@@ -341,20 +452,71 @@ impl ProgramService for Programs {
     ) -> Result<Response<wire::GetProgramResponse>, Status> {
         let program = Fields::read(caller(&request)?, |fields| {
             let program = fields.program("program", &request.get_ref().program);
-            if request.get_ref().version < 0 {
-                fields.add("version", "must be 0 or above");
+            if request.get_ref().version.is_some_and(|version| version < 1) {
+                fields.add("version", "must be 1 or above");
             }
             program
         })?;
         let request = request.into_inner();
-        let version = (request.version > 0).then_some(request.version);
-        let stored = foundation::program(self.database.pool(), &program, version)
+        let stored = foundation::program(self.database.pool(), &program, request.version)
             .await
             .map_err(Rejection::from)?
             .ok_or_else(|| Rejection::from(ProgramNotFound((*program).clone())))?;
         Ok(Response::new(wire::GetProgramResponse {
             version: Some(to_wire_version(&program, &stored)),
             source: stored.source,
+        }))
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<wire::ListVersionsRequest>,
+    ) -> Result<Response<wire::ListVersionsResponse>, Status> {
+        let (program, limit, before) = Fields::read(caller(&request)?, |fields| {
+            let request = request.get_ref();
+            let program = fields.program("program", &request.program);
+            let limit = fields.page_size("page_size", request.page_size);
+            let before = match request.page_token.as_str() {
+                "" => Some(i64::MAX),
+                token => {
+                    let version: Option<i64> = token.parse().ok();
+                    if version.is_none() {
+                        fields.add("page_token", "must be a token as the service gave it");
+                    }
+                    version
+                }
+            };
+            Some((program?, limit?, before?))
+        })?;
+        self.newest(&program).map_err(Rejection::from)?;
+        let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let pool = self.database.pool();
+        let mut read = foundation::programs_before(pool, &program, before, wanted)
+            .await
+            .map_err(Rejection::from)?;
+        let more = read.len() > limit;
+        read.truncate(limit);
+        let last = read.last().filter(|_| more);
+        let next_page_token = last
+            .map(|last| last.version.to_string())
+            .unwrap_or_default();
+        let versions = read.iter().map(|stored| to_wire_version(&program, stored));
+        Ok(Response::new(wire::ListVersionsResponse {
+            versions: versions.collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn get_program_outline(
+        &self,
+        request: Request<wire::GetProgramOutlineRequest>,
+    ) -> Result<Response<wire::GetProgramOutlineResponse>, Status> {
+        let program = Fields::read(caller(&request)?, |fields| {
+            fields.program("program", &request.get_ref().program)
+        })?;
+        let applied = self.newest(&program).map_err(Rejection::from)?;
+        Ok(Response::new(wire::GetProgramOutlineResponse {
+            outline: Some(outline(&applied)),
         }))
     }
 }

@@ -123,6 +123,7 @@ impl Rejection {
             | R::MemberNotFound
             | R::TransactionNotFound
             | R::LotNotFound
+            | R::AdjustmentNotFound
             | R::NotFound => Code::NotFound,
             R::BrandNotAllowed
             | R::InsufficientPoints
@@ -132,6 +133,9 @@ impl Rejection {
             | R::SoldOut
             | R::WrongMoneyCurrency
             | R::ProgramConflict
+            | R::ProgramVersionMoved
+            | R::AdjustmentDecided
+            | R::SecondPersonRequired
             | R::NotReversible
             | R::ReversalExceeded
             | R::CurrencyUnclear

@@ -20,7 +20,7 @@ const ROOMS: [(&str, &[&[&str]]); 3] = [
             &["grpc"],
             &["app"],
             &["bulk", "config"],
-            &["earning", "settlement"],
+            &["adjustments", "earning", "settlement"],
             &["ledger"],
             &["audit"],
             &["feed", "members"],

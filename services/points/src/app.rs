@@ -10,6 +10,7 @@ use fealty_types::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    adjustments::Adjustments,
     audit::Audit,
     config::{LedgerSection, PlacementSetting},
     feed::Feed,
@@ -25,6 +26,7 @@ use crate::{
 pub(crate) struct App {
     pub(crate) programs: Programs,
     pub(crate) ledger: Ledger,
+    pub(crate) adjustments: Adjustments,
     pub(crate) audit: Audit,
     pub(crate) settlement: Settlement,
     database: Database,
@@ -111,6 +113,9 @@ impl App {
         Ok(Self {
             settlement: Settlement::new(audit.clone()),
             programs,
+            adjustments: Adjustments {
+                ledger: ledger.clone(),
+            },
             ledger,
             audit,
             database,

@@ -6,7 +6,9 @@ use fealty_postgres::DatabaseError;
 use fealty_server::ProgramNotFound;
 use fealty_types::{BrandId, Ids, OrderNumber, ShardId};
 
-use crate::plan::PlanError;
+use uuid::Uuid;
+
+use crate::{plan::PlanError, shard::Shards};
 
 /// Why a request is refused.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -38,6 +40,19 @@ pub(crate) enum Error {
     /// There is no such transaction.
     #[error("the member has no transaction `{0}`")]
     TransactionNotFound(String),
+    /// There is no such adjustment.
+    #[error("the member has no adjustment `{0}`")]
+    AdjustmentNotFound(Uuid),
+    /// The adjustment was decided about before.
+    #[error("the adjustment is {state}")]
+    AdjustmentDecided {
+        adjustment: Uuid,
+        /// How far it has come.
+        state: &'static str,
+    },
+    /// Whoever proposed it approves it.
+    #[error("whoever proposed an adjustment cannot approve it")]
+    SecondPersonRequired(Uuid),
     /// The cursor is beyond the log.
     #[error("the cursor lies beyond the end of the log")]
     CursorOutOfRange,
@@ -56,6 +71,17 @@ pub(crate) enum Error {
     /// A defect; the log has it.
     #[error("an internal error; the service's log has it")]
     Defect,
+}
+
+impl Error {
+    /// What the ledger refuses of a shard.
+    pub(crate) fn refused(shards: Shards, shard: ShardId, refusal: Refusal) -> Self {
+        Self::Ledger {
+            ids: shards.ids(),
+            shard,
+            refusal,
+        }
+    }
 }
 
 /// The database's errors are logged where they are met; callers learn what

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fealty_ledger::Refusal;
 use fealty_proto::{
     points::v1::{
+        adjustment_service_server::{self, AdjustmentServiceServer},
         audit_service_server::{self, AuditServiceServer},
         earning_service_server::{self, EarningServiceServer},
         ledger_service_server::{self, LedgerServiceServer},
@@ -20,15 +21,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, service::Routes};
 
 use crate::{
-    app::App, audit::grpc::AuditApi, earning::grpc::EarningApi, error::Error,
-    ledger::grpc::LedgerApi, plan::PlanError, settlement::grpc::SettlementApi,
+    adjustments::grpc::AdjustmentApi, app::App, audit::grpc::AuditApi, earning::grpc::EarningApi,
+    error::Error, ledger::grpc::LedgerApi, plan::PlanError, settlement::grpc::SettlementApi,
 };
 
 /// How soon a request that met a full queue or a missing database may try again.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Their full names.
-pub(crate) const SERVICES: [&str; 5] = [
+pub(crate) const SERVICES: [&str; 6] = [
+    adjustment_service_server::SERVICE_NAME,
     program_service_server::SERVICE_NAME,
     earning_service_server::SERVICE_NAME,
     audit_service_server::SERVICE_NAME,
@@ -55,6 +57,10 @@ pub(crate) fn routes(app: &App, shutdown: &CancellationToken) -> Routes {
     )
     .add_service(
         SettlementServiceServer::new(SettlementApi(app.settlement.clone()))
+            .max_decoding_message_size(REQUEST_LEN_MAX),
+    )
+    .add_service(
+        AdjustmentServiceServer::new(AdjustmentApi(app.adjustments.clone()))
             .max_decoding_message_size(REQUEST_LEN_MAX),
     )
     .add_service(LedgerServiceServer::new(ledger).max_decoding_message_size(REQUEST_LEN_MAX))
@@ -84,6 +90,11 @@ impl From<Error> for Rejection {
             Error::TransactionNotFound(asked) => {
                 told(R::TransactionNotFound).with("transaction", asked)
             }
+            Error::AdjustmentNotFound(id) => told(R::AdjustmentNotFound).with("adjustment", id),
+            Error::AdjustmentDecided { adjustment, state } => told(R::AdjustmentDecided)
+                .with("adjustment", adjustment)
+                .with("state", state),
+            Error::SecondPersonRequired(id) => told(R::SecondPersonRequired).with("adjustment", id),
             Error::CursorOutOfRange => told(R::CursorOutOfRange),
             Error::CheckpointsDisabled => told(R::CheckpointsDisabled),
             Error::Overloaded => told(R::Overloaded).retry_after(RETRY_AFTER),

@@ -7,6 +7,7 @@
 //! room the layers are files: `grpc` parses, calls and renders, `store` has the
 //! SQL. The ledger engine is `fealty-ledger`, the rules are `fealty-rules`.
 
+mod adjustments;
 mod app;
 pub mod audit;
 pub mod bulk;
@@ -64,6 +65,7 @@ pub const SCHEMA: Schema = Schema {
         "account_marks",
         "member_tiers",
         "row_types",
+        "adjustments",
     ],
 };
 

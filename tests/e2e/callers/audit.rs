@@ -4,7 +4,11 @@
 use std::process::Command;
 
 use fealty_auth::{Grant, Role};
-use fealty_cli::{apply::apply, demo::Fleet, token::grant};
+use fealty_cli::{
+    apply::{How, apply},
+    demo::Fleet,
+    token::grant,
+};
 use fealty_proto::{
     operations::v1::ListAuditEntriesRequest,
     points::v1::{
@@ -73,7 +77,7 @@ async fn what_people_do_is_told_with_before_and_after() {
     assert_eq!((&*by.subject, &*by.acting_for), ("till-7", ""));
 
     let changed = fealty_cli::demo::PROGRAM.replacen("stock: 300", "stock: 301", 1);
-    apply(&ines, &changed, false).await.expect("applied");
+    apply(&ines, &changed, How::Now).await.expect("applied");
     let adjustment = AdjustRequest {
         request_id: "adjust".to_owned(),
         program: CLUB.to_owned(),
@@ -247,9 +251,9 @@ async fn what_support_reads_is_told_and_what_others_read_is_not() {
         "GetBalance",
         "ListTransactions",
         "GetTransaction",
-        "Transfer",
-        "Transfer",
-        "Transfer",
+        "Gift",
+        "Gift",
+        "Gift",
     ];
     assert_eq!(methods(&entries), expected);
     assert_eq!(entries[4]["after"]["wallets"][POINTS]["available"], 99);

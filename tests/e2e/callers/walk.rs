@@ -4,7 +4,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fealty_auth::{Access, AccessTable, Role, Rule, Scope};
-use fealty_cli::{apply::apply, demo::Fleet};
+use fealty_cli::{
+    apply::{How, apply},
+    demo::Fleet,
+};
 use fealty_types::Ids;
 use prost::Message as _;
 use tonic::{Code, Status};
@@ -127,7 +130,7 @@ async fn walked() -> (Fleet, Vec<Rpc>) {
     let fleet = club().await;
     let club = format!("program: {CLUB}");
     let other = fealty_cli::demo::PROGRAM.replacen(&club, &format!("program: {OTHER}"), 1);
-    apply(fleet.clients(), &other, false)
+    apply(fleet.clients(), &other, How::Now)
         .await
         .expect("applied");
     let rpcs = rpcs(&fleet).await;

@@ -57,12 +57,12 @@ impl Decoder for Raw {
 
 /// A service at an address, called without the project's own client.
 #[derive(Clone)]
-pub(super) struct Server {
-    pub(super) channel: Channel,
+pub(crate) struct Server {
+    pub(crate) channel: Channel,
 }
 
 impl Server {
-    pub(super) fn at(url: &str) -> Self {
+    pub(crate) fn at(url: &str) -> Self {
         let endpoint = Endpoint::from_shared(url.to_owned()).expect("a URL");
         Self {
             channel: endpoint.connect_lazy(),
@@ -70,7 +70,7 @@ impl Server {
     }
 
     /// Calls a method, and answers with its first message.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         path: &str,
         token: Option<&str>,

@@ -55,11 +55,13 @@ async fn programmes_and_clocks_refuse() {
     let invalid = (Code::InvalidArgument, "PROGRAM_INVALID");
     let conflict = (Code::FailedPrecondition, "PROGRAM_CONFLICT");
     for (_, mut client) in clients.programs() {
+        let service = client.clone();
         let mut apply = async |source: String| {
             client
                 .apply_program(ApplyProgramRequest {
                     source,
-                    validate_only: false,
+                    request_id: fealty_cli::apply::request_id(),
+                    ..ApplyProgramRequest::default()
                 })
                 .await
         };
@@ -83,9 +85,43 @@ async fn programmes_and_clocks_refuse() {
                 })
                 .await
         };
-        refused(get("", -1).await, INVALID, &["program", "version"]);
-        refused(get(CLUB, 99).await, NO_PROGRAM, &[]);
-        let known = get(CLUB, 0).await.expect("it is there").into_inner();
+        let known = async |source: &str, expected_version, note: &str, request_id: &str| {
+            let request = ApplyProgramRequest {
+                request_id: request_id.to_owned(),
+                source: source.to_owned(),
+                expected_version,
+                note: note.to_owned(),
+                ..ApplyProgramRequest::default()
+            };
+            service.clone().apply_program(request).await
+        };
+        let fields = ["request_id", "note", "expected_version"];
+        let long = "x".repeat(257);
+        refused(known(good, Some(-1), &long, "").await, INVALID, &fields);
+        let moved = (Code::FailedPrecondition, "PROGRAM_VERSION_MOVED");
+        let other = good.replacen("points: 1,", "points: 2,", 1);
+        refused(known(&other, Some(7), "", "moved").await, moved, &[]);
+        let versions = async |program: &str, page_size, page_token: &str| {
+            let request = ListVersionsRequest {
+                program: program.to_owned(),
+                page_size,
+                page_token: page_token.to_owned(),
+            };
+            service.clone().list_versions(request).await
+        };
+        let fields = ["page_size", "page_token"];
+        refused(versions(CLUB, 1_001, "x").await, INVALID, &fields);
+        refused(versions("no-club", 0, "").await, NO_PROGRAM, &[]);
+        let outline = async |program: &str| {
+            let program = program.to_owned();
+            let request = GetProgramOutlineRequest { program };
+            service.clone().get_program_outline(request).await
+        };
+        refused(outline("").await, INVALID, &["program"]);
+        refused(outline("no-club").await, NO_PROGRAM, &[]);
+        refused(get("", Some(-1)).await, INVALID, &["program", "version"]);
+        refused(get(CLUB, Some(99)).await, NO_PROGRAM, &[]);
+        let known = get(CLUB, None).await.expect("it is there").into_inner();
         assert_eq!(
             known.version.expect("a version").version,
             1,
@@ -211,4 +247,81 @@ async fn the_machines_clock_is_not_set() {
         .await
         .expect("the task ends")
         .expect("it ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adjustments_by_two_persons_refuse() {
+    let (fleet, before) = with_anna().await;
+    let mut client = fleet.clients().adjustments();
+    let propose = ProposeAdjustmentRequest {
+        request_id: "propose".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 5,
+        reason: "goodwill".to_owned(),
+        ..ProposeAdjustmentRequest::default()
+    };
+    let nothing = ProposeAdjustmentRequest {
+        points: 0,
+        reason: String::new(),
+        ..propose.clone()
+    };
+    let fields = ["points", "reason"];
+    refused(client.propose_adjustment(nothing).await, INVALID, &fields);
+    let no_brand = ProposeAdjustmentRequest {
+        brand: "no-brand".to_owned(),
+        ..propose.clone()
+    };
+    refused(client.propose_adjustment(no_brand).await, NO_BRAND, &[]);
+    let proposed = client.propose_adjustment(propose.clone()).await;
+    let proposed = proposed
+        .expect("proposed")
+        .into_inner()
+        .adjustment
+        .expect("one");
+    let other = ProposeAdjustmentRequest {
+        points: 6,
+        ..propose
+    };
+    refused(client.propose_adjustment(other).await, REUSED, &[]);
+    let missing = (Code::NotFound, "ADJUSTMENT_NOT_FOUND");
+    let nobody = "00000000-0000-0000-0000-000000000000";
+    for (member, id, expected, fields) in [
+        ("anna", "7", INVALID, &["adjustment"][..]),
+        ("anna", nobody, missing, &[]),
+        ("ben", proposed.id.as_str(), missing, &[]),
+    ] {
+        let approve = ApproveAdjustmentRequest {
+            request_id: "approve".to_owned(),
+            program: CLUB.to_owned(),
+            member: member.to_owned(),
+            adjustment: id.to_owned(),
+        };
+        refused(client.approve_adjustment(approve).await, expected, fields);
+        let reject = RejectAdjustmentRequest {
+            request_id: "reject".to_owned(),
+            program: CLUB.to_owned(),
+            member: member.to_owned(),
+            adjustment: id.to_owned(),
+            note: String::new(),
+        };
+        refused(client.reject_adjustment(reject).await, expected, fields);
+    }
+    let list = ListAdjustmentsRequest {
+        program: CLUB.to_owned(),
+        states: vec![0],
+        page_size: -1,
+        page_token: "x".to_owned(),
+        ..ListAdjustmentsRequest::default()
+    };
+    let fields = ["states[0]", "page_size", "page_token"];
+    refused(client.list_adjustments(list).await, INVALID, &fields);
+    let list = ListAdjustmentsRequest {
+        program: "no-club".to_owned(),
+        ..ListAdjustmentsRequest::default()
+    };
+    refused(client.list_adjustments(list).await, NO_PROGRAM, &[]);
+    assert_eq!(books(&fleet).await, before, "nothing has changed");
 }

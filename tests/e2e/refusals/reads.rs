@@ -16,6 +16,25 @@ async fn reads_refuse() {
     };
     refused(status(CLUB, "").await, INVALID, &["member"]);
     refused(status("no-club", "anna").await, NO_PROGRAM, &[]);
+    let statuses = async |program: &str, members: &[&str]| {
+        let request = BatchGetStatusRequest {
+            program: program.to_owned(),
+            members: members.iter().map(|member| (*member).to_owned()).collect(),
+        };
+        clients.tier().batch_get_status(request).await
+    };
+    refused(statuses(CLUB, &[]).await, INVALID, &["members"]);
+    refused(
+        statuses(CLUB, &["anna", "anna"]).await,
+        INVALID,
+        &["members"],
+    );
+    refused(
+        statuses(CLUB, &["anna", "a b"]).await,
+        INVALID,
+        &["members[1]"],
+    );
+    refused(statuses("no-club", &["anna"]).await, NO_PROGRAM, &[]);
     let count = async |program: &str| {
         clients
             .tier()

@@ -210,7 +210,8 @@ async fn apply(url: &str, credentials: &Credentials) -> anyhow::Result<()> {
     let mut client = ProgramServiceClient::new(fealty_client::connect(url, credentials)?);
     let request = ApplyProgramRequest {
         source: PROGRAM.to_owned(),
-        validate_only: false,
+        request_id: crate::apply::request_id(),
+        ..ApplyProgramRequest::default()
     };
     client.apply_program(request).await?;
     Ok(())

@@ -26,7 +26,11 @@ use jiff::{civil::Date, tz::TimeZone};
 use tokio::time::Instant;
 
 use super::{Day, Fleet, Purchase, Report};
-use crate::{apply::apply, endpoints::Clients, token::grant};
+use crate::{
+    apply::{How, apply},
+    endpoints::Clients,
+    token::grant,
+};
 
 const PROGRAM_ID: &str = "record-club";
 const BRAND: &str = "record-shop";
@@ -81,7 +85,7 @@ pub async fn play(
     };
     let first = days.first().context("there are no purchases")?.date;
     player.set_clock(first, 0).await?;
-    apply(&player.operator, super::PROGRAM, false).await?;
+    apply(&player.operator, super::PROGRAM, How::Now).await?;
     for day in days {
         player.set_clock(day.date, 12 * 3_600).await?;
         player.drain().await?;

@@ -133,7 +133,8 @@ impl Homes {
 async fn apply(channel: Channel) -> anyhow::Result<()> {
     let request = ApplyProgramRequest {
         source: crate::bench::PROGRAM.to_owned(),
-        validate_only: false,
+        request_id: crate::apply::request_id(),
+        ..ApplyProgramRequest::default()
     };
     let mut programs = ProgramServiceClient::new(channel);
     programs.apply_program(request).await?;

@@ -207,7 +207,7 @@ impl Jobs {
         let position = match self.work.execute(connection, slot, &mut request).await? {
             Ok(position) => position,
             Err(refusal) => {
-                let error = self.shards.refuses(self.work.shard(), refusal);
+                let error = Error::refused(self.shards, self.work.shard(), refusal);
                 return Ok(Pending::Final(Err(error)));
             }
         };

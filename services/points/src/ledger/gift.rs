@@ -74,7 +74,7 @@ struct Side {
 
 impl Side {
     fn refuses(&self, shards: Shards, refusal: Refusal) -> Failure {
-        Failure::Refused(shards.refuses(self.shard, refusal))
+        Failure::Refused(Error::refused(shards, self.shard, refusal))
     }
 }
 

@@ -35,10 +35,7 @@ impl Ledger {
         self.programs.newest(program)?;
         let shard = self.shards.of(program, member);
         let hold = place.position;
-        let not_found = || {
-            self.shards
-                .refuses(place.shard, Refusal::HoldNotFound { hold })
-        };
+        let not_found = || Error::refused(self.shards, place.shard, Refusal::HoldNotFound { hold });
         if place.shard != shard {
             return Err(not_found());
         }

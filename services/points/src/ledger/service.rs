@@ -74,7 +74,7 @@ impl Ledger {
             self.programs.newest(&program)?;
             // What another shard holds is none of this member's.
             if self.shards.of(&program, &member) != shard {
-                return Err(self.shards.refuses(shard, not_found(named)));
+                return Err(Error::refused(self.shards, shard, not_found(named)));
             }
             self.check_brand(&caller, shard, named).await?;
         }
@@ -117,7 +117,7 @@ impl Ledger {
         if brand.is_some_and(|brand| own.contains(brand)) {
             return Ok(());
         }
-        Err(self.shards.refuses(shard, not_found(named)))
+        Err(Error::refused(self.shards, shard, not_found(named)))
     }
 
     /// The programme in force, if it has the currency.

@@ -1,6 +1,5 @@
 //! The shards of an installation.
 
-use fealty_ledger::Refusal;
 use fealty_postgres::{Database, DatabaseError};
 use fealty_types::{Ids, MemberId, ProgramId, ShardId, shard_of};
 
@@ -8,7 +7,6 @@ use super::{
     placement::Placement,
     store::{head, installation},
 };
-use crate::error::Error;
 
 /// The shards of an installation, whose number never changes, and where they lie.
 #[derive(Clone, Copy, Debug)]
@@ -87,15 +85,6 @@ impl Shards {
     /// The shard of a member.
     pub(crate) fn of(self, program: &ProgramId, member: &MemberId) -> ShardId {
         shard_of(program, member, self.count)
-    }
-
-    /// What the ledger refuses of a shard, as it is told.
-    pub(crate) fn refuses(self, shard: ShardId, refusal: Refusal) -> Error {
-        Error::Ledger {
-            ids: self.ids,
-            shard,
-            refusal,
-        }
     }
 
     /// Whether there is such a shard.

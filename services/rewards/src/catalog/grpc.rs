@@ -7,9 +7,6 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::offers::{Availability, Catalog, Offer, OfferKey};
 
-const PAGE_SIZE_DEFAULT: usize = 50;
-const PAGE_SIZE_MAX: usize = 1_000;
-
 pub(crate) struct CatalogApi(pub(crate) Catalog);
 
 fn render(offer: &Offer) -> wire::RewardOffer {
@@ -52,14 +49,7 @@ impl CatalogService for CatalogApi {
         let request = request.get_ref();
         let program = fields.program("program", &request.program);
         let member = fields.member("member", program.as_ref(), &request.member);
-        let size = match usize::try_from(request.page_size) {
-            Ok(0) => PAGE_SIZE_DEFAULT,
-            Ok(size) if size <= PAGE_SIZE_MAX => size,
-            _ => {
-                fields.add("page_size", "must be 0 to 1,000");
-                0
-            }
-        };
+        let size = fields.page_size("page_size", request.page_size);
         let after = match request.page_token.as_str() {
             "" => None,
             token => {
@@ -70,7 +60,7 @@ impl CatalogService for CatalogApi {
                 key
             }
         };
-        let (program, member) = fields.finish(program.zip(member))?;
+        let ((program, member), size) = fields.finish(program.zip(member).zip(size))?;
         let (offers, next) = self
             .0
             .offers(&program, &member, after.as_ref(), size)

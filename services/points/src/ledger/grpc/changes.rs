@@ -123,6 +123,15 @@ impl ChangeFields<'_> {
         self.fields.check("points", Points::amount(points))
     }
 
+    /// Points to give, or, below 0, to take: how many.
+    pub(crate) fn either_way(&mut self, points: i64) -> Option<Points> {
+        const RULE: InvalidValue = InvalidValue::new("must be -10^15 to 10^15 points, and not 0");
+        let points = i64::try_from(points.unsigned_abs())
+            .map_err(|_| RULE)
+            .and_then(|points| Points::amount(points).map_err(|_| RULE));
+        self.fields.check("points", points)
+    }
+
     /// Points that may be left out, for all there are.
     fn points_or_all(&mut self, points: Option<i64>) -> Result<Option<Points>, Noted> {
         match points {
@@ -148,7 +157,7 @@ impl ChangeFields<'_> {
     }
 
     /// A text that may not be empty.
-    fn said(&mut self, field: &str, text: &str) -> Option<Reference> {
+    pub(crate) fn said(&mut self, field: &str, text: &str) -> Option<Reference> {
         if text.is_empty() {
             self.fields.add(field, "must not be empty");
             return None;
@@ -343,27 +352,12 @@ pub(super) fn reverse(call: Call<'_>, request: &wire::ReverseRequest) -> Result<
 }
 
 pub(super) fn adjust(call: Call<'_>, request: &wire::AdjustRequest) -> Result<Change, Rejection> {
-    const POINTS_RULE: InvalidValue =
-        InvalidValue::new("must be -10^15 to 10^15 points, and not 0");
     change!(call, request, |fields| {
         let brand = fields.brand(&request.brand);
         let currency = fields.parse("currency", &request.currency);
-        let points = i64::try_from(request.points.unsigned_abs())
-            .map_err(|_| POINTS_RULE)
-            .and_then(|points| Points::amount(points).map_err(|_| POINTS_RULE));
-        let points = fields.check("points", points);
+        let points = fields.either_way(request.points);
         let reason = fields.said("reason", &request.reason);
         let actor = fields.actor(&request.actor);
-        let approver = fields.optional("approver", &request.approver);
-        let caller = fields.fields.caller();
-        let is_actor = actor.as_ref().is_some_and(|actor: &Reference| {
-            let own = [caller.subject().as_str(), actor.as_str()];
-            own.contains(&request.approver.as_str())
-        });
-        if is_actor {
-            let rule = "must be another person than the actor, and than the caller";
-            fields.add("approver", rule);
-        }
         let note = fields.parse("note", &request.note);
         Some(Command::Adjust(Adjust {
             brand: brand?,
@@ -372,7 +366,7 @@ pub(super) fn adjust(call: Call<'_>, request: &wire::AdjustRequest) -> Result<Ch
             gives: request.points > 0,
             reason: reason?,
             actor: actor?,
-            approver: approver.ok()?,
+            approver: None,
             note: note?,
         }))
     })

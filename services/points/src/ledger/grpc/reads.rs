@@ -20,8 +20,6 @@ use crate::{
     },
 };
 
-const PAGE_SIZE_DEFAULT: i32 = 50;
-const PAGE_SIZE_MAX: i32 = 1_000;
 const BRANDS_MAX: usize = 1_000;
 const ENUM_RULE: &str = "must be one of the enum's values";
 
@@ -131,18 +129,6 @@ pub(super) fn balances(
     })
 }
 
-fn page_size(fields: &mut Fields<'_>, size: i32) -> Option<usize> {
-    let size = match size {
-        0 => PAGE_SIZE_DEFAULT,
-        size @ 1..=PAGE_SIZE_MAX => size,
-        _ => {
-            fields.add("page_size", "must be 0 to 1,000");
-            return None;
-        }
-    };
-    usize::try_from(size).ok()
-}
-
 const TOKEN_RULE: &str = "must be a token as the service gave it";
 
 /// A page asked for: whose, from where, how long, of which.
@@ -161,7 +147,7 @@ pub(super) fn list(
     Fields::read(call.caller, |fields| {
         let program = fields.program("program", &request.program);
         let member = fields.member("member", program.as_ref(), &request.member);
-        let limit = page_size(fields, request.page_size);
+        let limit = fields.page_size("page_size", request.page_size);
         let before = position_token(call.ids, fields, &request.page_token);
         let filter = filter(fields, request.filter.as_ref());
         Some(PageAsked {
@@ -249,7 +235,7 @@ pub(super) fn holds(
     Fields::read(call.caller, |fields| {
         let program = fields.program("program", &request.program);
         let member = fields.member("member", program.as_ref(), &request.member);
-        let limit = page_size(fields, request.page_size);
+        let limit = fields.page_size("page_size", request.page_size);
         let after = position_token(call.ids, fields, &request.page_token);
         Some(HoldsAsked {
             program: program?,
@@ -286,7 +272,7 @@ pub(super) fn lots(
         let program = fields.program("program", &request.program);
         let member = fields.member("member", program.as_ref(), &request.member);
         let currency = fields.parse("currency", &request.currency);
-        let limit = page_size(fields, request.page_size);
+        let limit = fields.page_size("page_size", request.page_size);
         let after = if request.page_token.is_empty() {
             Some(None)
         } else {

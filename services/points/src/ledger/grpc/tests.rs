@@ -182,7 +182,7 @@ proptest! {
             points: flag.then_some(numbers[0]), reference: t(5), ..wire::ReverseRequest::default() }));
         carry_out(adjust(call, &wire::AdjustRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), currency: t(4),
-            points: numbers[0], reason: t(5), actor: t(6), approver: t(7), note: t(8), ..wire::AdjustRequest::default() }));
+            points: numbers[0], reason: t(5), actor: t(6), note: t(8), ..wire::AdjustRequest::default() }));
         carry_out(gift(call, &wire::GiftRequest {
             request_id: t(0), program: t(1), member: t(2), recipient: t(3), currency: t(4),
             points: numbers[0], reference: t(5), metadata: metadata.clone(),

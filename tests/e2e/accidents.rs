@@ -303,6 +303,7 @@ async fn a_redemption_whose_hold_timed_out_is_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "step by step")]
 async fn sigterm_finishes_what_is_in_flight_and_exits_with_0() {
     let stack = crate::harness::stack().await;
     stack

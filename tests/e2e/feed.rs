@@ -8,11 +8,14 @@ use fealty_cli::demo::Fleet;
 use fealty_points::audit::verify::{Options, verify};
 use fealty_postgres::Database;
 use fealty_proto::points::v1::{
-    FeedFilter, GetCheckpointRequest, Transaction, TransactionKind, WatchTransactionsRequest,
+    FeedFilter, FeedStart, GetCheckpointRequest, PollTransactionsRequest, Transaction,
+    TransactionKind, WatchTransactionsRequest, feed_start::At,
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::harness::{CLUB, accrual, accrue, ask, club, fealty, purchase, reason};
+use crate::harness::{
+    CLUB, START_S, accrual, accrue, ask, club, fealty, from, purchase, reason, set_time,
+};
 
 async fn some_transactions(fleet: &Fleet, from: usize, to: usize) {
     for number in from..to {
@@ -35,7 +38,7 @@ async fn caught_up(
 ) -> (Vec<Transaction>, String) {
     let mut ledger = fleet.clients().ledger();
     let request = WatchTransactionsRequest {
-        cursor: cursor.to_owned(),
+        start: from(cursor.to_owned()),
         include_canonical_bytes: false,
         filter,
     };
@@ -110,7 +113,13 @@ async fn a_checkpoint_shows_what_was_cut_off_although_all_else_fits() {
         get_checkpoint,
         GetCheckpointRequest {}
     );
-    assert_eq!(signed.expect("signed").signature.len(), 64);
+    let signed = signed.expect("signed");
+    assert!(
+        signed.note.contains("\n\n\u{2014} fealty.dev/points "),
+        "{}",
+        signed.note
+    );
+    let key = signed.verifier_key;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("checkpoint");
     let saved = Command::new(fealty())
@@ -130,6 +139,8 @@ async fn a_checkpoint_shows_what_was_cut_off_although_all_else_fits() {
                 "verify",
                 "--database-url",
                 fleet.points_database_url(),
+                "--checkpoint-key",
+                &key,
                 "--checkpoint",
             ])
             .arg(file)
@@ -192,4 +203,49 @@ async fn verifying_goes_on_where_it_stopped() {
     forge(&fleet, &["UPDATE transactions SET chain = body"]).await;
     let changed = verify(&database, &options, |_, _| {}).await;
     changed.expect_err("the log is not the one that was verified");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_begins_at_a_time_or_now_and_can_be_polled() {
+    let fleet = club().await;
+    some_transactions(&fleet, 0, 20).await;
+    set_time(&fleet, START_S + 60).await;
+    some_transactions(&fleet, 20, 30).await;
+    let poll = async |at: At, wait: i64| {
+        let request = PollTransactionsRequest {
+            start: Some(FeedStart { at: Some(at) }),
+            wait: Some(prost_types::Duration {
+                seconds: wait,
+                nanos: 0,
+            }),
+            ..PollTransactionsRequest::default()
+        };
+        ask!(fleet.clients().ledger(), poll_transactions, request).expect("polled")
+    };
+    let all_from = async |mut at: At| {
+        let mut heard = 0;
+        loop {
+            let polled = poll(at, 0).await;
+            heard += polled.transactions.len();
+            if polled.transactions.is_empty() && polled.behind == 0 {
+                return heard;
+            }
+            at = At::Cursor(polled.cursor);
+        }
+    };
+    assert_eq!(all_from(At::Cursor(String::new())).await, 30);
+    let time = |seconds| At::Time(prost_types::Timestamp { seconds, nanos: 0 });
+    assert_eq!(all_from(time(START_S)).await, 30);
+    assert_eq!(all_from(time(START_S + 1)).await, 10);
+    assert_eq!(all_from(time(START_S + 60)).await, 10);
+    assert_eq!(all_from(time(START_S + 61)).await, 0);
+    // From now on: whoever waits hears of what is written, as soon as it is.
+    let now = poll(At::Now(true), 0).await;
+    assert_eq!((now.transactions.len(), now.behind), (0, 0));
+    let waiting = poll(At::Cursor(now.cursor.clone()), 30);
+    let writing = some_transactions(&fleet, 30, 31);
+    let (heard, ()) = tokio::join!(waiting, writing);
+    assert_eq!(heard.transactions.len(), 1);
+    let nothing = poll(At::Cursor(heard.cursor), 1).await;
+    assert!(nothing.transactions.is_empty());
 }

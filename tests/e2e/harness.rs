@@ -13,8 +13,8 @@ use fealty_points::audit::verify::Options;
 use fealty_proto::{
     operations::v1::{GetFeedStatusRequest, SetTimeRequest},
     points::v1::{
-        AccrueRequest, AccrueResponse, Balance, Consistency, GetBalanceRequest,
-        GetTrialBalanceRequest, RecordPurchaseRequest,
+        AccrueRequest, AccrueResponse, Balance, Consistency, FeedStart, GetBalanceRequest,
+        GetTrialBalanceRequest, RecordPurchaseRequest, feed_start::At,
     },
     r#type::v1::Money,
 };
@@ -260,3 +260,11 @@ pub(crate) const NOWHERE: TransactionPlace = TransactionPlace {
     shard: ShardId::new(0),
     position: Position::new(999_999),
 };
+
+/// Where a feed begins that goes on from a cursor.
+#[expect(clippy::unnecessary_wraps, reason = "as the messages have it")]
+pub(crate) fn from(cursor: String) -> Option<FeedStart> {
+    Some(FeedStart {
+        at: Some(At::Cursor(cursor)),
+    })
+}

@@ -14,22 +14,23 @@ use fealty_cli::{
 use fealty_proto::{
     points::v1::{
         ActivatePointsRequest, Activation, Adjustment, AdjustmentState, ApproveAdjustmentRequest,
-        BatchAccrueRequest, CaptureRequest, ExtendHoldRequest, GetBalanceRequest, GetHoldRequest,
-        HoldRequest, HoldState, ListAdjustmentsRequest, ListHoldsRequest, ListLotsRequest,
-        OrderKey, ProposeAdjustmentRequest, RejectAdjustmentRequest, Transaction,
-        WatchTransactionsRequest, activate_points_request::Of, activation::When,
+        BatchAccrueRequest, CaptureRequest, ExtendHoldRequest, FeedStart, GetBalanceRequest,
+        GetHoldRequest, HoldRequest, HoldState, ListAdjustmentsRequest, ListHoldsRequest,
+        ListLotsRequest, OrderKey, PollTransactionsRequest, ProposeAdjustmentRequest,
+        RejectAdjustmentRequest, Transaction, WatchTransactionsRequest,
+        activate_points_request::Of, activation::When, feed_start::At,
     },
     program::v1::{ApplyProgramRequest, GetProgramOutlineRequest, ListVersionsRequest},
     tiers::v1::BatchGetStatusRequest,
 };
-use tonic::{Code, Request};
+use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::{
     callers::Server,
     harness::{
-        CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, balance, club, purchase,
-        reason, set_time, verify,
+        CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, balance, club, club_with,
+        purchase, reason, set_time, verify,
     },
 };
 
@@ -61,6 +62,7 @@ async fn log(fleet: &Fleet, len: usize) -> Vec<Transaction> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "step by step")]
 async fn a_change_keeps_what_it_came_with_and_when_it_was_written() {
     let fleet = club().await;
     let clients = fleet.clients();
@@ -203,6 +205,7 @@ async fn ids_tell_nothing_and_are_each_installations_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "step by step")]
 async fn holds_can_be_read_listed_and_extended() {
     let fleet = club().await;
     let clients = fleet.clients();
@@ -322,9 +325,14 @@ async fn holds_can_be_read_listed_and_extended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "step by step")]
 async fn points_become_available_by_the_order_and_the_event() {
     let fleet = club().await;
-    let waits = PROGRAM.replacen("points:", "points:\n    activates: { on: shipped }", 1);
+    let waits = PROGRAM.replacen(
+        "{ decimals: 0,",
+        "{ activates: { on: shipped }, decimals: 0,",
+        1,
+    );
     let (_, client) = fleet.clients().programs()[0].clone();
     let request = ApplyProgramRequest {
         request_id: request_id(),
@@ -530,12 +538,13 @@ async fn an_adjustment_takes_two_persons_and_is_made_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "step by step")]
 async fn programmes_are_applied_once_over_the_version_that_was_meant() {
     let fleet = club().await;
     let ines = fleet
         .clients_as(&grant("ines", &[Role::Operator]))
         .expect("a token");
-    let double = PROGRAM.replacen("points: 1,", "points: 2,", 1);
+    let double = PROGRAM.replacen("points: 10,", "points: 20,", 1);
     for (name, mut client) in ines.programs() {
         let request = ApplyProgramRequest {
             request_id: "double".to_owned(),
@@ -694,23 +703,6 @@ async fn every_refusal_is_one_that_machines_can_read() {
         malformed,
         (Code::InvalidArgument, "MALFORMED_REQUEST".to_owned())
     );
-    // A call whose time is over before it could be answered.
-    let mut late = Request::new(GetBalanceRequest {
-        program: CLUB.to_owned(),
-        member: "anna".to_owned(),
-        currency: POINTS.to_owned(),
-        consistency: fealty_proto::points::v1::Consistency::Strong.into(),
-        ..GetBalanceRequest::default()
-    });
-    late.metadata_mut()
-        .insert("grpc-timeout", "1n".parse().expect("ASCII"));
-    let refused = fleet
-        .clients()
-        .ledger()
-        .get_balance(late)
-        .await
-        .expect_err("late");
-    assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused:?}");
     // In a stream, an accrual that cannot be read ends it, and says why.
     let mut ledger = fleet.clients().ledger();
     let one = BatchAccrueRequest {
@@ -745,4 +737,23 @@ async fn every_refusal_is_one_that_machines_can_read() {
             .iter()
             .any(|detail| detail.type_url.ends_with("google.rpc.BadRequest"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_takes_too_long_is_told_so() {
+    let short = ("FEALTY_SERVER_REQUEST_TIMEOUT_MS", "700".to_owned());
+    let fleet = club_with(&[short]).await;
+    let request = PollTransactionsRequest {
+        start: Some(FeedStart {
+            at: Some(At::Now(true)),
+        }),
+        wait: Some(prost_types::Duration {
+            seconds: 20,
+            nanos: 0,
+        }),
+        ..PollTransactionsRequest::default()
+    };
+    let refused = fleet.clients().ledger().poll_transactions(request).await;
+    let expected = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned());
+    assert_eq!(told(&refused.expect_err("late")), expected);
 }

@@ -362,7 +362,6 @@ async fn statements_are_filtered_and_transactions_found_by_what_made_them() {
         wanted
     );
     for missing in [
-        By::Transaction("200-1".to_owned()),
         By::Transaction(ids(&fleet).await.transaction(NOWHERE)),
         By::Request(RequestKey {
             member: "anna".to_owned(),

@@ -479,7 +479,7 @@ async fn what_is_undone_otherwise_is_not_reversed() {
         request_id: till.request_id(),
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
-        lot: format!("{purchase}-0"),
+        lot: till.lot_of(&purchase).await,
         points: Some(30),
         expiry_time: Some(prost_types::Timestamp {
             seconds: till.now + DAY_S,

@@ -13,10 +13,9 @@ fn the_documents_table_is_what_the_contracts_declare() {
     for access in declared {
         let scope = match access.scope {
             Scope::Member => "a member",
-            Scope::Program => "a programme",
+            Scope::Program | Scope::ProgramOpen => "a programme",
             Scope::ProgramOrAll => "a programme, or all of the caller's",
             Scope::Installation => "the installation",
-            Scope::ProgramOpen => "a programme",
         };
         let name = access.method.trim_start_matches("fealty.");
         writeln!(expected, "| `{name}` | {} | {scope} |", access.roles).expect("to memory");

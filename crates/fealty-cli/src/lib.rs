@@ -10,6 +10,7 @@ pub mod apply;
 pub mod audit;
 pub mod bench;
 pub mod demo;
+pub mod dev;
 pub mod endpoints;
 pub mod load;
 pub mod member;

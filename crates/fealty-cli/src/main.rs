@@ -1,7 +1,7 @@
 //! The `fealty` command.
 
 use clap::{Parser, Subcommand};
-use fealty_cli::{apply, audit, bench, demo, load, member, serve, token, verify};
+use fealty_cli::{apply, audit, bench, demo, dev, load, member, serve, token, verify};
 
 /// A batch makes and drops thousands of small values on several threads, which
 /// the system's allocator is slow at.
@@ -30,6 +30,7 @@ enum Command {
     Load(load::Arguments),
     Verify(verify::Arguments),
     Checkpoint(verify::CheckpointArguments),
+    Dev(dev::Arguments),
     #[command(subcommand)]
     Member(member::Command),
     #[command(subcommand)]
@@ -47,6 +48,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Load(arguments) => load::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::Checkpoint(arguments) => verify::checkpoint(arguments).await,
+        Command::Dev(arguments) => dev::run(arguments).await,
         Command::Member(command) => member::run(command).await,
         Command::Token(command) => token::run(command),
     }

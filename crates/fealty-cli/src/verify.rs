@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 use fealty_client::{Deadline, call, connect};
 use fealty_points::audit::{
-    checkpoint::{Checkpoint, unhex},
+    checkpoint::Checkpoint,
+    signer::VerifierKey,
     verify::{self, Options, Verified},
 };
 use fealty_postgres::Database;
@@ -33,11 +34,12 @@ pub struct Arguments {
     state: Option<PathBuf>,
     /// A checkpoint that `fealty checkpoint` has saved: the log must have what
     /// it has seen.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "checkpoint_key")]
     checkpoint: Option<PathBuf>,
-    /// The public key that must have signed the checkpoint, in hexadecimal.
+    /// The key that must have signed the checkpoint, as `fealty checkpoint --key` told
+    /// it when you got it.
     #[arg(long, value_name = "KEY", requires = "checkpoint")]
-    checkpoint_key: Option<String>,
+    checkpoint_key: Option<VerifierKey>,
 }
 
 /// Runs the subcommand.
@@ -46,15 +48,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         state: arguments.state,
         ..Options::default()
     };
-    if let Some(path) = &arguments.checkpoint {
+    if let (Some(path), Some(key)) = (&arguments.checkpoint, &arguments.checkpoint_key) {
         let file =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let expected = arguments
-            .checkpoint_key
-            .as_deref()
-            .map(|key| unhex(key).context("--checkpoint-key must be 64 hexadecimal digits"));
-        let checkpoint = Checkpoint::parse(&file, expected.transpose()?)?;
-        options.checkpoint = checkpoint.heads()?;
+        options.checkpoint = Checkpoint::parse(&file, key)?.heads()?;
     }
     let database = Database::open(&arguments.database_url, 1).await?;
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
@@ -110,6 +107,10 @@ pub struct CheckpointArguments {
         default_value = "http://127.0.0.1:7001"
     )]
     points: String,
+    /// Print only the key that verifies checkpoints, which you get once, from somebody
+    /// whom you trust.
+    #[arg(long)]
+    key: bool,
     #[command(flatten)]
     shown: Shown,
 }
@@ -122,14 +123,12 @@ pub async fn checkpoint(arguments: CheckpointArguments) -> anyhow::Result<()> {
         async move { client.get_checkpoint(GetCheckpointRequest {}).await }
     });
     let signed = signed.await?;
-    let wrong = "the service's signature has the wrong length";
-    let checkpoint = Checkpoint {
-        text: signed.text,
-        signature: signed.signature.try_into().ok().context(wrong)?,
-        public_key: signed.public_key.try_into().ok().context(wrong)?,
-    };
-    let file = checkpoint.file();
-    Checkpoint::parse(&file, None)?;
-    print!("{file}");
+    let key: VerifierKey = signed.verifier_key.parse()?;
+    Checkpoint::parse(&signed.note, &key)?.heads()?;
+    if arguments.key {
+        println!("{key}");
+    } else {
+        print!("{}", signed.note);
+    }
     Ok(())
 }

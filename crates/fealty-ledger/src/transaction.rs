@@ -51,6 +51,7 @@ pub struct Transaction {
 }
 
 /// What brought a transaction about.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are requests")]
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Cause {
     /// Somebody asked for it.

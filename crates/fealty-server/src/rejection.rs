@@ -18,11 +18,11 @@ const DOMAIN: &str = "fealty.dev";
 pub struct Rejection {
     reason: ErrorReason,
     message: String,
-    metadata: HashMap<String, String>,
+    metadata: Vec<(String, String)>,
     violations: Vec<FieldViolation>,
     retry_after: Option<Duration>,
     /// By which the service's log can be asked for more.
-    id: Option<String>,
+    id: Option<Box<str>>,
 }
 
 impl Rejection {
@@ -32,7 +32,7 @@ impl Rejection {
         Self {
             reason,
             message: message.into(),
-            metadata: HashMap::new(),
+            metadata: Vec::new(),
             violations: Vec::new(),
             retry_after: None,
             id: None,
@@ -52,7 +52,7 @@ impl Rejection {
     )]
     #[must_use]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
-        self.metadata.insert(key.to_owned(), value.to_string());
+        self.metadata.push((key.to_owned(), value.to_string()));
         self
     }
 
@@ -82,7 +82,7 @@ impl Rejection {
         tracing::error!(call = id, error, "a defect");
         let told = "an internal error; the service's log has it";
         Self {
-            id: Some(id),
+            id: Some(id.into()),
             ..Self::new(ErrorReason::Internal, told)
         }
     }
@@ -180,12 +180,20 @@ impl From<DatabaseError> for Rejection {
 impl From<Rejection> for Status {
     fn from(rejection: Rejection) -> Self {
         let mut details = ErrorDetails::new();
-        details.set_error_info(rejection.reason_name(), DOMAIN, rejection.metadata.clone());
+        details.set_error_info(
+            rejection.reason_name(),
+            DOMAIN,
+            rejection
+                .metadata
+                .iter()
+                .cloned()
+                .collect::<HashMap<_, _>>(),
+        );
         if !rejection.violations.is_empty() {
             details.set_bad_request(rejection.violations.clone());
         }
         if let Some(id) = &rejection.id {
-            details.set_request_info(id, "");
+            details.set_request_info(&**id, "");
         }
         if rejection.retry_after.is_some() {
             details.set_retry_info(rejection.retry_after);

@@ -79,6 +79,15 @@ impl Stack {
         Ok(Self { postgres, redis })
     }
 
+    /// Starts a private Postgres whose data is in a folder, and stays there, and a
+    /// private Redis. Blocks for a second or two.
+    pub fn start_in(folder: &std::path::Path) -> Result<Self, StackError> {
+        let binaries = Binaries::find()?;
+        let redis = Redis::start(&binaries)?;
+        let postgres = Databases::Private(Postgres::start_in(&binaries, folder)?);
+        Ok(Self { postgres, redis })
+    }
+
     /// Starts a private Redis, for databases of a Postgres that is given: the URL of
     /// one of its databases, as its superuser.
     pub fn over(url: &str) -> Result<Self, StackError> {

@@ -37,6 +37,8 @@ pub struct Postgres {
     port: u16,
     durability: Durability,
     settings: &'static [&'static str],
+    /// Whether the folder stays when the server ends.
+    keeps: bool,
 }
 
 impl Postgres {
@@ -53,31 +55,7 @@ impl Postgres {
     ) -> Result<Self, StackError> {
         let user = User::to_drop_to();
         let folder = private_folder("fealty-postgres-", user)?;
-        let mut initdb = Command::new(binaries.postgres_bin.join("initdb"));
-        initdb.args([
-            "--no-sync",
-            "--no-instructions",
-            "-A",
-            "trust",
-            "-U",
-            SUPERUSER,
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "-D",
-        ]);
-        initdb.arg(folder.join("data")).current_dir("/");
-        if let Some(user) = user {
-            initdb.uid(user.uid).gid(user.gid);
-        }
-        let made = initdb.output().map_err(io("running initdb"))?;
-        if !made.status.success() {
-            let log = String::from_utf8_lossy(&made.stderr).into_owned();
-            return Err(StackError::NotStarted {
-                server: "initdb",
-                log,
-            });
-        }
+        make_cluster(binaries, user, &folder)?;
         let mut postgres = Self {
             process: None,
             binaries: binaries.clone(),
@@ -86,6 +64,32 @@ impl Postgres {
             port: free_port()?,
             durability,
             settings,
+            keeps: false,
+        };
+        postgres.resume()?;
+        Ok(postgres)
+    }
+
+    /// Starts the server whose data is in a folder, which stays when it ends; makes a
+    /// cluster there first, if there is none.
+    pub fn start_in(binaries: &Binaries, folder: &Path) -> Result<Self, StackError> {
+        let user = User::to_drop_to();
+        fs::create_dir_all(folder).map_err(io(format!("making {}", folder.display())))?;
+        if let Some(user) = user {
+            chown(folder, Some(user.uid), Some(user.gid)).map_err(io("handing over a folder"))?;
+        }
+        if !folder.join("data/PG_VERSION").exists() {
+            make_cluster(binaries, user, folder)?;
+        }
+        let mut postgres = Self {
+            process: None,
+            binaries: binaries.clone(),
+            user,
+            folder: folder.to_owned(),
+            port: free_port()?,
+            durability: Durability::Synced,
+            settings: &[],
+            keeps: true,
         };
         postgres.resume()?;
         Ok(postgres)
@@ -144,8 +148,9 @@ impl Postgres {
             args,
             [],
             &log,
-            "QUIT",
-            Some(&self.folder),
+            // One that is kept ends by checkpoint, so that it starts at once.
+            if self.keeps { "INT" } else { "QUIT" },
+            (!self.keeps).then_some(&*self.folder),
         )?;
         self.process = Some(process);
         let deadline = Instant::now() + START_TIMEOUT;
@@ -235,6 +240,36 @@ impl Postgres {
             log,
         })
     }
+}
+
+/// Makes a cluster in a folder.
+fn make_cluster(binaries: &Binaries, user: Option<User>, folder: &Path) -> Result<(), StackError> {
+    let mut initdb = Command::new(binaries.postgres_bin.join("initdb"));
+    initdb.args([
+        "--no-sync",
+        "--no-instructions",
+        "-A",
+        "trust",
+        "-U",
+        SUPERUSER,
+        "-E",
+        "UTF8",
+        "--locale=C",
+        "-D",
+    ]);
+    initdb.arg(folder.join("data")).current_dir("/");
+    if let Some(user) = user {
+        initdb.uid(user.uid).gid(user.gid);
+    }
+    let made = initdb.output().map_err(io("running initdb"))?;
+    if !made.status.success() {
+        let log = String::from_utf8_lossy(&made.stderr).into_owned();
+        return Err(StackError::NotStarted {
+            server: "initdb",
+            log,
+        });
+    }
+    Ok(())
 }
 
 /// A new folder in the temporary folder, that user's alone.

@@ -46,6 +46,13 @@ enum Task {
         #[arg(long)]
         keep: bool,
     },
+    /// Build, and run everything for writing a client until Ctrl-C: the services, with
+    /// data that stays, the example programme, and tokens.
+    Dev {
+        /// Where the data is kept.
+        #[arg(long)]
+        folder: Option<String>,
+    },
     /// Run every test.
     Test {
         /// Only those whose name has this in it.
@@ -84,6 +91,13 @@ fn main() -> anyhow::Result<()> {
             let mut args = vec!["demo"];
             args.extend(json.then_some("--json"));
             args.extend(keep.then_some("--keep"));
+            sh::run(sh::target_dir().join("debug/fealty"), &args, &[])
+        }
+        Task::Dev { folder } => {
+            install::servers()?;
+            sh::cargo(&["build", "--package", "fealty-cli"], &offline)?;
+            let mut args = vec!["dev"];
+            args.extend(folder.iter().flat_map(|folder| ["--folder", folder]));
             sh::run(sh::target_dir().join("debug/fealty"), &args, &[])
         }
         Task::Test { filter } => {

@@ -1,7 +1,6 @@
 //! The service put together: each room gets what it works with, and the work in
 //! the background is started.
 
-use ed25519_dalek::SigningKey;
 use fealty_postgres::{Database, DatabaseError, Heads, foundation};
 use fealty_server::{
     ConsumedFeed, FeedStatus, Operations, Programs, Rejection, ServiceClock, async_trait,
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     adjustments::Adjustments,
-    audit::Audit,
+    audit::{Audit, signer::Signer},
     config::{LedgerSection, PlacementSetting},
     feed::Feed,
     lane::{self, BalanceCache, LaneSettings, Lanes, Publisher},
@@ -45,7 +44,7 @@ pub(crate) struct Parts {
     pub(crate) clock: ServiceClock,
     pub(crate) cache: BalanceCache,
     pub(crate) programs: Programs,
-    pub(crate) signing_key: Option<SigningKey>,
+    pub(crate) signer: Option<Signer>,
 }
 
 impl App {
@@ -63,7 +62,7 @@ impl App {
             clock,
             cache,
             programs,
-            signing_key,
+            signer,
         } = parts;
         let placement = match settings.placement {
             PlacementSetting::Auto => Placement::of(&database).await?,
@@ -93,7 +92,7 @@ impl App {
             clock.clone(),
             shards,
             feed.clone(),
-            signing_key,
+            signer,
         );
         let ledger = Ledger {
             programs: programs.clone(),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use ed25519_dalek::SigningKey;
 use fealty_server::{
     Serving,
@@ -13,7 +14,7 @@ use fealty_server::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::audit::checkpoint::unhex;
+use crate::audit::signer::{Signer, is_key_name};
 
 /// The configuration of a points service.
 #[derive(Clone, Debug, Deserialize)]
@@ -65,23 +66,44 @@ impl Config {
 }
 
 /// `[checkpoints]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct CheckpointsSection {
     /// The Ed25519 key to sign checkpoints with: 32 secret bytes in
     /// hexadecimal. Without it, none are signed.
     pub key: Option<SecretString>,
+    /// The name of the key and the origin of the log, which should be nobody else's: a
+    /// domain and a path, without a scheme.
+    pub origin: String,
+}
+
+impl Default for CheckpointsSection {
+    fn default() -> Self {
+        Self {
+            key: None,
+            origin: "fealty.dev/points".to_owned(),
+        }
+    }
 }
 
 impl CheckpointsSection {
-    /// The key, if one is configured.
-    pub fn signing_key(&self) -> anyhow::Result<Option<SigningKey>> {
+    /// What signs them, if a key is configured.
+    pub fn signer(&self) -> anyhow::Result<Option<Signer>> {
+        anyhow::ensure!(
+            is_key_name(&self.origin),
+            "checkpoints.origin must have neither spaces nor plus signs"
+        );
         let Some(key) = &self.key else {
             return Ok(None);
         };
-        let bytes = unhex(key.expose_secret())
+        let bytes = HEXLOWER_PERMISSIVE.decode(key.expose_secret().as_bytes());
+        let bytes: Option<[u8; 32]> = bytes.ok().and_then(|bytes| bytes.try_into().ok());
+        let bytes = bytes
             .ok_or_else(|| anyhow::anyhow!("checkpoints.key must be 64 hexadecimal digits"))?;
-        Ok(Some(SigningKey::from_bytes(&bytes)))
+        Ok(Some(Signer {
+            origin: self.origin.clone(),
+            key: SigningKey::from_bytes(&bytes),
+        }))
     }
 }
 

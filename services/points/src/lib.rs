@@ -109,7 +109,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     };
     let programs =
         Programs::load(database.clone(), clock.clone(), Arc::new(NothingToApply)).await?;
-    let signing_key = config.checkpoints.signing_key()?;
+    let signer = config.checkpoints.signer()?;
     let parts = Parts {
         database: database.clone(),
         lanes,
@@ -117,7 +117,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         clock: clock.clone(),
         cache,
         programs,
-        signing_key,
+        signer,
     };
     let app = App::start(parts, &config.ledger, &shutdown).await?;
     if let Some(url) = &config.tiers.url {

@@ -201,7 +201,7 @@ fn fill(message: &MessageDescriptor, named: &Named, ids: Ids) -> DynamicMessage 
             })),
             "reason" => text("walk"),
             "reward" => text("ten-off"),
-            "redemption" => text("0195d3a0-0000-7000-8000-000000000000"),
+            "redemption" | "adjustment" => text("0195d3a0-0000-7000-8000-000000000000"),
             "currency_code" => text("USD"),
             "source" => {
                 let program = format!("program: {}", named.program);

@@ -48,6 +48,7 @@ async fn redeem_reward_refuses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 async fn programmes_and_clocks_refuse() {
     let (fleet, before) = with_anna().await;
     let clients = fleet.clients();
@@ -99,7 +100,7 @@ async fn programmes_and_clocks_refuse() {
         let long = "x".repeat(257);
         refused(known(good, Some(-1), &long, "").await, INVALID, &fields);
         let moved = (Code::FailedPrecondition, "PROGRAM_VERSION_MOVED");
-        let other = good.replacen("points: 1,", "points: 2,", 1);
+        let other = good.replacen("points: 10,", "points: 20,", 1);
         refused(known(&other, Some(7), "", "moved").await, moved, &[]);
         let versions = async |program: &str, page_size, page_token: &str| {
             let request = ListVersionsRequest {
@@ -250,6 +251,7 @@ async fn the_machines_clock_is_not_set() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 async fn adjustments_by_two_persons_refuse() {
     let (fleet, before) = with_anna().await;
     let mut client = fleet.clients().adjustments();

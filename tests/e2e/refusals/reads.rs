@@ -1,8 +1,10 @@
 //! What reads refuse.
 
 use super::*;
+use fealty_proto::points::v1::{FeedStart, PollTransactionsRequest, feed_start::At};
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 async fn reads_refuse() {
     let (fleet, before) = with_anna().await;
     let clients = fleet.clients();
@@ -94,6 +96,7 @@ async fn reads_refuse() {
     assert_eq!(books(&fleet).await, before, "nothing has changed");
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 async fn reads_of_points_refuse(clients: &Clients) {
     let balance = async |program: &str, member: &str, currency: &str, consistency: i32| {
         let request = GetBalanceRequest {
@@ -134,16 +137,29 @@ async fn reads_of_points_refuse(clients: &Clients) {
     refused(list("no-club", 1, "").await, NO_PROGRAM, &[]);
     let watch = async |cursor: &str| {
         let request = WatchTransactionsRequest {
-            cursor: cursor.to_owned(),
+            start: crate::harness::from(cursor.to_owned()),
             include_canonical_bytes: false,
             filter: None,
         };
         clients.ledger().watch_transactions(request).await.map(drop)
     };
     let out_of_range = (Code::OutOfRange, "CURSOR_OUT_OF_RANGE");
+    let poll = async |start: At, seconds| {
+        let request = PollTransactionsRequest {
+            start: Some(FeedStart { at: Some(start) }),
+            wait: Some(prost_types::Duration { seconds, nanos: 0 }),
+            ..PollTransactionsRequest::default()
+        };
+        clients.ledger().poll_transactions(request).await
+    };
+    let fields = ["start.now", "wait"];
+    refused(poll(At::Now(false), 26).await, INVALID, &fields);
+    refused(poll(At::Now(true), -1).await, INVALID, &["wait"]);
+    let beyond = At::Cursor("a.a.a.a.a.a.a.a".to_owned());
+    refused(poll(beyond, 0).await, out_of_range, &[]);
     refused(watch("1").await, out_of_range, &[]);
     refused(watch("a.a.a.a.a.a.a.a").await, out_of_range, &[]);
-    refused(watch(&"0.".repeat(9_000)).await, INVALID, &["cursor"]);
+    refused(watch(&"0.".repeat(9_000)).await, INVALID, &["start.cursor"]);
     let totals = async |program: &str| {
         let request = GetTrialBalanceRequest {
             program: program.to_owned(),

@@ -35,12 +35,26 @@ const SHOP: [Role; 2] = [Role::Checkout, Role::Service];
 /// Roles for whoever plays the office, in one.
 const OFFICE: [Role; 3] = [Role::Operator, Role::Finance, Role::Auditor];
 
+/// What a fleet stands on besides its stack.
+#[derive(Debug)]
+pub struct Ground {
+    /// Where points, tiers and rewards listen.
+    pub ports: [u16; 3],
+    /// Who signs the tokens that they take.
+    pub keys: Keys,
+    /// Whether their databases are to be made.
+    pub makes_databases: bool,
+    /// Whether they run by a clock that is set.
+    pub test_clock: bool,
+}
+
 /// One of the services, as a process.
 #[derive(Debug)]
 pub struct RunningService {
     name: &'static str,
     port: u16,
     env: BTreeMap<String, String>,
+    test_clock: bool,
     process: Mutex<Process>,
 }
 
@@ -59,8 +73,8 @@ pub struct Fleet {
     endpoints: Endpoints,
     clients: Clients,
     keys: Keys,
-    /// Keys and the services' tokens are in it.
-    _folder: tempfile::TempDir,
+    /// Keys and the services' tokens are in it, unless they are kept; held to the end.
+    folder: Option<tempfile::TempDir>,
     /// The Postgres and Redis.
     pub stack: RwLock<Stack>,
     points_database_url: String,
@@ -81,12 +95,36 @@ impl Fleet {
         stack: Stack,
         variables: &[(&str, String)],
     ) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("fealty-keys-").tempdir()?;
+        let ground = Ground {
+            ports: [free_port()?, free_port()?, free_port()?],
+            keys: Keys::make(folder.path())?,
+            makes_databases: true,
+            test_clock: true,
+        };
+        let mut fleet = Self::start_on(program, stack, ground, variables).await?;
+        fleet.folder = Some(folder);
+        Ok(fleet)
+    }
+
+    /// Starts the services on ground that may have been there before.
+    pub async fn start_on(
+        program: &Path,
+        stack: Stack,
+        ground: Ground,
+        variables: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
+        let Ground {
+            ports,
+            keys,
+            makes_databases,
+            test_clock,
+        } = ground;
         let names = [
             fealty_points::NAME,
             fealty_tiers::NAME,
             fealty_rewards::NAME,
         ];
-        let ports = [free_port()?, free_port()?, free_port()?];
         let [points, tiers, rewards] = ports.map(|port| format!("http://127.0.0.1:{port}"));
         let endpoints = Endpoints {
             points,
@@ -94,16 +132,11 @@ impl Fleet {
             rewards,
             shown: Shown::default(),
         };
-        let folder = tempfile::Builder::new().prefix("fealty-keys-").tempdir()?;
-        let keys = Keys::make(folder.path())?;
-        stack.postgres.create_role(OWNER)?;
-        stack.postgres.create_role(SERVICE_ROLE)?;
+        if makes_databases {
+            make_databases(&stack, names)?;
+        }
         let mut prepared = Vec::new();
         for (name, port) in names.into_iter().zip(ports) {
-            stack.postgres.create_database_of(OWNER, name)?;
-            if name == fealty_points::NAME {
-                stack.postgres.distribute(name)?;
-            }
             let mut env = environment(name, port, &stack, &endpoints, variables);
             show_and_ask(&mut env, &keys, name)?;
             let migrating = migrate(program, name, &env)?;
@@ -122,11 +155,12 @@ impl Fleet {
             let url = stack.postgres.url_as(SERVICE_ROLE, name);
             env.insert("FEALTY_DATABASE_URL".to_owned(), url);
             env.insert("FEALTY_DATABASE_MIGRATE".to_owned(), "false".to_owned());
-            let process = Mutex::new(start(program, name, &env)?);
+            let process = Mutex::new(start(program, name, &env, test_clock)?);
             services.push(RunningService {
                 name,
                 port,
                 env,
+                test_clock,
                 process,
             });
         }
@@ -141,7 +175,7 @@ impl Fleet {
             owner_database_url: stack.postgres.url_as(OWNER, fealty_points::NAME),
             service_database_url: stack.postgres.url_as(SERVICE_ROLE, fealty_points::NAME),
             keys,
-            _folder: folder,
+            folder: None,
             stack: RwLock::new(stack),
         };
         for service in &fleet.services {
@@ -235,7 +269,12 @@ impl Fleet {
     pub async fn restart(&self, name: &str) -> anyhow::Result<()> {
         let service = self.service(name)?;
         let mut process = service.process.lock().await;
-        *process = start(&self.program, service.name, &service.env)?;
+        *process = start(
+            &self.program,
+            service.name,
+            &service.env,
+            service.test_clock,
+        )?;
         drop(process);
         self.wait_for(service.name).await
     }
@@ -299,6 +338,19 @@ impl Fleet {
         );
         Ok(lines)
     }
+}
+
+/// Makes the roles, and a database for each service.
+fn make_databases(stack: &Stack, names: [&str; 3]) -> anyhow::Result<()> {
+    stack.postgres.create_role(OWNER)?;
+    stack.postgres.create_role(SERVICE_ROLE)?;
+    for name in names {
+        stack.postgres.create_database_of(OWNER, name)?;
+        if name == fealty_points::NAME {
+            stack.postgres.distribute(name)?;
+        }
+    }
+    Ok(())
 }
 
 /// What a service is told by its environment, as the owner of its tables.
@@ -368,13 +420,19 @@ fn migrate(
     command.kill_on_drop(true).spawn()
 }
 
-fn start(program: &Path, name: &str, env: &BTreeMap<String, String>) -> anyhow::Result<Process> {
+fn start(
+    program: &Path,
+    name: &str,
+    env: &BTreeMap<String, String>,
+    test_clock: bool,
+) -> anyhow::Result<Process> {
     let folder = tempfile::Builder::new()
         .prefix(&format!("fealty-{name}-"))
         .tempdir()?
         .keep();
     let log = folder.join("log");
-    let args = ["serve", name, "--test-clock"];
+    let mut args = vec!["serve", name];
+    args.extend(test_clock.then_some("--test-clock"));
     let supervised = Supervised::start(program, args, env.clone(), &log, "TERM", Some(&folder))?;
     Ok(Process { supervised, log })
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use fealty_stack::{Durability, Stack};
 use indicatif::{ProgressBar, ProgressStyle};
 
-pub use fleet::{Fleet, RunningService};
+pub use fleet::{Fleet, Ground, RunningService};
 pub use play::{Pace, play};
 pub use purchases::{Day, PURCHASES, Purchase, days};
 pub use report::Report;

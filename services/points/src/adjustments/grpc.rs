@@ -6,7 +6,10 @@ use fealty_types::{Points, Timestamp, TransactionPlace};
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::service::{Adjustments, Deciding, Proposal, Proposed, State, Wanted};
+use super::{
+    proposal::{Proposal, Proposed, State},
+    service::{Adjustments, Deciding, Wanted},
+};
 use crate::ledger::{
     Change,
     grpc::{Call, changes::change as read_change_of, changes::read_change},

@@ -6,6 +6,7 @@
 //! `approving` and its `approved` the log is what tells whether it was made.
 
 pub(crate) mod grpc;
+mod proposal;
 mod service;
 mod store;
 

@@ -2,118 +2,23 @@
 
 use std::sync::Arc;
 
-use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_auth::{Caller, InReach};
 use fealty_ledger::{Adjust, Command, Transaction};
 use fealty_postgres::{DatabaseError, audit_log, run};
 use fealty_server::audit_entry;
-use fealty_types::{
-    BrandId, Clock as _, CurrencyId, MemberId, Metadata, Points, Position, ProgramId, Reference,
-    RequestId, ShardId, Subject, Timestamp,
-};
+use fealty_types::{Clock as _, MemberId, ProgramId, Reference, ShardId, Subject, Timestamp};
 use uuid::Uuid;
 
-use super::store;
+use super::{
+    proposal::{Decision, Proposal, Proposed, State},
+    store,
+};
 use crate::{
     error::Error,
     ledger::{Change, Ledger},
     plan::plan,
     shard::{Logged, request_key, store as shard_store},
 };
-
-/// What is proposed. The order of the fields is that of the stored bytes.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Proposed {
-    pub(crate) brand: BrandId,
-    pub(crate) currency: CurrencyId,
-    pub(crate) points: Points,
-    /// Whether they are given; else they are taken.
-    pub(crate) gives: bool,
-    pub(crate) reason: Reference,
-    pub(crate) note: Reference,
-    pub(crate) metadata: Metadata,
-}
-
-impl Proposed {
-    /// The first field in which two proposals differ, by its name in the contract.
-    fn first_difference(&self, other: &Self) -> Option<&'static str> {
-        let differs = [
-            ("brand", self.brand != other.brand),
-            ("currency", self.currency != other.currency),
-            (
-                "points",
-                (self.points, self.gives) != (other.points, other.gives),
-            ),
-            ("reason", self.reason != other.reason),
-            ("note", self.note != other.note),
-            ("metadata", self.metadata != other.metadata),
-        ];
-        let first = differs.into_iter().find(|(_, differs)| *differs);
-        first.map(|(field, _)| field)
-    }
-}
-
-/// How far a proposal has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Proposed,
-    /// Approved; the log tells whether it was made.
-    Approving,
-    Approved,
-    Rejected,
-}
-
-/// Who decided about a proposal.
-#[derive(Clone, Debug)]
-pub(crate) struct Decision {
-    pub(crate) by: Subject,
-    pub(crate) at: Timestamp,
-    pub(crate) note: Reference,
-    /// The request that decided.
-    pub(crate) request_id: Option<RequestId>,
-}
-
-/// A proposed adjustment, and what became of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Proposal {
-    pub(crate) id: Uuid,
-    pub(crate) program: ProgramId,
-    pub(crate) member: MemberId,
-    pub(crate) proposed: Proposed,
-    pub(crate) state: State,
-    pub(crate) proposer: Subject,
-    pub(crate) proposed_at: Timestamp,
-    pub(crate) decision: Option<Decision>,
-    /// The transaction that made it.
-    pub(crate) position: Option<Position>,
-}
-
-impl Proposal {
-    /// The request id under which it is made, once.
-    fn request_id(&self) -> RequestId {
-        let id = format!("adjustment-{}", self.id.simple());
-        id.parse().expect("letters and digits")
-    }
-
-    fn decided(&self) -> Error {
-        Error::AdjustmentDecided {
-            adjustment: self.id,
-            state: match self.state {
-                State::Proposed => "proposed",
-                State::Approving => "approving",
-                State::Approved => "approved",
-                State::Rejected => "rejected",
-            },
-        }
-    }
-
-    /// Whether a request is the one that decided.
-    fn was_decided_by(&self, request_id: &RequestId, by: &Subject) -> bool {
-        self.decision.as_ref().is_some_and(|decision| {
-            decision.request_id.as_ref() == Some(request_id) && decision.by == *by
-        })
-    }
-}
 
 /// A decision asked for.
 pub(crate) struct Deciding {
@@ -312,7 +217,7 @@ impl Adjustments {
     ) -> Result<(Vec<Proposal>, bool), Error> {
         self.ledger.programs.newest(program)?;
         let pool = self.ledger.database.pool();
-        let member = wanted.member.as_ref().map(|member| &**member);
+        let member = wanted.member.as_deref();
         let more = wanted.limit + 1;
         let listed = store::list(pool, program, member, &wanted.states, wanted.before, more);
         let mut listed = listed.await?;

@@ -5,7 +5,7 @@ use fealty_types::{MemberId, Position, ProgramId, RequestId, ShardId, Subject, T
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::service::{Decision, Proposal, State};
+use super::proposal::{Decision, Proposal, State};
 use crate::shard::store::stored;
 
 /// A row of the table.

@@ -2,30 +2,41 @@
 //! was under a checkpoint cannot be changed or cut off later without its
 //! holder seeing it.
 //!
-//! A checkpoint is a text of lines: what it is, when it was made, each shard's
-//! position and chain value; in its file a last line adds the signature
-//! (Ed25519, over all bytes before that line) and the public key.
+//! A checkpoint is a [signed note](https://c2sp.org/signed-note) in the form of a
+//! [tlog-checkpoint](https://c2sp.org/tlog-checkpoint), so tools for those check its
+//! signature and keep it:
+//!
+//! ```text
+//! fealty.dev/points
+//! 40
+//! 4uFVOVWwdr1RZbsB6kQQeO7jL7xTtZKjY6mLh0g3e0A=
+//! time 2026-11-25T12:00:00Z
+//! shard 0 17 3nh0cXKr…
+//! shard 1 23 M4b2n0aA…
+//!
+//! — fealty.dev/points 2Zs0kLkf…
+//! ```
+//!
+//! The lines: the origin, which is the key's name; the transactions of all shards; the
+//! root: SHA-256 over position (eight bytes, big-endian) and chain of each shard in
+//! order; when it was made; each shard's position and chain. The logs are chains, not
+//! Merkle trees: nothing is proven by hashes of their own, and who checks a checkpoint
+//! reads the log.
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use data_encoding::BASE64;
+use ed25519_dalek::{Signature, Signer as _};
 use fealty_ledger::canonical::Chain;
 use fealty_types::{Clock as _, Position, ShardId, Timestamp};
+use sha2::{Digest as _, Sha256};
 
-use super::service::Audit;
+use super::{
+    service::Audit,
+    signer::{Signer, VerifierKey},
+};
 use crate::{error::Error, shard::store::head::Head};
 
-const TITLE: &str = "fealty checkpoint 1";
-const SIGNATURE: &str = "signature ";
-
-/// A checkpoint with its signature.
-#[derive(Clone, Debug)]
-pub struct Checkpoint {
-    /// What is signed.
-    pub text: String,
-    /// The signature.
-    pub signature: [u8; 64],
-    /// The key that verifies it.
-    pub public_key: [u8; 32],
-}
+/// What begins the line of a signature: an em dash and a space.
+const SIGNED: &str = "\u{2014} ";
 
 /// A checkpoint that cannot be believed.
 #[derive(Debug, thiserror::Error)]
@@ -36,117 +47,113 @@ pub enum InvalidCheckpoint {
     /// The signature is not the key's over the text.
     #[error("the signature does not fit the text")]
     Signature,
-    /// It was signed with another key than the one expected.
-    #[error("it was signed with another key: {0}")]
+    /// The key has not signed it.
+    #[error("the key `{0}` has not signed it")]
     Key(String),
+    /// The root is not that of the shards.
+    #[error("the root does not fit the shards")]
+    Root,
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// A checkpoint: what a third party keeps.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The signed note.
+    pub note: String,
+    /// What verifies it.
+    pub verifier_key: VerifierKey,
 }
 
-/// Bytes from hexadecimal digits.
-#[must_use]
-pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits: Vec<u8> = text
-        .chars()
-        .map(|digit| {
-            digit
-                .to_digit(16)
-                .and_then(|digit| u8::try_from(digit).ok())
-        })
-        .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits
-        .chunks(2)
-        .map(|pair| pair[0] << 4 | pair[pair.len() - 1])
-        .collect();
-    (digits.len() == 2 * N).then_some(())?;
-    bytes.try_into().ok()
+/// SHA-256 over position and chain of each shard.
+fn root(heads: impl Iterator<Item = (Position, Chain)>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for (position, chain) in heads {
+        hash.update(position.get().to_be_bytes());
+        hash.update(chain);
+    }
+    hash.finalize().into()
 }
 
 impl Checkpoint {
     /// Signs heads.
-    pub(crate) fn sign(heads: &[Head], at: Timestamp, key: &SigningKey) -> Self {
+    pub(crate) fn sign(heads: &[Head], at: Timestamp, signer: &Signer) -> Self {
         use std::fmt::Write as _;
-        let mut text = format!("{TITLE}\ntime {at}\nshards {}\n", heads.len());
+        let size: i64 = heads.iter().map(|head| head.position.get()).sum();
+        let root = root(heads.iter().map(|head| (head.position, head.chain)));
+        let root = BASE64.encode(&root);
+        let mut text = format!("{}\n{size}\n{root}\ntime {at}\n", signer.origin);
         for (shard, head) in heads.iter().enumerate() {
-            let (position, chain) = (head.position, hex(&head.chain));
+            let (position, chain) = (head.position, BASE64.encode(&head.chain));
             // Writing to a text does not fail.
             let _ = writeln!(text, "shard {shard} {position} {chain}");
         }
+        let verifier_key = signer.verifier_key();
+        let signature = signer.key.sign(text.as_bytes()).to_bytes();
+        let signed = BASE64.encode(&[&verifier_key.id()[..], &signature].concat());
         Self {
-            signature: key.sign(text.as_bytes()).to_bytes(),
-            public_key: key.verifying_key().to_bytes(),
-            text,
+            note: format!("{text}\n{SIGNED}{} {signed}\n", signer.origin),
+            verifier_key,
         }
     }
 
-    /// The text of its file.
-    #[must_use]
-    pub fn file(&self) -> String {
-        let (signature, key) = (hex(&self.signature), hex(&self.public_key));
-        format!("{}{SIGNATURE}{signature} {key}\n", self.text)
-    }
-
-    /// Reads a file, and checks its signature; with `expected`, also that it
-    /// is that key's.
-    pub fn parse(file: &str, expected: Option<[u8; 32]>) -> Result<Self, InvalidCheckpoint> {
-        let lines = file.lines().count();
-        let last = file
-            .rfind(SIGNATURE)
-            .ok_or(InvalidCheckpoint::Line(lines))?;
-        let (text, signature) = file.split_at(last);
-        let (signature, key) = signature
-            .strip_prefix(SIGNATURE)
-            .and_then(|rest| rest.trim_end().split_once(' '))
-            .ok_or(InvalidCheckpoint::Line(lines))?;
-        let checkpoint = Self {
-            text: text.to_owned(),
-            signature: unhex(signature).ok_or(InvalidCheckpoint::Line(lines))?,
-            public_key: unhex(key).ok_or(InvalidCheckpoint::Line(lines))?,
-        };
-        if expected.is_some_and(|expected| expected != checkpoint.public_key) {
-            return Err(InvalidCheckpoint::Key(key.to_owned()));
+    /// Reads a note, and checks that the key has signed it; other signatures beside
+    /// are left alone.
+    pub fn parse(note: &str, key: &VerifierKey) -> Result<Self, InvalidCheckpoint> {
+        let lines = note.lines().count();
+        let end = note.rfind("\n\n").ok_or(InvalidCheckpoint::Line(lines))?;
+        let (text, signatures) = (&note[..=end], &note[end + 2..]);
+        let unsigned = || InvalidCheckpoint::Key(key.name.clone());
+        let signature = signatures.lines().find_map(|line| {
+            let signed = line.strip_prefix(SIGNED)?.strip_prefix(&*key.name)?;
+            let signed = BASE64.decode(signed.strip_prefix(' ')?.as_bytes()).ok()?;
+            let signature: [u8; 64] = signed.strip_prefix(&key.id())?.try_into().ok()?;
+            Some(Signature::from_bytes(&signature))
+        });
+        let signature = signature.ok_or_else(unsigned)?;
+        key.key
+            .verify_strict(text.as_bytes(), &signature)
+            .map_err(|_| InvalidCheckpoint::Signature)?;
+        if text.lines().next() != Some(&*key.name) {
+            return Err(InvalidCheckpoint::Line(1));
         }
-        let key = VerifyingKey::from_bytes(&checkpoint.public_key)
-            .map_err(|_| InvalidCheckpoint::Signature)?;
-        let signature = Signature::from_bytes(&checkpoint.signature);
-        key.verify_strict(checkpoint.text.as_bytes(), &signature)
-            .map_err(|_| InvalidCheckpoint::Signature)?;
-        Ok(checkpoint)
+        Ok(Self {
+            note: note.to_owned(),
+            verifier_key: key.clone(),
+        })
     }
 
     /// The heads that it holds, by shard.
     pub fn heads(&self) -> Result<Vec<(ShardId, Position, Chain)>, InvalidCheckpoint> {
         let mut heads = Vec::new();
-        for (number, line) in (1..).zip(self.text.lines()) {
-            match number {
-                1 if line == TITLE => continue,
-                2 if line.starts_with("time ") => continue,
-                3 if line.starts_with("shards ") => continue,
-                _ => {}
+        let mut lines = (1..).zip(self.note.lines());
+        let mut next = || lines.next().ok_or(InvalidCheckpoint::Line(0));
+        next()?;
+        let (_, size) = next()?;
+        let size: i64 = size.parse().map_err(|_| InvalidCheckpoint::Line(2))?;
+        let (_, said) = next()?;
+        let (number, time) = next()?;
+        if !time.starts_with("time ") {
+            return Err(InvalidCheckpoint::Line(number));
+        }
+        loop {
+            let (number, line) = next()?;
+            if line.is_empty() {
+                break;
             }
             let head = (|| {
                 let mut words = line.strip_prefix("shard ")?.split(' ');
                 let shard = ShardId::new(words.next()?.parse().ok()?);
                 let position = Position::new(words.next()?.parse().ok()?);
-                let chain = unhex(words.next()?)?;
-                words.next().is_none().then_some((shard, position, chain))
+                let chain = BASE64.decode(words.next()?.as_bytes()).ok()?;
+                let head = (shard, position, chain.try_into().ok()?);
+                (words.next().is_none() && usize::from(shard.get()) == heads.len()).then_some(head)
             })();
             heads.push(head.ok_or(InvalidCheckpoint::Line(number))?);
         }
-        let said = self
-            .text
-            .lines()
-            .nth(2)
-            .and_then(|line| line.strip_prefix("shards "));
-        if said.and_then(|said| said.parse().ok()) != Some(heads.len()) {
-            return Err(InvalidCheckpoint::Line(3));
+        let sum: i64 = heads.iter().map(|(_, position, _)| position.get()).sum();
+        let expected = root(heads.iter().map(|(_, position, chain)| (*position, *chain)));
+        if sum != size || BASE64.encode(&expected) != said {
+            return Err(InvalidCheckpoint::Root);
         }
         Ok(heads)
     }
@@ -155,20 +162,25 @@ impl Checkpoint {
 impl Audit {
     /// The heads of all shards, signed.
     pub(crate) async fn checkpoint(&self) -> Result<Checkpoint, Error> {
-        let key = self.signing_key.as_deref();
-        let key = key.ok_or(Error::CheckpointsDisabled)?;
+        let signer = self.signer.as_deref();
+        let signer = signer.ok_or(Error::CheckpointsDisabled)?;
         let heads = self.log_heads().await?;
-        Ok(Checkpoint::sign(&heads, self.clock.now(), key))
+        Ok(Checkpoint::sign(&heads, self.clock.now(), signer))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::SigningKey;
+
     use super::*;
 
     #[test]
     fn a_checkpoint_is_believed_as_it_was_signed_and_not_otherwise() {
-        let key = SigningKey::from_bytes(&[7; 32]);
+        let signer = |byte, origin: &str| Signer {
+            origin: origin.to_owned(),
+            key: SigningKey::from_bytes(&[byte; 32]),
+        };
         let head = |position| Head {
             position: Position::new(position),
             chain: [9; 32],
@@ -176,21 +188,28 @@ mod tests {
             fence: 0,
             written_at: Timestamp::EPOCH,
         };
-        let made = Checkpoint::sign(&[head(3), head(0)], Timestamp::EPOCH, &key);
-        let file = made.file();
-        let read = Checkpoint::parse(&file, Some(made.public_key)).expect("as signed");
+        let ours = signer(7, "ledger.example.com/club");
+        let made = Checkpoint::sign(&[head(3), head(0)], Timestamp::EPOCH, &ours);
+        let key: VerifierKey = ours.verifier_key().to_string().parse().expect("a key");
+        assert_eq!(key, made.verifier_key);
+        let read = Checkpoint::parse(&made.note, &key).expect("as signed");
         let heads = read.heads().expect("its own form");
         assert_eq!(heads[0], (ShardId::new(0), Position::new(3), [9; 32]));
         assert_eq!(heads.len(), 2);
-        let changed = file.replace("shard 0 3", "shard 0 2");
+        let changed = made.note.replace("shard 0 3", "shard 0 2");
         assert!(matches!(
-            Checkpoint::parse(&changed, None),
+            Checkpoint::parse(&changed, &key),
             Err(InvalidCheckpoint::Signature)
         ));
-        assert!(matches!(
-            Checkpoint::parse(&file, Some([1; 32])),
-            Err(InvalidCheckpoint::Key(_))
-        ));
-        assert!(Checkpoint::parse("", None).is_err());
+        for other in [signer(8, "ledger.example.com/club"), signer(7, "another")] {
+            assert!(matches!(
+                Checkpoint::parse(&made.note, &other.verifier_key()),
+                Err(InvalidCheckpoint::Key(_))
+            ));
+        }
+        assert!(Checkpoint::parse("", &key).is_err());
+        // Signatures of witnesses beside it change nothing.
+        let witnessed = format!("{}{SIGNED}witness.example.org AAAAAAAA\n", made.note);
+        assert!(Checkpoint::parse(&witnessed, &key).is_ok());
     }
 }

@@ -150,9 +150,8 @@ impl AuditService for AuditApi {
     ) -> Result<Response<wire::GetCheckpointResponse>, Status> {
         let checkpoint = self.0.checkpoint().await?;
         Ok(Response::new(wire::GetCheckpointResponse {
-            text: checkpoint.text,
-            signature: checkpoint.signature.to_vec(),
-            public_key: checkpoint.public_key.to_vec(),
+            note: checkpoint.note,
+            verifier_key: checkpoint.verifier_key.to_string(),
         }))
     }
 

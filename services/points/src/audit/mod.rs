@@ -7,6 +7,7 @@ mod accounts;
 pub mod checkpoint;
 pub(crate) mod grpc;
 mod service;
+pub mod signer;
 mod store;
 pub mod verify;
 

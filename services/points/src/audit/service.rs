@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
 use fealty_postgres::Database;
 use fealty_server::{Programs, ServiceClock};
 
+use super::signer::Signer;
 use crate::{feed::Feed, shard::Shards};
 
 /// Answers auditors.
@@ -16,7 +16,7 @@ pub(crate) struct Audit {
     pub(super) clock: ServiceClock,
     pub(super) shards: Shards,
     pub(super) feed: Feed,
-    pub(super) signing_key: Option<Arc<SigningKey>>,
+    pub(super) signer: Option<Arc<Signer>>,
 }
 
 impl Audit {
@@ -26,7 +26,7 @@ impl Audit {
         clock: ServiceClock,
         shards: Shards,
         feed: Feed,
-        signing_key: Option<SigningKey>,
+        signer: Option<Signer>,
     ) -> Self {
         Self {
             programs,
@@ -34,7 +34,7 @@ impl Audit {
             clock,
             shards,
             feed,
-            signing_key: signing_key.map(Arc::new),
+            signer: signer.map(Arc::new),
         }
     }
 }

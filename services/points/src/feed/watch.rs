@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fealty_postgres::{Database, DatabaseError, Heads};
-use fealty_types::{Cursor, Position};
+use fealty_types::{Cursor, Position, ShardId, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,17 @@ pub(crate) struct Watched {
     pub(crate) behind: i64,
 }
 
+/// Where a caller wants to begin.
+#[derive(Clone, Debug)]
+pub(crate) enum Start {
+    /// After a cursor.
+    Cursor(String),
+    /// With what was written at a time or later.
+    Time(Timestamp),
+    /// With what is written from now on.
+    Now,
+}
+
 /// The logs, for those who follow them.
 #[derive(Clone)]
 pub(crate) struct Feed {
@@ -52,6 +63,69 @@ impl Feed {
     /// How far the logs reach.
     pub(crate) async fn head(&self) -> Result<Cursor, DatabaseError> {
         look_at_heads(&self.database, self.shards, &self.heads).await
+    }
+
+    /// The cursor from which a caller wants to hear.
+    pub(crate) async fn start(&self, start: &Start) -> Result<Cursor, Error> {
+        match start {
+            Start::Cursor(token) => self.cursor(token).await,
+            Start::Now => Ok(self.head().await?),
+            Start::Time(time) => {
+                let heads = self.head().await?;
+                let mut positions = Vec::with_capacity(heads.positions().len());
+                for (shard, head) in self.shards.all().zip(heads.positions()) {
+                    positions.push(self.last_before(shard, *head, *time).await?);
+                }
+                Ok(Cursor::new(positions))
+            }
+        }
+    }
+
+    /// The last position of a shard that was written before a time; the log is in the
+    /// order of its writing, so it is searched by halves.
+    async fn last_before(&self, shard: ShardId, head: i64, time: Timestamp) -> Result<i64, Error> {
+        let (mut before, mut after) = (0, head + 1);
+        while before + 1 < after {
+            let middle = before + (after - before) / 2;
+            let pool = self.database.pool();
+            let row = store::log::at(pool, shard, Position::new(middle)).await?;
+            let logged = row
+                .map(Logged::try_from)
+                .transpose()?
+                .ok_or(Error::Defect)?;
+            if logged.transaction.written_at < time {
+                before = middle;
+            } else {
+                after = middle;
+            }
+        }
+        Ok(before)
+    }
+
+    /// What the logs have next, as soon as there is something, or after a while.
+    pub(crate) async fn poll(
+        &self,
+        cursor: Cursor,
+        filter: Filter,
+        wait: Duration,
+    ) -> Result<Watched, Error> {
+        let (listener, mut watched) = mpsc::channel(1);
+        let ends = tokio::time::Instant::now() + wait;
+        tokio::spawn(self.clone().watch(cursor, filter, listener));
+        let mut latest = watched.recv().await.ok_or(Error::Ending)??;
+        while latest.transactions.is_empty() {
+            // Who is behind is told something, however little time it has.
+            let next = if latest.behind > 0 {
+                watched.recv().await
+            } else {
+                match tokio::time::timeout_at(ends, watched.recv()).await {
+                    Ok(next) => next,
+                    Err(_) => break,
+                }
+            };
+            latest = next.ok_or(Error::Ending)??;
+        }
+        Ok(latest)
     }
 
     /// Checks a caller's cursor against the log.

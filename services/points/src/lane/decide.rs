@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use fealty_ledger::{Command, Transaction};
+use fealty_auth::Caller;
+use fealty_ledger::{Command, Lot, Transaction};
 use fealty_postgres::{PgConnection, audit_log::NewAuditEntry};
 use fealty_types::{
     MemberId, Metadata, Position, ProgramId, RequestId, ShardId, TierId, Timestamp,
@@ -212,11 +213,7 @@ impl Jobs {
             }
         };
         if records {
-            let written = self.work.log().at(position).expect("it was just written");
-            let ids = self.shards.ids();
-            self.recorded
-                .push(entry(caller, ids, written, lot.as_ref()));
-            caller.mark_recorded();
+            self.record(caller, position, lot.as_ref());
         }
         self.done
             .extend(self.keys[index].map(|key| (key, position)));
@@ -232,6 +229,14 @@ impl Jobs {
             position,
             replayed: false,
         })
+    }
+
+    /// Has the audit log told of what was just written.
+    fn record(&mut self, caller: &Caller, position: Position, lot: Option<&Lot>) {
+        let written = self.work.log().at(position).expect("it was just written");
+        let told = entry(caller, self.shards.ids(), written, lot);
+        self.recorded.push(told);
+        caller.mark_recorded();
     }
 
     /// The answer to a request that was there before, in the log or in this

@@ -49,13 +49,12 @@ pub(crate) struct Explained {
 }
 
 impl Ledger {
-    /// Reads a member's transactions back from before `before`, or from the
-    /// newest.
+    /// Reads a member's transactions back from before a position.
     pub(crate) async fn transactions(
         &self,
         program: &InReach<ProgramId>,
         member: &InReach<MemberId>,
-        before: Option<Position>,
+        mut before: Position,
         limit: usize,
         filter: &Filter,
     ) -> Result<Page, Error> {
@@ -66,7 +65,6 @@ impl Ledger {
         let Some(number) = number else {
             return Ok(Page::default());
         };
-        let mut before = before.unwrap_or(Position::new(i64::MAX));
         let mut page = Page::default();
         let mut scanned = 0;
         // One more tells whether there is a next page.

@@ -53,7 +53,7 @@ impl Ledger {
         &self,
         program: &InReach<ProgramId>,
         member: &InReach<MemberId>,
-        after: Option<Position>,
+        after: Position,
         limit: usize,
     ) -> Result<(Vec<HoldRead>, Option<Position>), Error> {
         self.programs.newest(program)?;
@@ -62,7 +62,6 @@ impl Ledger {
         let Some(number) = store::members::number(pool, shard, program, member).await? else {
             return Ok((Vec::new(), None));
         };
-        let after = after.unwrap_or(Position::new(0));
         let now = self.clock.now();
         let mut holds = store::holds::open(pool, shard, number, after, now, limit + 1).await?;
         let next = (holds.len() > limit).then(|| {

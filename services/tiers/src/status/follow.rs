@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use fealty_client::{Channel, FeedConsumer};
 use fealty_postgres::{DatabaseError, StoredRow, foundation, run};
 use fealty_proto::points::v1::{
-    FeedFilter, Transaction, TransactionKind, WatchTransactionsRequest, WatchTransactionsResponse,
-    ledger_service_client::LedgerServiceClient,
+    FeedFilter, FeedStart, Transaction, TransactionKind, WatchTransactionsRequest,
+    WatchTransactionsResponse, feed_start::At, ledger_service_client::LedgerServiceClient,
 };
 use fealty_server::from_wire_time;
 use tonic::{Response, Status, Streaming, async_trait};
@@ -63,7 +63,9 @@ impl FeedConsumer for PointsConsumer {
     async fn open(&self, cursor: String) -> Result<Response<Streaming<Self::Item>>, Status> {
         let mut client = LedgerServiceClient::new(self.points.clone());
         let request = WatchTransactionsRequest {
-            cursor,
+            start: Some(FeedStart {
+                at: Some(At::Cursor(cursor)),
+            }),
             include_canonical_bytes: false,
             filter: Some(FeedFilter {
                 kinds: vec![TransactionKind::Purchase.into()],

@@ -29,6 +29,9 @@ pub(crate) struct StatusRead {
     pub(crate) projected: TierId,
 }
 
+/// What was read of members: an index into those asked for, and what is of them.
+type Known = (Vec<(usize, Status)>, Vec<(usize, Spend)>);
+
 impl Statuses {
     /// Reads members' statuses, in their order; what has fallen due is taken into
     /// account.
@@ -45,8 +48,8 @@ impl Statuses {
             .ok_or_else(|| Error::NoTiers(program.id.clone()))?;
         let now = self.clock.now();
         let programs = vec![program.id.to_string(); members.len()];
-        let names: Vec<String> = members.iter().map(|member| member.to_string()).collect();
-        let read: Result<(Vec<(usize, Status)>, Vec<(usize, Spend)>), DatabaseError> =
+        let names: Vec<String> = members.iter().map(ToString::to_string).collect();
+        let read: Result<Known, DatabaseError> =
             run!(self.database, "status", |connection| async {
                 let found = statuses::find(connection, &programs, &names).await?;
                 let due = found.iter().filter_map(|(_, status)| status.evaluate_at);

@@ -23,7 +23,7 @@ use super::{
     balance::Moment,
     service::{Change, Ledger},
 };
-use crate::{feed::Watched, shard::Answer};
+use crate::{error::Error, feed::Watched, shard::Answer};
 
 /// Responses of a feed that wait for a slow listener.
 const WATCH_QUEUE_LEN: usize = 4;
@@ -441,6 +441,28 @@ impl LedgerService for LedgerApi {
         Ok(Response::new(explain::explanation(call, &explained)))
     }
 
+    async fn poll_transactions(
+        &self,
+        request: Request<proto::PollTransactionsRequest>,
+    ) -> Result<Response<proto::PollTransactionsResponse>, Status> {
+        let call = self.call(&request)?;
+        let asked = request.get_ref();
+        let (start, filter) = (asked.start.as_ref(), asked.filter.as_ref());
+        let (start, filter, wait) = reads::feed(call.caller, start, filter, asked.wait)?;
+        let cursor = self.ledger.feed.start(&start).await?;
+        let polled = self.ledger.feed.poll(cursor, filter, wait);
+        let polled = tokio::select! {
+            polled = polled => polled?,
+            () = self.shutdown.cancelled() => return Err(Error::Ending.into()),
+        };
+        let told = watched(call, polled, asked.include_canonical_bytes);
+        Ok(Response::new(proto::PollTransactionsResponse {
+            transactions: told.transactions,
+            cursor: told.cursor,
+            behind: told.behind,
+        }))
+    }
+
     type WatchTransactionsStream =
         Pin<Box<dyn Stream<Item = Result<proto::WatchTransactionsResponse, Status>> + Send>>;
 
@@ -449,9 +471,10 @@ impl LedgerService for LedgerApi {
         request: Request<proto::WatchTransactionsRequest>,
     ) -> Result<Response<Self::WatchTransactionsStream>, Status> {
         let caller = caller(&request)?.clone();
-        let filter = reads::feed_filter(&caller, request.get_ref())?;
         let request = request.into_inner();
-        let cursor = self.ledger.feed.cursor(&request.cursor).await?;
+        let (start, filter) = (request.start.as_ref(), request.filter.as_ref());
+        let (start, filter, _) = reads::feed(&caller, start, filter, None)?;
+        let cursor = self.ledger.feed.start(&start).await?;
         let (listener, responses) = mpsc::channel(WATCH_QUEUE_LEN);
         tokio::spawn(self.ledger.feed.clone().watch(cursor, filter, listener));
         let (with_bytes, ids) = (request.include_canonical_bytes, self.ledger.shards.ids());

@@ -1,6 +1,6 @@
 //! Reads.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use fealty_auth::{Caller, InReach};
 use fealty_ledger::SpendKey;
@@ -12,7 +12,7 @@ use fealty_types::{
 
 use super::{Call, wire as render};
 use crate::{
-    feed::Filter,
+    feed::{Filter, Start},
     ledger::{
         balance::{Moment, Source},
         history::By,
@@ -21,6 +21,9 @@ use crate::{
 };
 
 const BRANDS_MAX: usize = 1_000;
+const CURSOR_LEN_MAX: usize = 8 * 1024;
+/// How long a call waits for the feed at the most.
+const WAIT_MAX: Duration = Duration::from_secs(25);
 const ENUM_RULE: &str = "must be one of the enum's values";
 
 fn source(fields: &mut Fields<'_>, consistency: i32) -> Option<Source> {
@@ -135,7 +138,8 @@ const TOKEN_RULE: &str = "must be a token as the service gave it";
 pub(super) struct PageAsked {
     pub(super) program: InReach<ProgramId>,
     pub(super) member: InReach<MemberId>,
-    pub(super) before: Option<Position>,
+    /// Before this one.
+    pub(super) before: Position,
     pub(super) limit: usize,
     pub(super) filter: Filter,
 }
@@ -148,7 +152,8 @@ pub(super) fn list(
         let program = fields.program("program", &request.program);
         let member = fields.member("member", program.as_ref(), &request.member);
         let limit = fields.page_size("page_size", request.page_size);
-        let before = position_token(call.ids, fields, &request.page_token);
+        let newest = Position::new(i64::MAX);
+        let before = position_token(call.ids, fields, &request.page_token, newest);
         let filter = filter(fields, request.filter.as_ref());
         Some(PageAsked {
             program: program?,
@@ -224,7 +229,8 @@ pub(super) fn hold(
 pub(super) struct HoldsAsked {
     pub(super) program: InReach<ProgramId>,
     pub(super) member: InReach<MemberId>,
-    pub(super) after: Option<Position>,
+    /// After this one.
+    pub(super) after: Position,
     pub(super) limit: usize,
 }
 
@@ -236,7 +242,8 @@ pub(super) fn holds(
         let program = fields.program("program", &request.program);
         let member = fields.member("member", program.as_ref(), &request.member);
         let limit = fields.page_size("page_size", request.page_size);
-        let after = position_token(call.ids, fields, &request.page_token);
+        let oldest = Position::new(0);
+        let after = position_token(call.ids, fields, &request.page_token, oldest);
         Some(HoldsAsked {
             program: program?,
             member: member?,
@@ -246,13 +253,18 @@ pub(super) fn holds(
     })
 }
 
-/// The position that a page comes after, or before; none for the first page.
-fn position_token(ids: Ids, fields: &mut Fields<'_>, token: &str) -> Option<Option<Position>> {
+/// The position at which a page begins: `first` for the first page.
+fn position_token(
+    ids: Ids,
+    fields: &mut Fields<'_>,
+    token: &str,
+    first: Position,
+) -> Option<Position> {
     if token.is_empty() {
-        return Some(None);
+        return Some(first);
     }
     let number = fields.check("page_token", ids.token_number(token));
-    number.map(|number| Some(Position::new(number)))
+    number.map(Position::new)
 }
 
 /// A page of lots asked for.
@@ -357,42 +369,78 @@ pub(super) fn explain(
     })
 }
 
-pub(super) fn feed_filter(
+/// What is to be heard of the feed, and from where on.
+pub(super) fn feed(
     caller: &Caller,
-    request: &wire::WatchTransactionsRequest,
-) -> Result<Filter, Rejection> {
+    start: Option<&wire::FeedStart>,
+    filter: Option<&wire::FeedFilter>,
+    wait: Option<prost_types::Duration>,
+) -> Result<(Start, Filter, Duration), Rejection> {
     Fields::read(caller, |fields| {
-        if request.cursor.len() > 8 * 1024 {
-            fields.add("cursor", "must be a cursor as the service gave it");
-        }
-        let asked = request.filter.clone().unwrap_or_default();
-        let programs = fields.program_or_all("filter.program", &asked.program);
-        let mut filter = Filter::default();
-        if !asked.member.is_empty() {
-            if asked.program.is_empty() {
-                fields.add("filter.program", "must be set where `member` is");
+        let start = feed_start(fields, start);
+        let wait = wait.map_or(Some(Duration::ZERO), |wait| {
+            let asked = Duration::try_from(wait).ok();
+            let asked = asked.filter(|asked| *asked <= WAIT_MAX);
+            if asked.is_none() {
+                fields.add("wait", "must be 0 to 25 seconds");
             }
-            let program = programs.as_ref().and_then(|named| named.as_ref()?.first());
-            let member = fields.member("filter.member", program, &asked.member);
-            filter.member = member.map(InReach::into_inner);
-        }
-        filter.kinds = kinds(fields, "filter.kinds", &asked.kinds);
-        if asked.brands.len() > BRANDS_MAX {
-            fields.add("filter.brands", "must have at most 1,000 entries");
-        } else {
-            for (index, brand) in asked.brands.iter().enumerate() {
-                let brand = fields.brand(&format!("filter.brands[{index}]"), brand);
-                filter.brands.extend(brand.map(InReach::into_inner));
-            }
-        }
-        // Who speaks for some brands hears of no others.
-        if let (true, Some(own)) = (asked.brands.is_empty(), caller.brands()) {
-            filter.brands.extend(own.iter().cloned());
-        }
-        filter.programs = programs?.map(|named| {
-            let named = named.into_iter().map(InReach::into_inner);
-            named.collect()
+            asked
         });
-        Some(filter)
+        let filter = feed_filter(fields, caller, filter)?;
+        Some((start?, filter, wait?))
     })
+}
+
+fn feed_start(fields: &mut Fields<'_>, start: Option<&wire::FeedStart>) -> Option<Start> {
+    use wire::feed_start::At;
+    match start.and_then(|start| start.at.as_ref()) {
+        None => Some(Start::Cursor(String::new())),
+        Some(At::Cursor(cursor)) if cursor.len() > CURSOR_LEN_MAX => {
+            fields.add("start.cursor", "must be a cursor as the service gave it");
+            None
+        }
+        Some(At::Cursor(cursor)) => Some(Start::Cursor(cursor.clone())),
+        Some(At::Time(time)) => fields.time("start.time", *time).map(Start::Time),
+        Some(At::Now(true)) => Some(Start::Now),
+        Some(At::Now(false)) => {
+            fields.add("start.now", "must be true");
+            None
+        }
+    }
+}
+
+fn feed_filter(
+    fields: &mut Fields<'_>,
+    caller: &Caller,
+    filter: Option<&wire::FeedFilter>,
+) -> Option<Filter> {
+    let asked = filter.cloned().unwrap_or_default();
+    let programs = fields.program_or_all("filter.program", &asked.program);
+    let mut filter = Filter::default();
+    if !asked.member.is_empty() {
+        if asked.program.is_empty() {
+            fields.add("filter.program", "must be set where `member` is");
+        }
+        let program = programs.as_ref().and_then(|named| named.as_ref()?.first());
+        let member = fields.member("filter.member", program, &asked.member);
+        filter.member = member.map(InReach::into_inner);
+    }
+    filter.kinds = kinds(fields, "filter.kinds", &asked.kinds);
+    if asked.brands.len() > BRANDS_MAX {
+        fields.add("filter.brands", "must have at most 1,000 entries");
+    } else {
+        for (index, brand) in asked.brands.iter().enumerate() {
+            let brand = fields.brand(&format!("filter.brands[{index}]"), brand);
+            filter.brands.extend(brand.map(InReach::into_inner));
+        }
+    }
+    // Who speaks for some brands hears of no others.
+    if let (true, Some(own)) = (asked.brands.is_empty(), caller.brands()) {
+        filter.brands.extend(own.iter().cloned());
+    }
+    filter.programs = programs?.map(|named| {
+        let named = named.into_iter().map(InReach::into_inner);
+        named.collect()
+    });
+    Some(filter)
 }

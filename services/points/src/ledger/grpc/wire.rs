@@ -100,6 +100,21 @@ fn tell(rendered: &mut wire::Transaction, ids: Ids, transaction: &Transaction) {
         Cause::Request { command, facts, .. } => (command, facts),
     };
     rendered.brand = command.brand().map(text).unwrap_or_default();
+    tell_command(rendered, ids, transaction, command, facts.as_ref());
+}
+
+/// What was asked for.
+fn tell_command(
+    rendered: &mut wire::Transaction,
+    ids: Ids,
+    transaction: &Transaction,
+    command: &Command,
+    facts: Option<&Facts>,
+) {
+    let of_shard = |position| TransactionPlace {
+        shard: transaction.shard,
+        position,
+    };
     let operator = |reason: &fealty_types::Reference, actor: &fealty_types::Reference| {
         Some(wire::OperatorAction {
             reason: text(reason),

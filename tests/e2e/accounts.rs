@@ -143,6 +143,7 @@ async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
         let request = GetTrialBalanceRequest {
             program: CLUB.to_owned(),
             cursor: cursor.clone(),
+            ..GetTrialBalanceRequest::default()
         };
         let read = ask!(clients.audit(), get_trial_balance, request).expect("read");
         let read: BTreeMap<(i32, String), (i64, i64)> = read
@@ -179,6 +180,7 @@ async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
         program: CLUB.to_owned(),
         start_cursor: middle.clone(),
         end_cursor: last.clone(),
+        ..GetPositionsRequest::default()
     };
     let read = ask!(clients.settlement(), get_positions, request).expect("read");
     let read: BTreeMap<(String, String), [i64; 3]> = read
@@ -198,6 +200,7 @@ async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
         program: CLUB.to_owned(),
         start_cursor: last.clone(),
         end_cursor: middle,
+        ..GetPositionsRequest::default()
     };
     let refused = ask!(clients.settlement(), get_positions, backwards).expect_err("backwards");
     assert_eq!(reason(&refused), "CURSOR_OUT_OF_RANGE");

@@ -8,8 +8,9 @@ use fealty_cli::demo::Fleet;
 use fealty_points::audit::verify::{Options, verify};
 use fealty_postgres::Database;
 use fealty_proto::points::v1::{
-    FeedFilter, FeedStart, GetCheckpointRequest, PollTransactionsRequest, Transaction,
-    TransactionKind, WatchTransactionsRequest, feed_start::At,
+    FeedFilter, FeedStart, GetCheckpointRequest, GetPositionsRequest, GetTrialBalanceRequest,
+    GetTrialBalanceResponse, PollTransactionsRequest, Transaction, TransactionKind,
+    WatchTransactionsRequest, feed_start::At,
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
@@ -242,10 +243,81 @@ async fn a_feed_begins_at_a_time_or_now_and_can_be_polled() {
     // From now on: whoever waits hears of what is written, as soon as it is.
     let now = poll(At::Now(true), 0).await;
     assert_eq!((now.transactions.len(), now.behind), (0, 0));
-    let waiting = poll(At::Cursor(now.cursor.clone()), 30);
+    let waiting = poll(At::Cursor(now.cursor.clone()), 20);
     let writing = some_transactions(&fleet, 30, 31);
     let (heard, ()) = tokio::join!(waiting, writing);
     assert_eq!(heard.transactions.len(), 1);
     let nothing = poll(At::Cursor(heard.cursor), 1).await;
     assert!(nothing.transactions.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_and_positions_are_read_at_a_time_and_page_by_page() {
+    let fleet = club().await;
+    some_transactions(&fleet, 0, 20).await;
+    set_time(&fleet, START_S + 60).await;
+    some_transactions(&fleet, 20, 30).await;
+    let minute = |minutes: i64| {
+        Some(prost_types::Timestamp {
+            seconds: START_S + 60 * minutes,
+            nanos: 0,
+        })
+    };
+    let totals = async |time, cursor: &str, page_size, page_token: &str| {
+        let request = GetTrialBalanceRequest {
+            program: CLUB.to_owned(),
+            cursor: cursor.to_owned(),
+            time,
+            page_size,
+            page_token: page_token.to_owned(),
+        };
+        ask!(fleet.clients().audit(), get_trial_balance, request).expect("read")
+    };
+    let sum = |read: &GetTrialBalanceResponse| -> i64 {
+        let accounts = read.accounts.iter();
+        accounts.map(|account| account.credits).sum()
+    };
+    let (before, now) = (
+        totals(minute(1), "", 0, "").await,
+        totals(None, "", 0, "").await,
+    );
+    assert!(0 < sum(&before) && sum(&before) < sum(&now));
+    assert_eq!(totals(minute(2), "", 0, "").await.accounts, now.accounts);
+    assert_eq!(totals(minute(0), "", 0, "").await.accounts, []);
+    assert_eq!(
+        totals(None, &before.cursor, 0, "").await.accounts,
+        before.accounts
+    );
+    // Page by page, at the first page's cursor.
+    let mut paged = totals(None, "", 1, "").await;
+    let cursor = paged.cursor.clone();
+    while !paged.next_page_token.is_empty() {
+        let next = totals(None, &cursor, 1, &paged.next_page_token).await;
+        assert_eq!(next.accounts.len(), 1);
+        paged.accounts.extend(next.accounts);
+        paged.next_page_token = next.next_page_token;
+    }
+    assert_eq!(paged.accounts, now.accounts);
+    let issued = async |start_time, end_time| -> i64 {
+        let request = GetPositionsRequest {
+            program: CLUB.to_owned(),
+            start_time,
+            end_time,
+            ..GetPositionsRequest::default()
+        };
+        let read = ask!(fleet.clients().settlement(), get_positions, request).expect("read");
+        read.positions.iter().map(|position| position.issued).sum()
+    };
+    let whole = issued(None, None).await;
+    let (first, second) = (issued(None, minute(1)).await, issued(minute(1), None).await);
+    assert!(first > 0 && second > 0);
+    assert_eq!(first + second, whole);
+    let both = GetPositionsRequest {
+        program: CLUB.to_owned(),
+        start_cursor: cursor,
+        start_time: minute(0),
+        ..GetPositionsRequest::default()
+    };
+    let refused = ask!(fleet.clients().settlement(), get_positions, both).expect_err("both");
+    assert_eq!(reason(&refused), "INVALID_FIELD");
 }

@@ -206,6 +206,7 @@ pub(crate) async fn books(fleet: &Fleet) -> (i64, String) {
         let request = GetTrialBalanceRequest {
             program: CLUB.to_owned(),
             cursor: String::new(),
+            ..GetTrialBalanceRequest::default()
         };
         async move { client.get_trial_balance(request).await }
     });

@@ -1,7 +1,10 @@
 //! `fealty dev`: everything one needs to write a client, until Ctrl-C.
 
 use std::{
+    fs::OpenOptions,
+    io::Write as _,
     net::TcpListener,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -36,8 +39,12 @@ pub struct Arguments {
 /// A folder of the user's own: of root's home Postgres, which runs as somebody else, has
 /// no use.
 fn default_folder() -> PathBuf {
-    let user = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
-    PathBuf::from(format!("/var/tmp/fealty-dev-{user}"))
+    // The owner of this process's entry is its user.
+    let user = std::fs::metadata("/proc/self").map(|process| process.uid());
+    match user {
+        Ok(user) => PathBuf::from(format!("/var/tmp/fealty-dev-{user}")),
+        Err(_) => PathBuf::from("/var/tmp/fealty-dev"),
+    }
 }
 
 /// Writes a token into a file of the folder, and answers with its path.
@@ -47,8 +54,14 @@ fn token_file(keys: &Keys, folder: &Path, name: &str, grant: Grant) -> anyhow::R
         valid_s: TOKEN_VALID_S,
         ..grant
     };
-    std::fs::write(&path, keys.sign(&grant)?)
+    let token = keys.sign(&grant)?;
+    // Nobody else is to read it.
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options
+        .open(&path)
         .with_context(|| format!("writing {}", path.display()))?;
+    file.write_all(token.as_bytes())?;
     Ok(path)
 }
 

@@ -30,7 +30,7 @@ pub use sections::{
     adjustments::Adjustments,
     brands::Brand,
     currencies::{ActivationRule, ActivationTerms, Activity, Currency, Expiry, ExpiryTerms},
-    earning::{EarnFormula, EarningRule, TierAsOf},
+    earning::{EarnFormula, EarningRule, MultipliedOf, TierAsOf},
     program::MoneyUnit,
     rewards::Reward,
     tiers::{TierLevel, TierScheme},

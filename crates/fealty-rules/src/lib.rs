@@ -1,13 +1,15 @@
 //! The earning rules: a purchase and the member's tier in, points out, no I/O.
 //!
 //! Rules run in the order of the programme. A rate gives `points` for each
-//! `per` of money, a multiplier adds its share of what its base rule gave; each
-//! is rounded down by itself. Integers throughout: the same input gives the
+//! `per` of money, rounded down. Multipliers over one base round together: each gives
+//! what base and multipliers come to so far, exactly and then rounded down, less what
+//! was given before; or, with `of: rounded`, its share of the base's rounded points,
+//! rounded down by itself. Integers throughout: the same input gives the
 //! same points on every machine, so that anyone can recompute them.
 
 #![deny(clippy::float_arithmetic)]
 
-use fealty_program::{EarnFormula, EarningRule, Program, TierAsOf};
+use fealty_program::{EarnFormula, EarningRule, MultipliedOf, Program, Ratio, TierAsOf};
 use fealty_types::{CurrencyId, Money, Points, RuleId, TierId};
 
 /// What the rules ask of a purchase.
@@ -70,26 +72,27 @@ pub fn evaluate(
     facts: PurchaseFacts<'_>,
 ) -> Result<Vec<Earned>, TooManyPoints> {
     let mut earned: Vec<Earned> = Vec::with_capacity(program.earning.len());
+    let mut exact: Vec<Exact> = Vec::new();
     for rule in program
         .earning
         .iter()
         .filter(|rule| issues.contains(&rule.currency))
     {
         let (points, bonus) = match &rule.formula {
-            EarnFormula::Rate { points, per } => (
-                i128::from(facts.amount.minor_units()) * i128::from(points.get())
-                    / i128::from(*per),
-                false,
-            ),
-            EarnFormula::Multiply { base, by_tier, .. } => {
-                let multiplied = earned
-                    .iter()
-                    .find(|row| row.rule == *base)
-                    .map_or(0, |row| i128::from(row.points.get()));
+            EarnFormula::Rate { points, per } => {
+                let base = Exact::of(&rule.id, facts.amount, *points, *per);
+                let given = base.given;
+                exact.push(base);
+                (given, false)
+            }
+            EarnFormula::Multiply {
+                base, by_tier, of, ..
+            } => {
+                let base = exact.iter_mut().find(|known| known.base == base);
                 let factor = facts.tier.and_then(|tier| by_tier.get(tier));
-                let bonus = factor.map_or(0, |factor| {
-                    multiplied * i128::from(factor.numerator - factor.denominator)
-                        / i128::from(factor.denominator)
+                let bonus = base.zip(factor).map_or(0, |(base, factor)| match of {
+                    MultipliedOf::Exact => base.add(factor),
+                    MultipliedOf::Rounded => base.share_of_rounded(factor),
                 });
                 (bonus, true)
             }
@@ -110,12 +113,67 @@ pub fn evaluate(
     Ok(earned)
 }
 
+/// What a base rule gives exactly, with the multipliers over it so far.
+struct Exact<'a> {
+    base: &'a RuleId,
+    /// Points, as a fraction: at most 10^13 minor units times 10^3 points.
+    numerator: i128,
+    denominator: i128,
+    /// The factors together, in parts of [`PARTS`]: 1 and what each multiplier adds.
+    factor: i128,
+    /// What the base alone gave, rounded down.
+    rounded: i128,
+    /// What base and multipliers have given.
+    given: i128,
+}
+
+/// Parts of a factor: they have at most six digits after the point.
+const PARTS: i128 = 1_000_000;
+
+impl<'a> Exact<'a> {
+    fn of(base: &'a RuleId, amount: Money, points: Points, per: i64) -> Self {
+        let numerator = i128::from(amount.minor_units()) * i128::from(points.get());
+        let denominator = i128::from(per);
+        let given = numerator / denominator;
+        Self {
+            base,
+            numerator,
+            denominator,
+            factor: PARTS,
+            rounded: given,
+            given,
+        }
+    }
+
+    /// What one more multiplier gives.
+    fn add(&mut self, factor: &Ratio) -> i128 {
+        let parts = i128::from(factor.numerator) * PARTS / i128::from(factor.denominator);
+        self.factor += parts - PARTS;
+        // 10^16 times factors of at most 10^3 in 10^6 parts, of some rules: below 2^127.
+        let so_far = self.numerator * self.factor / (self.denominator * PARTS);
+        let gives = so_far - self.given;
+        self.given = so_far;
+        gives
+    }
+
+    /// What a multiplier adds to what the base gave, rounded by itself.
+    fn share_of_rounded(&self, factor: &Ratio) -> i128 {
+        self.rounded * i128::from(factor.numerator - factor.denominator)
+            / i128::from(factor.denominator)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const RECORD_CLUB: &str = include_str!("../../../examples/programs/record-club.yaml");
+
     fn points(minor_units: i64, tier: Option<&str>) -> Vec<i64> {
-        let source = include_str!("../../../examples/programs/record-club.yaml");
+        points_by(RECORD_CLUB, minor_units, tier)
+    }
+
+    fn points_by(source: &str, minor_units: i64, tier: Option<&str>) -> Vec<i64> {
         let program = Program::parse(source).expect("valid").program;
         let amount = Money::new(program.money.currency, minor_units).expect("in range");
         let tier = tier.map(|tier| tier.parse().expect("a tier"));
@@ -145,5 +203,28 @@ mod tests {
             points(Money::MINOR_UNITS_MAX, Some("platinum")),
             [1_000_000_000_000, 1_000_000_000_000]
         );
+    }
+
+    #[test]
+    fn rules_over_one_base_round_together_unless_they_say_otherwise() {
+        let exact = RECORD_CLUB.replacen("of: rounded", "of: exact", 1);
+        // 11.77 at 10 per 1.00 is 117.7, and a half more 176.55: 117 and 59.
+        assert_eq!(points_by(&exact, 1_177, Some("gold")), [117, 59]);
+        assert_eq!(points_by(&exact, 1_177, Some("member")), [117, 0]);
+        assert_eq!(points_by(&exact, 1_177, None), [117, 0]);
+        // 4.75 at 1 per 1.00 and a factor of 1.2: 4 and 1.
+        let one = exact.replacen("points: 10,", "points: 1,", 1).replacen(
+            "gold: \"1.50\"",
+            "gold: \"1.2\"",
+            1,
+        );
+        assert_eq!(points_by(&one, 475, Some("gold")), [4, 1]);
+        // Two multipliers over it: 4.75 x (1 + 0.2 + 0.5) = 8.075: 4, 1 and 3.
+        let again = "\n  - rule: again\n    on: purchase\n    earn: { multiply: base, \
+                     by_tier: { gold: \"1.5\" }, round: floor }\n\n# Money spent";
+        let two = one.replacen("\n\n# Money spent", again, 1);
+        assert_eq!(points_by(&two, 475, Some("gold")), [4, 1, 3]);
+        let most = points_by(&two, Money::MINOR_UNITS_MAX, Some("platinum"));
+        assert_eq!(most, [100_000_000_000, 100_000_000_000, 0]);
     }
 }

@@ -127,6 +127,7 @@ async fn a_feed_and_sums_keep_to_the_callers_programmes_and_brands() {
     let totals = GetTrialBalanceRequest {
         program: CLUB.to_owned(),
         cursor: String::new(),
+        ..GetTrialBalanceRequest::default()
     };
     let bound = fleet.clients_as(&bound).expect("a token");
     let totals = ask!(bound.audit(), get_trial_balance, totals).expect("summed");

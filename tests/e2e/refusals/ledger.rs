@@ -269,6 +269,7 @@ async fn the_other_reads_refuse() {
     let totals = |cursor: &str| GetTrialBalanceRequest {
         program: CLUB.to_owned(),
         cursor: cursor.to_owned(),
+        ..GetTrialBalanceRequest::default()
     };
     refused(
         audit.get_trial_balance(totals("a.b")).await,
@@ -315,6 +316,7 @@ async fn the_other_reads_refuse() {
         program: program.to_owned(),
         start_cursor: start.to_owned(),
         end_cursor: end.to_owned(),
+        ..GetPositionsRequest::default()
     };
     let mut settlement = clients.settlement();
     let answer = settlement.get_positions(positions("no-club", "", "")).await;

@@ -164,6 +164,7 @@ async fn reads_of_points_refuse(clients: &Clients) {
         let request = GetTrialBalanceRequest {
             program: program.to_owned(),
             cursor: String::new(),
+            ..GetTrialBalanceRequest::default()
         };
         clients.audit().get_trial_balance(request).await
     };

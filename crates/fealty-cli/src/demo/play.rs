@@ -302,6 +302,7 @@ impl Player<'_> {
             let request = GetTrialBalanceRequest {
                 program: PROGRAM_ID.to_owned(),
                 cursor: String::new(),
+                ..GetTrialBalanceRequest::default()
             };
             async move { client.get_trial_balance(request).await }
         });

@@ -36,6 +36,8 @@ struct EarnText {
     multiply: Option<RuleId>,
     by_tier: Option<BTreeMap<TierId, String>>,
     tier_as_of: Option<TierAsOf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<MultipliedOf>,
     round: Round,
 }
 
@@ -81,7 +83,23 @@ pub enum EarnFormula {
         by_tier: BTreeMap<TierId, Ratio>,
         /// Which tier counts.
         tier_as_of: TierAsOf,
+        /// What is multiplied.
+        of: MultipliedOf,
     },
+}
+
+/// What a multiplier multiplies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MultipliedOf {
+    /// What its base gives exactly: rules over one base round together, each gives what
+    /// they come to so far less what was given before. 4.75 at 1 per 1.00 and a factor
+    /// of 1.2 give 4 and 1.
+    #[default]
+    Exact,
+    /// What its base gave, rounded as it was; what it adds is rounded by itself. 4.75
+    /// at 1 per 1.00 and a factor of 1.2 give 4 and 0.
+    Rounded,
 }
 
 /// Which of a member's tiers counts for a purchase.
@@ -117,7 +135,9 @@ pub(crate) fn check(
         }
         let earn = &rule.earn;
         let formula = match (&earn.currency, &earn.rate, &earn.multiply, &earn.by_tier) {
-            (Some(currency), Some(rate), None, None) if earn.tier_as_of.is_none() => {
+            (Some(currency), Some(rate), None, None)
+                if earn.tier_as_of.is_none() && earn.of.is_none() =>
+            {
                 if context
                     .currencies
                     .is_some_and(|known| !known.contains_key(currency))
@@ -135,6 +155,7 @@ pub(crate) fn check(
                         base: base.clone(),
                         by_tier,
                         tier_as_of: earn.tier_as_of.unwrap_or(TierAsOf::Purchase),
+                        of: earn.of.unwrap_or_default(),
                     };
                     (currency, formula)
                 })

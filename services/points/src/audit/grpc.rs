@@ -7,6 +7,7 @@ use fealty_server::{Fields, Rejection, caller};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::service::Audit;
+use crate::feed::Start;
 
 /// The longest cursor that is read, in bytes.
 const CURSOR_LEN_MAX: usize = 8 * 1024;
@@ -58,11 +59,40 @@ fn account(fields: &mut Fields<'_>, asked: Option<&wire::Account>) -> Option<Acc
     brand.map(InReach::into_inner).map(branded)
 }
 
-/// Notes a cursor that cannot be one.
-pub(crate) fn check_cursor(fields: &mut Fields<'_>, field: &str, cursor: &str) {
+/// Where in the log something is asked for: at a cursor, empty for its end or its
+/// beginning, or at a time.
+pub(crate) fn log_place(
+    fields: &mut Fields<'_>,
+    (field, cursor): (&str, &str),
+    (time_field, time): (&str, Option<prost_types::Timestamp>),
+) -> Option<Start> {
     if cursor.len() > CURSOR_LEN_MAX {
         fields.add(field, "must be a cursor as the service gave it");
+        return None;
     }
+    match time {
+        None => Some(Start::Cursor(cursor.to_owned())),
+        Some(_) if !cursor.is_empty() => {
+            fields.add(time_field, format!("must not be set where {field} is"));
+            None
+        }
+        Some(time) => fields.time(time_field, time).map(Start::Time),
+    }
+}
+
+/// Of rows in order, those of a page after the row of a token, and the token of the next
+/// page. A token is the key of the last row of a page.
+pub(crate) fn page<R>(rows: Vec<(String, R)>, token: &str, size: usize) -> (Vec<R>, String) {
+    let mut rows: Vec<_> = rows
+        .into_iter()
+        .skip_while(|(key, _)| !token.is_empty() && key != token)
+        .skip(usize::from(!token.is_empty()))
+        .collect();
+    let more = rows.len() > size;
+    rows.truncate(size);
+    let next = rows.last().filter(|_| more).map(|(key, _)| key.clone());
+    let rows = rows.into_iter().map(|(_, row)| row).collect();
+    (rows, next.unwrap_or_default())
 }
 
 /// An account for the wire.
@@ -92,25 +122,31 @@ impl AuditService for AuditApi {
     ) -> Result<Response<wire::GetTrialBalanceResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.get_ref();
-        let program = Fields::read(caller, |fields| {
-            check_cursor(fields, "cursor", &request.cursor);
-            fields.program("program", &request.program)
+        let (program, at, size) = Fields::read(caller, |fields| {
+            let at = log_place(fields, ("cursor", &request.cursor), ("time", request.time));
+            let program = fields.program("program", &request.program);
+            let size = fields.page_size("page_size", request.page_size);
+            Some((program?, at?, size?))
         })?;
-        let (accounts, cursor) = self
-            .0
-            .trial_balance(&program, &request.cursor, caller.brands())
-            .await?;
+        let at = self.0.place(&at).await?;
+        let (accounts, cursor) = self.0.trial_balance(&program, &at, caller.brands()).await?;
         let accounts = accounts.into_iter().map(|((currency, account), sums)| {
-            Ok(wire::AccountTotals {
+            let (kind, brand) = (account.kind(), account.brand());
+            let brand = brand.map(ToString::to_string).unwrap_or_default();
+            let row = wire::AccountTotals {
                 currency: currency.to_string(),
                 account: Some(render_account(&account)),
                 debits: wire_sum(sums.debits)?,
                 credits: wire_sum(sums.credits)?,
-            })
+            };
+            Ok((format!("{currency}/{kind}/{brand}"), row))
         });
+        let accounts = accounts.collect::<Result<_, Rejection>>()?;
+        let (accounts, next_page_token) = page(accounts, &request.page_token, size);
         Ok(Response::new(wire::GetTrialBalanceResponse {
-            accounts: accounts.collect::<Result<_, Rejection>>()?,
+            accounts,
             cursor: cursor.to_string(),
+            next_page_token,
         }))
     }
 

@@ -6,7 +6,11 @@ use fealty_postgres::Database;
 use fealty_server::{Programs, ServiceClock};
 
 use super::signer::Signer;
-use crate::{feed::Feed, shard::Shards};
+use crate::{
+    error::Error,
+    feed::{Feed, Start},
+    shard::Shards,
+};
 
 /// Answers auditors.
 #[derive(Clone)]
@@ -20,6 +24,14 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
+    /// The cursor of a place in the log; empty stays empty, for its end or beginning.
+    pub(crate) async fn place(&self, at: &Start) -> Result<String, Error> {
+        match at {
+            Start::Cursor(cursor) => Ok(cursor.clone()),
+            at => Ok(self.feed.start(at).await?.to_string()),
+        }
+    }
+
     pub(crate) fn new(
         programs: Programs,
         database: Database,

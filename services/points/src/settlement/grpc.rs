@@ -5,7 +5,7 @@ use fealty_server::{Fields, Rejection, caller};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::positions::{Between, Position, Settlement};
-use crate::audit::grpc::{check_cursor, wire_sum};
+use crate::audit::grpc::{log_place, page, wire_sum};
 
 pub(crate) struct SettlementApi(pub(crate) Settlement);
 
@@ -31,20 +31,32 @@ impl SettlementService for SettlementApi {
     ) -> Result<Response<wire::GetPositionsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.get_ref();
-        let (start, end) = (&request.start_cursor, &request.end_cursor);
-        let program = Fields::read(caller, |fields| {
-            check_cursor(fields, "start_cursor", start);
-            check_cursor(fields, "end_cursor", end);
-            fields.program("program", &request.program)
+        let (program, start, end, size) = Fields::read(caller, |fields| {
+            let start = ("start_cursor", &*request.start_cursor);
+            let start = log_place(fields, start, ("start_time", request.start_time));
+            let end = ("end_cursor", &*request.end_cursor);
+            let end = log_place(fields, end, ("end_time", request.end_time));
+            let program = fields.program("program", &request.program);
+            let size = fields.page_size("page_size", request.page_size);
+            Some((program?, start?, end?, size?))
         })?;
         let own = caller.brands();
-        let (positions, end) = self.0.positions(&program, start, end, own).await?;
-        let positions = positions
-            .iter()
-            .map(|(between, position)| render(between, position));
+        let (positions, end) = self.0.positions(&program, &start, &end, own).await?;
+        let positions = positions.iter().map(|(between, position)| {
+            let Between {
+                currency,
+                issuer,
+                acceptor,
+            } = between;
+            let key = format!("{currency}/{issuer}/{acceptor}");
+            Ok((key, render(between, position)?))
+        });
+        let positions = positions.collect::<Result<_, Rejection>>()?;
+        let (positions, next_page_token) = page(positions, &request.page_token, size);
         Ok(Response::new(wire::GetPositionsResponse {
-            positions: positions.collect::<Result<_, _>>()?,
+            positions,
             end_cursor: end.to_string(),
+            next_page_token,
         }))
     }
 }

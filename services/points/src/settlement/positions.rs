@@ -6,7 +6,7 @@ use fealty_auth::InReach;
 use fealty_ledger::{Account, AccountTotals};
 use fealty_types::{BrandId, CurrencyId, Cursor, ProgramId};
 
-use crate::{audit::Audit, error::Error};
+use crate::{audit::Audit, error::Error, feed::Start};
 
 /// Whose points moved at whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,17 +41,18 @@ impl Settlement {
         Self { audit }
     }
 
-    /// What moved between two cursors, and where the second is; an empty start
+    /// What moved between two places, and where the second is; an empty start
     /// is the beginning, an empty end is now. Who speaks for some brands sees what
     /// concerns these.
     pub(crate) async fn positions(
         &self,
         program: &InReach<ProgramId>,
-        start: &str,
-        end: &str,
+        start: &Start,
+        end: &Start,
         own: Option<&[BrandId]>,
     ) -> Result<(BTreeMap<Between, Position>, Cursor), Error> {
-        let (moved, end) = self.audit.movements(program, start, end).await?;
+        let (start, end) = (self.audit.place(start).await?, self.audit.place(end).await?);
+        let (moved, end) = self.audit.movements(program, &start, &end).await?;
         let mut positions = positions(&moved);
         let is_own = |brand: &BrandId| own.is_none_or(|own| own.contains(brand));
         positions.retain(|between, _| is_own(&between.issuer) || is_own(&between.acceptor));

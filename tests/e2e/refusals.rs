@@ -420,11 +420,12 @@ async fn hold_capture_and_release_refuse() {
 async fn record_purchase_refuses() {
     let (fleet, _) = with_anna().await;
     let clients = fleet.clients();
-    clients
+    let recorded = clients
         .earning()
         .record_purchase(purchase(1, "anna", 100))
         .await
-        .expect("recorded");
+        .expect("recorded")
+        .into_inner();
     let before = books(&fleet).await;
     let record = async |change: &dyn Fn(&mut fealty_proto::points::v1::RecordPurchaseRequest)| {
         let mut request = purchase(2, "anna", 1_000);
@@ -494,11 +495,18 @@ async fn record_purchase_refuses() {
         INVALID,
         &["purchase_time"],
     );
-    refused(
-        record(&|r| (r.order_number, r.member) = ("order-1".to_owned(), "berta".to_owned())).await,
-        (Code::AlreadyExists, "ORDER_ALREADY_RECORDED"),
-        &[],
-    );
+    let again = record(&|r| {
+        (r.order_number, r.member) = ("order-1".to_owned(), "berta".to_owned());
+    });
+    let again = again.await;
+    let info = again
+        .as_ref()
+        .expect_err("recorded")
+        .get_details_error_info();
+    let told = info.expect("ErrorInfo").metadata;
+    assert_eq!(told["order_number"], "order-1");
+    assert_eq!(told["transaction"], recorded.transaction.expect("one").id);
+    refused(again, (Code::AlreadyExists, "ORDER_ALREADY_RECORDED"), &[]);
     refused(
         record(&|r| r.request_id = "purchase-1".to_owned()).await,
         REUSED,

@@ -26,7 +26,7 @@ pub struct NewAuditEntry {
     pub before: Option<String>,
     /// How it is now, as JSON.
     pub after: Option<String>,
-    /// Name of the transaction that it made.
+    /// Id of the transaction that it made.
     pub transaction: Option<String>,
 }
 

@@ -26,6 +26,8 @@ pub(crate) enum Error {
     OrderAlreadyRecorded {
         brand: BrandId,
         order_number: OrderNumber,
+        /// The transaction that has it, where the caller may know.
+        transaction: Option<String>,
     },
     /// The programme refuses.
     #[error(transparent)]

@@ -78,8 +78,16 @@ impl From<Error> for Rejection {
         match &error {
             Error::ProgramNotFound(not_found) => not_found.clone().into(),
             Error::RequestIdReused { field } => told(R::RequestIdReused).with("field", field),
-            Error::OrderAlreadyRecorded { order_number, .. } => {
-                told(R::OrderAlreadyRecorded).with("order_number", order_number)
+            Error::OrderAlreadyRecorded {
+                order_number,
+                transaction,
+                ..
+            } => {
+                let refused = told(R::OrderAlreadyRecorded).with("order_number", order_number);
+                match transaction {
+                    Some(transaction) => refused.with("transaction", transaction),
+                    None => refused,
+                }
             }
             Error::Plan(refused) => by_plan(refused),
             Error::Ledger {

@@ -55,7 +55,7 @@ impl PointsClient {
         Self(LedgerServiceClient::new(channel))
     }
 
-    /// Holds points, and answers with the hold's name.
+    /// Holds points, and answers with the hold's id.
     pub(crate) async fn hold(&self, asked: PointsToHold<'_>) -> Result<String, Error> {
         let request = HoldRequest {
             request_id: asked.request_id,

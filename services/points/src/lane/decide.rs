@@ -184,6 +184,7 @@ impl Jobs {
             return Ok(Pending::Final(Err(Error::OrderAlreadyRecorded {
                 brand: purchase.brand.clone(),
                 order_number: purchase.order_number.clone(),
+                transaction: None,
             })));
         }
         let tier = self.tiers.get(&index).cloned();

@@ -1,6 +1,6 @@
 //! The two sides of transfers between members, over all shards.
 //!
-//! Each shard is verified at a moment of its own, so a transfer may lie in the part
+//! Each shard is verified at a moment of its own, so a gift may lie in the part
 //! of one shard that was verified and beyond that of the other. Such transfers are
 //! looked up in what has been written since.
 
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{READ_LEN, shard::side};
 use crate::shard::{Placement, Shards, received, store::log};
 
-/// How long the other side of a transfer is waited for where it may lie on another
+/// How long the other side of a gift is waited for where it may lie on another
 /// node: after a crash it is committed there within a minute
 /// (`citus.recover_2pc_interval`).
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -86,7 +86,7 @@ async fn beyond(
     }
 }
 
-/// The recipient's side of a transfer, if it is one and that can be seen.
+/// The recipient's side of a gift, if it is one and that can be seen.
 async fn taken(
     connection: &mut PgConnection,
     shards: Shards,

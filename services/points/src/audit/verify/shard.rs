@@ -464,7 +464,7 @@ impl Shard {
     }
 }
 
-/// A number for one side of a transfer between members: the same for both.
+/// A number for one side of a gift: the same for both.
 pub(super) fn side(to: &MemberId, received: &Received) -> u128 {
     let bytes = borsh::to_vec(&(to, received)).expect("writing to memory does not fail");
     let digest: [u8; 32] = Sha256::digest(bytes).into();

@@ -252,11 +252,13 @@ async fn a_feed_begins_at_a_time_or_now_and_can_be_polled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "step by step")]
 async fn accounts_and_positions_are_read_at_a_time_and_page_by_page() {
     let fleet = club().await;
     some_transactions(&fleet, 0, 20).await;
     set_time(&fleet, START_S + 60).await;
     some_transactions(&fleet, 20, 30).await;
+    set_time(&fleet, START_S + 180).await;
     let minute = |minutes: i64| {
         Some(prost_types::Timestamp {
             seconds: START_S + 60 * minutes,
@@ -320,4 +322,17 @@ async fn accounts_and_positions_are_read_at_a_time_and_page_by_page() {
     };
     let refused = ask!(fleet.clients().settlement(), get_positions, both).expect_err("both");
     assert_eq!(reason(&refused), "INVALID_FIELD");
+    // Not yet settled, and a page of another moment.
+    for (time, token, field) in [(minute(3), "", "time"), (None, "x/y/z", "page_token")] {
+        let request = GetTrialBalanceRequest {
+            program: CLUB.to_owned(),
+            time,
+            page_token: token.to_owned(),
+            ..GetTrialBalanceRequest::default()
+        };
+        let refused = ask!(fleet.clients().audit(), get_trial_balance, request);
+        let refused = refused.expect_err("refused");
+        let named = tonic_types::StatusExt::get_details_bad_request(&refused).expect("which");
+        assert_eq!(named.field_violations[0].field, field);
+    }
 }

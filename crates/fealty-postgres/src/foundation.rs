@@ -33,8 +33,6 @@ pub struct StoredProgram {
     pub actor: String,
     /// Why, as they said.
     pub note: String,
-    /// The request that applied it; none of what was applied before requests had ids.
-    pub request_id: Option<String>,
 }
 
 /// What a service keeps in its database.
@@ -189,7 +187,6 @@ struct ProgramRow {
     source: String,
     actor: String,
     note: String,
-    request_id: Option<String>,
 }
 
 impl From<ProgramRow> for StoredProgram {
@@ -201,28 +198,60 @@ impl From<ProgramRow> for StoredProgram {
             source: row.source,
             actor: row.actor,
             note: row.note,
-            request_id: row.request_id,
         }
     }
 }
 
-/// The version of a programme that a request applied.
-pub async fn program_by_request(
+/// What became of a request to apply a programme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramRequest {
+    /// The version that it was answered with.
+    pub version: i64,
+    /// The digest of what it wanted applied.
+    pub digest: String,
+    /// Why, as it said.
+    pub note: String,
+}
+
+/// What became of a request to apply a programme, if it was there before.
+pub async fn program_request(
     executor: impl PgExecutor<'_>,
     program: &ProgramId,
     request_id: &str,
-) -> Result<Option<StoredProgram>, DatabaseError> {
+) -> Result<Option<ProgramRequest>, DatabaseError> {
     let row = sqlx::query_as!(
-        ProgramRow,
-        "-- foundation.program_by_request
-        SELECT version, effective_at, digest, source, actor, note, request_id FROM programs
+        ProgramRequest,
+        "-- foundation.program_request
+        SELECT version, digest, note FROM program_requests
         WHERE program = $1 AND request_id = $2",
         program.as_str(),
         request_id,
     )
     .fetch_optional(executor)
     .await?;
-    Ok(row.map(StoredProgram::from))
+    Ok(row)
+}
+
+/// Keeps what became of a request to apply a programme.
+pub async fn insert_program_request(
+    connection: &mut PgConnection,
+    program: &ProgramId,
+    request_id: &str,
+    request: &ProgramRequest,
+) -> Result<(), DatabaseError> {
+    sqlx::query!(
+        "-- foundation.insert_program_request
+        INSERT INTO program_requests (program, request_id, version, digest, note)
+        VALUES ($1, $2, $3, $4, $5)",
+        program.as_str(),
+        request_id,
+        request.version,
+        request.digest,
+        request.note,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Versions of a programme before one of them, newest first.
@@ -235,7 +264,7 @@ pub async fn programs_before(
     let rows = sqlx::query_as!(
         ProgramRow,
         r#"-- foundation.programs_before
-        SELECT version, effective_at, digest, '' AS "source!", actor, note, request_id
+        SELECT version, effective_at, digest, '' AS "source!", actor, note
         FROM programs WHERE program = $1 AND version < $2
         ORDER BY version DESC LIMIT $3"#,
         program.as_str(),
@@ -256,7 +285,7 @@ pub async fn program(
     let row = sqlx::query_as!(
         ProgramRow,
         "-- foundation.program
-        SELECT version, effective_at, digest, source, actor, note, request_id FROM programs
+        SELECT version, effective_at, digest, source, actor, note FROM programs
         WHERE program = $1 AND ($2::bigint IS NULL OR version = $2)
         ORDER BY version DESC LIMIT 1",
         program.as_str(),
@@ -299,9 +328,8 @@ pub async fn insert_program(
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
         "-- foundation.insert_program
-        INSERT INTO programs (program, version, effective_at, digest, source, actor, note,
-                              request_id)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        INSERT INTO programs (program, version, effective_at, digest, source, actor, note)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)",
         program.as_str(),
         stored.version,
         to_pg(stored.effective_at),
@@ -309,7 +337,6 @@ pub async fn insert_program(
         stored.source,
         stored.actor,
         stored.note,
-        stored.request_id,
     )
     .execute(connection)
     .await?;

@@ -11,7 +11,7 @@ use fealty_auth::Caller;
 use fealty_postgres::{
     Database, DatabaseError, HasDatabaseError, PgConnection,
     audit_log::{self, NewAuditEntry},
-    foundation::{self, StoredProgram},
+    foundation::{self, ProgramRequest, StoredProgram},
     run,
 };
 use fealty_program::{Change, Program, ProgramErrors, ProgramVersion, diff};
@@ -212,13 +212,9 @@ impl Programs {
         let applied: Result<_, ProgramsError> =
             run!(self.database, "apply_program", |connection| async {
                 foundation::lock_programs(connection).await?;
-                let request_id = asked.request_id.as_str();
-                let replayed =
-                    foundation::program_by_request(&mut *connection, &id, request_id).await?;
-                if let Some(replayed) = replayed.filter(|_| !asked.dry_run) {
-                    same_request(&replayed, asked, &parsed.digest)
-                        .map_err(ProgramsError::Rejected)?;
-                    return Ok((replayed, Vec::new(), true));
+                let answered = self.answered(connection, &id, asked, &parsed.digest);
+                if let Some(answered) = answered.await? {
+                    return Ok(answered);
                 }
                 let before = foundation::program(&mut *connection, &id, None).await?;
                 let newest = before.as_ref().map_or(0, |before| before.version);
@@ -229,6 +225,7 @@ impl Programs {
                     .as_ref()
                     .filter(|before| before.digest == parsed.digest)
                 {
+                    asked.keep(connection, &id, before).await?;
                     return Ok((before.clone(), Vec::new(), false));
                 }
                 let changes = diff(before.as_ref().map(|before| before.source.as_str()), source)
@@ -245,13 +242,13 @@ impl Programs {
                     source: source.to_owned(),
                     actor: caller.whom().unwrap_or(caller.subject()).to_string(),
                     note: asked.note.to_string(),
-                    request_id: Some(asked.request_id.to_string()),
                 };
                 if !asked.dry_run {
                     self.on_apply
                         .apply(connection, parsed_before, &parsed.program)
                         .await?;
                     foundation::insert_program(connection, &id, &stored).await?;
+                    asked.keep(connection, &id, &stored).await?;
                     let entry = applied_entry(caller, &id, before.as_ref(), &stored, &changes);
                     audit_log::append(&mut *connection, &entry).await?;
                 }
@@ -273,6 +270,57 @@ impl Programs {
     }
 }
 
+impl Programs {
+    /// The answer to a request that was there before: the version, what it changed, and
+    /// that it is a replay.
+    async fn answered(
+        &self,
+        connection: &mut PgConnection,
+        program: &ProgramId,
+        asked: &Applying,
+        digest: &str,
+    ) -> Result<Option<(StoredProgram, Vec<Change>, bool)>, ProgramsError> {
+        let request_id = asked.request_id.as_str();
+        let before = foundation::program_request(&mut *connection, program, request_id).await?;
+        let Some(before) = before.filter(|_| !asked.dry_run) else {
+            return Ok(None);
+        };
+        let differs = [
+            ("source", before.digest != digest),
+            ("note", before.note != asked.note.as_str()),
+        ];
+        if let Some((field, _)) = differs.into_iter().find(|(_, differs)| *differs) {
+            let told = format!("the request id was used for another request: {field} differs");
+            let rejection = Rejection::new(ErrorReason::RequestIdReused, told).with("field", field);
+            return Err(ProgramsError::Rejected(rejection));
+        }
+        let stored = foundation::program(&mut *connection, program, Some(before.version)).await?;
+        let stored = stored.ok_or(DatabaseError::Broken("a version that was applied is kept"))?;
+        Ok(Some((stored, Vec::new(), true)))
+    }
+}
+
+impl Applying {
+    /// Keeps what it came to, unless it is a dry run.
+    async fn keep(
+        &self,
+        connection: &mut PgConnection,
+        program: &ProgramId,
+        stored: &StoredProgram,
+    ) -> Result<(), DatabaseError> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let request = ProgramRequest {
+            version: stored.version,
+            digest: stored.digest.clone(),
+            note: self.note.to_string(),
+        };
+        let request_id = self.request_id.as_str();
+        foundation::insert_program_request(connection, program, request_id, &request).await
+    }
+}
+
 /// A programme file to apply.
 struct Applying {
     request_id: RequestId,
@@ -291,19 +339,6 @@ struct Applied {
     stored: StoredProgram,
     changes: Vec<Change>,
     replayed: bool,
-}
-
-/// Whether a request is the one that was there under its id.
-fn same_request(before: &StoredProgram, asked: &Applying, digest: &str) -> Result<(), Rejection> {
-    let field = if before.digest != digest {
-        "source"
-    } else if before.note != asked.note.as_str() {
-        "note"
-    } else {
-        return Ok(());
-    };
-    let told = format!("the request id was used for another request: {field} differs");
-    Err(Rejection::new(ErrorReason::RequestIdReused, told).with("field", field))
 }
 
 fn version_moved(expected: i64, actual: i64) -> Rejection {

@@ -20,9 +20,8 @@ use http_body::{Frame, SizeHint};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
-use uuid::Uuid;
 
-use crate::Rejection;
+use crate::{Rejection, rejection::new_id};
 
 const TIMEOUT_HEADER: &str = "grpc-timeout";
 const STATUS_HEADERS: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
@@ -137,7 +136,7 @@ fn complete(headers: &mut HeaderMap, method: &str) {
     let mut details = status.get_error_details();
     let id = match details.request_info() {
         Some(known) => known.request_id.clone(),
-        None => Uuid::now_v7().simple().to_string(),
+        None => new_id().into(),
     };
     details.set_request_info(id.clone(), "");
     let (code, reason) = (status.code(), reason(&details));

@@ -25,17 +25,26 @@ pub struct Rejection {
     id: Option<Box<str>>,
 }
 
+/// An id by which the service's log can be asked for a refusal.
+pub(crate) fn new_id() -> Box<str> {
+    Uuid::now_v7().simple().to_string().into()
+}
+
 impl Rejection {
     /// A refusal for a reason, with a sentence for people.
     #[must_use]
     pub fn new(reason: ErrorReason, message: impl Into<String>) -> Self {
+        let id = (reason == ErrorReason::Internal).then(new_id);
+        if let Some(id) = &id {
+            tracing::error!(call = &**id, "a defect is told");
+        }
         Self {
             reason,
             message: message.into(),
             metadata: Vec::new(),
             violations: Vec::new(),
             retry_after: None,
-            id: None,
+            id,
         }
     }
 
@@ -78,13 +87,10 @@ impl Rejection {
     /// A defect: the caller learns nothing of it, the log does.
     #[must_use]
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        let id = Uuid::now_v7().simple().to_string();
-        tracing::error!(call = id, error, "a defect");
         let told = "an internal error; the service's log has it";
-        Self {
-            id: Some(id.into()),
-            ..Self::new(ErrorReason::Internal, told)
-        }
+        let rejection = Self::new(ErrorReason::Internal, told);
+        tracing::error!(call = rejection.id(), error, "a defect");
+        rejection
     }
 
     /// The reason as it reads on the wire.
@@ -96,7 +102,8 @@ impl Rejection {
 
     /// The refusal as a message, for answers in a stream.
     #[must_use]
-    pub fn to_wire(self) -> tonic_types::Status {
+    pub fn to_wire(mut self) -> tonic_types::Status {
+        self.id.get_or_insert_with(new_id);
         let status = Status::from(self);
         tonic_types::Status {
             code: status.code().into(),

@@ -9,9 +9,11 @@ CREATE TABLE adjustments (
     -- What is to be done, in borsh: brand, currency, points, whether they are given,
     -- reason, note, metadata.
     body bytea NOT NULL,
-    -- 1 proposed, 2 being approved, 3 approved, 4 rejected.
-    state smallint NOT NULL CHECK (state BETWEEN 1 AND 4),
+    -- 1 proposed, 2 approved, 3 rejected.
+    state smallint NOT NULL CHECK (state BETWEEN 1 AND 3),
     proposed_by text NOT NULL,
+    -- Whose credentials brought it: the proposer's, or a service's.
+    carried_by text NOT NULL,
     proposed_at timestamptz NOT NULL,
     decided_by text,
     decided_at timestamptz,

@@ -44,7 +44,6 @@ impl Ledger {
             source: PROGRAM.to_owned(),
             actor: "bench".to_owned(),
             note: String::new(),
-            request_id: None,
         };
         let mut connection = database.pool().acquire().await?;
         foundation::insert_program(&mut connection, &program.program.id, &stored).await?;

@@ -20,7 +20,6 @@ pub(crate) struct AdjustmentApi(pub(crate) Adjustments);
 fn state(state: State) -> wire::AdjustmentState {
     match state {
         State::Proposed => wire::AdjustmentState::Proposed,
-        State::Approving => wire::AdjustmentState::Approving,
         State::Approved => wire::AdjustmentState::Approved,
         State::Rejected => wire::AdjustmentState::Rejected,
     }
@@ -121,7 +120,6 @@ fn wanted(
         for (index, asked) in request.states.iter().enumerate() {
             match wire::AdjustmentState::try_from(*asked) {
                 Ok(wire::AdjustmentState::Proposed) => states.push(State::Proposed),
-                Ok(wire::AdjustmentState::Approving) => states.push(State::Approving),
                 Ok(wire::AdjustmentState::Approved) => states.push(State::Approved),
                 Ok(wire::AdjustmentState::Rejected) => states.push(State::Rejected),
                 _ => {
@@ -152,8 +150,8 @@ fn wanted(
 }
 
 /// The moment and the id of the last of a page, which its reader has seen.
-fn token(last: &Proposal) -> String {
-    format!("{:x}.{}", last.proposed_at.micros(), last.id.simple())
+fn token((proposed_at, id): (Timestamp, Uuid)) -> String {
+    format!("{:x}.{}", proposed_at.micros(), id.simple())
 }
 
 fn parse_token(token: &str) -> Option<(Timestamp, Uuid)> {
@@ -198,11 +196,11 @@ impl AdjustmentService for AdjustmentApi {
                 "",
             ],
         )?;
-        let (proposal, made, replayed) = self.0.approve(change).await?;
+        let approved = self.0.approve(change).await?;
         Ok(Response::new(wire::ApproveAdjustmentResponse {
-            adjustment: Some(render(&self.0, call, &proposal)),
-            transaction: Some(call.transaction(&made)),
-            replayed,
+            adjustment: Some(render(&self.0, call, &approved.proposal)),
+            transaction: Some(call.transaction(&approved.made)),
+            replayed: approved.replayed,
         }))
     }
 
@@ -235,14 +233,13 @@ impl AdjustmentService for AdjustmentApi {
     ) -> Result<Response<wire::ListAdjustmentsResponse>, Status> {
         let call = self.call(&request)?;
         let (program, wanted) = wanted(call, request.get_ref())?;
-        let (listed, has_more) = self.0.list(&program, &wanted).await?;
-        let next_page_token = listed.last().filter(|_| has_more).map(token);
+        let (listed, next) = self.0.list(call.caller, &program, &wanted).await?;
         let adjustments = listed
             .iter()
             .map(|proposal| render(&self.0, call, proposal));
         Ok(Response::new(wire::ListAdjustmentsResponse {
             adjustments: adjustments.collect(),
-            next_page_token: next_page_token.unwrap_or_default(),
+            next_page_token: next.map(token).unwrap_or_default(),
         }))
     }
 }

@@ -1,9 +1,9 @@
 //! Adjustments that two persons decide: one proposes, another approves.
 //!
-//! A proposal is a row here, and moves nothing. Approving it sends the adjustment
-//! through the member's lane under a request id made of the proposal's id, so that it is
-//! made once, whoever approves and whatever dies on the way. Between the row's
-//! `approving` and its `approved` the log is what tells whether it was made.
+//! A proposal is a row here, and moves nothing. Approving locks the head of the member's
+//! shard and the row, makes the adjustment, and writes log and row in one transaction:
+//! it is made once, whoever approves and whatever dies on the way. Rejecting locks the
+//! row. So the row never says other than the log.
 
 pub(crate) mod grpc;
 mod proposal;

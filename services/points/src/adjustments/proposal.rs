@@ -45,8 +45,6 @@ impl Proposed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Proposed,
-    /// Approved; the log tells whether it was made.
-    Approving,
     Approved,
     Rejected,
 }
@@ -70,6 +68,8 @@ pub(crate) struct Proposal {
     pub(crate) proposed: Proposed,
     pub(crate) state: State,
     pub(crate) proposer: Subject,
+    /// Whose credentials brought it: the proposer's, or a service's.
+    pub(crate) carrier: Subject,
     pub(crate) proposed_at: Timestamp,
     pub(crate) decision: Option<Decision>,
     /// The transaction that made it.
@@ -77,18 +77,11 @@ pub(crate) struct Proposal {
 }
 
 impl Proposal {
-    /// The request id under which it is made, once.
-    pub(super) fn request_id(&self) -> RequestId {
-        let id = format!("adjustment-{}", self.id.simple());
-        id.parse().expect("letters and digits")
-    }
-
     pub(super) fn decided(&self) -> Error {
         Error::AdjustmentDecided {
             adjustment: self.id,
             state: match self.state {
                 State::Proposed => "proposed",
-                State::Approving => "approving",
                 State::Approved => "approved",
                 State::Rejected => "rejected",
             },

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use fealty_auth::{Caller, InReach};
 use fealty_ledger::{Adjust, Command, Transaction};
-use fealty_postgres::{DatabaseError, audit_log, run};
+use fealty_postgres::{
+    DatabaseError, PgConnection,
+    audit_log::{self, NewAuditEntry},
+    run,
+};
 use fealty_server::audit_entry;
 use fealty_types::{Clock as _, MemberId, ProgramId, Reference, ShardId, Subject, Timestamp};
 use uuid::Uuid;
@@ -15,9 +19,10 @@ use super::{
 };
 use crate::{
     error::Error,
-    ledger::{Change, Ledger},
+    lane::{entry, principal, same_request},
+    ledger::{Change, Failure, Ledger},
     plan::plan,
-    shard::{Logged, request_key, store as shard_store},
+    shard::{Asked, ReadOn, ShardWork, Written, request_key, store::head::lock_head},
 };
 
 /// A decision asked for.
@@ -25,6 +30,15 @@ pub(crate) struct Deciding {
     pub(crate) adjustment: Uuid,
     /// Why it is rejected.
     pub(crate) note: Reference,
+}
+
+/// A proposal that was approved.
+pub(crate) struct Approved {
+    pub(crate) proposal: Proposal,
+    /// The transaction that made it.
+    pub(crate) made: Arc<Transaction>,
+    /// Whether it was made already.
+    pub(crate) replayed: bool,
 }
 
 /// Which proposals are wanted.
@@ -43,6 +57,29 @@ fn nothing() -> Reference {
 /// The person behind a call.
 fn person(caller: &Caller) -> Subject {
     caller.whom().unwrap_or(caller.subject()).clone()
+}
+
+/// Whether a caller acts in the name of the brand that bears an adjustment.
+fn reaches(caller: &Caller, proposal: &Proposal) -> bool {
+    let own = caller.brands();
+    own.is_none_or(|own| own.contains(&proposal.proposed.brand))
+}
+
+/// Whether a caller may approve what somebody else proposed: by a token of its own, for
+/// a service that acts for somebody is no second person.
+fn is_second_person(caller: &Caller, proposal: &Proposal) -> bool {
+    let first = [&proposal.proposer, &proposal.carrier];
+    caller.whom().is_none() && !first.contains(&caller.subject())
+}
+
+/// What the audit log is told of a proposal, and of one that was rejected.
+fn told(caller: &Caller, proposal: &Proposal, reason: &Reference) -> NewAuditEntry {
+    NewAuditEntry {
+        program: Some(proposal.program.clone()),
+        member: Some(proposal.member.clone()),
+        reason: Some(reason.to_string()),
+        ..audit_entry(caller)
+    }
 }
 
 /// Adjustments that two persons decide.
@@ -66,155 +103,204 @@ impl Adjustments {
             command: proposed,
             ..
         } = change;
+        let applied = self.ledger.programs.newest(&program)?;
+        let shard = self.ledger.shards.of(&program, &member);
+        let key = request_key(&program, &member, &request_id);
+        let same = |before: Proposal| match proposed.first_difference(&before.proposed) {
+            Some(field) => Err(Error::RequestIdReused { field }),
+            None => Ok((before, true)),
+        };
+        let known = store::by_request(self.ledger.database.pool(), shard, key).await?;
+        if let Some(known) = known {
+            return same(known);
+        }
         let now = self.ledger.clock.now();
         let proposal = Proposal {
             id: Uuid::now_v7(),
             program: (*program).clone(),
             member: (*member).clone(),
-            proposed,
+            proposed: proposed.clone(),
             state: State::Proposed,
             proposer: person(&caller),
+            carrier: caller.subject().clone(),
             proposed_at: now,
             decision: None,
             position: None,
         };
         // What the programme would refuse is refused now.
-        let applied = self.ledger.programs.newest(&program)?;
         let command = command(&proposal, &proposal.proposer)?;
         let metadata = &proposal.proposed.metadata;
         plan(&applied, (&request_id, metadata), &command, None, now)?;
-        let shard = self.ledger.shards.of(&program, &member);
-        let key = request_key(&program, &member, &request_id);
         let before: Result<Option<Proposal>, DatabaseError> = run!(
             self.ledger.database,
             "propose_adjustment",
             |connection| async {
                 let before = store::propose(connection, shard, key, &proposal).await?;
                 if before.is_none() {
-                    let mut entry = audit_entry(&caller);
-                    entry.program = Some(proposal.program.clone());
-                    entry.member = Some(proposal.member.clone());
-                    entry.reason = Some(proposal.proposed.reason.to_string());
+                    let entry = told(&caller, &proposal, &proposal.proposed.reason);
                     audit_log::append(&mut *connection, &entry).await?;
                     caller.mark_recorded();
                 }
                 Ok(before)
             }
         );
-        match before? {
-            None => Ok((proposal, false)),
-            Some(before) => match proposal.proposed.first_difference(&before.proposed) {
-                Some(field) => Err(Error::RequestIdReused { field }),
-                None => Ok((before, true)),
-            },
-        }
+        before?.map_or(Ok((proposal, false)), same)
     }
 
     /// Approves a proposal, and makes the adjustment; answers also with its transaction
     /// and whether it was made already.
-    pub(crate) async fn approve(
-        &self,
-        change: Change<Deciding>,
-    ) -> Result<(Proposal, Arc<Transaction>, bool), Error> {
-        let by = person(&change.caller);
+    pub(crate) async fn approve(&self, change: Change<Deciding>) -> Result<Approved, Error> {
+        self.ledger.programs.newest(&change.program)?;
         let shard = self.ledger.shards.of(&change.program, &change.member);
-        let proposal = self.find(&change).await?;
-        if proposal.proposer == by || proposal.proposer == *change.caller.subject() {
-            return Err(Error::SecondPersonRequired(proposal.id));
+        let done: Result<(Approved, Option<Written>), Failure> = run!(
+            self.ledger.database,
+            "approve_adjustment",
+            |connection| async { self.approve_in(connection, shard, &change).await }
+        );
+        let (approved, written) = done.map_err(Error::from)?;
+        if let Some(written) = &written {
+            self.ledger.publisher.publish(shard, written).await;
         }
-        if proposal.state == State::Approved && proposal.was_decided_by(&change.request_id, &by) {
-            let made = self.made(shard, &proposal).await?.ok_or(Error::Defect)?;
-            return Ok((proposal, made, true));
+        Ok(approved)
+    }
+
+    async fn approve_in(
+        &self,
+        connection: &mut PgConnection,
+        shard: ShardId,
+        change: &Change<Deciding>,
+    ) -> Result<(Approved, Option<Written>), Failure> {
+        let refused = |error: Error| Failure::Refused(error);
+        let caller = &change.caller;
+        // The head first, as everybody who writes to the shard.
+        lock_head(connection, shard).await?;
+        let mut proposal = self.lock(connection, shard, change).await?;
+        if !is_second_person(caller, &proposal) {
+            return Err(refused(Error::SecondPersonRequired(proposal.id)));
         }
+        let by = caller.subject().clone();
+        let command = command(&proposal, &by).map_err(refused)?;
+        let request = (&change.request_id, &proposal.proposed.metadata.clone());
+        let key = request_key(&change.program, &change.member, &change.request_id);
+        let mut asked = Asked {
+            requests: vec![key],
+            ..Asked::default()
+        };
+        asked.command(0, &command);
+        let now = self.ledger.clock.now();
+        let members = [(proposal.program.clone(), proposal.member.clone())];
+        let locked = ReadOn::Locked;
+        let read = ShardWork::read(connection, shard, members, &asked, now, locked, None);
+        let (mut work, mut seen) = read.await?;
+        if let Some(seen) = seen.remove(&key) {
+            let made = seen.transaction()?;
+            same_request(request, &command, &made).map_err(refused)?;
+            if proposal.position != Some(made.position) {
+                return Err(refused(proposal.decided()));
+            }
+            let approved = Approved {
+                proposal,
+                made: made.into(),
+                replayed: true,
+            };
+            return Ok((approved, None));
+        }
+        if proposal.state != State::Proposed {
+            return Err(refused(proposal.decided()));
+        }
+        let applied = self.ledger.programs.newest(&change.program);
+        let applied = applied.map_err(|_| refused(Error::Defect))?;
+        let planned = plan(&applied, request, &command, None, now);
+        let mut planned = planned.map_err(|error| refused(error.into()))?;
+        planned.principal = Some(principal(caller));
+        let position = work.execute(connection, 0, &mut planned).await?;
+        let position = position
+            .map_err(|refusal| refused(Error::refused(self.ledger.shards, shard, refusal)))?;
+        let made = work.log().at(position).expect("it was just written");
+        let entry = entry(caller, self.ledger.shards.ids(), made, None);
+        let placement = self.ledger.shards.placement();
+        let written = work.write(connection, placement, locked, None).await?;
         let decision = Decision {
-            by: by.clone(),
-            at: self.ledger.clock.now(),
+            by,
+            at: now,
             note: nothing(),
             request_id: Some(change.request_id.clone()),
         };
-        let (pool, place) = (self.ledger.database.pool(), (shard, proposal.id));
-        let open = [State::Proposed, State::Approving];
-        let approving = State::Approving;
-        let taken = store::decide(pool, place, &open, approving, Some(&decision), None).await?;
-        if !taken {
-            return Err(self.find(&change).await?.decided());
-        }
-        let adjust = Change {
-            caller: change.caller.clone(),
-            request_id: proposal.request_id(),
-            metadata: proposal.proposed.metadata.clone(),
-            program: change.program.clone(),
-            member: change.member.clone(),
-            named_shard: None,
-            command: command(&proposal, &by)?,
+        let (place, to) = ((shard, proposal.id), State::Approved);
+        store::decide(&mut *connection, place, to, &decision, Some(position)).await?;
+        audit_log::append(&mut *connection, &entry).await?;
+        caller.mark_recorded();
+        proposal.state = to;
+        proposal.position = Some(position);
+        proposal.decision = Some(decision);
+        let approved = Approved {
+            proposal,
+            made: written.answer(position, false).transaction,
+            replayed: false,
         };
-        let made = match self.ledger.submit(adjust).await {
-            Ok(answer) => answer.transaction,
-            // Another approver was faster, though it has not been noted yet.
-            Err(Error::RequestIdReused { .. }) => {
-                self.settle(shard, &proposal).await?;
-                return Err(self.find(&change).await?.decided());
-            }
-            Err(refused @ (Error::Plan(_) | Error::Ledger { .. })) => {
-                let proposed = State::Proposed;
-                store::decide(pool, place, &[State::Approving], proposed, None, None).await?;
-                return Err(refused);
-            }
-            // Whether it was made is not known: the same approval tells.
-            Err(error) => return Err(error),
-        };
-        self.settle(shard, &proposal).await?;
-        Ok((self.find(&change).await?, made, false))
+        Ok((approved, Some(written)))
     }
 
     /// Rejects a proposal; answers also whether it was rejected already.
     pub(crate) async fn reject(&self, change: Change<Deciding>) -> Result<(Proposal, bool), Error> {
-        let by = person(&change.caller);
+        self.ledger.programs.newest(&change.program)?;
         let shard = self.ledger.shards.of(&change.program, &change.member);
-        let proposal = self.find(&change).await?;
-        if proposal.state == State::Rejected && proposal.was_decided_by(&change.request_id, &by) {
-            return Ok((proposal, true));
-        }
-        let decision = Decision {
-            by,
-            at: self.ledger.clock.now(),
-            note: change.command.note.clone(),
-            request_id: Some(change.request_id.clone()),
-        };
-        let place = (shard, proposal.id);
-        let rejected: Result<bool, DatabaseError> = run!(
+        let by = person(&change.caller);
+        let done: Result<(Proposal, bool), Failure> = run!(
             self.ledger.database,
             "reject_adjustment",
             |connection| async {
-                let from = [State::Proposed];
-                let to = State::Rejected;
-                let done = store::decide(&mut *connection, place, &from, to, Some(&decision), None);
-                if !done.await? {
-                    return Ok(false);
+                let mut proposal = self.lock(connection, shard, &change).await?;
+                if proposal.state == State::Rejected
+                    && proposal.was_decided_by(&change.request_id, &by)
+                {
+                    return Ok((proposal, true));
                 }
-                let mut entry = audit_entry(&change.caller);
-                entry.program = Some(proposal.program.clone());
-                entry.member = Some(proposal.member.clone());
-                entry.reason = Some(decision.note.to_string());
+                if proposal.state != State::Proposed {
+                    return Err(Failure::Refused(proposal.decided()));
+                }
+                let decision = Decision {
+                    by: by.clone(),
+                    at: self.ledger.clock.now(),
+                    note: change.command.note.clone(),
+                    request_id: Some(change.request_id.clone()),
+                };
+                let (place, to) = ((shard, proposal.id), State::Rejected);
+                store::decide(&mut *connection, place, to, &decision, None).await?;
+                let entry = told(&change.caller, &proposal, &decision.note);
                 audit_log::append(&mut *connection, &entry).await?;
                 change.caller.mark_recorded();
-                Ok(true)
+                proposal.state = to;
+                proposal.decision = Some(decision);
+                Ok((proposal, false))
             }
         );
-        let now = self.find(&change).await?;
-        if rejected? {
-            Ok((now, false))
-        } else {
-            Err(now.decided())
-        }
+        Ok(done?)
     }
 
-    /// Some of a programme's proposals, newest first, and whether there are more.
+    /// The proposal that a decision is about; another brand's is as one that is not
+    /// there.
+    async fn lock(
+        &self,
+        connection: &mut PgConnection,
+        shard: ShardId,
+        change: &Change<Deciding>,
+    ) -> Result<Proposal, Failure> {
+        let id = change.command.adjustment;
+        let member = (&*change.program, &*change.member);
+        let found = store::lock(connection, shard, member, id).await?;
+        let found = found.filter(|found| reaches(&change.caller, found));
+        found.ok_or(Failure::Refused(Error::AdjustmentNotFound(id)))
+    }
+
+    /// Some of a programme's proposals, newest first, and the last of the page if there
+    /// are more.
     pub(crate) async fn list(
         &self,
+        caller: &Caller,
         program: &InReach<ProgramId>,
         wanted: &Wanted,
-    ) -> Result<(Vec<Proposal>, bool), Error> {
+    ) -> Result<(Vec<Proposal>, Option<(Timestamp, Uuid)>), Error> {
         self.ledger.programs.newest(program)?;
         let pool = self.ledger.database.pool();
         let member = wanted.member.as_deref();
@@ -223,65 +309,10 @@ impl Adjustments {
         let mut listed = listed.await?;
         let has_more = listed.len() > wanted.limit;
         listed.truncate(wanted.limit);
-        Ok((listed, has_more))
-    }
-
-    /// The proposal that a decision is about.
-    async fn find(&self, change: &Change<Deciding>) -> Result<Proposal, Error> {
-        self.ledger.programs.newest(&change.program)?;
-        let shard = self.ledger.shards.of(&change.program, &change.member);
-        let member = (&*change.program, &*change.member);
-        let id = change.command.adjustment;
-        let found = store::read(self.ledger.database.pool(), shard, member, id).await?;
-        found.ok_or(Error::AdjustmentNotFound(id))
-    }
-
-    /// The transaction that made a proposal, if it was made.
-    async fn made(
-        &self,
-        shard: ShardId,
-        proposal: &Proposal,
-    ) -> Result<Option<Arc<Transaction>>, Error> {
-        let key = request_key(&proposal.program, &proposal.member, &proposal.request_id());
-        let pool = self.ledger.database.pool();
-        let row = shard_store::log::by_request(pool, shard, key).await?;
-        let logged = row.map(Logged::try_from).transpose()?;
-        Ok(logged.map(|logged| logged.transaction.into()))
-    }
-
-    /// Notes what the log says of a proposal that is being approved: that it was made,
-    /// and by whose approval.
-    async fn settle(&self, shard: ShardId, proposal: &Proposal) -> Result<(), Error> {
-        let Some(made) = self.made(shard, proposal).await? else {
-            return Ok(());
-        };
-        let Some(Command::Adjust(adjust)) = made.command() else {
-            return Err(Error::Defect);
-        };
-        let approver = adjust.approver.as_ref().map(Reference::as_str);
-        let read = store::read(
-            self.ledger.database.pool(),
-            shard,
-            (&proposal.program, &proposal.member),
-            proposal.id,
-        );
-        let noted = read.await?.and_then(|noted| noted.decision);
-        let by = approver.and_then(|approver| approver.parse().ok());
-        let by: Subject = by.ok_or(Error::Defect)?;
-        let decision = Decision {
-            request_id: noted
-                .filter(|noted| noted.by == by)
-                .and_then(|noted| noted.request_id),
-            by,
-            at: made.effective_at,
-            note: nothing(),
-        };
-        let pool = self.ledger.database.pool();
-        let (from, to) = ([State::Approving], State::Approved);
-        let place = (shard, proposal.id);
-        let at = Some(made.position);
-        store::decide(pool, place, &from, to, Some(&decision), at).await?;
-        Ok(())
+        let next = listed.last().filter(|_| has_more);
+        let next = next.map(|last| (last.proposed_at, last.id));
+        listed.retain(|proposal| reaches(caller, proposal));
+        Ok((listed, next))
     }
 }
 

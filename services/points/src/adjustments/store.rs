@@ -1,7 +1,7 @@
 //! Proposed adjustments and what became of them.
 
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
-use fealty_types::{MemberId, Position, ProgramId, RequestId, ShardId, Subject, Timestamp};
+use fealty_types::{MemberId, Position, ProgramId, RequestId, ShardId, Timestamp};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -16,6 +16,7 @@ struct Row {
     body: Vec<u8>,
     state: i16,
     proposed_by: String,
+    carried_by: String,
     proposed_at: PgTime,
     decided_by: Option<String>,
     decided_at: Option<PgTime>,
@@ -28,19 +29,13 @@ impl State {
     fn code(self) -> i16 {
         match self {
             Self::Proposed => 1,
-            Self::Approving => 2,
-            Self::Approved => 3,
-            Self::Rejected => 4,
+            Self::Approved => 2,
+            Self::Rejected => 3,
         }
     }
 
     fn of_code(code: i16) -> Option<Self> {
-        let all = [
-            Self::Proposed,
-            Self::Approving,
-            Self::Approved,
-            Self::Rejected,
-        ];
+        let all = [Self::Proposed, Self::Approved, Self::Rejected];
         all.into_iter().find(|state| state.code() == code)
     }
 }
@@ -67,6 +62,7 @@ impl Row {
             proposed: row.check("body", borsh::from_slice(&self.body).ok())?,
             state: row.check("state", State::of_code(self.state))?,
             proposer: row.parse("proposed_by", &self.proposed_by)?,
+            carrier: row.parse("carried_by", &self.carried_by)?,
             proposed_at: from_pg(self.proposed_at),
             decision,
             position: self.position.map(Position::new),
@@ -85,8 +81,8 @@ pub(super) async fn propose(
     let inserted = sqlx::query!(
         "-- points.adjustments.propose
         INSERT INTO adjustments (shard, id, program, member, request_key, body, state,
-                                 proposed_by, proposed_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                                 proposed_by, carried_by, proposed_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         ON CONFLICT (request_key, shard) DO NOTHING",
         stored(shard),
         proposal.id,
@@ -96,6 +92,7 @@ pub(super) async fn propose(
         body,
         proposal.state.code(),
         proposal.proposer.as_str(),
+        proposal.carrier.as_str(),
         to_pg(proposal.proposed_at),
     )
     .execute(&mut *connection)
@@ -103,74 +100,79 @@ pub(super) async fn propose(
     if inserted.rows_affected() == 1 {
         return Ok(None);
     }
+    by_request(connection, shard, request_key).await
+}
+
+/// The proposal that a request made.
+pub(super) async fn by_request(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    request_key: Uuid,
+) -> Result<Option<Proposal>, DatabaseError> {
     let row = sqlx::query_as!(
         Row,
         "-- points.adjustments.by_request
-        SELECT id, program, member, body, state, proposed_by, proposed_at, decided_by,
+        SELECT id, program, member, body, state, proposed_by, carried_by, proposed_at, decided_by,
                decided_at, decision_note, decision_request, position
         FROM adjustments WHERE shard = $1 AND request_key = $2",
         stored(shard),
         request_key,
-    )
-    .fetch_one(connection)
-    .await?;
-    row.into_proposal().map(Some)
-}
-
-/// Reads a member's proposal.
-pub(super) async fn read(
-    executor: impl PgExecutor<'_>,
-    shard: ShardId,
-    (program, member): (&ProgramId, &MemberId),
-    id: Uuid,
-) -> Result<Option<Proposal>, DatabaseError> {
-    let row = sqlx::query_as!(
-        Row,
-        "-- points.adjustments.read
-        SELECT id, program, member, body, state, proposed_by, proposed_at, decided_by,
-               decided_at, decision_note, decision_request, position
-        FROM adjustments WHERE shard = $1 AND id = $2 AND program = $3 AND member = $4",
-        stored(shard),
-        id,
-        program.as_str(),
-        member.as_str(),
     )
     .fetch_optional(executor)
     .await?;
     row.map(Row::into_proposal).transpose()
 }
 
-/// Moves a proposal on from one of some states; `false` if it is in none of them.
+/// Reads a member's proposal, and keeps others from deciding about it until the
+/// transaction ends.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    (program, member): (&ProgramId, &MemberId),
+    id: Uuid,
+) -> Result<Option<Proposal>, DatabaseError> {
+    let row = sqlx::query_as!(
+        Row,
+        "-- points.adjustments.lock
+        SELECT id, program, member, body, state, proposed_by, carried_by, proposed_at, decided_by,
+               decided_at, decision_note, decision_request, position
+        FROM adjustments WHERE shard = $1 AND id = $2 AND program = $3 AND member = $4
+        FOR UPDATE",
+        stored(shard),
+        id,
+        program.as_str(),
+        member.as_str(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(Row::into_proposal).transpose()
+}
+
+/// Writes what was decided about a proposal that is locked.
 pub(super) async fn decide(
     executor: impl PgExecutor<'_>,
     (shard, id): (ShardId, Uuid),
-    from: &[State],
     to: State,
-    decision: Option<&Decision>,
+    decision: &Decision,
     position: Option<Position>,
-) -> Result<bool, DatabaseError> {
-    let from: Vec<i16> = from.iter().map(|state| state.code()).collect();
-    let by: Option<&Subject> = decision.map(|decision| &decision.by);
-    let at: Option<Timestamp> = decision.map(|decision| decision.at);
-    let request: Option<&RequestId> = decision.and_then(|it| it.request_id.as_ref());
-    let done = sqlx::query!(
+) -> Result<(), DatabaseError> {
+    sqlx::query!(
         "-- points.adjustments.decide
-        UPDATE adjustments SET state = $4, decided_by = $5, decided_at = $6,
-            decision_note = $7, decision_request = $8, position = $9
-        WHERE shard = $1 AND id = $2 AND state = ANY($3)",
+        UPDATE adjustments SET state = $3, decided_by = $4, decided_at = $5,
+            decision_note = $6, decision_request = $7, position = $8
+        WHERE shard = $1 AND id = $2",
         stored(shard),
         id,
-        &from,
         to.code(),
-        by.map(Subject::as_str),
-        at.map(to_pg),
-        decision.map_or("", |decision| decision.note.as_str()),
-        request.map(RequestId::as_str),
+        decision.by.as_str(),
+        to_pg(decision.at),
+        decision.note.as_str(),
+        decision.request_id.as_ref().map(RequestId::as_str),
         position.map(Position::get),
     )
     .execute(executor)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }
 
 /// Some of a programme's proposals before a moment and an id, newest first.
@@ -186,7 +188,7 @@ pub(super) async fn list(
     let rows = sqlx::query_as!(
         Row,
         "-- points.adjustments.list
-        SELECT id, program, member, body, state, proposed_by, proposed_at, decided_by,
+        SELECT id, program, member, body, state, proposed_by, carried_by, proposed_at, decided_by,
                decided_at, decision_note, decision_request, position
         FROM adjustments
         WHERE program = $1 AND ($2::text IS NULL OR member = $2)

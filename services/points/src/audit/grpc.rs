@@ -1,14 +1,20 @@
 //! The auditor's questions.
 
+use std::time::Duration;
+
 use fealty_auth::InReach;
 use fealty_ledger::{Account, BucketName};
 use fealty_proto::points::v1::{self as wire, audit_service_server::AuditService};
-use fealty_server::{Fields, Rejection, caller};
+use fealty_server::{Fields, Rejection, Violations, caller};
+use fealty_types::Timestamp;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::service::Audit;
 use crate::feed::Start;
 
+/// After how long nothing more is written that is stamped with a time: longer than a
+/// call may take, and than the clocks of instances may differ.
+const SETTLED_AFTER: Duration = Duration::from_mins(1);
 /// The longest cursor that is read, in bytes.
 const CURSOR_LEN_MAX: usize = 8 * 1024;
 
@@ -65,6 +71,7 @@ pub(crate) fn log_place(
     fields: &mut Fields<'_>,
     (field, cursor): (&str, &str),
     (time_field, time): (&str, Option<prost_types::Timestamp>),
+    now: Timestamp,
 ) -> Option<Start> {
     if cursor.len() > CURSOR_LEN_MAX {
         fields.add(field, "must be a cursor as the service gave it");
@@ -76,23 +83,39 @@ pub(crate) fn log_place(
             fields.add(time_field, format!("must not be set where {field} is"));
             None
         }
-        Some(time) => fields.time(time_field, time).map(Start::Time),
+        Some(time) => {
+            let time = fields.time(time_field, time)?;
+            // What is being written now may be stamped a moment ago.
+            if now.checked_add(SETTLED_AFTER) < time.checked_add(SETTLED_AFTER * 2) {
+                fields.add(time_field, "must lie at least one minute back");
+            }
+            Some(Start::Time(time))
+        }
     }
 }
 
 /// Of rows in order, those of a page after the row of a token, and the token of the next
 /// page. A token is the key of the last row of a page.
-pub(crate) fn page<R>(rows: Vec<(String, R)>, token: &str, size: usize) -> (Vec<R>, String) {
-    let mut rows: Vec<_> = rows
-        .into_iter()
-        .skip_while(|(key, _)| !token.is_empty() && key != token)
-        .skip(usize::from(!token.is_empty()))
-        .collect();
+pub(crate) fn page<R>(
+    rows: Vec<(String, R)>,
+    token: &str,
+    size: usize,
+) -> Result<(Vec<R>, String), Rejection> {
+    let mut rows = rows;
+    if !token.is_empty() {
+        let Some(last) = rows.iter().position(|(key, _)| key == token) else {
+            let mut violations = Violations::new();
+            let rule = "must be a token of the page before, at the same cursor";
+            violations.add("page_token", rule);
+            return Err(violations.into());
+        };
+        rows.drain(..=last);
+    }
     let more = rows.len() > size;
     rows.truncate(size);
     let next = rows.last().filter(|_| more).map(|(key, _)| key.clone());
     let rows = rows.into_iter().map(|(_, row)| row).collect();
-    (rows, next.unwrap_or_default())
+    Ok((rows, next.unwrap_or_default()))
 }
 
 /// An account for the wire.
@@ -123,7 +146,8 @@ impl AuditService for AuditApi {
         let caller = caller(&request)?;
         let request = request.get_ref();
         let (program, at, size) = Fields::read(caller, |fields| {
-            let at = log_place(fields, ("cursor", &request.cursor), ("time", request.time));
+            let at = ("cursor", &*request.cursor);
+            let at = log_place(fields, at, ("time", request.time), self.0.now());
             let program = fields.program("program", &request.program);
             let size = fields.page_size("page_size", request.page_size);
             Some((program?, at?, size?))
@@ -142,7 +166,7 @@ impl AuditService for AuditApi {
             Ok((format!("{currency}/{kind}/{brand}"), row))
         });
         let accounts = accounts.collect::<Result<_, Rejection>>()?;
-        let (accounts, next_page_token) = page(accounts, &request.page_token, size);
+        let (accounts, next_page_token) = page(accounts, &request.page_token, size)?;
         Ok(Response::new(wire::GetTrialBalanceResponse {
             accounts,
             cursor: cursor.to_string(),

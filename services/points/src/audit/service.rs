@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fealty_postgres::Database;
 use fealty_server::{Programs, ServiceClock};
+use fealty_types::{Clock as _, Timestamp};
 
 use super::signer::Signer;
 use crate::{
@@ -24,6 +25,11 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
+    /// What the service's clock reads.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// The cursor of a place in the log; empty stays empty, for its end or beginning.
     pub(crate) async fn place(&self, at: &Start) -> Result<String, Error> {
         match at {

@@ -9,6 +9,7 @@ use fealty_server::{Fields, Rejection};
 use fealty_types::{Money, MoneyCurrency};
 use tonic::{Request, Response, Status, async_trait};
 
+use super::record::record;
 use crate::ledger::{
     Change, Ledger,
     grpc::{Call, changes::read_change},
@@ -55,7 +56,7 @@ impl EarningService for EarningApi {
         request: Request<wire::RecordPurchaseRequest>,
     ) -> Result<Response<wire::RecordPurchaseResponse>, Status> {
         let call = Call::of(&request, self.0.shards.ids())?;
-        let answer = self.0.submit(purchase(call, request.get_ref())?).await?;
+        let answer = record(&self.0, purchase(call, request.get_ref())?).await?;
         Ok(Response::new(wire::RecordPurchaseResponse {
             transaction: Some(call.transaction(&answer.transaction)),
             replayed: answer.replayed,

@@ -2,3 +2,4 @@
 //! the lane; what it gives is decided in `plan`.
 
 pub(crate) mod grpc;
+mod record;

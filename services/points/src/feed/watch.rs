@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::filter::Filter;
 use crate::{
     error::Error,
-    shard::{Logged, Shards, look_at_heads, store},
+    shard::{Logged, Shards, look_at_all_heads, look_at_heads, store},
 };
 
 /// Transactions in one response.
@@ -69,9 +69,11 @@ impl Feed {
     pub(crate) async fn start(&self, start: &Start) -> Result<Cursor, Error> {
         match start {
             Start::Cursor(token) => self.cursor(token).await,
-            Start::Now => Ok(self.head().await?),
+            // Not what is known of a shard whose node does not answer: a part of the log
+            // would be told as if it were all.
+            Start::Now => Ok(look_at_all_heads(&self.database, &self.heads).await?),
             Start::Time(time) => {
-                let heads = self.head().await?;
+                let heads = look_at_all_heads(&self.database, &self.heads).await?;
                 let mut positions = Vec::with_capacity(heads.positions().len());
                 for (shard, head) in self.shards.all().zip(heads.positions()) {
                     positions.push(self.last_before(shard, *head, *time).await?);
@@ -113,9 +115,15 @@ impl Feed {
         let ends = tokio::time::Instant::now() + wait;
         tokio::spawn(self.clone().watch(cursor, filter, listener));
         let mut latest = watched.recv().await.ok_or(Error::Ending)??;
+        let mut has_moved = false;
         while latest.transactions.is_empty() {
-            // Who is behind is told something, however little time it has.
+            // Who is behind is told how far the cursor came, however little time it has:
+            // what a filter leaves out moves it too.
             let next = if latest.behind > 0 {
+                if has_moved && tokio::time::Instant::now() >= ends {
+                    break;
+                }
+                has_moved = true;
                 watched.recv().await
             } else {
                 match tokio::time::timeout_at(ends, watched.recv()).await {

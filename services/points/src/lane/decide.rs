@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Lot, Transaction};
+use fealty_ledger::{Command, Lot, Purchase, Transaction};
 use fealty_postgres::{PgConnection, audit_log::NewAuditEntry};
 use fealty_types::{
     MemberId, Metadata, Position, ProgramId, RequestId, ShardId, TierId, Timestamp,
@@ -181,11 +181,7 @@ impl Jobs {
         if let (Some(order), Command::Purchase(purchase)) = (order, command)
             && self.orders.contains(&order)
         {
-            return Ok(Pending::Final(Err(Error::OrderAlreadyRecorded {
-                brand: purchase.brand.clone(),
-                order_number: purchase.order_number.clone(),
-                transaction: None,
-            })));
+            return Ok(Pending::Final(Err(recorded_before(purchase))));
         }
         let tier = self.tiers.get(&index).cloned();
         let mut request = match plan(
@@ -284,6 +280,14 @@ impl Jobs {
     /// The work to write, what each job comes to, and what the audit log is told.
     pub(super) fn finish(self) -> (ShardWork, Vec<Pending>, Vec<NewAuditEntry>) {
         (self.work, self.pending, self.recorded)
+    }
+}
+
+fn recorded_before(purchase: &Purchase) -> Error {
+    Error::OrderAlreadyRecorded {
+        brand: purchase.brand.clone(),
+        order_number: purchase.order_number.clone(),
+        transaction: None,
     }
 }
 

@@ -8,19 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_auth::Caller;
 use fealty_ledger::{Command, Gift, Refusal, given};
-use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, audit_log, run};
+use fealty_postgres::{DatabaseError, PgConnection, audit_log, run};
+use fealty_server::ServiceClock;
 use fealty_types::{
     Clock as _, MemberId, Metadata, ProgramId, RequestId, ShardId, Timestamp, TransactionPlace,
 };
 use uuid::Uuid;
 
-use super::service::{Change, Ledger};
+use super::{
+    failure::Failure,
+    service::{Change, Ledger},
+};
 use crate::{
     error::Error,
     lane::{self, principal, same_request},
     plan::plan,
     shard::{
-        Answer, Asked, Interrupted, ReadOn, ShardWork, Shards, Written, received, request_key,
+        Answer, Asked, ReadOn, ShardWork, Shards, Written, received, request_key,
         store::{head::lock_head, rows::SeenRow},
     },
 };
@@ -32,38 +36,6 @@ pub(crate) struct Given {
     pub(crate) answer: Answer,
     /// The recipient's transaction.
     pub(crate) recipient: TransactionPlace,
-}
-
-/// Why a gift was not made.
-enum Failure {
-    Refused(Error),
-    Database(DatabaseError),
-}
-
-impl From<DatabaseError> for Failure {
-    fn from(error: DatabaseError) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<Interrupted> for Failure {
-    fn from(interrupted: Interrupted) -> Self {
-        match interrupted {
-            Interrupted::Database(error) => Self::Database(error),
-            Interrupted::Overtaken | Interrupted::NeedsLock | Interrupted::OrdersTaken(_) => {
-                Self::Database(DatabaseError::Broken("a locked head was moved"))
-            }
-        }
-    }
-}
-
-impl HasDatabaseError for Failure {
-    fn database_error(&self) -> Option<&DatabaseError> {
-        match self {
-            Self::Database(error) => Some(error),
-            Self::Refused(_) => None,
-        }
-    }
 }
 
 /// One side's member and shard.
@@ -101,7 +73,6 @@ impl Ledger {
             member: gift.to.clone(),
         };
         let command = Command::Gift(gift);
-        let now = self.clock.now();
         let done: Result<(Vec<(ShardId, Written)>, Given), Failure> =
             run!(self.database, "gift", |connection| async {
                 self.give_in(
@@ -109,7 +80,6 @@ impl Ledger {
                     (&caller, (&request_id, &metadata), &command),
                     program,
                     [&giver, &taker],
-                    now,
                 )
                 .await
             });
@@ -120,8 +90,7 @@ impl Ledger {
                 }
                 Ok(given)
             }
-            Err(Failure::Refused(error)) => Err(error),
-            Err(Failure::Database(error)) => Err(error.into()),
+            Err(failure) => Err(failure.into()),
         }
     }
 
@@ -132,11 +101,11 @@ impl Ledger {
         (caller, request, command): (&Caller, (&RequestId, &Metadata), &Command),
         program: &ProgramId,
         [giver, taker]: [&Side; 2],
-        now: Timestamp,
     ) -> Result<(Vec<(ShardId, Written)>, Given), Failure> {
         let key = request_key(program, &giver.member, request.0);
         let sides = [giver, taker];
-        let (mut works, seen) = lock_sides(connection, program, sides, (key, command), now).await?;
+        let locked = lock_sides(connection, program, sides, (key, command), &self.clock);
+        let (mut works, seen, now) = locked.await?;
         if let Some(seen) = seen {
             let transaction = seen.transaction()?;
             same_request(request, command, &transaction).map_err(Failure::Refused)?;
@@ -195,18 +164,20 @@ impl Ledger {
 }
 
 /// Locks the shards of both sides in their order, and reads them; answers also
-/// with the giver's transaction, if the request was there before.
+/// with the giver's transaction, if the request was there before, and the time.
 async fn lock_sides(
     connection: &mut PgConnection,
     program: &ProgramId,
     [giver, taker]: [&Side; 2],
     (key, command): (Uuid, &Command),
-    now: Timestamp,
-) -> Result<(BTreeMap<ShardId, ShardWork>, Option<SeenRow>), Failure> {
+    clock: &ServiceClock,
+) -> Result<(BTreeMap<ShardId, ShardWork>, Option<SeenRow>, Timestamp), Failure> {
     let shards = BTreeSet::from([giver.shard, taker.shard]);
     for shard in &shards {
         lock_head(connection, *shard).await?;
     }
+    // Read once nobody else writes: what is written is stamped with it.
+    let now = clock.now();
     let (mut works, mut seen) = (BTreeMap::new(), None);
     for shard in shards {
         let sides = [giver, taker].into_iter().filter(|s| s.shard == shard);
@@ -224,5 +195,5 @@ async fn lock_sides(
         seen = seen.or_else(|| before.remove(&key));
         works.insert(shard, work);
     }
-    Ok((works, seen))
+    Ok((works, seen, now))
 }

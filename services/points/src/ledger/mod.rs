@@ -7,6 +7,7 @@
 
 mod activation;
 mod balance;
+mod failure;
 mod gift;
 pub(crate) mod grpc;
 mod history;
@@ -15,4 +16,6 @@ mod lots;
 mod service;
 mod sweeper;
 
+pub(crate) use failure::Failure;
+pub(crate) use history::By;
 pub(crate) use service::{Change, Ledger};

@@ -7,7 +7,6 @@ use fealty_program::ProgramVersion;
 use fealty_server::{Programs, ServiceClock};
 use fealty_types::{BrandId, CurrencyId, MemberId, Metadata, ProgramId, RequestId, ShardId};
 
-use super::history::By;
 use crate::{
     error::Error,
     feed::Feed,
@@ -79,31 +78,15 @@ impl Ledger {
             }
             self.check_brand(&caller, shard, named).await?;
         }
-        let submitted = self.lanes.submit(
-            caller.clone(),
-            &program,
-            member.into_inner(),
-            (request_id, metadata),
-            command,
-        );
-        match submitted.await {
-            Err(Error::OrderAlreadyRecorded {
-                brand,
-                order_number,
-                ..
-            }) => {
-                // Whoever may read it is told which it is.
-                let by = By::Order(brand.clone(), order_number.clone());
-                let found = self.transaction(&caller, &program, &by).await.ok();
-                let place = found.map(|found| found.transaction.place());
-                Err(Error::OrderAlreadyRecorded {
-                    brand,
-                    order_number,
-                    transaction: place.map(|place| self.shards.ids().transaction(place)),
-                })
-            }
-            done => done,
-        }
+        self.lanes
+            .submit(
+                caller,
+                &program,
+                member.into_inner(),
+                (request_id, metadata),
+                command,
+            )
+            .await
     }
 
     /// Checks that what is named is of a brand that the caller speaks for; else it is

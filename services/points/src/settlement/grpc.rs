@@ -31,11 +31,12 @@ impl SettlementService for SettlementApi {
     ) -> Result<Response<wire::GetPositionsResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.get_ref();
+        let now = self.0.now();
         let (program, start, end, size) = Fields::read(caller, |fields| {
             let start = ("start_cursor", &*request.start_cursor);
-            let start = log_place(fields, start, ("start_time", request.start_time));
+            let start = log_place(fields, start, ("start_time", request.start_time), now);
             let end = ("end_cursor", &*request.end_cursor);
-            let end = log_place(fields, end, ("end_time", request.end_time));
+            let end = log_place(fields, end, ("end_time", request.end_time), now);
             let program = fields.program("program", &request.program);
             let size = fields.page_size("page_size", request.page_size);
             Some((program?, start?, end?, size?))
@@ -52,7 +53,7 @@ impl SettlementService for SettlementApi {
             Ok((key, render(between, position)?))
         });
         let positions = positions.collect::<Result<_, Rejection>>()?;
-        let (positions, next_page_token) = page(positions, &request.page_token, size);
+        let (positions, next_page_token) = page(positions, &request.page_token, size)?;
         Ok(Response::new(wire::GetPositionsResponse {
             positions,
             end_cursor: end.to_string(),

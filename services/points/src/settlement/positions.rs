@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fealty_auth::InReach;
 use fealty_ledger::{Account, AccountTotals};
-use fealty_types::{BrandId, CurrencyId, Cursor, ProgramId};
+use fealty_types::{BrandId, CurrencyId, Cursor, ProgramId, Timestamp};
 
 use crate::{audit::Audit, error::Error, feed::Start};
 
@@ -39,6 +39,11 @@ pub(crate) struct Settlement {
 impl Settlement {
     pub(crate) fn new(audit: Audit) -> Self {
         Self { audit }
+    }
+
+    /// What the service's clock reads.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.audit.now()
     }
 
     /// What moved between two places, and where the second is; an empty start

@@ -379,7 +379,11 @@ pub(super) fn feed(
     Fields::read(caller, |fields| {
         let start = feed_start(fields, start);
         let wait = wait.map_or(Some(Duration::ZERO), |wait| {
-            let asked = Duration::try_from(wait).ok();
+            // Not by `TryFrom`, which negates the seconds and panics at the smallest number.
+            let seconds = u64::try_from(wait.seconds).ok();
+            let nanos = u32::try_from(wait.nanos).ok();
+            let nanos = nanos.filter(|nanos| *nanos < 1_000_000_000);
+            let asked = seconds.zip(nanos).map(|(s, n)| Duration::new(s, n));
             let asked = asked.filter(|asked| *asked <= WAIT_MAX);
             if asked.is_none() {
                 fields.add("wait", "must be 0 to 25 seconds");

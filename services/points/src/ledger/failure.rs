@@ -1,0 +1,47 @@
+//! Why a change that locks the heads of shards itself, instead of going through a lane,
+//! was not made.
+
+use fealty_postgres::{DatabaseError, HasDatabaseError};
+
+use crate::{error::Error, shard::Interrupted};
+
+/// Why a change that locks heads itself was not made.
+pub(crate) enum Failure {
+    Refused(Error),
+    Database(DatabaseError),
+}
+
+impl From<DatabaseError> for Failure {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Interrupted> for Failure {
+    fn from(interrupted: Interrupted) -> Self {
+        match interrupted {
+            Interrupted::Database(error) => Self::Database(error),
+            Interrupted::Overtaken | Interrupted::NeedsLock | Interrupted::OrdersTaken(_) => {
+                Self::Database(DatabaseError::Broken("a locked head was moved"))
+            }
+        }
+    }
+}
+
+impl HasDatabaseError for Failure {
+    fn database_error(&self) -> Option<&DatabaseError> {
+        match self {
+            Self::Database(error) => Some(error),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(error) => error,
+            Failure::Database(error) => error.into(),
+        }
+    }
+}

@@ -10,6 +10,8 @@
 //! Postgres refuses to run as root, so root's servers run as the user
 //! `postgres`, or `nobody` where there is none.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 mod binaries;
 mod databases;
 mod postgres;
@@ -52,12 +54,29 @@ pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Sta
     move |source| StackError::Io { doing, source }
 }
 
-/// A port that nobody listens on at this moment.
+/// The first port that is looked at, and how many there are: below those that systems
+/// give to outgoing connections, one of which could take a port before it is used.
+const PORTS_FROM: u32 = 16_384;
+const PORTS_LEN: u32 = 15_000;
+
+/// A port that nobody listens on at this moment, and that this process was not given
+/// before.
 pub fn free_port() -> Result<u16, StackError> {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(io("looking for a free port"))
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Other processes look as well, from elsewhere on.
+    let begin = std::process::id().wrapping_mul(7_919);
+    let mut refused = None;
+    for _ in 0..PORTS_LEN {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS_FROM + begin.wrapping_add(given) % PORTS_LEN;
+        let port = u16::try_from(port).unwrap_or_default();
+        match std::net::TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => refused = Some(error),
+        }
+    }
+    let none = || std::io::Error::other("there is none");
+    Err(io("looking for a free port")(refused.unwrap_or_else(none)))
 }
 
 /// Databases and a private Redis.

@@ -5,6 +5,8 @@ CREATE TABLE adjustments (
     id uuid NOT NULL,
     program text NOT NULL,
     member text NOT NULL,
+    -- The brand that bears it: who speaks for some brands lists theirs.
+    brand text NOT NULL,
     request_key uuid NOT NULL,
     -- What is to be done, in borsh: brand, currency, points, whether they are given,
     -- reason, note, metadata.

@@ -7,8 +7,8 @@ use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
 use super::{
-    proposal::{Proposal, Proposed, State},
-    service::{Adjustments, Deciding, Wanted},
+    proposal::{Proposal, Proposed, State, Wanted},
+    service::{Adjustments, Deciding},
 };
 use crate::ledger::{
     Change,
@@ -129,16 +129,7 @@ fn wanted(
             }
         }
         let limit = fields.page_size("page_size", request.page_size);
-        let before = match request.page_token.as_str() {
-            "" => Some(None),
-            token => {
-                let before = parse_token(token);
-                if before.is_none() {
-                    fields.add("page_token", "must be a token as the service gave it");
-                }
-                before.map(Some)
-            }
-        };
+        let before = fields.page_token(&request.page_token, parse_token);
         let wanted = Wanted {
             member: member?,
             states,

@@ -1,6 +1,7 @@
 //! A proposed adjustment, and what became of it.
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use fealty_auth::InReach;
 use fealty_types::{
     BrandId, CurrencyId, MemberId, Metadata, Points, Position, ProgramId, Reference, RequestId,
     Subject, Timestamp,
@@ -74,6 +75,17 @@ pub(crate) struct Proposal {
     pub(crate) decision: Option<Decision>,
     /// The transaction that made it.
     pub(crate) position: Option<Position>,
+}
+
+/// Which proposals are wanted.
+pub(crate) struct Wanted {
+    /// Of one member.
+    pub(crate) member: Option<InReach<MemberId>>,
+    /// In one of these states; in any, if there is none.
+    pub(crate) states: Vec<State>,
+    /// Proposed before this one.
+    pub(crate) before: Option<(Timestamp, Uuid)>,
+    pub(crate) limit: usize,
 }
 
 impl Proposal {

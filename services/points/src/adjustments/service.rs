@@ -10,11 +10,11 @@ use fealty_postgres::{
     run,
 };
 use fealty_server::audit_entry;
-use fealty_types::{Clock as _, MemberId, ProgramId, Reference, ShardId, Subject, Timestamp};
+use fealty_types::{Clock as _, ProgramId, Reference, ShardId, Subject, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    proposal::{Decision, Proposal, Proposed, State},
+    proposal::{Decision, Proposal, Proposed, State, Wanted},
     store,
 };
 use crate::{
@@ -39,15 +39,6 @@ pub(crate) struct Approved {
     pub(crate) made: Arc<Transaction>,
     /// Whether it was made already.
     pub(crate) replayed: bool,
-}
-
-/// Which proposals are wanted.
-pub(crate) struct Wanted {
-    pub(crate) member: Option<InReach<MemberId>>,
-    pub(crate) states: Vec<State>,
-    /// Proposed before this one.
-    pub(crate) before: Option<(Timestamp, Uuid)>,
-    pub(crate) limit: usize,
 }
 
 fn nothing() -> Reference {
@@ -293,8 +284,8 @@ impl Adjustments {
         found.ok_or(Failure::Refused(Error::AdjustmentNotFound(id)))
     }
 
-    /// Some of a programme's proposals, newest first, and the last of the page if there
-    /// are more.
+    /// Some of a programme's proposals that concern the caller, newest first, and the
+    /// last of the page if there are more.
     pub(crate) async fn list(
         &self,
         caller: &Caller,
@@ -303,15 +294,13 @@ impl Adjustments {
     ) -> Result<(Vec<Proposal>, Option<(Timestamp, Uuid)>), Error> {
         self.ledger.programs.newest(program)?;
         let pool = self.ledger.database.pool();
-        let member = wanted.member.as_deref();
         let more = wanted.limit + 1;
-        let listed = store::list(pool, program, member, &wanted.states, wanted.before, more);
+        let listed = store::list(pool, program, wanted, caller.brands(), more);
         let mut listed = listed.await?;
         let has_more = listed.len() > wanted.limit;
         listed.truncate(wanted.limit);
         let next = listed.last().filter(|_| has_more);
         let next = next.map(|last| (last.proposed_at, last.id));
-        listed.retain(|proposal| reaches(caller, proposal));
         Ok((listed, next))
     }
 }

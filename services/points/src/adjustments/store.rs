@@ -1,11 +1,11 @@
 //! Proposed adjustments and what became of them.
 
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
-use fealty_types::{MemberId, Position, ProgramId, RequestId, ShardId, Timestamp};
+use fealty_types::{BrandId, MemberId, Position, ProgramId, RequestId, ShardId};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::proposal::{Decision, Proposal, State};
+use super::proposal::{Decision, Proposal, State, Wanted};
 use crate::shard::store::stored;
 
 /// A row of the table.
@@ -80,14 +80,15 @@ pub(super) async fn propose(
     let body = borsh::to_vec(&proposal.proposed).map_err(|_| DatabaseError::Broken("a body"))?;
     let inserted = sqlx::query!(
         "-- points.adjustments.propose
-        INSERT INTO adjustments (shard, id, program, member, request_key, body, state,
+        INSERT INTO adjustments (shard, id, program, member, brand, request_key, body, state,
                                  proposed_by, carried_by, proposed_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         ON CONFLICT (request_key, shard) DO NOTHING",
         stored(shard),
         proposal.id,
         proposal.program.as_str(),
         proposal.member.as_str(),
+        proposal.proposed.brand.as_str(),
         request_key,
         body,
         proposal.state.code(),
@@ -175,16 +176,18 @@ pub(super) async fn decide(
     Ok(())
 }
 
-/// Some of a programme's proposals before a moment and an id, newest first.
+/// Some of a programme's proposals, newest first: of some brands, if only these are
+/// the reader's.
 pub(super) async fn list(
     executor: impl PgExecutor<'_>,
     program: &ProgramId,
-    member: Option<&MemberId>,
-    states: &[State],
-    before: Option<(Timestamp, Uuid)>,
+    wanted: &Wanted,
+    brands: Option<&[BrandId]>,
     limit: usize,
 ) -> Result<Vec<Proposal>, DatabaseError> {
-    let states: Vec<i16> = states.iter().map(|state| state.code()).collect();
+    let states: Vec<i16> = wanted.states.iter().map(|state| state.code()).collect();
+    let brands: Option<Vec<String>> =
+        brands.map(|brands| brands.iter().map(ToString::to_string).collect());
     let rows = sqlx::query_as!(
         Row,
         "-- points.adjustments.list
@@ -194,12 +197,14 @@ pub(super) async fn list(
         WHERE program = $1 AND ($2::text IS NULL OR member = $2)
           AND (cardinality($3::smallint[]) = 0 OR state = ANY($3))
           AND ($4::timestamptz IS NULL OR (proposed_at, id) < ($4, $5))
-        ORDER BY proposed_at DESC, id DESC LIMIT $6",
+          AND ($6::text[] IS NULL OR brand = ANY($6))
+        ORDER BY proposed_at DESC, id DESC LIMIT $7",
         program.as_str(),
-        member.map(MemberId::as_str),
+        wanted.member.as_deref().map(MemberId::as_str),
         &states,
-        before.map(|(at, _)| to_pg(at)),
-        before.map(|(_, id)| id),
+        wanted.before.map(|(at, _)| to_pg(at)),
+        wanted.before.map(|(_, id)| id),
+        brands.as_deref(),
         i64::try_from(limit).unwrap_or(i64::MAX),
     )
     .fetch_all(executor)

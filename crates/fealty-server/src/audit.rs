@@ -47,23 +47,17 @@ fn asked(request: &wire::ListAuditEntriesRequest, fields: &mut Fields<'_>) -> Op
         .end_time
         .and_then(|time| fields.time("end_time", time));
     let limit = fields.page_size("page_size", request.page_size);
-    let before = if request.page_token.is_empty() {
-        Some(i64::MAX)
-    } else {
-        i64::from_str_radix(&request.page_token, 16)
-            .ok()
-            .filter(|before| *before > 0)
-    };
-    if before.is_none() {
-        fields.add("page_token", "must be a token as the service gave it");
-    }
+    let before = fields.page_token(&request.page_token, |token| {
+        let before = i64::from_str_radix(token, 16).ok();
+        before.filter(|before| *before > 0)
+    });
     filter.programs = programs?.map(|named| {
         let named = named.into_iter().map(InReach::into_inner);
         named.collect::<Vec<ProgramId>>()
     });
     Some(Asked {
         filter,
-        before: before?,
+        before: before?.unwrap_or(i64::MAX),
         limit: i64::try_from(limit?).unwrap_or(i64::MAX),
     })
 }

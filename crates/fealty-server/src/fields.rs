@@ -189,6 +189,23 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Where a page goes on, as `read` has it from the `page_token`: `Some(None)` for
+    /// the first page.
+    pub fn page_token<T>(
+        &mut self,
+        token: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<Option<T>> {
+        if token.is_empty() {
+            return Some(None);
+        }
+        let place = read(token);
+        if place.is_none() {
+            self.add("page_token", "must be a token as the service gave it");
+        }
+        place.map(Some)
+    }
+
     /// A member of that programme with whom the caller's own has to do: the
     /// receiver of a gift.
     pub fn other_member(&mut self, field: &str, text: &str) -> Option<MemberId> {

@@ -20,7 +20,6 @@ const TRANSACTION_RULE: InvalidValue =
     InvalidValue::new("must be the id of a transaction, `txn_…`");
 const HOLD_RULE: InvalidValue = InvalidValue::new("must be the id of a hold, `hold_…`");
 const LOT_RULE: InvalidValue = InvalidValue::new("must be the id of a lot, `lot_…`");
-const TOKEN_RULE: InvalidValue = InvalidValue::new("must be a token as the service gave it");
 
 /// What an id is of; its number is in the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,10 +112,11 @@ impl Ids {
         })
     }
 
-    /// The number that a token tells.
-    pub fn token_number(self, token: &str) -> Result<i64, InvalidValue> {
-        let opened = self.open(Kind::Token, token);
-        opened.map(|(_, number)| number).ok_or(TOKEN_RULE)
+    /// The number that a token tells; none for one that this installation did not make.
+    #[must_use]
+    pub fn token_number(self, token: &str) -> Option<i64> {
+        let (_, number) = self.open(Kind::Token, token)?;
+        Some(number)
     }
 
     fn place(self, kind: Kind, id: &str) -> Option<TransactionPlace> {
@@ -182,7 +182,7 @@ mod tests {
             lot: LotId::new(Position::new(7), 3),
         };
         assert_eq!(ids.lot_place(&ids.lot(lot)), Ok(lot));
-        assert_eq!(ids.token_number(&ids.token(-5)), Ok(-5));
+        assert_eq!(ids.token_number(&ids.token(-5)), Some(-5));
     }
 
     #[test]

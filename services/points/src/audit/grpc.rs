@@ -86,7 +86,8 @@ pub(crate) fn log_place(
         Some(time) => {
             let time = fields.time(time_field, time)?;
             // What is being written now may be stamped a moment ago.
-            if now.checked_add(SETTLED_AFTER) < time.checked_add(SETTLED_AFTER * 2) {
+            let settled = time.checked_add(SETTLED_AFTER);
+            if settled.is_none_or(|settled| settled > now) {
                 fields.add(time_field, "must lie at least one minute back");
             }
             Some(Start::Time(time))
@@ -97,11 +98,10 @@ pub(crate) fn log_place(
 /// Of rows in order, those of a page after the row of a token, and the token of the next
 /// page. A token is the key of the last row of a page.
 pub(crate) fn page<R>(
-    rows: Vec<(String, R)>,
+    mut rows: Vec<(String, R)>,
     token: &str,
     size: usize,
 ) -> Result<(Vec<R>, String), Rejection> {
-    let mut rows = rows;
     if !token.is_empty() {
         let Some(last) = rows.iter().position(|(key, _)| key == token) else {
             let mut violations = Violations::new();

@@ -50,17 +50,9 @@ impl CatalogService for CatalogApi {
         let program = fields.program("program", &request.program);
         let member = fields.member("member", program.as_ref(), &request.member);
         let size = fields.page_size("page_size", request.page_size);
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => {
-                let key = parse_token(token);
-                if key.is_none() {
-                    fields.add("page_token", "must be a token as the service gave it");
-                }
-                key
-            }
-        };
-        let ((program, member), size) = fields.finish(program.zip(member).zip(size))?;
+        let after = fields.page_token(&request.page_token, parse_token);
+        let asked = program.zip(member).zip(size.zip(after));
+        let ((program, member), (size, after)) = fields.finish(asked)?;
         let (offers, next) = self
             .0
             .offers(&program, &member, after.as_ref(), size)

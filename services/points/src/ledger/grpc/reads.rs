@@ -132,8 +132,6 @@ pub(super) fn balances(
     })
 }
 
-const TOKEN_RULE: &str = "must be a token as the service gave it";
-
 /// A page asked for: whose, from where, how long, of which.
 pub(super) struct PageAsked {
     pub(super) program: InReach<ProgramId>,
@@ -260,11 +258,8 @@ fn position_token(
     token: &str,
     first: Position,
 ) -> Option<Position> {
-    if token.is_empty() {
-        return Some(first);
-    }
-    let number = fields.check("page_token", ids.token_number(token));
-    number.map(Position::new)
+    let number = fields.page_token(token, |token| ids.token_number(token));
+    number.map(|number| number.map_or(first, Position::new))
 }
 
 /// A page of lots asked for.
@@ -285,15 +280,7 @@ pub(super) fn lots(
         let member = fields.member("member", program.as_ref(), &request.member);
         let currency = fields.parse("currency", &request.currency);
         let limit = fields.page_size("page_size", request.page_size);
-        let after = if request.page_token.is_empty() {
-            Some(None)
-        } else {
-            let after = lots_after(call.ids, &request.page_token);
-            if after.is_none() {
-                fields.add("page_token", TOKEN_RULE);
-            }
-            after.map(Some)
-        };
+        let after = fields.page_token(&request.page_token, |token| lots_after(call.ids, token));
         Some(LotsAsked {
             program: program?,
             member: member?,
@@ -305,13 +292,12 @@ pub(super) fn lots(
 }
 
 pub(super) fn lots_after(ids: Ids, token: &str) -> Option<LotsAfter> {
-    let number = |text: &str| ids.token_number(text).ok();
     let (expires_at, lot) = token.split_once('.')?;
-    let lot = LotId::from_stored(number(lot)?);
+    let lot = LotId::from_stored(ids.token_number(lot)?);
     if expires_at.is_empty() {
         return Some(LotsAfter::Other(lot));
     }
-    let expires_at = Timestamp::from_micros(number(expires_at)?)?;
+    let expires_at = Timestamp::from_micros(ids.token_number(expires_at)?)?;
     Some(LotsAfter::Spendable(SpendKey { expires_at, lot }))
 }
 

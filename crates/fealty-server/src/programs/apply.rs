@@ -1,0 +1,230 @@
+//! Applying a programme file: what it changes, and that it is done once.
+
+use fealty_auth::Caller;
+use fealty_postgres::{
+    DatabaseError, PgConnection,
+    audit_log::{self, NewAuditEntry},
+    foundation::{self, ProgramRequest, StoredProgram},
+    run,
+};
+use fealty_program::{Change, Program, ProgramErrors, ProgramSource, ProgramVersion, diff};
+use fealty_proto::r#type::v1::ErrorReason;
+use fealty_types::{Clock as _, ProgramId, Reference, RequestId};
+use serde_json::json;
+
+use super::{Programs, ProgramsError};
+use crate::{ProgramNotFound, Rejection, audit_entry};
+
+/// Changes of a file that the audit log has in full; the versions have all.
+const CHANGES_MAX: usize = 100;
+
+/// A programme file to apply.
+pub(super) struct Applying {
+    pub(super) request_id: RequestId,
+    pub(super) source: String,
+    /// Only to be compared.
+    pub(super) dry_run: bool,
+    /// The version that must be the newest before, unless that says the same.
+    pub(super) expected_version: Option<i64>,
+    /// Why.
+    pub(super) note: Reference,
+}
+
+/// What became of it.
+pub(super) struct Applied {
+    pub(super) program: ProgramId,
+    pub(super) stored: StoredProgram,
+    pub(super) changes: Vec<Change>,
+    /// Whether it was there already, from the same request sent before.
+    pub(super) replayed: bool,
+}
+
+impl Programs {
+    /// Applies a file, once, however often it is sent.
+    pub(super) async fn apply(
+        &self,
+        caller: &Caller,
+        asked: &Applying,
+    ) -> Result<Applied, ProgramsError> {
+        let parsed =
+            Program::parse(&asked.source).map_err(|error| ProgramsError::Rejected(error.into()))?;
+        let id = &parsed.program.id;
+        // Another's programme is as one that is not there, and cannot be made.
+        let reached = caller.program(id.clone());
+        reached.map_err(|_| ProgramsError::Rejected(ProgramNotFound(id.clone()).into()))?;
+        let applied: Result<Applied, ProgramsError> =
+            run!(self.database, "apply_program", |connection| async {
+                foundation::lock_programs(connection).await?;
+                match asked.answered(connection, id, &parsed.digest).await? {
+                    Some(answered) => Ok(answered),
+                    None => self.apply_in(connection, caller, asked, &parsed).await,
+                }
+            });
+        let applied = applied?;
+        if !asked.dry_run && !applied.replayed {
+            self.remember(ProgramVersion {
+                version: applied.stored.version,
+                program: parsed.program,
+            });
+        }
+        Ok(applied)
+    }
+
+    /// Applies a file that was not sent before, in a transaction that has the programmes
+    /// locked.
+    async fn apply_in(
+        &self,
+        connection: &mut PgConnection,
+        caller: &Caller,
+        asked: &Applying,
+        parsed: &ProgramSource,
+    ) -> Result<Applied, ProgramsError> {
+        let id = &parsed.program.id;
+        let answer = |stored, changes| Applied {
+            program: id.clone(),
+            stored,
+            changes,
+            replayed: false,
+        };
+        let before = foundation::program(&mut *connection, id, None).await?;
+        let is_same = |before: &&StoredProgram| before.digest == parsed.digest;
+        if let Some(same) = before.as_ref().filter(is_same) {
+            asked.keep(connection, id, same).await?;
+            return Ok(answer(same.clone(), Vec::new()));
+        }
+        let newest = before.as_ref().map_or(0, |before| before.version);
+        if let Some(expected) = asked.expected_version.filter(|it| *it != newest) {
+            return Err(ProgramsError::Rejected(version_moved(expected, newest)));
+        }
+        let source_before = before.as_ref().map(|before| before.source.as_str());
+        let changes = diff(source_before, &asked.source)
+            .map_err(|error| ProgramsError::Rejected(ProgramErrors::from(error).into()))?;
+        let parsed_before = source_before.and_then(|source| Program::parse(source).ok());
+        let parsed_before = parsed_before.as_ref().map(|parsed| &*parsed.program);
+        if let Some(before) = parsed_before {
+            nothing_taken_away(before, &parsed.program).map_err(ProgramsError::Rejected)?;
+        }
+        let stored = StoredProgram {
+            version: newest + 1,
+            effective_at: self.clock.now(),
+            digest: parsed.digest.clone(),
+            source: asked.source.clone(),
+            actor: caller.whom().unwrap_or(caller.subject()).to_string(),
+            note: asked.note.to_string(),
+        };
+        if !asked.dry_run {
+            self.on_apply
+                .apply(connection, parsed_before, &parsed.program)
+                .await?;
+            foundation::insert_program(connection, id, &stored).await?;
+            asked.keep(connection, id, &stored).await?;
+            let entry = applied_entry(caller, id, before.as_ref(), &stored, &changes);
+            audit_log::append(&mut *connection, &entry).await?;
+        }
+        Ok(answer(stored, changes))
+    }
+}
+
+impl Applying {
+    /// The answer to a request that was there before: the version that it came to,
+    /// without the changes.
+    async fn answered(
+        &self,
+        connection: &mut PgConnection,
+        program: &ProgramId,
+        digest: &str,
+    ) -> Result<Option<Applied>, ProgramsError> {
+        let request_id = self.request_id.as_str();
+        let before = foundation::program_request(&mut *connection, program, request_id).await?;
+        let Some(before) = before.filter(|_| !self.dry_run) else {
+            return Ok(None);
+        };
+        let differs = [
+            ("source", before.digest != digest),
+            ("note", before.note != self.note.as_str()),
+        ];
+        if let Some((field, _)) = differs.into_iter().find(|(_, differs)| *differs) {
+            let told = format!("the request id was used for another request: {field} differs");
+            let rejection = Rejection::new(ErrorReason::RequestIdReused, told).with("field", field);
+            return Err(ProgramsError::Rejected(rejection));
+        }
+        let stored = foundation::program(&mut *connection, program, Some(before.version)).await?;
+        Ok(Some(Applied {
+            program: program.clone(),
+            stored: stored.ok_or(DatabaseError::Broken("a version that was applied is kept"))?,
+            changes: Vec::new(),
+            replayed: true,
+        }))
+    }
+
+    /// Keeps what it came to, unless it is a dry run.
+    async fn keep(
+        &self,
+        connection: &mut PgConnection,
+        program: &ProgramId,
+        stored: &StoredProgram,
+    ) -> Result<(), DatabaseError> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let request = ProgramRequest {
+            version: stored.version,
+            digest: stored.digest.clone(),
+            note: self.note.to_string(),
+        };
+        let request_id = self.request_id.as_str();
+        foundation::insert_program_request(connection, program, request_id, &request).await
+    }
+}
+
+fn version_moved(expected: i64, actual: i64) -> Rejection {
+    let told = format!("the newest version is {actual}, not {expected}");
+    let rejection = Rejection::new(ErrorReason::ProgramVersionMoved, told);
+    rejection.with("expected", expected).with("actual", actual)
+}
+
+/// What the audit log says of a version that was applied.
+fn applied_entry(
+    caller: &Caller,
+    program: &ProgramId,
+    before: Option<&StoredProgram>,
+    after: &StoredProgram,
+    changes: &[Change],
+) -> NewAuditEntry {
+    let version =
+        |stored: &StoredProgram| json!({ "version": stored.version, "digest": stored.digest });
+    let changed = changes.iter().take(CHANGES_MAX).map(
+        |change| json!({ "path": change.path, "before": change.before, "after": change.after }),
+    );
+    let mut now = version(after);
+    now["changes"] = changed.collect();
+    now["changes_in_all"] = changes.len().into();
+    NewAuditEntry {
+        program: Some(program.clone()),
+        before: before.map(|before| version(before).to_string()),
+        after: Some(now.to_string()),
+        ..audit_entry(caller)
+    }
+}
+
+/// Points that members hold must keep their currency, brand and money.
+fn nothing_taken_away(before: &Program, after: &Program) -> Result<(), Rejection> {
+    let gone = before
+        .currencies
+        .keys()
+        .find(|id| !after.currencies.contains_key(*id))
+        .map(|id| format!("currencies.{id}"))
+        .or_else(|| {
+            let brand = before
+                .brands
+                .keys()
+                .find(|id| !after.brands.contains_key(*id));
+            brand.map(|id| format!("brands.{id}"))
+        })
+        .or_else(|| (before.money != after.money).then(|| "money".to_owned()))
+        .or_else(|| (before.time_zone != after.time_zone).then(|| "time_zone".to_owned()));
+    gone.map_or(Ok(()), |path| {
+        let message = format!("{path}: what points were issued under must stay as it is");
+        Err(Rejection::new(ErrorReason::ProgramConflict, message).with("path", path))
+    })
+}

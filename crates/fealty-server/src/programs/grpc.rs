@@ -1,0 +1,164 @@
+//! Programmes on the wire.
+
+use fealty_postgres::foundation::{self, StoredProgram};
+use fealty_program::ProgramVersion;
+use fealty_proto::program::v1::{self as wire, program_service_server::ProgramService};
+use fealty_types::{CurrencyId, ProgramId};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Programs, apply::Applying};
+use crate::{Fields, ProgramNotFound, Rejection, caller, to_wire_time};
+
+fn to_wire_version(program: &ProgramId, stored: &StoredProgram) -> wire::ProgramVersion {
+    wire::ProgramVersion {
+        program: program.to_string(),
+        version: stored.version,
+        effective_time: Some(to_wire_time(stored.effective_at)),
+        digest: stored.digest.clone(),
+        actor: stored.actor.clone(),
+        note: stored.note.clone(),
+    }
+}
+
+/// What an app shows of a programme.
+fn outline(applied: &ProgramVersion) -> wire::ProgramOutline {
+    let program = &*applied.program;
+    let ids = |ids: &[CurrencyId]| ids.iter().map(ToString::to_string).collect();
+    let currencies = program.currencies.iter();
+    let brands = program.brands.iter();
+    let levels = program.tiers.iter().flat_map(|scheme| &scheme.levels);
+    wire::ProgramOutline {
+        program: program.id.to_string(),
+        version: applied.version,
+        time_zone: program.time_zone.iana_name().unwrap_or_default().to_owned(),
+        money_currency_code: program.money.currency.to_string(),
+        money_decimals: program.money.decimals.into(),
+        currencies: currencies
+            .map(|(id, currency)| wire::CurrencyOutline {
+                id: id.to_string(),
+                decimals: currency.decimals.into(),
+                unit_value_micros: currency.unit_value_micros.unwrap_or_default(),
+            })
+            .collect(),
+        brands: brands
+            .map(|(id, brand)| wire::BrandOutline {
+                id: id.to_string(),
+                issues: ids(&brand.issues),
+                accepts: ids(&brand.accepts),
+            })
+            .collect(),
+        tiers: (0..)
+            .zip(levels)
+            .map(|(rank, level)| wire::TierOutline {
+                id: level.tier.to_string(),
+                rank,
+                threshold_minor_units: level.threshold.minor_units(),
+            })
+            .collect(),
+    }
+}
+
+#[async_trait]
+impl ProgramService for Programs {
+    async fn apply_program(
+        &self,
+        request: Request<wire::ApplyProgramRequest>,
+    ) -> Result<Response<wire::ApplyProgramResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.get_ref();
+        let asked = Fields::read(caller, |fields| {
+            let request_id = fields.parse("request_id", &request.request_id);
+            let note = fields.parse("note", &request.note);
+            let expected_version = request.expected_version;
+            if expected_version.is_some_and(|version| version < 0) {
+                fields.add("expected_version", "must be 0 or above");
+            }
+            Some(Applying {
+                request_id: request_id?,
+                source: request.source.clone(),
+                dry_run: request.dry_run,
+                expected_version,
+                note: note?,
+            })
+        })?;
+        let applied = self.apply(caller, &asked).await.map_err(Rejection::from)?;
+        let changes = applied
+            .changes
+            .into_iter()
+            .map(|change| wire::ProgramChange {
+                path: change.path,
+                before: change.before.unwrap_or_default(),
+                after: change.after.unwrap_or_default(),
+            });
+        Ok(Response::new(wire::ApplyProgramResponse {
+            version: Some(to_wire_version(&applied.program, &applied.stored)),
+            changes: changes.collect(),
+            replayed: applied.replayed,
+        }))
+    }
+
+    async fn get_program(
+        &self,
+        request: Request<wire::GetProgramRequest>,
+    ) -> Result<Response<wire::GetProgramResponse>, Status> {
+        let program = Fields::read(caller(&request)?, |fields| {
+            let program = fields.program("program", &request.get_ref().program);
+            if request.get_ref().version.is_some_and(|version| version < 1) {
+                fields.add("version", "must be 1 or above");
+            }
+            program
+        })?;
+        let request = request.into_inner();
+        let stored = foundation::program(self.database.pool(), &program, request.version)
+            .await
+            .map_err(Rejection::from)?
+            .ok_or_else(|| Rejection::from(ProgramNotFound((*program).clone())))?;
+        Ok(Response::new(wire::GetProgramResponse {
+            version: Some(to_wire_version(&program, &stored)),
+            source: stored.source,
+        }))
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<wire::ListVersionsRequest>,
+    ) -> Result<Response<wire::ListVersionsResponse>, Status> {
+        let (program, limit, before) = Fields::read(caller(&request)?, |fields| {
+            let request = request.get_ref();
+            let program = fields.program("program", &request.program);
+            let limit = fields.page_size("page_size", request.page_size);
+            let before = fields.page_token(&request.page_token, |token| token.parse().ok());
+            Some((program?, limit?, before?.unwrap_or(i64::MAX)))
+        })?;
+        self.newest(&program).map_err(Rejection::from)?;
+        let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let pool = self.database.pool();
+        let mut read = foundation::programs_before(pool, &program, before, wanted)
+            .await
+            .map_err(Rejection::from)?;
+        let more = read.len() > limit;
+        read.truncate(limit);
+        let last = read.last().filter(|_| more);
+        let next_page_token = last
+            .map(|last| last.version.to_string())
+            .unwrap_or_default();
+        let versions = read.iter().map(|stored| to_wire_version(&program, stored));
+        Ok(Response::new(wire::ListVersionsResponse {
+            versions: versions.collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn get_program_outline(
+        &self,
+        request: Request<wire::GetProgramOutlineRequest>,
+    ) -> Result<Response<wire::GetProgramOutlineResponse>, Status> {
+        let program = Fields::read(caller(&request)?, |fields| {
+            fields.program("program", &request.get_ref().program)
+        })?;
+        let applied = self.newest(&program).map_err(Rejection::from)?;
+        Ok(Response::new(wire::GetProgramOutlineResponse {
+            outline: Some(outline(&applied)),
+        }))
+    }
+}

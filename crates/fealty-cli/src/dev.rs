@@ -1,10 +1,10 @@
 //! `fealty dev`: everything one needs to write a client, until Ctrl-C.
 
 use std::{
-    fs::OpenOptions,
+    fs::{DirBuilder, OpenOptions},
     io::Write as _,
     net::TcpListener,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -21,8 +21,6 @@ use crate::{
 
 /// The ports at which the command looks for the services, if nothing is said.
 const PORTS: [u16; 3] = [7001, 7002, 7003];
-/// What says that the databases have been made.
-const MADE: &str = "databases-made";
 /// How long a development token holds.
 const TOKEN_VALID_S: i64 = 30 * 24 * 60 * 60;
 
@@ -36,15 +34,27 @@ pub struct Arguments {
     folder: Option<PathBuf>,
 }
 
+/// The user who runs this.
+fn user() -> std::io::Result<u32> {
+    // The owner of this process's entry.
+    Ok(std::fs::metadata("/proc/self")?.uid())
+}
+
 /// A folder of the user's own: of root's home Postgres, which runs as somebody else, has
 /// no use.
-fn default_folder() -> PathBuf {
-    // The owner of this process's entry is its user.
-    let user = std::fs::metadata("/proc/self").map(|process| process.uid());
-    match user {
-        Ok(user) => PathBuf::from(format!("/var/tmp/fealty-dev-{user}")),
-        Err(_) => PathBuf::from("/var/tmp/fealty-dev"),
+fn default_folder() -> anyhow::Result<PathBuf> {
+    Ok(format!("/var/tmp/fealty-dev-{}", user()?).into())
+}
+
+/// Makes the folder. One that somebody else made is refused: keys of theirs may be in it.
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    // Postgres, which may run as another user, goes through it.
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o711).create(folder)?;
+    if folder.symlink_metadata()?.uid() != user()? {
+        bail!("{} belongs to somebody else", folder.display());
     }
+    Ok(())
 }
 
 /// Writes a token into a file of the folder, and answers with its path.
@@ -67,7 +77,11 @@ fn token_file(keys: &Keys, folder: &Path, name: &str, grant: Grant) -> anyhow::R
 
 /// Runs the subcommand.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let folder = arguments.folder.unwrap_or_else(default_folder);
+    let folder = match arguments.folder {
+        Some(folder) => std::path::absolute(folder)?,
+        None => default_folder()?,
+    };
+    make_folder(&folder).with_context(|| format!("making {}", folder.display()))?;
     for port in PORTS {
         if TcpListener::bind(("127.0.0.1", port)).is_err() {
             bail!("somebody listens on port {port} already: is `cargo xtask dev` running?");
@@ -90,16 +104,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let operator = grant("you", &[Role::Operator, Role::Auditor, Role::Finance]);
     let till = token_file(&keys, &folder, "till", till)?;
     let operator = token_file(&keys, &folder, "operator", operator)?;
-    let made = folder.join(MADE);
     let ground = Ground {
         ports: PORTS,
         keys,
-        makes_databases: !made.exists(),
         test_clock: false,
     };
     let program = std::env::current_exe()?;
     let fleet = Fleet::start_on(&program, stack, ground, &[]).await?;
-    std::fs::write(&made, "")?;
     apply(fleet.clients(), PROGRAM, How::Now).await?;
     print(&fleet, &folder, &program, &till, &operator);
     fealty_server::shutdown_signal().await;

@@ -15,6 +15,8 @@ use std::os::unix::process::CommandExt as _;
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// The role that owns everything.
 const SUPERUSER: &str = "fealty";
+/// The cluster's folder in the server's.
+const DATA: &str = "data";
 
 /// Whether commits reach the disk before they are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl Postgres {
     ) -> Result<Self, StackError> {
         let user = User::to_drop_to();
         let folder = private_folder("fealty-postgres-", user)?;
-        make_cluster(binaries, user, &folder)?;
+        make_cluster(binaries, user, &folder.join(DATA))?;
         let mut postgres = Self {
             process: None,
             binaries: binaries.clone(),
@@ -78,8 +80,15 @@ impl Postgres {
         if let Some(user) = user {
             chown(folder, Some(user.uid), Some(user.gid)).map_err(io("handing over a folder"))?;
         }
-        if !folder.join("data/PG_VERSION").exists() {
-            make_cluster(binaries, user, folder)?;
+        let data = folder.join(DATA);
+        if !data.exists() {
+            // Under its name only when it is whole: making it may be broken off.
+            let made = folder.join("data.new");
+            if made.exists() {
+                fs::remove_dir_all(&made).map_err(io(format!("removing {}", made.display())))?;
+            }
+            make_cluster(binaries, user, &made)?;
+            fs::rename(&made, &data).map_err(io(format!("making {}", data.display())))?;
         }
         let mut postgres = Self {
             process: None,
@@ -114,7 +123,7 @@ impl Postgres {
             Durability::Unsynced => "fsync=off",
         };
         let log = self.folder.join("postgres.log");
-        let data = self.folder.join("data");
+        let data = self.folder.join(DATA);
         let settings = [
             fsync,
             "listen_addresses=127.0.0.1",
@@ -229,12 +238,14 @@ impl Postgres {
             .arg(&self.folder)
             .args(["-p", &self.port.to_string(), "-U", SUPERUSER])
             .args(args)
+            .env("LC_ALL", "C")
             .output()
             .map_err(io(format!("running {program}")))?;
-        if made.status.success() {
+        let log = String::from_utf8_lossy(&made.stderr).into_owned();
+        // In data that is kept it was made before.
+        if made.status.success() || (self.keeps && log.contains("already exists")) {
             return Ok(());
         }
-        let log = String::from_utf8_lossy(&made.stderr).into_owned();
         Err(StackError::NotStarted {
             server: program,
             log,
@@ -242,8 +253,8 @@ impl Postgres {
     }
 }
 
-/// Makes a cluster in a folder.
-fn make_cluster(binaries: &Binaries, user: Option<User>, folder: &Path) -> Result<(), StackError> {
+/// Makes a cluster in a folder that is not there yet.
+fn make_cluster(binaries: &Binaries, user: Option<User>, data: &Path) -> Result<(), StackError> {
     let mut initdb = Command::new(binaries.postgres_bin.join("initdb"));
     initdb.args([
         "--no-sync",
@@ -257,7 +268,7 @@ fn make_cluster(binaries: &Binaries, user: Option<User>, folder: &Path) -> Resul
         "--locale=C",
         "-D",
     ]);
-    initdb.arg(folder.join("data")).current_dir("/");
+    initdb.arg(data).current_dir("/");
     if let Some(user) = user {
         initdb.uid(user.uid).gid(user.gid);
     }

@@ -42,8 +42,6 @@ pub struct Ground {
     pub ports: [u16; 3],
     /// Who signs the tokens that they take.
     pub keys: Keys,
-    /// Whether their databases are to be made.
-    pub makes_databases: bool,
     /// Whether they run by a clock that is set.
     pub test_clock: bool,
 }
@@ -99,7 +97,6 @@ impl Fleet {
         let ground = Ground {
             ports: [free_port()?, free_port()?, free_port()?],
             keys: Keys::make(folder.path())?,
-            makes_databases: true,
             test_clock: true,
         };
         let mut fleet = Self::start_on(program, stack, ground, variables).await?;
@@ -117,7 +114,6 @@ impl Fleet {
         let Ground {
             ports,
             keys,
-            makes_databases,
             test_clock,
         } = ground;
         let names = [
@@ -132,9 +128,7 @@ impl Fleet {
             rewards,
             shown: Shown::default(),
         };
-        if makes_databases {
-            make_databases(&stack, names)?;
-        }
+        make_databases(&stack, names)?;
         let mut prepared = Vec::new();
         for (name, port) in names.into_iter().zip(ports) {
             let mut env = environment(name, port, &stack, &endpoints, variables);

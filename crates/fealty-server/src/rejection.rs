@@ -1,6 +1,6 @@
 //! Errors as callers see them: the one mapping from reasons to gRPC.
 
-use std::{collections::HashMap, time::Duration};
+use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 use fealty_postgres::DatabaseError;
 use fealty_proto::r#type::v1::ErrorReason;
@@ -61,7 +61,9 @@ impl Rejection {
     )]
     #[must_use]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
-        self.metadata.push((key.to_owned(), value.to_string()));
+        let value = value.to_string();
+        let value = shortened(&value, TEXT_LEN_MAX).into_owned();
+        self.metadata.push((key.to_owned(), value));
         self
     }
 
@@ -75,11 +77,14 @@ impl Rejection {
     /// A refusal for all that is wrong with a request.
     #[must_use]
     pub fn violating(reason: ErrorReason, violations: Violations) -> Self {
-        let fields = violations.0.iter();
+        let fields = violations.told.iter();
         let fields = fields.map(|wrong| format!("{} {}", wrong.field, wrong.description));
-        let message = fields.collect::<Vec<_>>().join("; ");
+        let mut message = fields.collect::<Vec<_>>().join("; ");
+        if violations.left_out > 0 {
+            message += &format!("; and {} more", violations.left_out);
+        }
         Self {
-            violations: violations.0,
+            violations: violations.told,
             ..Self::new(reason, message)
         }
     }
@@ -209,10 +214,33 @@ impl From<Rejection> for Status {
     }
 }
 
+/// Refusals travel in headers, twice, and clients bound those, many to 8 KiB. So many
+/// violations are told at the most, in so many bytes; how many there are besides is said.
+const VIOLATIONS_MAX: usize = 16;
+const VIOLATIONS_LEN_MAX: usize = 2_048;
+/// Bytes that are told of a field's name, which may be the caller's own text, and of a
+/// rule or a figure.
+const FIELD_LEN_MAX: usize = 96;
+const TEXT_LEN_MAX: usize = 256;
+
+/// The beginning of a text that is too long.
+fn shortened(text: &str, len_max: usize) -> Cow<'_, str> {
+    if text.len() <= len_max {
+        return text.into();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(len_max)]).into()
+}
+
 /// Collects what is wrong with the fields of a request, so that the caller
 /// learns all of it at once.
 #[derive(Debug, Default)]
-pub struct Violations(Vec<FieldViolation>);
+pub struct Violations {
+    told: Vec<FieldViolation>,
+    /// Bytes of those.
+    len: usize,
+    /// How many there are besides.
+    left_out: usize,
+}
 
 impl Violations {
     /// None so far.
@@ -223,7 +251,17 @@ impl Violations {
 
     /// Notes a violation of `rule` by `field`.
     pub fn add(&mut self, field: &str, rule: impl Into<String>) {
-        self.0.push(FieldViolation::new(field, rule));
+        let rule = rule.into();
+        let (field, rule) = (
+            shortened(field, FIELD_LEN_MAX),
+            shortened(&rule, TEXT_LEN_MAX),
+        );
+        self.len += field.len() + rule.len();
+        if self.told.len() == VIOLATIONS_MAX || self.len > VIOLATIONS_LEN_MAX {
+            self.left_out += 1;
+        } else {
+            self.told.push(FieldViolation::new(field, rule));
+        }
     }
 
     /// The value, or `None` with its violation noted.
@@ -236,7 +274,7 @@ impl Violations {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.told.is_empty()
     }
 
     /// Parses a text field.
@@ -252,7 +290,7 @@ impl Violations {
     /// violation was noted.
     pub fn finish<T>(self, parsed: Option<T>) -> Result<T, Rejection> {
         match parsed {
-            Some(parsed) if self.0.is_empty() => Ok(parsed),
+            Some(parsed) if self.is_empty() => Ok(parsed),
             _ => Err(self.into()),
         }
     }
@@ -261,5 +299,32 @@ impl Violations {
 impl From<Violations> for Rejection {
     fn from(violations: Violations) -> Self {
         Self::violating(ErrorReason::InvalidField, violations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_fits_into_the_headers_that_clients_take() {
+        let mut violations = Violations::new();
+        violations.add(&"é".repeat(100_000), "x".repeat(100_000));
+        for index in 0..1_000 {
+            violations.add(&format!("members[{index}]"), "must be something else");
+        }
+        let rejection = Rejection::from(violations).with("field", "x".repeat(100_000));
+        let status = Status::from(rejection);
+        let details = status.get_error_details();
+        let told = &details
+            .bad_request()
+            .expect("there are some")
+            .field_violations;
+        assert_eq!(told.len(), VIOLATIONS_MAX);
+        assert_eq!(told[15].field, "members[14]");
+        assert!(status.message().ends_with("; and 985 more"), "{status:?}");
+        let headers = status.into_http::<()>().into_parts().0.headers;
+        let len: usize = headers.values().map(http::HeaderValue::len).sum();
+        assert!(len < 6 * 1_024, "{len} bytes");
     }
 }

@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use fealty_auth::{Grant, Role};
 use fealty_cli::token::grant;
 use fealty_proto::points::v1::{
-    Adjustment, AdjustmentState, ApproveAdjustmentRequest, ListAdjustmentsRequest,
-    ProposeAdjustmentRequest, RejectAdjustmentRequest,
+    Adjustment, AdjustmentState, ApproveAdjustmentRequest, GetTransactionRequest,
+    ListAdjustmentsRequest, ProposeAdjustmentRequest, RejectAdjustmentRequest,
+    get_transaction_request::By,
 };
 
 use crate::harness::{CLUB, POINTS, SHOP, ask, available, club, reason, verify};
@@ -145,6 +146,24 @@ async fn an_adjustment_takes_two_persons_and_is_made_once() {
     assert_eq!(approved.state(), AdjustmentState::Approved);
     let waiting = list(0, String::new(), vec![AdjustmentState::Proposed.into()]).await;
     assert!(waiting.adjustments.is_empty());
+    // The member sees that, and why, but not who, nor what they wrote to each other.
+    let anna = Grant {
+        programs: vec![CLUB.to_owned()],
+        member: Some("anna".to_owned()),
+        ..grant("anna", &[Role::Member])
+    };
+    let anna = fleet.clients_as(&anna).expect("a token");
+    let read = GetTransactionRequest {
+        program: CLUB.to_owned(),
+        by: Some(By::Transaction(made)),
+    };
+    let read = ask!(anna.ledger(), get_transaction, read).expect("her own");
+    let read = read.transaction.expect("one");
+    let action = read.operator_action.expect("why");
+    assert_eq!(action.reason, "lost-parcel");
+    let hidden = [action.actor, action.approver, action.note];
+    assert_eq!(hidden.concat(), "");
+    assert!(read.metadata.is_empty());
     // Who speaks for another brand hears nothing of them.
     let elsewhere = Grant {
         brands: vec!["elsewhere".to_owned()],

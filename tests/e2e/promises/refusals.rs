@@ -1,17 +1,23 @@
 //! Refusals that machines can read, whoever made them.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use fealty_auth::Role;
-use fealty_proto::points::v1::{
-    BatchAccrueRequest, FeedStart, PollTransactionsRequest, batch_accrue_response::Outcome,
-    feed_start::At,
+use fealty_cli::demo::PROGRAM;
+use fealty_proto::{
+    points::v1::{
+        BatchAccrueRequest, BatchGetBalancesRequest, FeedStart, PollTransactionsRequest,
+        batch_accrue_response::Outcome, feed_start::At,
+    },
+    program::v1::ApplyProgramRequest,
 };
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::{
     callers::Server,
-    harness::{club, club_with},
+    harness::{CLUB, POINTS, accrual, club, club_with},
 };
 
 /// The code, the reason and the id of a refusal.
@@ -89,6 +95,35 @@ async fn every_refusal_is_one_that_machines_can_read() {
             .iter()
             .any(|detail| detail.type_url.ends_with("google.rpc.BadRequest"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_much_is_wrong_the_refusal_arrives() {
+    let fleet = club().await;
+    let clients = fleet.clients();
+    let invalid = (Code::InvalidArgument, "INVALID_FIELD".to_owned());
+    let request = BatchGetBalancesRequest {
+        program: CLUB.to_owned(),
+        members: vec!["no member".to_owned(); 1_000],
+        currency: POINTS.to_owned(),
+        ..BatchGetBalancesRequest::default()
+    };
+    let refused = clients.ledger().batch_get_balances(request).await;
+    assert_eq!(told(&refused.expect_err("no members")), invalid);
+    let mut long = accrual("long", "anna", 1);
+    long.metadata = HashMap::from([("x".repeat(30_000), "x".to_owned())]);
+    let refused = clients.ledger().accrue(long).await;
+    assert_eq!(told(&refused.expect_err("no key")), invalid);
+    let long = format!("{}: 1\n{PROGRAM}", "x".repeat(30_000));
+    let (_, mut client) = clients.programs()[0].clone();
+    let request = ApplyProgramRequest {
+        request_id: "long".to_owned(),
+        source: long,
+        ..ApplyProgramRequest::default()
+    };
+    let refused = client.apply_program(request).await.expect_err("no file");
+    let invalid = (Code::InvalidArgument, "PROGRAM_INVALID".to_owned());
+    assert_eq!(told(&refused), invalid);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,15 +51,11 @@ impl From<ProgramsError> for Rejection {
     }
 }
 
-/// Faults of a file that an answer tells of: answers travel in headers, which
-/// many clients bound to 8 KiB.
-const VIOLATIONS_MAX: usize = 16;
-
 impl From<ProgramErrors> for Rejection {
-    /// The metadata names the first; the violations are all of them.
+    /// The metadata names the first.
     fn from(errors: ProgramErrors) -> Self {
         let mut violations = Violations::new();
-        for error in errors.iter().take(VIOLATIONS_MAX) {
+        for error in errors.iter() {
             violations.add(&error.path, error.placed_message());
         }
         let first = errors.first();

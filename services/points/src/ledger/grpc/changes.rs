@@ -147,7 +147,7 @@ impl ChangeFields<'_> {
             self.add("metadata", "must have at most 16 entries");
             return None;
         }
-        for (key, value) in metadata {
+        for (key, value) in metadata.iter().collect::<BTreeMap<_, _>>() {
             let field = format!("metadata[{key}]");
             let key = self.parse(&field, key);
             let value = self.parse(&field, value);

@@ -309,11 +309,13 @@ impl Call<'_> {
             ..wire::Transaction::default()
         };
         tell(&mut rendered, ids, transaction);
-        // Who was at the till, or in the office, is not the member's business.
+        // Who was at the till, or in the office, is not the member's business, nor what
+        // they wrote to each other.
         if self.caller.identity().member.is_some() {
             if let Some(action) = &mut rendered.operator_action {
                 action.actor.clear();
                 action.approver.clear();
+                action.note.clear();
             }
             return rendered;
         }

@@ -77,12 +77,10 @@ impl Rejection {
     /// A refusal for all that is wrong with a request.
     #[must_use]
     pub fn violating(reason: ErrorReason, violations: Violations) -> Self {
-        let fields = violations.told.iter();
-        let fields = fields.map(|wrong| format!("{} {}", wrong.field, wrong.description));
-        let mut message = fields.collect::<Vec<_>>().join("; ");
-        if violations.left_out > 0 {
-            message += &format!("; and {} more", violations.left_out);
-        }
+        let told = violations.told.iter();
+        let told = told.map(|wrong| format!("{} {}", wrong.field, wrong.description));
+        let more = (violations.left_out > 0).then(|| format!("and {} more", violations.left_out));
+        let message = told.chain(more).collect::<Vec<_>>().join("; ");
         Self {
             violations: violations.told,
             ..Self::new(reason, message)

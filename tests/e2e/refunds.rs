@@ -2,18 +2,21 @@
 //! are to be taken back. Each test is a row: what has become of the points,
 //! and for each policy what happens then.
 
+use std::collections::BTreeMap;
+
 use fealty_cli::demo::Fleet;
 use fealty_proto::points::v1::{
     AccrueRequest, Activation, AdjustRequest, Balance, CaptureRequest, Consistency,
-    GetTransactionRequest, HoldRequest, ListTransactionsRequest, RecordPurchaseRequest,
-    RedeemRequest, ReinstateLotRequest, ReverseRequest, ReverseResponse, activation::When,
-    get_transaction_request::By,
+    GetPositionsRequest, GetTransactionRequest, HoldRequest, ListTransactionsRequest,
+    RecordPurchaseRequest, RedeemRequest, ReinstateLotRequest, ReverseRequest, ReverseResponse,
+    activation::When, get_transaction_request::By,
 };
 use fealty_proto::r#type::v1::Money;
 use tonic::Status;
 
 use crate::harness::{
-    CLUB, POINTS, SHOP, START_S, accrual, accrue, balance, club, reason, send, set_time, verify,
+    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, balance, club, reason, send, set_time,
+    verify,
 };
 
 const DAY_S: i64 = 86_400;
@@ -28,6 +31,7 @@ currencies:
   points: {{ expires: {{ after: 30 days }}{activates} }}
 brands:
   record-shop: {{ issues: [points], accepts: [points] }}
+  record-cafe: {{ issues: [points], accepts: [points] }}
 earning:
   - rule: base
     on: purchase
@@ -417,6 +421,57 @@ async fn debt_is_repaid_by_the_next_points() {
     let mut client = till.fleet.clients().ledger();
     client.adjust(request).await.expect("adjusted");
     assert_eq!(till.wallet("anna").await, [0, 25, 0, 0]);
+    till.close().await;
+}
+
+/// The shop took 100 points back that were spent. What the café gives next repays the
+/// shop, and the café pays for it: as if it had given its points before.
+#[tokio::test(flavor = "multi_thread")]
+async fn debt_is_owed_to_a_brand_and_repaid_to_it() {
+    const CAFE: &str = "record-cafe";
+    let mut till = Till::open().await;
+    till.policy("debt").await;
+    let purchase = till.purchase("anna").await;
+    till.redeem("anna", 100).await;
+    till.reversed("anna", &purchase, 0).await;
+    for source in [Consistency::Strong, Consistency::Cached] {
+        let (owing, _) = balance(till.fleet.clients(), "anna", source).await;
+        let owed = &owing.debts[..];
+        assert_eq!(
+            (owed.len(), &*owed[0].brand, owed[0].points),
+            (1, SHOP, 100)
+        );
+    }
+    let mut given = accrual(&till.request_id(), "anna", 130);
+    given.brand = CAFE.to_owned();
+    let given = accrue(till.fleet.clients(), given).await.expect("points");
+    let given = given.transaction.expect("a transaction");
+    assert_eq!(till.wallet("anna").await, [0, 30, 0, 0]);
+    let (free, _) = balance(till.fleet.clients(), "anna", Consistency::Strong).await;
+    assert!(free.debts.is_empty());
+    let request = GetPositionsRequest {
+        program: CLUB.to_owned(),
+        ..GetPositionsRequest::default()
+    };
+    let clients = till.fleet.clients();
+    let read = ask!(clients.settlement(), get_positions, request).expect("read");
+    let rows = read.positions.into_iter().map(|row| {
+        let moved = [row.issued, row.redeemed, row.taken_back];
+        ((row.issuer, row.acceptor), moved)
+    });
+    let between = |issuer: &str, acceptor: &str| (issuer.to_owned(), acceptor.to_owned());
+    let expected = [
+        (between(SHOP, SHOP), [100, 100, 0]),
+        (between(CAFE, CAFE), [130, 0, 0]),
+        (between(CAFE, SHOP), [0, 0, 100]),
+    ];
+    assert_eq!(rows.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
+    // What the café gave comes back too: of its 130 points 30 are there, 100 are owed
+    // to it now.
+    till.reversed("anna", &given.id, 0).await;
+    let (owing, _) = balance(till.fleet.clients(), "anna", Consistency::Strong).await;
+    assert_eq!((owing.available, owing.debt), (0, 100));
+    assert_eq!(owing.debts[0].brand, CAFE);
     till.close().await;
 }
 

@@ -114,7 +114,12 @@ async fn changed_books_are_found() {
         "UPDATE lots SET remaining = remaining - 1 WHERE shard = $1
            AND lot = (SELECT min(lot) FROM lots WHERE shard = $1)",
         "UPDATE accounts SET credits = credits + 1 WHERE kind = 'available' AND shard = $1",
-        "UPDATE transactions SET member_no = member_no + 1 WHERE position = 1 AND shard = $1",
+        "UPDATE transactions SET member_no = member_no + 1 WHERE position = 2 AND shard = $1",
+        // The notice that begins the log belongs to nobody.
+        "UPDATE transactions SET member_no = 1 WHERE position = 1 AND shard = $1",
+        "UPDATE begun_versions SET version = version + 1 WHERE shard = $1",
+        // Another text in the place of the one that began means the same.
+        "UPDATE programs SET source = source || chr(10) WHERE $1 >= 0",
     ] {
         let fleet = ledger().await;
         let (shard, _) = busiest(&fleet).await;

@@ -8,7 +8,8 @@ use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 
 use crate::{
     Account, BucketName, Cause, Due, ENGINE, ExpiryChange, HoldLot, Log, MemberBook, RELEASE_GRACE,
-    Stop, TRANSFERS_PER_EXPIRY_MAX, Transaction, Transfer, WalletBook, book::Event,
+    Stop, TRANSFERS_PER_EXPIRY_MAX, Transaction, Transfer, WalletBook,
+    book::{Event, Payment},
 };
 
 /// Does everything that is due in a wallet by `now`.
@@ -92,24 +93,31 @@ pub(crate) fn activate(
     currency: &CurrencyId,
     part: HoldLot,
 ) -> Vec<Transfer> {
-    let owed = wallet.wallet.buckets.debt.min(part.points);
-    let kept = part
-        .points
-        .checked_sub(owed)
-        .expect("no more is repaid than there is");
+    let (from, to) = (BucketName::Pending, BucketName::Available);
+    let issuer = wallet.lots[&part.lot].terms.brand.clone();
+    let mut transfers = Vec::new();
+    let payment = Payment {
+        currency,
+        from: &Account::Wallet(from),
+        issuer: &issuer,
+        part,
+        rule: None,
+    };
+    let repaid = wallet.repay(&payment, &mut transfers);
+    let kept = part.points.checked_sub(repaid);
+    let kept = kept.expect("no more is repaid than there is");
     wallet.change_lot(part.lot, |lot| {
         lot.pending = false;
         lot.remaining = kept;
     });
-    wallet.shift(Some(BucketName::Pending), None, part.points);
-    wallet.shift(Some(BucketName::Debt), None, owed);
-    wallet.shift(None, Some(BucketName::Available), kept);
-    let mut transfers = Vec::new();
-    for (points, to) in [(owed, BucketName::Debt), (kept, BucketName::Available)] {
-        if !points.is_zero() {
-            let part = HoldLot { points, ..part };
-            transfers.push(within(wallet, currency, BucketName::Pending, to, part));
-        }
+    wallet.shift(Some(from), None, part.points);
+    wallet.shift(None, Some(to), kept);
+    if !kept.is_zero() {
+        let part = HoldLot {
+            points: kept,
+            ..part
+        };
+        transfers.push(within(wallet, currency, from, to, part));
     }
     transfers
 }

@@ -11,8 +11,9 @@
 //! - [`advance_step`] does the next thing that is due by a time: activations,
 //!   hold time-outs, expiries. [`execute`] does all of them, and then what a
 //!   request asks for.
-//! - Both write [`Transaction`]s to a [`Log`]; [`canonical`] is how those
-//!   become bytes, and how the bytes are chained.
+//! - Both write [`Transaction`]s to a [`Log`], which also takes [`Notice`]s: what
+//!   belongs to no member. [`canonical`] is how such entries become bytes, and how
+//!   the bytes are chained.
 //!
 //! Invariants, kept by every step: no bucket is below zero; the open lots of a
 //! wallet sum to its pending and available points, its holds to the held ones;
@@ -26,9 +27,11 @@ mod advance;
 mod book;
 pub mod canonical;
 mod command;
+mod entry;
 mod execute;
 mod facts;
 mod limits;
+mod log;
 mod principal;
 mod refusal;
 mod request;
@@ -44,18 +47,20 @@ pub use command::{
     Accrue, Activate, Activation, Adjust, Capture, Command, Extend, ExtendHold, Gift,
     Hold as HoldCommand, Named, Purchase, Redeem, Reinstate, Release, Reverse, Spend,
 };
+pub use entry::{Entry, Notice, Said};
 pub use execute::{apply, apply_received, execute, given, receive};
 pub use facts::{Facts, GivenLot, PurchaseFacts, ReversalFacts, RuleResult};
 pub use limits::{
-    HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, LOTS_PER_SPEND_MAX, RELEASE_GRACE,
-    TRANSFERS_PER_EXPIRY_MAX,
+    DEBTS_PER_WALLET_MAX, HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, LOTS_PER_SPEND_MAX,
+    RELEASE_GRACE, TRANSFERS_PER_EXPIRY_MAX,
 };
+pub use log::{Log, Stamp};
 pub use principal::Principal;
 pub use refusal::{Refusal, Stop};
 pub use request::{Grant, Request};
 pub use terms::{LotOrigin, LotTerms};
 pub use totals::{AccountKey, AccountTotals, Sums};
 pub use transaction::{
-    Cause, Due, ENGINE, ExpiryChange, Log, Received, Stamp, Transaction, Transfer, WalletAfter,
+    Cause, Due, ENGINE, ExpiryChange, Received, Transaction, Transfer, WalletAfter,
 };
-pub use wallet::{Buckets, Hold, HoldLot, Lot, Reversal, Wallet};
+pub use wallet::{Buckets, Debt, Hold, HoldLot, Lot, Reversal, Wallet};

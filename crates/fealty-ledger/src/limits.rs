@@ -11,6 +11,10 @@ pub const HOLD_TIMEOUT_MAX: Duration = Duration::from_hours(366 * 24);
 /// Holds that a wallet may have open at once.
 pub const HOLDS_PER_WALLET_MAX: usize = 100;
 
+/// Debts that a wallet tells apart. Beyond that, more that it owes a brand joins what it
+/// owed that brand before, and only a brand that it owed nothing makes another.
+pub const DEBTS_PER_WALLET_MAX: usize = 100;
+
 /// Lots that one transaction expires or activates. More that fall due at the
 /// same instant make further transactions: 500 transfers of about 60 bytes are
 /// 30 KiB.

@@ -1,4 +1,4 @@
-//! What the engine writes: transactions, and nothing else.
+//! Transactions: what moves points in a member's wallets.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,6 @@ use fealty_types::{
     BrandId, CurrencyId, LotId, MemberId, Metadata, Points, Position, ProgramId, RequestId, RuleId,
     ShardId, Timestamp, TransactionPlace,
 };
-use sha2::{Digest as _, Sha256};
 
 use crate::{Account, BucketName, Buckets, Command, Facts, GivenLot, LotTerms, Principal};
 
@@ -281,92 +280,5 @@ impl Transaction {
             ]
         });
         of_command.into_iter().chain(of_transfers.flatten())
-    }
-}
-
-/// What a batch's transactions are stamped with: when they are written, and a random
-/// seed that nobody else has, from which each gets its nonce.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp {
-    /// When they are written; not before the shard's last transaction.
-    pub written_at: Timestamp,
-    /// The seed.
-    pub seed: [u8; 32],
-}
-
-/// The end of a shard's log, to which the engine adds.
-#[derive(Clone, Debug)]
-pub struct Log {
-    shard: ShardId,
-    next: Position,
-    stamp: Stamp,
-    written: Vec<Transaction>,
-}
-
-impl Log {
-    /// A log whose next transaction goes to `next`.
-    #[must_use]
-    pub fn new(shard: ShardId, next: Position, stamp: Stamp) -> Self {
-        Self {
-            shard,
-            next,
-            stamp,
-            written: Vec::new(),
-        }
-    }
-
-    /// The shard.
-    #[must_use]
-    pub fn shard(&self) -> ShardId {
-        self.shard
-    }
-
-    /// Where the next transaction goes.
-    #[must_use]
-    pub fn next(&self) -> Position {
-        self.next
-    }
-
-    /// What has been written to it here.
-    #[must_use]
-    pub fn written(&self) -> &[Transaction] {
-        &self.written
-    }
-
-    /// What has been written to it here, to keep.
-    #[must_use]
-    pub fn into_written(self) -> Vec<Transaction> {
-        self.written
-    }
-
-    /// The transaction at a position, if it was written here.
-    #[must_use]
-    pub fn at(&self, position: Position) -> Option<&Transaction> {
-        let first = self.written.first()?.position;
-        let index = usize::try_from(position.get().checked_sub(first.get())?).ok()?;
-        self.written.get(index)
-    }
-
-    /// When what is written here is written.
-    #[must_use]
-    pub fn written_at(&self) -> Timestamp {
-        self.stamp.written_at
-    }
-
-    /// The nonce of the next transaction.
-    pub(crate) fn nonce(&self) -> [u8; 16] {
-        let mut hash = Sha256::new();
-        hash.update(self.stamp.seed);
-        hash.update(self.next.get().to_le_bytes());
-        let digest: [u8; 32] = hash.finalize().into();
-        let mut nonce = [0; 16];
-        nonce.copy_from_slice(&digest[..16]);
-        nonce
-    }
-
-    pub(crate) fn append(&mut self, transaction: Transaction) {
-        debug_assert_eq!(transaction.position, self.next);
-        self.next = self.next.next();
-        self.written.push(transaction);
     }
 }

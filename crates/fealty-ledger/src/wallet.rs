@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{BrandId, LotId, Points, Position, Timestamp};
 
-use crate::{BucketName, LotTerms};
+use crate::{Account, BucketName, LotTerms};
 
 /// The buckets of a wallet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -38,8 +38,18 @@ impl Buckets {
     }
 }
 
+/// Points that a wallet owes a brand.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Debt {
+    /// The account that took points back which the wallet did not have any more. Its
+    /// brand is the creditor.
+    pub account: Account,
+    /// How many; above zero.
+    pub points: Points,
+}
+
 /// One member's holding of one currency, without its lots.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Wallet {
     /// The buckets.
     pub buckets: Buckets,
@@ -55,6 +65,8 @@ pub struct Wallet {
     /// When the lots that go with inactivity are gone; `None` before the first
     /// of them. It may lie in the past when there are none left.
     pub inactive_at: Option<Timestamp>,
+    /// What is owed to whom, oldest first: the bucket `debt`, taken apart.
+    pub debts: Vec<Debt>,
 }
 
 /// A lot and what is left of it.

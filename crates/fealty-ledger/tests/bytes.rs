@@ -1,12 +1,12 @@
-//! The canonical bytes of format 4, pinned: logs that are there must stay readable and
+//! The canonical bytes of format 5, pinned: logs that are there must stay readable and
 //! their chains must hold.
 
 use std::fmt::Write as _;
 
 use fealty_ledger::{
-    Account, Accrue, Activation, BucketName, Buckets, Cause, Command, Due, Facts, GivenLot,
-    LotOrigin, LotTerms, Principal, Purchase, PurchaseFacts, Received, ReversalFacts, Reverse,
-    RuleResult, Transaction, Transfer, WalletAfter, canonical,
+    Account, Accrue, Activation, BucketName, Buckets, Cause, Command, Due, Entry, Facts, GivenLot,
+    LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts, Received, ReversalFacts,
+    Reverse, RuleResult, Said, Transaction, Transfer, WalletAfter, canonical,
 };
 use fealty_types::{
     LotId, Metadata, Money, Points, Position, ShardId, Timestamp, TransactionPlace,
@@ -159,16 +159,32 @@ fn the_bytes_of_a_log_stay_what_they_are() {
             acting_for: Some(id("anna")),
             roles: 1 << 8,
         });
-        let bytes = canonical::encode(&transaction);
-        assert_eq!(canonical::decode(&bytes).expect("our own"), transaction);
+        let entry = Entry::Transaction(transaction);
+        let bytes = canonical::encode(&entry);
+        assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
         hash.update(&bytes);
     }
+    let notice = Entry::Notice(Notice {
+        engine: 1,
+        shard: ShardId::new(3),
+        position: Position::new(8),
+        program: id("club"),
+        written_at: at(1_700_000_000_000_002),
+        nonce: *b"sixteen, random.",
+        says: Said::VersionBegins {
+            version: 5,
+            digest: [9; 32],
+        },
+    });
+    let bytes = canonical::encode(&notice);
+    assert_eq!(canonical::decode(&bytes).expect("our own"), notice);
+    hash.update(&bytes);
     let hex = |hash: Sha256| {
         hash.finalize().iter().fold(String::new(), |mut hex, byte| {
             write!(hex, "{byte:02x}").expect("to memory");
             hex
         })
     };
-    let pinned = "27b8416c63b1987be7b5b9bd678085008749c9673a2700d5c40b15bbd94483a0";
-    assert_eq!(hex(hash), pinned, "the bytes of format 4");
+    let pinned = "7b7b18327aec76a3eee1fffa9628b83659548a624e27149d40e3decb9bb2674e";
+    assert_eq!(hex(hash), pinned, "the bytes of format 5");
 }

@@ -41,6 +41,7 @@ fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
         program: Arc::new(program),
         source: source.to_owned(),
         digest: hex(&Sha256::digest(meaning)),
+        text_digest: Sha256::digest(source).into(),
     })
 }
 

@@ -11,6 +11,8 @@ pub struct ProgramVersion {
     pub version: i64,
     /// What it says.
     pub program: Arc<Program>,
+    /// SHA-256 of the file's text: the ledger's logs name it where the version begins.
+    pub text_digest: [u8; 32],
 }
 
 /// A programme together with the text it was read from.
@@ -23,4 +25,18 @@ pub struct ProgramSource {
     /// SHA-256 of the meaning, in hexadecimal: equal for texts that differ
     /// only in layout and comments.
     pub digest: String,
+    /// SHA-256 of the text.
+    pub text_digest: [u8; 32],
+}
+
+impl ProgramSource {
+    /// The programme under a number.
+    #[must_use]
+    pub fn numbered(&self, version: i64) -> ProgramVersion {
+        ProgramVersion {
+            version,
+            program: Arc::clone(&self.program),
+            text_digest: self.text_digest,
+        }
+    }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, ensure};
-use fealty_ledger::{Accrue, Command, Log, MemberBook, Wallet, WalletBook, canonical};
+use fealty_ledger::{Accrue, Command, Log, MemberBook, Said, Wallet, WalletBook};
 use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
 use fealty_types::{
@@ -15,11 +15,11 @@ use fealty_types::{
 use crate::{
     plan::plan,
     shard::{
-        Placement, Shards, request_key,
+        Placement, Shards, number, request_key,
         store::{
             batch_write::{Outcome, Rows, at_once},
             head::{self, Head},
-            rows::{LotRow, MemberRow, TransactionRow, WalletRow},
+            rows::{LotRow, MemberRow, VersionRow, WalletRow},
         },
     },
 };
@@ -122,6 +122,9 @@ impl BulkShard {
         let mut log = Log::new(self.id, head.position.next(), head.stamp(now));
         let mut rows = Rows::default();
         let mut changed: HashMap<usize, Wallet> = HashMap::new();
+        if head.position.get() == 0 {
+            begin(&self.applied, &mut log, &mut head, &mut rows)?;
+        }
         for _ in 0..len {
             let index = self.next % self.members.len();
             self.next += 1;
@@ -135,7 +138,7 @@ impl BulkShard {
             }
             let mut book = MemberBook::new(program.clone(), member.id.clone());
             if member.wallet.sequence > 0 {
-                let wallet = WalletBook::of(member.wallet);
+                let wallet = WalletBook::of(member.wallet.clone());
                 book.wallets.insert(currency.clone(), wallet);
             }
             let command = Command::Accrue(Accrue {
@@ -156,25 +159,18 @@ impl BulkShard {
                 now,
             )?;
             fealty_ledger::execute(&mut book, &request, now, &mut log)?;
-            let transaction = log.written().last().context("nothing was written")?;
-            let body = canonical::encode(transaction);
-            head.chain = canonical::chain(&head.chain, &body);
-            head.position = transaction.position;
-            head.written_at = transaction.written_at;
-            rows.log.push(TransactionRow {
-                position: transaction.position.get(),
-                member_no: member.number,
-                request_key: Some(request_key(program, &member.id, &request_id)),
-                body,
-                chain: head.chain.to_vec(),
-            });
-            rows.totals.add(transaction);
+            let entry = log.written().last().context("nothing was written")?;
+            let key = request_key(program, &member.id, &request_id);
+            rows.log
+                .push(head.append(entry, Some(member.number), Some(key)));
+            rows.totals
+                .add(entry.transaction().context("an accrual is no notice")?);
             let wallet = &book.wallets[currency];
             for lot in wallet.changed_lots() {
                 rows.new_lots.push(LotRow::new(member.number, lot));
             }
-            member.wallet = *wallet.wallet();
-            changed.insert(index, member.wallet);
+            member.wallet = wallet.wallet().clone();
+            changed.insert(index, member.wallet.clone());
         }
         for (index, wallet) in changed {
             let number = self.members[index].number;
@@ -183,4 +179,24 @@ impl BulkShard {
         }
         Ok((rows, head))
     }
+}
+
+/// Begins a version of the programme in an empty log.
+fn begin(
+    applied: &ProgramVersion,
+    log: &mut Log,
+    head: &mut Head,
+    rows: &mut Rows,
+) -> anyhow::Result<()> {
+    let (program, version) = (&applied.program.id, number(applied));
+    let digest = applied.text_digest;
+    log.announce(program, Said::VersionBegins { version, digest });
+    let began = log.written().last().context("nothing was written")?;
+    rows.log.push(head.append(began, None, None));
+    rows.versions.push(VersionRow {
+        program: program.to_string(),
+        version: i32::try_from(version)?,
+        position: head.position.get(),
+    });
+    Ok(())
 }

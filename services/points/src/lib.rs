@@ -66,6 +66,7 @@ pub const SCHEMA: Schema = Schema {
         "member_tiers",
         "row_types",
         "adjustments",
+        "begun_versions",
     ],
 };
 

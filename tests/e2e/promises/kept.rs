@@ -29,7 +29,8 @@ async fn log(fleet: &Fleet, len: usize) -> Vec<Transaction> {
     let mut transactions = Vec::new();
     while transactions.len() < len {
         let more = stream.message().await.expect("the feed holds");
-        transactions.extend(more.expect("it has no end").transactions);
+        let more = more.expect("it has no end").transactions.into_iter();
+        transactions.extend(more.filter(|entry| !entry.member.is_empty()));
     }
     transactions
 }

@@ -7,7 +7,7 @@ use std::sync::{
 
 use fealty_points::bulk::{BulkAccrual, BulkShard};
 use fealty_postgres::{Database, foundation};
-use fealty_program::{Program, ProgramVersion};
+use fealty_program::Program;
 use fealty_types::{Clock as _, MemberId, Points, SystemClock};
 use tokio::{sync::Mutex, time::Instant};
 
@@ -40,7 +40,7 @@ impl Ledger {
         let stored = foundation::StoredProgram {
             version: 1,
             effective_at: SystemClock.now(),
-            digest: program.digest,
+            digest: program.digest.clone(),
             source: PROGRAM.to_owned(),
             actor: "bench".to_owned(),
             note: String::new(),
@@ -48,10 +48,7 @@ impl Ledger {
         let mut connection = database.pool().acquire().await?;
         foundation::insert_program(&mut connection, &program.program.id, &stored).await?;
         drop(connection);
-        let applied = ProgramVersion {
-            version: 1,
-            program: program.program,
-        };
+        let applied = program.numbered(1);
         let accrual = BulkAccrual {
             brand: "shop".parse()?,
             currency: "points".parse()?,

@@ -1,6 +1,7 @@
 //! Wallets as far as they have been read, and what the engine changed in them;
-//! `due` is what falls due in one, `member` all of a member's.
+//! `due` is what falls due in one, `debt` what it owes, `member` all of a member's.
 
+mod debt;
 mod due;
 mod member;
 
@@ -14,6 +15,7 @@ use crate::{
     WalletAfter,
 };
 
+pub(crate) use debt::Payment;
 pub(crate) use due::Event;
 pub use member::MemberBook;
 

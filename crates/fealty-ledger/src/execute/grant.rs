@@ -6,8 +6,8 @@ use fealty_types::{CurrencyId, LotId, Points, RuleId};
 
 use super::{Draft, give, keep_active, take};
 use crate::{
-    Account, BucketName, Command, Grant, Log, Lot, LotTerms, MemberBook, Received, Refusal,
-    Request, Transfer, WalletBook,
+    Account, BucketName, Command, Grant, HoldLot, Log, Lot, LotTerms, MemberBook, Received,
+    Refusal, Request, Transfer, WalletBook, book::Payment,
 };
 
 impl Draft {
@@ -99,27 +99,29 @@ impl Draft {
         };
         let mut remaining = Points::ZERO;
         for (points, rule) in parts {
-            let owed = if pending {
-                Points::ZERO
-            } else {
-                wallet.wallet.buckets.debt.min(*points)
-            };
+            let (currency, lot, brand) = (&terms.currency, terms.lot, &terms.brand);
             let mut kept = *points;
-            take(&mut kept, owed);
-            for (amount, bucket) in [(owed, BucketName::Debt), (kept, bucket)] {
-                if amount.is_zero() {
-                    continue;
-                }
-                let to = Account::Wallet(bucket);
-                let (currency, lot) = (&terms.currency, terms.lot);
-                let transfer =
-                    Transfer::of(currency, source.clone(), to, amount, lot, &terms.brand);
-                self.transfers.push(Transfer {
-                    rule: rule.clone(),
-                    ..transfer
-                });
+            if !pending {
+                let part = HoldLot { lot, points: kept };
+                let payment = Payment {
+                    currency,
+                    from: source,
+                    issuer: brand,
+                    part,
+                    rule: rule.as_ref(),
+                };
+                let repaid = wallet.repay(&payment, &mut self.transfers);
+                take(&mut kept, repaid);
             }
-            wallet.shift(Some(BucketName::Debt), None, owed);
+            if kept.is_zero() {
+                continue;
+            }
+            let to = Account::Wallet(bucket);
+            let transfer = Transfer::of(currency, source.clone(), to, kept, lot, brand);
+            self.transfers.push(Transfer {
+                rule: rule.clone(),
+                ..transfer
+            });
             wallet.shift(None, Some(bucket), kept);
             give(&mut remaining, kept);
         }

@@ -96,8 +96,8 @@ impl Draft {
             self.take_available(wallet, &part.currency, other, &part.account);
         }
         if !taking.debt.is_zero() {
-            wallet.shift(None, Some(BucketName::Debt), taking.debt);
-            let issuer = &wallet.lots[&part.lot].terms.brand;
+            let issuer = wallet.lots[&part.lot].terms.brand.clone();
+            wallet.owe(&part.account, taking.debt);
             let from = Account::Wallet(BucketName::Debt);
             let (currency, to) = (&part.currency, part.account.clone());
             self.transfers.push(Transfer::of(
@@ -106,7 +106,7 @@ impl Draft {
                 to,
                 taking.debt,
                 part.lot,
-                issuer,
+                &issuer,
             ));
         }
     }
@@ -203,7 +203,12 @@ fn moved(original: &Transaction) -> Result<(bool, Vec<Moved>), Refusal> {
         } else {
             &transfer.credit
         };
-        if matches!(outside, Account::Wallet(_)) {
+        // Where points of a lot repaid another brand, that brand's side is none of the
+        // lot's.
+        let of_lot = |terms: &LotTerms| terms.lot == transfer.lot;
+        let made = original.lots.iter().find(|terms| of_lot(terms));
+        let of_another = made.is_some_and(|made| made.brand != *transfer.issuer());
+        if matches!(outside, Account::Wallet(_)) || of_another {
             continue;
         }
         if let Some(known) = moved.iter_mut().find(|known| known.lot == transfer.lot) {

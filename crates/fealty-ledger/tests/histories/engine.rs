@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use fealty_ledger::{
-    Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Extend,
+    Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Entry, Extend,
     ExtendHold, Gift, Grant, Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named,
     Principal, ReadThrough, Redeem, Refusal, Reinstate, Release, Request, Reversal, Reverse,
     SpendKey, Stamp, Stop, Wallet, WalletBook, advance, canonical, execute, given, receive,
@@ -123,7 +123,7 @@ impl Engine {
         };
         let starts: Vec<usize> = self.logs.iter().map(|log| log.written().len()).collect();
         let answer = self.execute(member, &request)?;
-        let position = |log: &Log| log.written().last().expect("it was written").position;
+        let position = |log: &Log| log.transactions().last().expect("it was written").position;
         if answer.is_none() {
             let at = position(&self.logs[shard_of(member)]);
             self.members[member].requests.push(at);
@@ -137,17 +137,22 @@ impl Engine {
                 let received = given(&self.members[member].known, &transaction.clone());
                 self.receive(to, &received)?;
                 let log = &self.logs[shard_of(to)];
-                let lots = log.written().last().expect("it was written").lots.iter();
+                let lots = log
+                    .transactions()
+                    .last()
+                    .expect("it was written")
+                    .lots
+                    .iter();
                 let lots: Vec<LotId> = lots.map(|terms| terms.lot).collect();
                 self.members[to].lots.extend(lots);
             }
         }
         for (log, start) in self.logs.iter().zip(starts) {
-            for transaction in &log.written()[start..] {
+            for transaction in log.transactions().skip(start) {
                 self.totals.add(transaction);
-                let bytes = canonical::encode(transaction);
+                let bytes = canonical::encode(&Entry::Transaction(transaction.clone()));
                 let decoded = canonical::decode(&bytes).expect("our own bytes");
-                prop_assert_eq!(&decoded, transaction);
+                prop_assert_eq!(decoded.transaction(), Some(transaction));
             }
         }
         Ok(answer)
@@ -510,7 +515,7 @@ fn reason(stop: &Stop) -> &'static str {
 impl Stored {
     fn book(&self, member: usize) -> MemberBook {
         let mut book = empty_book(member);
-        if let Some(wallet) = self.wallet {
+        if let Some(wallet) = self.wallet.clone() {
             book.wallets.insert(currency(), WalletBook::of(wallet));
         }
         book
@@ -590,7 +595,7 @@ impl Stored {
             return;
         };
         if wallet.is_changed() {
-            self.wallet = Some(*wallet.wallet());
+            self.wallet = Some(wallet.wallet().clone());
         }
         for lot in wallet.changed_lots() {
             self.lots.insert(lot.terms.lot, lot.clone());

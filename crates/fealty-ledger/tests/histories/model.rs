@@ -70,7 +70,8 @@ struct Member {
     /// Positions of all holds ever made, and of all requests' transactions.
     hold_names: Vec<i64>,
     lot_names: Vec<LotName>,
-    debt: i64,
+    /// To whom how much is owed, the oldest first.
+    debts: Vec<((&'static str, usize), i64)>,
     inactive: Option<i64>,
     last: i64,
 }
@@ -101,6 +102,10 @@ impl Member {
 
     fn available(&self) -> i64 {
         self.sum(|lot| if lot.activates.is_none() { lot.left } else { 0 })
+    }
+
+    fn debt(&self) -> i64 {
+        self.debts.iter().map(|(_, points)| points).sum()
     }
 
     fn lot(&mut self, name: LotName) -> &mut Lot {
@@ -158,7 +163,7 @@ impl Model {
             let held = member.sum(|lot| lot.held);
             picture
                 .buckets
-                .push([member.pending(), member.available(), held, member.debt]);
+                .push([member.pending(), member.available(), held, member.debt()]);
             for lot in &member.lots {
                 let pending = lot.activates.is_some() && lot.left > 0;
                 picture
@@ -201,26 +206,55 @@ impl Model {
 
     fn put(&mut self, member: usize, lot: &Lot, source: (&'static str, Option<usize>)) {
         let points = lot.left;
-        let debt = self.members[member].debt;
         let owed = if lot.activates.is_some() {
             0
         } else {
-            debt.min(points)
+            self.repay(member, source, lot.brand, points)
         };
         let bucket = if lot.activates.is_some() {
             "pending"
         } else {
             "available"
         };
-        self.book(source, ("debt", None), lot.brand, owed);
         self.book(source, (bucket, None), lot.brand, points - owed);
         let of = &mut self.members[member];
-        of.debt -= owed;
         of.lot_names.push(lot.name);
         of.lots.push(Lot {
             left: points - owed,
             ..lot.clone()
         });
+    }
+
+    /// Repays debt, as far as there is some, with points that come from an account.
+    fn repay(
+        &mut self,
+        member: usize,
+        source: (&str, Option<usize>),
+        issuer: usize,
+        points: i64,
+    ) -> i64 {
+        let mut repaid = 0;
+        while let Some((creditor, owed)) = self.members[member].debts.first().copied()
+            && repaid < points
+        {
+            let part = owed.min(points - repaid);
+            repaid += part;
+            let (kind, brand) = creditor;
+            let account = (kind, Some(brand));
+            if brand == issuer {
+                self.book(source, ("debt", None), issuer, part);
+            } else {
+                self.book(source, account, issuer, part);
+                self.book(account, ("debt", None), brand, part);
+            }
+            let debts = &mut self.members[member].debts;
+            if part == owed {
+                debts.remove(0);
+            } else {
+                debts[0].1 -= part;
+            }
+        }
+        repaid
     }
 
     fn release(&mut self, member: usize, hold: &Hold, at: i64) {
@@ -306,14 +340,12 @@ impl Model {
     }
 
     fn activate(&mut self, member: usize, name: LotName) {
-        let debt = self.members[member].debt;
         let lot = self.members[member].lot(name);
         let (points, brand) = (lot.left, lot.brand);
-        let owed = debt.min(points);
+        let owed = self.repay(member, ("pending", None), brand, points);
+        let lot = self.members[member].lot(name);
         lot.activates = None;
         lot.left -= owed;
-        self.members[member].debt -= owed;
-        self.book(("pending", None), ("debt", None), brand, owed);
         self.book(("pending", None), ("available", None), brand, points - owed);
     }
 
@@ -728,7 +760,11 @@ impl Model {
             self.take(member, &others, account);
         }
         if policy == Policy::Debt {
-            self.members[member].debt += missing;
+            if missing > 0 {
+                self.members[member]
+                    .debts
+                    .push(((account.0, brand), missing));
+            }
             self.book(("debt", None), account, brand, missing);
         }
     }

@@ -7,7 +7,7 @@ use fealty_postgres::{
     foundation::{self, ProgramRequest, StoredProgram},
     run,
 };
-use fealty_program::{Change, Program, ProgramErrors, ProgramSource, ProgramVersion, diff};
+use fealty_program::{Change, Program, ProgramErrors, ProgramSource, diff};
 use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::{Clock as _, ProgramId, Reference, RequestId};
 use serde_json::json;
@@ -62,10 +62,7 @@ impl Programs {
             });
         let applied = applied?;
         if !asked.dry_run && !applied.replayed {
-            self.remember(ProgramVersion {
-                version: applied.stored.version,
-                program: parsed.program,
-            });
+            self.remember(parsed.numbered(applied.stored.version));
         }
         Ok(applied)
     }

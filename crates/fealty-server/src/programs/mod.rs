@@ -148,7 +148,8 @@ impl Programs {
         }
     }
 
-    async fn refresh(&self) -> Result<(), DatabaseError> {
+    /// Looks for what other instances applied.
+    pub async fn refresh(&self) -> Result<(), DatabaseError> {
         for (id, version) in foundation::program_versions(self.database.pool()).await? {
             let Ok(id) = id.parse::<ProgramId>() else {
                 continue;
@@ -159,10 +160,7 @@ impl Programs {
             let stored = foundation::program(self.database.pool(), &id, Some(version)).await?;
             let Some(stored) = stored else { continue };
             match Program::parse(&stored.source) {
-                Ok(parsed) => self.remember(ProgramVersion {
-                    version,
-                    program: parsed.program,
-                }),
+                Ok(parsed) => self.remember(parsed.numbered(version)),
                 Err(error) => {
                     tracing::error!(%error, program = %id, version, "a stored programme cannot be read");
                 }

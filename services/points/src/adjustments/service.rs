@@ -10,7 +10,9 @@ use fealty_postgres::{
     run,
 };
 use fealty_server::audit_entry;
-use fealty_types::{Clock as _, ProgramId, Reference, ShardId, Subject, Timestamp};
+use fealty_types::{
+    Clock as _, Metadata, Position, ProgramId, Reference, RequestId, ShardId, Subject, Timestamp,
+};
 use uuid::Uuid;
 
 use super::{
@@ -143,16 +145,30 @@ impl Adjustments {
     pub(crate) async fn approve(&self, change: Change<Deciding>) -> Result<Approved, Error> {
         self.ledger.programs.newest(&change.program)?;
         let shard = self.ledger.shards.of(&change.program, &change.member);
-        let done: Result<(Approved, Option<Written>), Failure> = run!(
-            self.ledger.database,
-            "approve_adjustment",
-            |connection| async { self.approve_in(connection, shard, &change).await }
-        );
+        let mut done = self.approve_once(shard, &change).await;
+        if let Err(Failure::VersionPassed) = done {
+            self.ledger.programs.refresh().await?;
+            done = self.approve_once(shard, &change).await;
+        }
         let (approved, written) = done.map_err(Error::from)?;
         if let Some(written) = &written {
             self.ledger.publisher.publish(shard, written).await;
         }
         Ok(approved)
+    }
+
+    /// Approves a proposal, if the version of the programme that is known here is in
+    /// force.
+    async fn approve_once(
+        &self,
+        shard: ShardId,
+        change: &Change<Deciding>,
+    ) -> Result<(Approved, Option<Written>), Failure> {
+        run!(
+            self.ledger.database,
+            "approve_adjustment",
+            |connection| async { self.approve_in(connection, shard, change).await }
+        )
     }
 
     async fn approve_in(
@@ -179,9 +195,16 @@ impl Adjustments {
         };
         asked.command(0, &command);
         let now = self.ledger.clock.now();
-        let members = [(proposal.program.clone(), proposal.member.clone())];
-        let locked = ReadOn::Locked;
-        let read = ShardWork::read(connection, shard, members, &asked, now, locked, None);
+        let member = (proposal.program.clone(), proposal.member.clone());
+        let read = ShardWork::read(
+            connection,
+            shard,
+            [member],
+            &asked,
+            now,
+            ReadOn::Locked,
+            None,
+        );
         let (mut work, mut seen) = read.await?;
         if let Some(seen) = seen.remove(&key) {
             let made = seen.transaction()?;
@@ -199,24 +222,16 @@ impl Adjustments {
         if proposal.state != State::Proposed {
             return Err(refused(proposal.decided()));
         }
-        let applied = self.ledger.programs.newest(&change.program);
-        let applied = applied.map_err(|_| refused(Error::Defect))?;
-        let planned = plan(&applied, request, &command, None, now);
-        let mut planned = planned.map_err(|error| refused(error.into()))?;
-        planned.principal = Some(principal(caller));
-        let position = work.execute(connection, 0, &mut planned).await?;
-        let position = position
-            .map_err(|refusal| refused(Error::refused(self.ledger.shards, shard, refusal)))?;
+        let position = self
+            .execute(connection, &mut work, change, (request.1, &command), now)
+            .await?;
         let made = work.log().at(position).expect("it was just written");
         let entry = entry(caller, self.ledger.shards.ids(), made, None);
         let placement = self.ledger.shards.placement();
-        let written = work.write(connection, placement, locked, None).await?;
-        let decision = Decision {
-            by,
-            at: now,
-            note: nothing(),
-            request_id: Some(change.request_id.clone()),
-        };
+        let written = work
+            .write(connection, placement, ReadOn::Locked, None)
+            .await?;
+        let decision = approval(by, now, &change.request_id);
         let (place, to) = ((shard, proposal.id), State::Approved);
         store::decide(&mut *connection, place, to, &decision, Some(position)).await?;
         audit_log::append(&mut *connection, &entry).await?;
@@ -230,6 +245,27 @@ impl Adjustments {
             replayed: false,
         };
         Ok((approved, Some(written)))
+    }
+
+    /// Makes the adjustment in the member's books.
+    async fn execute(
+        &self,
+        connection: &mut PgConnection,
+        work: &mut ShardWork,
+        change: &Change<Deciding>,
+        (metadata, command): (&Metadata, &Command),
+        now: Timestamp,
+    ) -> Result<Position, Failure> {
+        let refused = |error: Error| Failure::Refused(error);
+        let applied = self.ledger.programs.newest(&change.program);
+        let applied = applied.map_err(|_| refused(Error::Defect))?;
+        let request = (&change.request_id, metadata);
+        let planned = plan(&applied, request, command, None, now);
+        let mut planned = planned.map_err(|error| refused(error.into()))?;
+        planned.principal = Some(principal(&change.caller));
+        let executed = work.execute(connection, 0, &applied, &mut planned).await?;
+        let (shards, shard) = (self.ledger.shards, work.shard());
+        executed.map_err(|refusal| refused(Error::refused(shards, shard, refusal)))
     }
 
     /// Rejects a proposal; answers also whether it was rejected already.
@@ -321,4 +357,14 @@ fn command(proposal: &Proposal, approver: &Subject) -> Result<Command, Error> {
         approver: Some(named(approver)?),
         note: proposed.note.clone(),
     }))
+}
+
+/// The decision of somebody who approves.
+fn approval(by: Subject, at: Timestamp, request_id: &RequestId) -> Decision {
+    Decision {
+        by,
+        at,
+        note: nothing(),
+        request_id: Some(request_id.clone()),
+    }
 }

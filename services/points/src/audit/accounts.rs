@@ -167,9 +167,10 @@ async fn totals_at(
         let Some(last) = rows.last() else { break };
         after = Position::new(last.position);
         for row in rows.iter().filter(|row| row.position <= position.get()) {
-            let transaction = row.transaction()?;
-            if transaction.program == *program {
-                totals.add(&transaction);
+            let entry = row.entry()?;
+            let own = entry.transaction().filter(|t| t.program == *program);
+            if let Some(transaction) = own {
+                totals.add(transaction);
             }
         }
     }

@@ -18,7 +18,7 @@ pub(crate) async fn record(ledger: &Ledger, purchase: Change) -> Result<Answer, 
         }) => {
             let by = By::Order(brand.clone(), order_number.clone());
             let found = ledger.transaction(&caller, &program, &by).await.ok();
-            let place = found.map(|found| found.transaction.place());
+            let place = found.map(|found| found.place());
             Err(Error::OrderAlreadyRecorded {
                 brand,
                 order_number,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use fealty_ledger::{Command, Transaction};
+use fealty_ledger::{Command, Entry, Notice, Transaction};
 use fealty_types::{BrandId, MemberId, OrderNumber, ProgramId, Timestamp};
 
 /// Which transactions are wanted: those that meet all that is set.
@@ -34,6 +34,37 @@ impl Filter {
             && self.kinds.is_empty()
             && self.brands.is_empty()
             && self.order_number.is_none()
+    }
+
+    /// Whether an entry is wanted.
+    pub(crate) fn wants_entry(&self, entry: &Entry) -> bool {
+        match entry {
+            Entry::Transaction(transaction) => self.wants(transaction),
+            Entry::Notice(notice) => self.wants_notice(notice),
+        }
+    }
+
+    /// Whether a notice is wanted: one belongs to no member, brand or order.
+    fn wants_notice(&self, notice: &Notice) -> bool {
+        let Self {
+            programs,
+            member,
+            start,
+            end,
+            kinds,
+            brands,
+            order_number,
+        } = self;
+        let at = notice.written_at;
+        programs
+            .as_ref()
+            .is_none_or(|programs| programs.contains(&notice.program))
+            && member.is_none()
+            && brands.is_empty()
+            && order_number.is_none()
+            && start.is_none_or(|start| start <= at)
+            && end.is_none_or(|end| at < end)
+            && (kinds.is_empty() || kinds.contains(notice.kind()))
     }
 
     /// Whether a transaction is wanted.

@@ -13,7 +13,7 @@ use crate::{
     shard::{Logged, Shards, look_at_all_heads, look_at_heads, store},
 };
 
-/// Transactions in one response.
+/// Entries in one response.
 pub(crate) const WATCH_BATCH_LEN_MAX: i64 = 500;
 /// How often other instances' commits are looked for while somebody listens.
 const HEADS_INTERVAL: Duration = Duration::from_millis(50);
@@ -21,11 +21,11 @@ const HEADS_INTERVAL: Duration = Duration::from_millis(50);
 /// Reads in a row that a filter may leave out without a word.
 const LEFT_OUT_MAX: u32 = 20;
 
-/// Some transactions of the feed.
+/// Some entries of the feed.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    /// The transactions.
-    pub(crate) transactions: Vec<Logged>,
+    /// The entries.
+    pub(crate) entries: Vec<Logged>,
     /// The cursor after them.
     pub(crate) cursor: Cursor,
     /// How many the logs have beyond it.
@@ -91,11 +91,8 @@ impl Feed {
             let middle = before + (after - before) / 2;
             let pool = self.database.pool();
             let row = store::log::at(pool, shard, Position::new(middle)).await?;
-            let logged = row
-                .map(Logged::try_from)
-                .transpose()?
-                .ok_or(Error::Defect)?;
-            if logged.transaction.written_at < time {
+            let row = row.ok_or(Error::Defect)?;
+            if row.entry()?.written_at() < time {
                 before = middle;
             } else {
                 after = middle;
@@ -116,7 +113,7 @@ impl Feed {
         tokio::spawn(self.clone().watch(cursor, filter, listener));
         let mut latest = watched.recv().await.ok_or(Error::Ending)??;
         let mut has_moved = false;
-        while latest.transactions.is_empty() {
+        while latest.entries.is_empty() {
             // Who is behind is told how far the cursor came, however little time it has:
             // what a filter leaves out moves it too.
             let next = if latest.behind > 0 {
@@ -165,7 +162,7 @@ impl Feed {
     ) {
         let mut heads = self.heads.watch();
         let first = Watched {
-            transactions: Vec::new(),
+            entries: Vec::new(),
             cursor: cursor.clone(),
             behind: self.behind(&cursor),
         };
@@ -192,7 +189,7 @@ impl Feed {
         }
     }
 
-    /// How many transactions the logs have beyond a cursor.
+    /// How many entries the logs have beyond a cursor.
     fn behind(&self, cursor: &Cursor) -> i64 {
         self.heads.cursor().entries() - cursor.entries()
     }
@@ -215,11 +212,11 @@ impl Feed {
                 let Some(last) = rows.last().map(|row| row.position) else {
                     break;
                 };
-                let mut transactions = Vec::with_capacity(rows.len());
+                let mut entries = Vec::with_capacity(rows.len());
                 for row in rows {
                     let logged = Logged::try_from(row)?;
-                    if filter.wants(&logged.transaction) {
-                        transactions.push(logged);
+                    if filter.wants_entry(&logged.entry) {
+                        entries.push(logged);
                     }
                 }
                 cursor.advance(index, last);
@@ -227,12 +224,12 @@ impl Feed {
                 // now and then and at the end.
                 let at_end = last >= heads.positions()[index];
                 left_out += 1;
-                if transactions.is_empty() && !at_end && left_out < LEFT_OUT_MAX {
+                if entries.is_empty() && !at_end && left_out < LEFT_OUT_MAX {
                     continue;
                 }
                 left_out = 0;
                 let watched = Watched {
-                    transactions,
+                    entries,
                     cursor: cursor.clone(),
                     behind: self.behind(cursor).max(0),
                 };

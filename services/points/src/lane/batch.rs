@@ -23,6 +23,7 @@
 use std::collections::HashSet;
 
 use fealty_postgres::{Database, DatabaseError, PgConnection, audit_log, run};
+use fealty_server::Programs;
 use fealty_types::{Position, ShardId, Timestamp};
 use uuid::Uuid;
 
@@ -42,6 +43,9 @@ const ORDERS_READ_BATCHES: u32 = 64;
 /// How often a batch is decided anew because orders of it were another's; then the
 /// contested ones are refused for now.
 const ORDERS_TAKEN_MAX: u32 = 5;
+/// How often a batch is decided anew because another instance began a later version of
+/// a programme.
+const VERSIONS_PASSED_MAX: u32 = 5;
 
 /// What a batch brought about, once it is committed.
 pub(super) struct Outcome {
@@ -84,6 +88,7 @@ pub(super) struct Batches {
     pub(super) shard: ShardId,
     /// Connections of the lanes.
     pub(super) database: Database,
+    pub(super) programs: Programs,
     pub(super) orders: Orders,
 }
 
@@ -91,7 +96,7 @@ impl Batches {
     /// Runs a batch of jobs.
     pub(super) async fn run(
         &self,
-        jobs: &[Job],
+        jobs: &mut [Job],
         now: Timestamp,
         course: &mut Course,
         memory: &mut Memory,
@@ -101,9 +106,10 @@ impl Batches {
             course.orders_left -= 1;
             known.recorded = self.written_of(jobs).await?;
         }
-        let mut rounds = 0;
+        let (mut rounds, mut versions_passed) = (0, 0);
         loop {
             rounds += 1;
+            self.by_newest_versions(jobs);
             match self.run_knowing(&known, jobs, now, course, memory).await {
                 Ok(outcome) => {
                     course.head = Some(outcome.written.through);
@@ -125,6 +131,14 @@ impl Batches {
                     let taken = taken.into_iter().map(|row| row.order_key);
                     known.unreachable.extend(taken);
                 }
+                Err(Interrupted::VersionPassed) => {
+                    versions_passed += 1;
+                    if versions_passed == VERSIONS_PASSED_MAX {
+                        let what = "a shard has a version of a programme that is not stored";
+                        return Err(DatabaseError::Broken(what));
+                    }
+                    self.programs.refresh().await?;
+                }
                 Err(Interrupted::Database(error)) => {
                     course.head = None;
                     return Err(error);
@@ -132,6 +146,15 @@ impl Batches {
                 Err(Interrupted::Overtaken | Interrupted::NeedsLock) => {
                     return Err(DatabaseError::Broken("a locked head was moved"));
                 }
+            }
+        }
+    }
+
+    /// Has jobs that have waited planned by the version that is newest now.
+    fn by_newest_versions(&self, jobs: &mut [Job]) {
+        for job in jobs {
+            if let Ok(newest) = self.programs.newest(&job.applied.program.id) {
+                job.applied = newest;
             }
         }
     }

@@ -240,8 +240,8 @@ async fn mend_shard(
     };
     let mut members = HashSet::new();
     for row in &rows {
-        let transaction = row.transaction()?;
-        members.insert((transaction.program, transaction.member));
+        let transaction = row.entry()?.into_transaction();
+        members.extend(transaction.map(|moved| (moved.program, moved.member)));
     }
     let mut connection = database
         .pool()
@@ -251,7 +251,8 @@ async fn mend_shard(
     let members: Vec<(ProgramId, MemberId)> = members.into_iter().collect();
     let programs: Vec<&str> = members.iter().map(|member| member.0.as_str()).collect();
     let names: Vec<&str> = members.iter().map(|member| member.1.as_str()).collect();
-    let found = store::batch_read::members(&mut connection, shard, &programs, &names, &[]).await?;
+    let found =
+        store::batch_read::members(&mut connection, shard, (&programs, &names), &[], &[]).await?;
     let numbers = found.numbers.iter();
     let index_of: HashMap<i64, usize> = numbers.map(|(index, number)| (*number, *index)).collect();
     let mut entries = Vec::new();

@@ -202,7 +202,10 @@ impl Jobs {
         } else {
             None
         };
-        let position = match self.work.execute(connection, slot, &mut request).await? {
+        let executed = self
+            .work
+            .execute(connection, slot, &job.applied, &mut request);
+        let position = match executed.await? {
             Ok(position) => position,
             Err(refusal) => {
                 let error = Error::refused(self.shards, self.work.shard(), refusal);

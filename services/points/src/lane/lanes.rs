@@ -46,24 +46,28 @@ impl Lanes {
     ) -> Self {
         let in_flight = Arc::new(Semaphore::new(usize::from(settings.batches_in_flight)));
         let remembered = settings.members_in_memory / usize::from(shards.count());
-        let lanes = shards.all().map(|shard| {
-            let batches = Batches {
-                shard,
-                database: database.clone(),
-                orders: orders.clone(),
-            };
-            Lane::start(
-                batches,
-                clock.clone(),
-                publisher.clone(),
-                Arc::clone(&in_flight),
-                Memory::new(remembered),
-            )
-        });
+        let lanes: Arc<[Lane]> = shards
+            .all()
+            .map(|shard| {
+                let batches = Batches {
+                    shard,
+                    database: database.clone(),
+                    programs: programs.clone(),
+                    orders: orders.clone(),
+                };
+                Lane::start(
+                    batches,
+                    clock.clone(),
+                    publisher.clone(),
+                    Arc::clone(&in_flight),
+                    Memory::new(remembered),
+                )
+            })
+            .collect();
         Self {
             programs,
             shards,
-            lanes: lanes.collect(),
+            lanes,
         }
     }
 

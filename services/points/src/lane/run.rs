@@ -142,7 +142,7 @@ impl Runner {
             }
             let begun = tokio::time::Instant::now();
             let now = self.clock.now();
-            let done = self.batches.run(&jobs, now, &mut course, &mut memory);
+            let done = self.batches.run(&mut jobs, now, &mut course, &mut memory);
             let done = done.instrument(span).await;
             drop(permit);
             self.meters

@@ -36,7 +36,6 @@ impl Ledger {
             Gave::Order(brand, order_number) => {
                 let by = By::Order(brand.clone(), order_number.clone());
                 let found = self.transaction(&asked.caller, &asked.program, &by).await?;
-                let found = found.transaction;
                 if found.member != *asked.member {
                     return Err(Error::TransactionNotFound(order_number.to_string()));
                 }

@@ -25,7 +25,7 @@ use crate::{
 const SEARCH_LEN: i64 = 64;
 
 /// A wallet as it was read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct BalanceRead {
     /// The wallet, with what is due taken into account.
     pub(crate) wallet: Wallet,
@@ -79,8 +79,8 @@ impl Ledger {
             && has_it(&wallet)
         {
             return Ok(BalanceRead {
-                wallet,
                 position: wallet.last_position,
+                wallet,
                 cached: true,
             });
         }
@@ -127,7 +127,7 @@ impl Ledger {
                     program: program.clone(),
                     member: (*member).clone(),
                     currency: currency.clone(),
-                    wallet: *stored,
+                    wallet: stored.clone(),
                 })
                 .collect();
             // No stretch of the log: the entries alone, where they are newer.
@@ -222,8 +222,8 @@ impl Ledger {
             .map(|cached| {
                 let wallet = cached.filter(|w| w.next_due.is_none_or(|due| due > now))?;
                 Some(BalanceRead {
-                    wallet,
                     position: wallet.last_position,
+                    wallet,
                     cached: true,
                 })
             })
@@ -309,6 +309,8 @@ impl Ledger {
                 last_at: Some(transaction.effective_at),
                 next_due: None,
                 inactive_at: after.inactive_at,
+                // Whom it was owed to then is not looked for.
+                debts: Vec::new(),
             },
             position: Some(transaction.position),
             cached: false,
@@ -402,7 +404,7 @@ async fn advanced(
         ShardWork::read(connection, shard, members, &asked, at, read_on, None).await?;
     let wallet = |work: &ShardWork, slot| {
         let wallet = work.book(slot).wallets.get(currency);
-        wallet.map_or_else(Wallet::default, |wallet| *wallet.wallet())
+        wallet.map_or_else(Wallet::default, |wallet| wallet.wallet().clone())
     };
     let mut read = Vec::with_capacity(work.len());
     for slot in 0..work.len() {

@@ -8,6 +8,8 @@ use crate::{error::Error, shard::Interrupted};
 /// Why a change that locks heads itself was not made.
 pub(crate) enum Failure {
     Refused(Error),
+    /// Another instance began a later version of the programme: it is to be looked for.
+    VersionPassed,
     Database(DatabaseError),
 }
 
@@ -21,6 +23,7 @@ impl From<Interrupted> for Failure {
     fn from(interrupted: Interrupted) -> Self {
         match interrupted {
             Interrupted::Database(error) => Self::Database(error),
+            Interrupted::VersionPassed => Self::VersionPassed,
             Interrupted::Overtaken | Interrupted::NeedsLock | Interrupted::OrdersTaken(_) => {
                 Self::Database(DatabaseError::Broken("a locked head was moved"))
             }
@@ -32,7 +35,7 @@ impl HasDatabaseError for Failure {
     fn database_error(&self) -> Option<&DatabaseError> {
         match self {
             Self::Database(error) => Some(error),
-            Self::Refused(_) => None,
+            Self::Refused(_) | Self::VersionPassed => None,
         }
     }
 }
@@ -41,6 +44,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Refused(error) => error,
+            Failure::VersionPassed => Self::Unavailable,
             Failure::Database(error) => error.into(),
         }
     }

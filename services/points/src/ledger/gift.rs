@@ -73,16 +73,12 @@ impl Ledger {
             member: gift.to.clone(),
         };
         let command = Command::Gift(gift);
-        let done: Result<(Vec<(ShardId, Written)>, Given), Failure> =
-            run!(self.database, "gift", |connection| async {
-                self.give_in(
-                    connection,
-                    (&caller, (&request_id, &metadata), &command),
-                    program,
-                    [&giver, &taker],
-                )
-                .await
-            });
+        let asked = (&caller, (&request_id, &metadata), &command);
+        let mut done = self.give_once(asked, program, [&giver, &taker]).await;
+        if let Err(Failure::VersionPassed) = done {
+            self.programs.refresh().await?;
+            done = self.give_once(asked, program, [&giver, &taker]).await;
+        }
         match done {
             Ok((written, given)) => {
                 for (shard, written) in written {
@@ -92,6 +88,18 @@ impl Ledger {
             }
             Err(failure) => Err(failure.into()),
         }
+    }
+
+    /// Makes a gift, if the version of the programme that is known here is in force.
+    async fn give_once(
+        &self,
+        asked: (&Caller, (&RequestId, &Metadata), &Command),
+        program: &ProgramId,
+        sides: [&Side; 2],
+    ) -> Result<(Vec<(ShardId, Written)>, Given), Failure> {
+        run!(self.database, "gift", |connection| async {
+            self.give_in(connection, asked, program, sides).await
+        })
     }
 
     /// Makes a gift in a transaction.
@@ -127,9 +135,10 @@ impl Ledger {
             .map_err(|error| Failure::Refused(error.into()))?;
         planned.principal = Some(principal(caller));
         let same_shard = giver.shard == taker.shard;
+        // The recipient's side is planned by no version: the points keep their terms.
         let work = works.get_mut(&giver.shard).expect("it was read");
         let position = work
-            .execute(connection, 0, &mut planned)
+            .execute(connection, 0, &applied, &mut planned)
             .await?
             .map_err(|refusal| giver.refuses(self.shards, refusal))?;
         let written_gift = work.log().at(position).expect("it was just written");

@@ -1,7 +1,7 @@
 //! A member's transactions and lots.
 
 use fealty_auth::{Caller, InReach};
-use fealty_ledger::{Lot, Reversal};
+use fealty_ledger::{Lot, Reversal, Transaction};
 use fealty_types::{
     BrandId, LotId, MemberId, OrderNumber, Position, ProgramId, RequestId, TransactionPlace,
 };
@@ -10,7 +10,7 @@ use super::service::Ledger;
 use crate::{
     error::Error,
     feed::Filter,
-    shard::{Logged, order_key, order_shard, request_key, store},
+    shard::{order_key, order_shard, request_key, store},
 };
 
 /// Transactions looked at for one page of a filtered list.
@@ -21,7 +21,7 @@ const SCAN_LEN: i64 = 1_000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
     /// The transactions.
-    pub(crate) transactions: Vec<Logged>,
+    pub(crate) transactions: Vec<Transaction>,
     /// Where the next page begins; nothing after the last.
     pub(crate) next: Option<Position>,
 }
@@ -41,7 +41,7 @@ pub(crate) enum By {
 #[derive(Debug)]
 pub(crate) struct Explained {
     /// The transaction.
-    pub(crate) logged: Logged,
+    pub(crate) transaction: Transaction,
     /// The lots that it made, took from or gave back to, as they stand now.
     pub(crate) lots: Vec<Lot>,
     /// What has been reversed of it.
@@ -77,15 +77,15 @@ impl Ledger {
             let rows = store::log::page(pool, shard, number, before, slice).await?;
             let all_read = i64::try_from(rows.len()).is_ok_and(|len| len < slice);
             for row in rows {
-                let logged = Logged::try_from(row)?;
+                let transaction = row.transaction()?;
                 if page.transactions.len() == limit || scanned == SCANNED_MAX {
                     page.next = Some(before);
                     return Ok(page);
                 }
-                before = logged.transaction.position;
+                before = transaction.position;
                 scanned += 1;
-                if filter.wants(&logged.transaction) {
-                    page.transactions.push(logged);
+                if filter.wants(&transaction) {
+                    page.transactions.push(transaction);
                 }
             }
             if all_read {
@@ -101,12 +101,12 @@ impl Ledger {
         caller: &Caller,
         program: &InReach<ProgramId>,
         by: &By,
-    ) -> Result<Logged, Error> {
+    ) -> Result<Transaction, Error> {
         self.programs.newest(program)?;
         let pool = self.database.pool();
         let row = match by {
             By::Place(place) if self.shards.has(place.shard) => {
-                store::log::at(pool, place.shard, place.position).await?
+                store::log::transaction_at(pool, place.shard, place.position).await?
             }
             By::Place(_) => None,
             By::Request(member, request_id) => {
@@ -126,9 +126,8 @@ impl Ledger {
                 }
             }
         };
-        let logged = row.map(Logged::try_from).transpose()?;
-        let logged = logged.filter(|logged| {
-            let transaction = &logged.transaction;
+        let transaction = row.map(|row| row.transaction()).transpose()?;
+        let transaction = transaction.filter(|transaction| {
             transaction.program == **program && caller.reaches_member(program, &transaction.member)
         });
         let asked = match by {
@@ -136,7 +135,7 @@ impl Ledger {
             By::Request(_, request_id) => request_id.to_string(),
             By::Order(_, order_number) => order_number.to_string(),
         };
-        logged.ok_or(Error::TransactionNotFound(asked))
+        transaction.ok_or(Error::TransactionNotFound(asked))
     }
 
     /// Reads a transaction with what explains it.
@@ -146,8 +145,8 @@ impl Ledger {
         program: &InReach<ProgramId>,
         place: TransactionPlace,
     ) -> Result<Explained, Error> {
-        let logged = self.transaction(caller, program, &By::Place(place)).await?;
-        let transaction = &logged.transaction;
+        let by = By::Place(place);
+        let transaction = self.transaction(caller, program, &by).await?;
         let pool = self.database.pool();
         let number =
             store::members::number(pool, place.shard, program, &transaction.member).await?;
@@ -163,7 +162,7 @@ impl Ledger {
         };
         let reversal = store::reversals::of(pool, place.shard, place.position).await?;
         Ok(Explained {
-            logged,
+            transaction,
             lots,
             reversal: reversal.unwrap_or_default(),
         })

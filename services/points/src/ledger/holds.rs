@@ -1,16 +1,13 @@
 //! A member's holds.
 
 use fealty_auth::InReach;
-use fealty_ledger::{Hold, Refusal};
+use fealty_ledger::{Hold, Refusal, Transaction};
 use fealty_types::{
     Clock as _, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionPlace,
 };
 
 use super::service::Ledger;
-use crate::{
-    error::Error,
-    shard::{Logged, store},
-};
+use crate::{error::Error, shard::store};
 
 /// A hold, with the transaction that made it.
 #[derive(Debug)]
@@ -18,7 +15,7 @@ pub(crate) struct HoldRead {
     /// The hold.
     pub(crate) hold: Hold,
     /// What made it.
-    pub(crate) made: Logged,
+    pub(crate) made: Transaction,
     /// Whether its points are still set aside: what has timed out is not, whether or
     /// not that has been written yet.
     pub(crate) is_open: bool,
@@ -76,11 +73,9 @@ impl Ledger {
         let now: Timestamp = self.clock.now();
         let mut read = Vec::with_capacity(holds.len());
         for hold in holds {
-            let row = store::log::at(self.database.pool(), shard, hold.position).await?;
-            let made = row
-                .map(Logged::try_from)
-                .transpose()?
-                .ok_or(Error::Defect)?;
+            let row =
+                store::log::transaction_at(self.database.pool(), shard, hold.position).await?;
+            let made = row.ok_or(Error::Defect)?.transaction()?;
             let is_open = !hold.lots.is_empty() && hold.expires_at > now;
             read.push(HoldRead {
                 hold,

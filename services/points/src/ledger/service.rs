@@ -12,7 +12,7 @@ use crate::{
     feed::Feed,
     lane::{BalanceCache, Lanes, Publisher},
     plan::PlanError,
-    shard::{Answer, Logged, Shards, store},
+    shard::{Answer, Shards, store},
 };
 
 /// Changes and reads wallets.
@@ -104,12 +104,12 @@ impl Ledger {
             Named::Hold(position) | Named::Transaction(position) => position,
             Named::Lot(lot) => lot.position(),
         };
-        let row = store::log::at(self.database.pool(), shard, position).await?;
-        let written = row.map(Logged::try_from).transpose()?;
+        let row = store::log::transaction_at(self.database.pool(), shard, position).await?;
+        let written = row.map(|row| row.transaction()).transpose()?;
         let brand = written.as_ref().and_then(|written| match named {
-            Named::Hold(_) | Named::Transaction(_) => brand_of(&written.transaction),
+            Named::Hold(_) | Named::Transaction(_) => brand_of(written),
             Named::Lot(lot) => {
-                let mut lots = written.transaction.lots.iter();
+                let mut lots = written.lots.iter();
                 lots.find(|terms| terms.lot == lot)
                     .map(|terms| &terms.brand)
             }

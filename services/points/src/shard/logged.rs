@@ -1,15 +1,15 @@
-//! A transaction as it stands in the log.
+//! An entry as it stands in the log.
 
-use fealty_ledger::Transaction;
+use fealty_ledger::Entry;
 use fealty_postgres::DatabaseError;
 
 use super::store;
 
-/// A transaction as it stands in the log.
+/// An entry as it stands in the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Logged {
-    /// The transaction.
-    pub(crate) transaction: Transaction,
+    /// The entry.
+    pub(crate) entry: Entry,
     /// The chain after it.
     pub(crate) chain: Vec<u8>,
     /// Its canonical bytes.
@@ -21,7 +21,7 @@ impl TryFrom<store::log::Row> for Logged {
 
     fn try_from(row: store::log::Row) -> Result<Self, DatabaseError> {
         Ok(Self {
-            transaction: row.transaction()?,
+            entry: row.entry()?,
             chain: row.chain,
             body: row.body,
         })

@@ -1,7 +1,7 @@
 //! What work on a shard reads: members, from memory or the database, and what
 //! the engine needs of their wallets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use fealty_ledger::{
     Log, Lot, MemberBook, Named, ReadThrough, Request, SpendKey, Transaction, WalletBook,
@@ -30,21 +30,34 @@ const LOTS_SPENT_MAX: i32 = 500;
 /// Lots read at each further need.
 const LOTS_NEXT: i32 = 2_048;
 
-/// Reads some members with their wallets into their slots; answers with the
-/// head and the requests that were seen before.
+/// What was found besides members.
+struct Found {
+    head: Head,
+    /// Requests that were seen before.
+    seen: HashMap<Uuid, SeenRow>,
+    /// The versions of programmes that are in force in the shard.
+    versions: HashMap<ProgramId, u32>,
+}
+
+/// Reads some members with their wallets into their slots; answers with what else
+/// was found.
 async fn read_slots(
     connection: &mut PgConnection,
     shard: ShardId,
     slots: &mut [Slot],
     wanted: &[usize],
     asked: &Asked,
-) -> Result<(Head, HashMap<Uuid, SeenRow>), DatabaseError> {
+) -> Result<Found, DatabaseError> {
     let books = || wanted.iter().map(|index| &slots[*index].book);
     let programs: Vec<&str> = books().map(|book| book.program.as_str()).collect();
     let members: Vec<&str> = books().map(|book| book.member.as_str()).collect();
-    let requests = &asked.requests;
-    let found =
-        store::batch_read::members(connection, shard, &programs, &members, requests).await?;
+    let of_all: BTreeSet<&str> = slots
+        .iter()
+        .map(|slot| slot.book.program.as_str())
+        .collect();
+    let versions: Vec<&str> = of_all.into_iter().collect();
+    let (requests, members) = (&asked.requests, (&*programs, &*members));
+    let found = store::batch_read::members(connection, shard, members, requests, &versions).await?;
     let mut slot_of = HashMap::new();
     for (member, number) in found.numbers {
         slots[wanted[member]].member_no = Some(number);
@@ -54,7 +67,11 @@ async fn read_slots(
         let wallets = &mut slots[slot_of[&member_no]].book.wallets;
         wallets.insert(currency, WalletBook::of(wallet));
     }
-    Ok((found.head, found.seen))
+    Ok(Found {
+        head: found.head,
+        seen: found.seen,
+        versions: found.versions,
+    })
 }
 
 impl ShardWork {
@@ -78,7 +95,7 @@ impl ShardWork {
             })
             .collect();
         let mut trials = 0;
-        let (head, seen) = loop {
+        let found = loop {
             trials += 1;
             let mut unknown = Vec::new();
             for (index, slot) in slots.iter_mut().enumerate() {
@@ -91,7 +108,7 @@ impl ShardWork {
             let Some(memory) = memory.as_deref_mut() else {
                 break found;
             };
-            let forgotten = memory.catch_up(connection, shard, &found.0).await?;
+            let forgotten = memory.catch_up(connection, shard, &found.head).await?;
             let unknown: HashSet<usize> = unknown.into_iter().collect();
             let recalled = slots.iter().enumerate();
             let mut recalled = recalled.filter(|(index, _)| !unknown.contains(index));
@@ -108,14 +125,15 @@ impl ShardWork {
             shard,
             now,
             read_on,
-            log: Log::new(shard, head.position.next(), head.stamp(now)),
-            before: head,
+            log: Log::new(shard, found.head.position.next(), found.head.stamp(now)),
+            before: found.head,
             slots,
             slot_of: Vec::new(),
+            versions: found.versions,
             orders: Vec::new(),
         };
         work.open(connection, asked).await?;
-        Ok((work, seen))
+        Ok((work, found.seen))
     }
 
     /// Opens the wallets that are spent from or in which something is due, as far
@@ -275,7 +293,7 @@ impl ShardWork {
         if let Named::Transaction(position) = named {
             let original = match self.log.at(position) {
                 Some(written) => Some(written.clone()),
-                None => store::log::at(&mut *connection, self.shard, position)
+                None => store::log::transaction_at(&mut *connection, self.shard, position)
                     .await?
                     .map(|row| row.transaction())
                     .transpose()?,

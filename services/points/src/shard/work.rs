@@ -1,19 +1,23 @@
 //! Work on one shard: what was read of it (`read`), the engine over that,
 //! and the rows that come of it (`write`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{
-    Command, Log, MemberBook, Named, Received, Refusal, Request, Stop, WalletBook,
+    Command, Entry, Log, MemberBook, Named, Received, Refusal, Request, Said, Stop, WalletBook,
 };
 use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection};
+use fealty_program::ProgramVersion;
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use uuid::Uuid;
 
 use super::{
     memory::{Memory, Remembered},
     orders::Claimed,
-    store::{head::Head, rows::OrderRow},
+    store::{
+        head::Head,
+        rows::{OrderRow, VersionRow},
+    },
 };
 
 /// Whether more may be read than the first statement did.
@@ -34,6 +38,8 @@ pub(crate) enum Interrupted {
     /// Another batch has recorded or claimed some of these orders, or their node
     /// does not answer.
     OrdersTaken(Claimed),
+    /// A later version of a programme has begun in the shard than the one at hand.
+    VersionPassed,
     /// The database failed.
     Database(DatabaseError),
 }
@@ -42,7 +48,7 @@ impl HasDatabaseError for Interrupted {
     fn database_error(&self) -> Option<&DatabaseError> {
         match self {
             Self::Database(error) => Some(error),
-            Self::Overtaken | Self::NeedsLock | Self::OrdersTaken(_) => None,
+            Self::Overtaken | Self::NeedsLock | Self::OrdersTaken(_) | Self::VersionPassed => None,
         }
     }
 }
@@ -102,7 +108,7 @@ impl Slot {
         self.member_no = Some(known.member_no);
         for (currency, wallet) in &known.wallets {
             let wallets = &mut self.book.wallets;
-            wallets.insert(currency.clone(), WalletBook::of(*wallet));
+            wallets.insert(currency.clone(), WalletBook::of(wallet.clone()));
         }
         true
     }
@@ -111,13 +117,19 @@ impl Slot {
     /// stored.
     pub(super) fn into_remembered(self) -> Option<(ProgramId, MemberId, Remembered)> {
         let wallets = self.book.wallets.into_iter();
-        let wallets = wallets.map(|(currency, book)| (currency, *book.wallet()));
+        let wallets = wallets.map(|(currency, book)| (currency, book.wallet().clone()));
         let remembered = Remembered {
             member_no: self.member_no?,
             wallets: wallets.filter(|(_, wallet)| wallet.sequence > 0).collect(),
         };
         Some((self.book.program, self.book.member, remembered))
     }
+}
+
+/// Where a version began, and which was in force before.
+struct Begun {
+    position: Position,
+    before: Option<u32>,
 }
 
 /// A shard at work.
@@ -128,8 +140,10 @@ pub(crate) struct ShardWork {
     pub(super) before: Head,
     pub(super) slots: Vec<Slot>,
     pub(super) log: Log,
-    /// Slot of each transaction of the log.
-    pub(super) slot_of: Vec<usize>,
+    /// Slot of each entry of the log; none for a notice.
+    pub(super) slot_of: Vec<Option<usize>>,
+    /// The version that requests of each programme are planned by in the shard.
+    pub(super) versions: HashMap<ProgramId, u32>,
     /// Orders that were recorded by what was written here.
     pub(super) orders: Vec<OrderRow>,
 }
@@ -165,21 +179,77 @@ impl ShardWork {
         &self.log
     }
 
-    /// Does what a request asks; answers with its transaction's place, or why
-    /// it is refused.
+    /// Sees to it that requests from here on are planned by a version: where another is
+    /// in force in the shard, this one begins, unless it is the older. Answers with where
+    /// it begins, if it does.
+    fn begin_version(&mut self, applied: &ProgramVersion) -> Result<Option<Begun>, Interrupted> {
+        let (program, version) = (&applied.program.id, number(applied));
+        let before = self.versions.get(program).copied();
+        if before == Some(version) {
+            return Ok(None);
+        }
+        if before.is_some_and(|before| before > version) {
+            return Err(Interrupted::VersionPassed);
+        }
+        let position = self.log.next();
+        let digest = applied.text_digest;
+        self.log
+            .announce(program, Said::VersionBegins { version, digest });
+        self.slot_of.push(None);
+        self.versions.insert(program.clone(), version);
+        Ok(Some(Begun { position, before }))
+    }
+
+    /// What is refused changes nothing: a version that began for it alone does not begin.
+    fn withdraw_version(&mut self, program: &ProgramId, begun: &Begun) {
+        if !self.log.withdraw(begun.position) {
+            return;
+        }
+        self.slot_of.pop();
+        match begun.before {
+            Some(before) => self.versions.insert(program.clone(), before),
+            None => self.versions.remove(program),
+        };
+    }
+
+    /// The versions that begin with what is written here.
+    pub(super) fn begun(&self) -> Vec<VersionRow> {
+        let mut begun: BTreeMap<&ProgramId, VersionRow> = BTreeMap::new();
+        for entry in self.log.written() {
+            if let Entry::Notice(notice) = entry {
+                let Said::VersionBegins { version, .. } = &notice.says;
+                let row = VersionRow {
+                    program: notice.program.to_string(),
+                    version: i32::try_from(*version).unwrap_or(i32::MAX),
+                    position: notice.position.get(),
+                };
+                begun.insert(&notice.program, row);
+            }
+        }
+        begun.into_values().collect()
+    }
+
+    /// Does what a request asks that was planned by a version of its programme; answers
+    /// with its transaction's place, or why it is refused.
     pub(crate) async fn execute(
         &mut self,
         connection: &mut PgConnection,
         slot: usize,
+        applied: &ProgramVersion,
         request: &mut Request,
     ) -> Result<Result<Position, Refusal>, Interrupted> {
+        let begun = self.begin_version(applied)?;
         if let Some(named @ (Named::Transaction(_) | Named::Lot(_))) = request.command.names() {
             self.read_named(connection, slot, request, named).await?;
         }
-        self.drive(connection, slot, |book, now, log| {
+        let executed = self.drive(connection, slot, |book, now, log| {
             fealty_ledger::execute(book, request, now, log)
-        })
-        .await
+        });
+        let executed = executed.await?;
+        if let (Err(_), Some(begun)) = (&executed, begun) {
+            self.withdraw_version(&applied.program.id, &begun);
+        }
+        Ok(executed)
     }
 
     /// Writes what another member gave.
@@ -217,7 +287,7 @@ impl ShardWork {
     ) -> Result<Result<Position, Refusal>, Interrupted> {
         loop {
             let stepped = step(&mut self.slots[slot].book, self.now, &mut self.log);
-            self.slot_of.resize(self.log.written().len(), slot);
+            self.slot_of.resize(self.log.written().len(), Some(slot));
             match stepped {
                 Ok(()) => return Ok(Ok(Position::new(self.log.next().get() - 1))),
                 Err(Stop::Refused(refusal)) => return Ok(Err(refusal)),
@@ -230,4 +300,9 @@ impl ShardWork {
             }
         }
     }
+}
+
+/// The number of a version, as the log has it.
+pub(crate) fn number(applied: &ProgramVersion) -> u32 {
+    u32::try_from(applied.version).unwrap_or(u32::MAX)
 }

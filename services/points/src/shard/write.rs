@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use fealty_ledger::{Transaction, Wallet, canonical};
+use fealty_ledger::{Transaction, Wallet};
 use fealty_postgres::PgConnection;
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
 
@@ -15,7 +15,7 @@ use super::{
         self,
         batch_write::{Outcome, Rows, at_once, in_turn},
         head::Head,
-        rows::{HoldRow, LotRow, MemberRow, ReversalRow, TransactionRow, WalletRow},
+        rows::{HoldRow, LotRow, MemberRow, ReversalRow, WalletRow},
     },
     work::{Interrupted, ReadOn, ShardWork, Slot},
 };
@@ -47,7 +47,7 @@ pub(crate) struct Written {
     pub(crate) after: Position,
     /// The head now.
     pub(crate) through: Position,
-    /// The transactions.
+    /// The transactions, in order.
     pub(crate) transactions: Vec<Arc<Transaction>>,
     /// The wallets that changed.
     pub(crate) wallets: Vec<KnownWallet>,
@@ -58,9 +58,10 @@ pub(crate) struct Written {
 impl Written {
     /// The answer that the transaction at a position is.
     pub(crate) fn answer(&self, position: Position, replayed: bool) -> Answer {
-        let index = usize::try_from(position.get() - self.after.get() - 1).expect("of this batch");
+        let of_batch = &self.transactions;
+        let found = of_batch.binary_search_by_key(&position, |written| written.position);
         Answer {
-            transaction: Arc::clone(&self.transactions[index]),
+            transaction: Arc::clone(&of_batch[found.expect("of this batch")]),
             replayed,
         }
     }
@@ -85,6 +86,7 @@ impl ShardWork {
             rows.orders = std::mem::take(&mut self.orders);
             rows.orders.sort_unstable();
         }
+        rows.versions = self.begun();
         let (wallets, changed) = self.wallet_rows(after, &mut rows);
         let marks = head.position.get() / MARK_DISTANCE > after.get() / MARK_DISTANCE;
         if marks && read_on == ReadOn::Never {
@@ -117,7 +119,7 @@ impl ShardWork {
             let seen = self.slots.into_iter();
             memory.remember(head, seen.filter_map(Slot::into_remembered));
         }
-        let transactions = self.log.into_written().into_iter().map(Arc::new);
+        let transactions = self.log.into_transactions().map(Arc::new);
         Ok(Written {
             after,
             through,
@@ -131,23 +133,18 @@ impl ShardWork {
     /// of account credited.
     fn log_rows(&self, head: &mut Head, rows: &mut Rows) -> HashMap<&'static str, u64> {
         let mut moved: HashMap<&'static str, u64> = HashMap::new();
-        for (transaction, slot) in self.log.written().iter().zip(&self.slot_of) {
-            let body = canonical::encode(transaction);
-            head.chain = canonical::chain(&head.chain, &body);
-            head.position = transaction.position;
-            head.written_at = transaction.written_at;
-            let member = (&transaction.program, &transaction.member);
-            let key = transaction
-                .request_id()
-                .map(|request_id| request_key(member.0, member.1, request_id));
-            let number = self.slots[*slot].member_no;
-            rows.log.push(TransactionRow {
-                position: transaction.position.get(),
-                member_no: number.expect("whoever has a transaction has a number"),
-                request_key: key,
-                body,
-                chain: head.chain.to_vec(),
+        for (entry, slot) in self.log.written().iter().zip(&self.slot_of) {
+            let transaction = entry.transaction();
+            let key = transaction.and_then(|transaction| {
+                let request_id = transaction.request_id()?;
+                let (program, member) = (&transaction.program, &transaction.member);
+                Some(request_key(program, member, request_id))
             });
+            let number = slot.and_then(|slot| self.slots[slot].member_no);
+            rows.log.push(head.append(entry, number, key));
+            let Some(transaction) = transaction else {
+                continue;
+            };
             rows.totals.add(transaction);
             for transfer in &transaction.transfers {
                 *moved.entry(transfer.credit.kind()).or_default() +=
@@ -159,7 +156,7 @@ impl ShardWork {
 
     /// Gives members that have their first transaction a number.
     fn number_members(&mut self, head: &mut Head, rows: &mut Rows) {
-        for index in &self.slot_of {
+        for index in self.slot_of.iter().flatten() {
             let slot = &mut self.slots[*index];
             if slot.member_no.is_none() {
                 head.members += 1;
@@ -189,7 +186,7 @@ impl ShardWork {
                     program: slot.book.program.clone(),
                     member: slot.book.member.clone(),
                     currency: currency.clone(),
-                    wallet: *wallet.wallet(),
+                    wallet: wallet.wallet().clone(),
                 });
                 for lot in wallet.changed_lots() {
                     let is_new = lot.terms.lot.position() > after;

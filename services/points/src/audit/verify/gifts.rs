@@ -70,7 +70,9 @@ async fn beyond(
         };
         after = Position::new(last.position);
         for row in &rows {
-            let transaction = row.transaction()?;
+            let Some(transaction) = row.entry()?.into_transaction() else {
+                continue;
+            };
             if let Cause::Received(received) = &transaction.cause {
                 let giver = received.gift;
                 if giver.position <= verified(giver.shard) {

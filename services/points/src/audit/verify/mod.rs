@@ -110,8 +110,8 @@ pub struct Verified {
 /// The versions of the programmes, by id and number.
 type Programs = HashMap<(ProgramId, u32), ProgramVersion>;
 
-/// Verifies a points database. `progress` hears how many transactions have
-/// been walked, and how many there are.
+/// Verifies a points database. `progress` hears how many entries have been walked, and
+/// how many there are.
 pub async fn verify(
     database: &Database,
     options: &Options,
@@ -135,9 +135,10 @@ pub async fn verify(
         ..Verified::default()
     };
     let (mut totals, mut gifts, mut heads) = (AccountTotals::default(), 0_u128, Vec::new());
+    let mut walked = 0;
     for id in shards.all() {
-        let walked = |position: i64| progress(verified.transactions + position, all);
-        let one = |programs| verify_shard(database, shards, id, programs, options, &walked);
+        let told = |position: i64| progress(walked + position, all);
+        let one = |programs| verify_shard(database, shards, id, programs, options, &told);
         let (shard, before) = match one(Arc::clone(&programs)).await {
             Err(error) => {
                 // A programme may have been applied since they were read.
@@ -150,8 +151,9 @@ pub async fn verify(
             }
             Ok(done) => done,
         };
-        verified.verified_before += before.get();
-        verified.transactions += shard.position.get();
+        walked += shard.position.get();
+        verified.verified_before += before;
+        verified.transactions += shard.transactions;
         verified.wallets += shard.wallets().count();
         verified.lots += shard.open_lots().count();
         for (key, sums) in shard.totals.rows() {
@@ -171,8 +173,8 @@ pub async fn verify(
     Ok(verified)
 }
 
-/// Verifies a shard as it is at one moment; answers also with the position that
-/// an earlier run came to.
+/// Verifies a shard as it is at one moment; answers also with how many transactions an
+/// earlier run had verified.
 async fn verify_shard(
     database: &Database,
     shards: Shards,
@@ -180,7 +182,7 @@ async fn verify_shard(
     programs: Arc<Programs>,
     options: &Options,
     progress: &(dyn Fn(i64) + Send + Sync),
-) -> Result<(Shard, Position), VerifyError> {
+) -> Result<(Shard, i64), VerifyError> {
     run!(database, "verify_shard", |connection| async {
         read_one_moment(connection).await?;
         let head = head(&mut *connection, id).await?;
@@ -189,7 +191,7 @@ async fn verify_shard(
             Some(folder) => Shard::load(id, shards, folder)?,
             None => Shard::new(id, shards),
         };
-        let before = shard.position;
+        let before = shard.transactions;
         confirm_state(connection, &shard).await?;
         shard = walk(connection, shard, &head, &programs, state, progress).await?;
         check_checkpoint(connection, &shard, &options.checkpoint).await?;
@@ -219,8 +221,7 @@ async fn programs(connection: &mut PgConnection) -> Result<Programs, DatabaseErr
             let stored = foundation::program(&mut *connection, &id, Some(version)).await?;
             let parsed = stored.and_then(|stored| Program::parse(&stored.source).ok());
             if let (Some(parsed), Ok(number)) = (parsed, u32::try_from(version)) {
-                let program = parsed.program;
-                programs.insert((id.clone(), number), ProgramVersion { version, program });
+                programs.insert((id.clone(), number), parsed.numbered(version));
             }
         }
     }
@@ -265,7 +266,8 @@ async fn walk(
                 Stopped::Done => break,
                 Stopped::Different(error) => return Err(error),
                 Stopped::OriginalNeeded(position, rest) => {
-                    let row = store::log::at(&mut *connection, shard.shard, position).await?;
+                    let named = store::log::transaction_at(&mut *connection, shard.shard, position);
+                    let row = named.await?;
                     let original = row.map(|row| row.transaction()).transpose()?;
                     let programs = Arc::clone(programs);
                     checking = tokio::task::spawn_blocking(move || {
@@ -348,6 +350,8 @@ async fn compare(
     let members = store::members::all(connection, shard.shard).await?;
     shard.compare_members(&members, head.members)?;
     drop(members);
+    let versions = store::versions::of_shard(&mut *connection, shard.shard).await?;
+    shard.compare_versions(&versions)?;
     let wallets = store::wallets::all(connection, shard.shard).await?;
     shard.compare_wallets(&wallets)?;
     drop(wallets);

@@ -1,7 +1,7 @@
 //! A shard as its log makes it.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -9,8 +9,8 @@ use std::{
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    AccountKey, AccountTotals, Cause, Command, ENGINE, Facts, Hold, Log, Lot, MemberBook, Named,
-    Received, Request, Reversal, Stamp, Transaction, Wallet, WalletBook,
+    AccountKey, AccountTotals, Cause, Command, ENGINE, Entry, Facts, Hold, Log, Lot, MemberBook,
+    Named, Notice, Received, Request, Reversal, Said, Stamp, Transaction, Wallet, WalletBook,
     canonical::{self, CHAIN_START, Chain},
     given,
 };
@@ -20,7 +20,10 @@ use sha2::{Digest as _, Sha256};
 use super::{Programs, VerifyError};
 use crate::{
     plan::plan,
-    shard::{Shards, request_key, store::log::Row},
+    shard::{
+        Shards, request_key,
+        store::{log::Row, rows::VersionRow},
+    },
 };
 
 /// Some of a log, in order, with the marks of the accounts among it.
@@ -65,6 +68,10 @@ pub(super) struct Shard {
     written_at: Timestamp,
     members: HashMap<(ProgramId, MemberId), Known>,
     pub(super) totals: AccountTotals,
+    /// How many of the entries are transactions.
+    pub(super) transactions: i64,
+    /// The versions of programmes in force, and where each began.
+    versions: BTreeMap<ProgramId, (u32, Position)>,
     /// Accounts that changed since the last mark.
     unmarked: BTreeSet<AccountKey>,
     /// A sum over what was given to other members less what was received: 0
@@ -85,6 +92,8 @@ impl Shard {
             written_at: Timestamp::EPOCH,
             members: HashMap::new(),
             totals: AccountTotals::default(),
+            transactions: 0,
+            versions: BTreeMap::new(),
             unmarked: BTreeSet::new(),
             gifts: 0,
             original: None,
@@ -153,9 +162,9 @@ impl Shard {
         (self, Stopped::Done)
     }
 
-    /// Checks one transaction: its place, its chain, its columns, and that the
-    /// engine makes it again. Answers with the position of a transaction that
-    /// must be read first.
+    /// Checks one entry: its place, its chain, its columns, and that what comes before
+    /// it makes it again. Answers with the position of a transaction that must be read
+    /// first.
     fn check_row(
         &mut self,
         row: &Row,
@@ -163,17 +172,76 @@ impl Shard {
     ) -> Result<Option<Position>, VerifyError> {
         let position = self.position.next();
         if row.position != position.get() {
-            return Err(self.difference(position, "the transaction is missing"));
+            return Err(self.difference(position, "the entry is missing"));
         }
         let chain = canonical::chain(&self.chain, &row.body);
         if row.chain != chain {
-            return Err(self.difference(position, "the chain does not fit the transaction"));
+            return Err(self.difference(position, "the chain does not fit the entry"));
         }
-        let transaction = canonical::decode(&row.body)
+        let entry = canonical::decode(&row.body)
             .map_err(|error| self.difference(position, error.to_string()))?;
-        if transaction.position != position || transaction.shard != self.shard {
-            return Err(self.difference(position, "the transaction names another place"));
+        if entry.position() != position || entry.shard() != self.shard {
+            return Err(self.difference(position, "the entry names another place"));
         }
+        if entry.engine() != ENGINE {
+            let what = format!("engine {} made it, which is not known", entry.engine());
+            return Err(self.difference(position, what));
+        }
+        if entry.written_at() < self.written_at {
+            return Err(self.difference(position, "it was written before the one before it"));
+        }
+        match &entry {
+            Entry::Notice(notice) => self.check_notice(row, notice, programs)?,
+            Entry::Transaction(transaction) => {
+                let needed = self.check_transaction(row, transaction, programs)?;
+                if needed.is_some() {
+                    return Ok(needed);
+                }
+            }
+        }
+        self.chain = chain;
+        self.position = position;
+        self.written_at = entry.written_at();
+        Ok(None)
+    }
+
+    /// Checks what a notice says.
+    fn check_notice(
+        &mut self,
+        row: &Row,
+        notice: &Notice,
+        programs: &Programs,
+    ) -> Result<(), VerifyError> {
+        let position = notice.position;
+        if row.member_no.is_some() || row.request_key.is_some() {
+            return Err(self.difference(position, "a column differs from the notice"));
+        }
+        let Said::VersionBegins { version, digest } = &notice.says;
+        let before = self.versions.get(&notice.program);
+        if before.is_some_and(|(before, _)| before >= version) {
+            return Err(self.difference(position, "a later version began before it"));
+        }
+        let applied = programs
+            .get(&(notice.program.clone(), *version))
+            .ok_or_else(|| self.difference(position, "the programme version is missing"))?;
+        if applied.text_digest != *digest {
+            let what = "the stored text of the programme is not the one that began";
+            return Err(self.difference(position, what));
+        }
+        let program = notice.program.clone();
+        self.versions.insert(program, (*version, position));
+        Ok(())
+    }
+
+    /// Checks a transaction: its columns, and that the engine makes it again. Answers
+    /// with the position of a transaction that must be read first.
+    fn check_transaction(
+        &mut self,
+        row: &Row,
+        transaction: &Transaction,
+        programs: &Programs,
+    ) -> Result<Option<Position>, VerifyError> {
+        let position = transaction.position;
         if let Some(Named::Transaction(named)) = transaction.command().and_then(Command::names)
             && self.original.as_ref().map(|original| original.position) != Some(named)
         {
@@ -194,28 +262,19 @@ impl Shard {
             self.members.insert(name, Known { number: next, book });
             next
         });
-        if row.member_no != number || row.request_key != key {
+        if row.member_no != Some(number) || row.request_key != key {
             return Err(self.difference(position, "a column differs from the transaction"));
         }
-        if transaction.engine != ENGINE {
-            let what = format!("engine {} made it, which is not known", transaction.engine);
-            return Err(self.difference(position, what));
-        }
-        if transaction.written_at < self.written_at {
-            return Err(self.difference(position, "it was written before the one before it"));
-        }
-        let mut again = self.run_again(&transaction, programs)?;
+        let mut again = self.run_again(transaction, programs)?;
         again.nonce = transaction.nonce;
-        if again != transaction {
+        if again != *transaction {
             let what = format!("the engine makes another {} of it", transaction.kind());
             return Err(self.difference(position, what));
         }
-        for key in self.totals.add(&transaction) {
+        for key in self.totals.add(transaction) {
             self.unmarked.insert(key);
         }
-        self.chain = chain;
-        self.position = position;
-        self.written_at = transaction.written_at;
+        self.transactions += 1;
         Ok(None)
     }
 
@@ -247,7 +306,8 @@ impl Shard {
                 None => Ok(()),
             },
         };
-        match (&transaction.cause, log.written()) {
+        let mut written: Vec<Transaction> = log.into_transactions().collect();
+        match (&transaction.cause, &*written) {
             (Cause::Received(received), _) => {
                 let sum = side(&transaction.member, received);
                 self.gifts = self.gifts.wrapping_sub(sum);
@@ -261,7 +321,6 @@ impl Shard {
             _ => {}
         }
         book.settle();
-        let mut written = log.into_written();
         match (made, written.pop()) {
             (Ok(()), Some(made)) if written.is_empty() => Ok(made),
             (Ok(()), _) => Err(self.difference(position, "nothing was due")),
@@ -287,6 +346,10 @@ impl Shard {
             return Ok(None);
         };
         let position = transaction.position;
+        let in_force = self.versions.get(&transaction.program);
+        if in_force.is_none_or(|(version, _)| version != program_version) {
+            return Err(self.difference(position, "another programme version is in force"));
+        }
         let applied = programs
             .get(&(transaction.program.clone(), *program_version))
             .ok_or_else(|| self.difference(position, "its programme version is missing"))?;
@@ -361,6 +424,20 @@ impl Shard {
         Err(self.difference(self.position, "the members differ"))
     }
 
+    pub(super) fn compare_versions(&self, stored: &[VersionRow]) -> Result<(), VerifyError> {
+        let same = |row: &VersionRow| {
+            let began = row.program.parse().ok();
+            let began = began.and_then(|program: ProgramId| self.versions.get(&program));
+            began.is_some_and(|(version, position)| {
+                i64::from(*version) == i64::from(row.version) && position.get() == row.position
+            })
+        };
+        if stored.len() == self.versions.len() && stored.iter().all(same) {
+            return Ok(());
+        }
+        Err(self.difference(self.position, "the versions in force differ"))
+    }
+
     pub(super) fn compare_wallets(
         &self,
         stored: &[(i64, CurrencyId, Wallet)],
@@ -384,7 +461,7 @@ impl Shard {
                     };
                     let made = Wallet {
                         next_due: stored.next_due,
-                        ..*made
+                        ..made.clone()
                     };
                     **stored == made && due_in_time
                 });

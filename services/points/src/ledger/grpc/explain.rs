@@ -126,7 +126,7 @@ pub(super) fn explanation(
     call: Call<'_>,
     explained: &Explained,
 ) -> wire::ExplainTransactionResponse {
-    let transaction = &explained.logged.transaction;
+    let transaction = &explained.transaction;
     let (ids, shard) = (call.ids, transaction.shard);
     let of_lot = |lot| ids.lot(LotPlace { shard, lot });
     let mut steps = cause(ids, transaction);

@@ -122,7 +122,7 @@ impl LedgerApi {
 
 /// A stretch of the feed, with the canonical bytes if they are wanted.
 fn watched(call: Call<'_>, watched: Watched, with_bytes: bool) -> proto::WatchTransactionsResponse {
-    let transactions = watched.transactions.into_iter().map(|logged| {
+    let transactions = watched.entries.into_iter().map(|logged| {
         let mut rendered = call.logged(&logged);
         if with_bytes {
             rendered.canonical_bytes = logged.body;
@@ -399,9 +399,9 @@ impl LedgerService for LedgerApi {
     ) -> Result<Response<proto::GetTransactionResponse>, Status> {
         let call = self.call(&request)?;
         let (program, by) = reads::get(call, request.get_ref())?;
-        let logged = self.ledger.transaction(call.caller, &program, &by).await?;
+        let transaction = self.ledger.transaction(call.caller, &program, &by).await?;
         Ok(Response::new(proto::GetTransactionResponse {
-            transaction: Some(call.transaction(&logged.transaction)),
+            transaction: Some(call.transaction(&transaction)),
         }))
     }
 
@@ -424,7 +424,7 @@ impl LedgerService for LedgerApi {
         let rendered = page
             .transactions
             .iter()
-            .map(|logged| call.transaction(&logged.transaction));
+            .map(|transaction| call.transaction(transaction));
         Ok(Response::new(proto::ListTransactionsResponse {
             transactions: rendered.collect(),
             next_page_token: reads::page_token(call.ids, page.next),

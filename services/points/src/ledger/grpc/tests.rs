@@ -86,10 +86,7 @@ fn program_version() -> ProgramVersion {
         "{}\nadjustments: {{ approval_above: 5000 }}\n",
         include_str!("../../../../../examples/programs/record-club.yaml")
     );
-    ProgramVersion {
-        version: 1,
-        program: Arc::clone(&Program::parse(&source).expect("valid").program),
-    }
+    Program::parse(&source).expect("valid").numbered(1)
 }
 
 /// Plans and executes what was parsed, on a member with 1,000 points.
@@ -126,12 +123,12 @@ fn carry_out(parsed: Result<Change, Rejection>) {
         let Ok(mut request) = plan(&applied, (&request_id, &metadata), &command, None, now) else {
             continue;
         };
-        request.original = log.written().first().cloned().map(Box::new);
+        request.original = log.transactions().next().cloned().map(Box::new);
         match execute(&mut book, &request, now, &mut log) {
             Ok(()) | Err(Stop::Refused(_)) => {}
             Err(Stop::LotsNeeded { .. }) => panic!("all lots are known"),
         }
-        for transaction in log.written() {
+        for transaction in log.transactions() {
             for wallet in &transaction.wallets {
                 assert!(wallet.buckets.total() <= Points::MAX);
             }

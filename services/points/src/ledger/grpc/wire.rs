@@ -1,8 +1,8 @@
 //! Transactions and wallets on the wire.
 
 use fealty_ledger::{
-    Buckets, Cause, Command, Due, Facts, Lot, LotOrigin, LotTerms, Purchase, PurchaseFacts,
-    ReversalFacts, Transaction, Wallet,
+    Buckets, Cause, Command, Due, Entry, Facts, Lot, LotOrigin, LotTerms, Notice, Purchase,
+    PurchaseFacts, ReversalFacts, Said, Transaction, Wallet,
 };
 use fealty_proto::{points::v1 as wire, r#type::v1::Money};
 use fealty_server::to_wire_time;
@@ -26,20 +26,28 @@ pub(super) fn balance(
         debt: buckets.debt.get(),
         sequence,
         inactive_time: inactive_at.map(to_wire_time),
+        debts: Vec::new(),
     }
 }
 
 pub(super) fn wallet(currency: &str, wallet: &Wallet) -> wire::Balance {
-    balance(
-        currency,
-        &wallet.buckets,
-        wallet.sequence,
-        wallet.inactive_at,
-    )
+    let debts = wallet.debts.iter().map(|debt| wire::Debt {
+        brand: debt.account.brand().map(text).unwrap_or_default(),
+        points: debt.points.get(),
+    });
+    wire::Balance {
+        debts: debts.collect(),
+        ..balance(
+            currency,
+            &wallet.buckets,
+            wallet.sequence,
+            wallet.inactive_at,
+        )
+    }
 }
 
 /// The kinds of transaction, by the name that the ledger has for them.
-const KINDS: [(&str, wire::TransactionKind); 17] = [
+const KINDS: [(&str, wire::TransactionKind); 18] = [
     ("purchase", wire::TransactionKind::Purchase),
     ("accrue", wire::TransactionKind::Accrue),
     ("redeem", wire::TransactionKind::Redeem),
@@ -56,6 +64,7 @@ const KINDS: [(&str, wire::TransactionKind); 17] = [
     ("extend", wire::TransactionKind::Extend),
     ("reinstate", wire::TransactionKind::Reinstate),
     ("extend_hold", wire::TransactionKind::ExtendHold),
+    ("program_version", wire::TransactionKind::ProgramVersion),
     ("activate_on_event", wire::TransactionKind::ActivateOnEvent),
 ];
 
@@ -335,12 +344,32 @@ impl Call<'_> {
     /// A transaction as whoever follows the log is told of it: with its place, and what
     /// the chain is checked by.
     pub(crate) fn logged(self, logged: &Logged) -> wire::Transaction {
-        let transaction = &logged.transaction;
+        let rendered = match &logged.entry {
+            Entry::Transaction(transaction) => self.transaction(transaction),
+            Entry::Notice(notice) => self.notice(notice),
+        };
         wire::Transaction {
-            shard: Some(i32::from(transaction.shard.get())),
-            position: transaction.position.get(),
+            shard: Some(i32::from(logged.entry.shard().get())),
+            position: logged.entry.position().get(),
             chain: logged.chain.clone(),
-            ..self.transaction(transaction)
+            ..rendered
+        }
+    }
+
+    /// A notice, as whoever follows the log is told of it.
+    fn notice(self, notice: &Notice) -> wire::Transaction {
+        let Said::VersionBegins { version, .. } = &notice.says;
+        let (shard, position) = (notice.shard, notice.position);
+        let written_time = Some(to_wire_time(notice.written_at));
+        wire::Transaction {
+            id: self.ids.transaction(TransactionPlace { shard, position }),
+            program: text(&notice.program),
+            kind: kind(notice.kind()).into(),
+            effective_time: written_time,
+            written_time,
+            engine: i32::from(notice.engine),
+            program_version: i64::from(*version),
+            ..wire::Transaction::default()
         }
     }
 }
@@ -348,7 +377,7 @@ impl Call<'_> {
 impl Call<'_> {
     /// A hold as the caller is told of it.
     pub(super) fn hold(self, shard: ShardId, read: &HoldRead) -> wire::Hold {
-        let made = &read.made.transaction;
+        let made = &read.made;
         let Some(Command::Hold(asked)) = made.command() else {
             return wire::Hold::default();
         };

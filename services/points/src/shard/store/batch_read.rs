@@ -14,12 +14,12 @@ use std::collections::HashMap;
 
 use fealty_ledger::{Hold, Lot, Wallet};
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
-use fealty_types::{CurrencyId, Position, ShardId, TierId, Timestamp};
+use fealty_types::{CurrencyId, Position, ProgramId, ShardId, TierId, Timestamp};
 use uuid::Uuid;
 
 use super::{
     head::Head,
-    rows::{AskedWallet, HoldRow, LotRow, MemberNumber, SeenRow, TierRow, WalletRow},
+    rows::{AskedWallet, HoldRow, LotRow, MemberNumber, SeenRow, TierRow, VersionRow, WalletRow},
     stored,
 };
 
@@ -34,6 +34,8 @@ pub(crate) struct Members {
     pub(crate) wallets: Vec<(i64, CurrencyId, Wallet)>,
     /// Requests that were seen before.
     pub(crate) seen: HashMap<Uuid, SeenRow>,
+    /// The versions of programmes that are in force in the shard.
+    pub(crate) versions: HashMap<ProgramId, u32>,
 }
 
 fn index(stored: i64) -> Result<usize, DatabaseError> {
@@ -41,14 +43,14 @@ fn index(stored: i64) -> Result<usize, DatabaseError> {
     index.map_err(|_| DatabaseError::Broken("rows are numbered from 1"))
 }
 
-/// Reads the head, members with their wallets, and request ids, all at one
-/// moment.
+/// Reads the head, members with their wallets, request ids, and the versions of
+/// programmes, all at one moment.
 pub(crate) async fn members(
     connection: &mut PgConnection,
     shard: ShardId,
-    programs: &[&str],
-    members: &[&str],
+    (programs, members): (&[&str], &[&str]),
     requests: &[Uuid],
+    versions: &[&str],
 ) -> Result<Members, DatabaseError> {
     let row = sqlx::query_file!(
         "src/shard/store/sql/members.sql",
@@ -56,6 +58,7 @@ pub(crate) async fn members(
         programs as &[&str],
         members as &[&str],
         requests,
+        versions as &[&str],
     )
     .fetch_one(connection)
     .await?;
@@ -70,6 +73,7 @@ pub(crate) async fn members(
     let numbers = row.numbers.unwrap_or_default().into_iter();
     let wallets = row.wallets.unwrap_or_default().into_iter();
     let seen = row.seen.unwrap_or_default().into_iter();
+    let versions = row.versions.unwrap_or_default().into_iter();
     Ok(Members {
         head,
         numbers: numbers
@@ -79,6 +83,9 @@ pub(crate) async fn members(
             .map(WalletRow::into_wallet)
             .collect::<Result<_, _>>()?,
         seen: seen.map(|row| (row.request_key, row)).collect(),
+        versions: versions
+            .map(VersionRow::into_version)
+            .collect::<Result<_, _>>()?,
     })
 }
 

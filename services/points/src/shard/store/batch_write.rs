@@ -17,7 +17,8 @@ use super::{
     head::Head,
     orders,
     rows::{
-        AccountRow, HoldRow, LotRow, MemberRow, OrderRow, ReversalRow, TransactionRow, WalletRow,
+        AccountRow, HoldRow, LotRow, MemberRow, OrderRow, ReversalRow, TransactionRow, VersionRow,
+        WalletRow,
     },
     stored,
 };
@@ -41,15 +42,21 @@ pub(crate) struct Rows {
     pub(crate) holds: Vec<HoldRow>,
     /// Reversals, new and known.
     pub(crate) reversals: Vec<ReversalRow>,
+    /// Versions of programmes that begin.
+    pub(crate) versions: Vec<VersionRow>,
     /// New orders, sorted, so that two batches with the same ones wait for each
     /// other in one order; none where they are claimed before.
     pub(crate) orders: Vec<OrderRow>,
 }
 
 impl Rows {
-    /// Whether no lot, hold or reversal that was there before changes.
+    /// Whether no lot, hold or reversal that was there before changes, and no version
+    /// begins.
     fn only_give(&self) -> bool {
-        self.known_lots.is_empty() && self.holds.is_empty() && self.reversals.is_empty()
+        self.known_lots.is_empty()
+            && self.holds.is_empty()
+            && self.reversals.is_empty()
+            && self.versions.is_empty()
     }
 }
 
@@ -97,13 +104,16 @@ macro_rules! write_statement {
         ),
         wallets_written AS (
             INSERT INTO wallets (shard, member_no, currency, pending, available, held, debt,
-                                 sequence, last_position, last_at, next_due, inactive_at)
+                                 sequence, last_position, last_at, next_due, inactive_at,
+                                 debt_kinds, debt_brands, debt_points)
             SELECT head.shard, new.* FROM head, unnest($10::wallet_row[]) AS new
             ON CONFLICT (shard, member_no, currency) DO UPDATE SET
                 pending = excluded.pending, available = excluded.available, held = excluded.held,
                 debt = excluded.debt, sequence = excluded.sequence,
                 last_position = excluded.last_position, last_at = excluded.last_at,
-                next_due = excluded.next_due, inactive_at = excluded.inactive_at
+                next_due = excluded.next_due, inactive_at = excluded.inactive_at,
+                debt_kinds = excluded.debt_kinds, debt_brands = excluded.debt_brands,
+                debt_points = excluded.debt_points
         ),
         "#
                 + $further
@@ -209,6 +219,12 @@ pub(crate) async fn at_once(
             ON CONFLICT (shard, position) DO UPDATE SET
                 lots = excluded.lots, points = excluded.points
         ),
+        versions_written AS (
+            INSERT INTO begun_versions (shard, program, version, position)
+            SELECT head.shard, new.* FROM head, unnest($17::version_row[]) AS new
+            ON CONFLICT (program, shard) DO UPDATE SET
+                version = excluded.version, position = excluded.position
+        ),
         ",
                 shard,
                 before,
@@ -218,7 +234,8 @@ pub(crate) async fn at_once(
                 &rows.orders as &[OrderRow],
                 &rows.known_lots as &[LotRow],
                 &rows.holds as &[HoldRow],
-                &rows.reversals as &[ReversalRow]
+                &rows.reversals as &[ReversalRow],
+                &rows.versions as &[VersionRow]
             )
             .fetch_all(connection)
             .await
@@ -265,6 +282,7 @@ pub(crate) async fn in_turn(
     insert_log(&mut transaction, shard, after, rows).await?;
     put_wallets(&mut transaction, shard, rows).await?;
     put_holds(&mut transaction, shard, rows).await?;
+    put_versions(&mut transaction, shard, rows).await?;
     transaction.commit().await?;
     Ok(Outcome::Written)
 }
@@ -333,14 +351,17 @@ async fn put_wallets(
         sqlx::query!(
             "-- points.batch.put_wallets
             INSERT INTO wallets (shard, member_no, currency, pending, available, held, debt,
-                                 sequence, last_position, last_at, next_due, inactive_at)
+                                 sequence, last_position, last_at, next_due, inactive_at,
+                                 debt_kinds, debt_brands, debt_points)
             SELECT home.shard, new.*
             FROM shards AS home, unnest($2::wallet_row[]) AS new WHERE home.shard = $1
             ON CONFLICT (shard, member_no, currency) DO UPDATE SET
                 pending = excluded.pending, available = excluded.available, held = excluded.held,
                 debt = excluded.debt, sequence = excluded.sequence,
                 last_position = excluded.last_position, last_at = excluded.last_at,
-                next_due = excluded.next_due, inactive_at = excluded.inactive_at",
+                next_due = excluded.next_due, inactive_at = excluded.inactive_at,
+                debt_kinds = excluded.debt_kinds, debt_brands = excluded.debt_brands,
+                debt_points = excluded.debt_points",
             stored(shard),
             &rows.wallets as &[WalletRow],
         )
@@ -407,5 +428,29 @@ async fn put_holds(
         .execute(connection)
         .await?;
     }
+    Ok(())
+}
+
+/// Versions of programmes that begin.
+async fn put_versions(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    rows: &Rows,
+) -> Result<(), DatabaseError> {
+    if rows.versions.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "-- points.batch.put_versions
+        INSERT INTO begun_versions (shard, program, version, position)
+        SELECT home.shard, new.*
+        FROM shards AS home, unnest($2::version_row[]) AS new WHERE home.shard = $1
+        ON CONFLICT (program, shard) DO UPDATE SET
+            version = excluded.version, position = excluded.position",
+        stored(shard),
+        &rows.versions as &[VersionRow],
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

@@ -1,11 +1,15 @@
 //! The heads of the shards' logs.
 
-use fealty_ledger::{Stamp, canonical::Chain};
+use fealty_ledger::{
+    Entry, Stamp,
+    canonical::{self, Chain},
+};
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg};
 use fealty_types::{Position, ShardId, Timestamp};
 use sqlx::PgExecutor;
+use uuid::Uuid;
 
-use super::stored;
+use super::{rows::TransactionRow, stored};
 
 /// The end of a shard's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,28 @@ impl Head {
         Stamp {
             written_at: self.written_at.max(now),
             seed: rand::random(),
+        }
+    }
+}
+
+impl Head {
+    /// Moves it on over an entry; answers with the entry's row.
+    pub(crate) fn append(
+        &mut self,
+        entry: &Entry,
+        member_no: Option<i64>,
+        request_key: Option<Uuid>,
+    ) -> TransactionRow {
+        let body = canonical::encode(entry);
+        self.chain = canonical::chain(&self.chain, &body);
+        self.position = entry.position();
+        self.written_at = entry.written_at();
+        TransactionRow {
+            position: self.position.get(),
+            member_no,
+            request_key,
+            body,
+            chain: self.chain.to_vec(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use fealty_ledger::{
-    Transaction,
+    Entry, Transaction,
     canonical::{self, Chain},
 };
 use fealty_postgres::{DatabaseError, StoredRow};
@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 use super::{rows::SeenRow, stored};
 
-/// A transaction as stored.
+/// An entry as stored.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     /// Its place in the log.
     pub(crate) position: i64,
-    /// Number of the member.
-    pub(crate) member_no: i64,
+    /// Number of the member; none for a notice.
+    pub(crate) member_no: Option<i64>,
     /// Key of the request that made it.
     pub(crate) request_key: Option<Uuid>,
     /// Its canonical bytes.
@@ -30,9 +30,15 @@ pub(crate) struct Row {
 
 impl Row {
     /// What its canonical bytes say.
-    pub(crate) fn transaction(&self) -> Result<Transaction, DatabaseError> {
+    pub(crate) fn entry(&self) -> Result<Entry, DatabaseError> {
         let row = StoredRow::of("transactions", self.position);
         row.check("body", canonical::decode(&self.body).ok())
+    }
+
+    /// The transaction that it is: one that was found by its member or its request.
+    pub(crate) fn transaction(&self) -> Result<Transaction, DatabaseError> {
+        let row = StoredRow::of("transactions", self.position);
+        row.check("body", self.entry()?.into_transaction())
     }
 }
 
@@ -40,7 +46,8 @@ impl SeenRow {
     /// What its canonical bytes say.
     pub(crate) fn transaction(&self) -> Result<Transaction, DatabaseError> {
         let row = StoredRow::of("transactions", self.request_key);
-        row.check("body", canonical::decode(&self.body).ok())
+        let entry = canonical::decode(&self.body).ok();
+        row.check("body", entry.and_then(Entry::into_transaction))
     }
 }
 
@@ -97,15 +104,23 @@ pub(crate) async fn members_since(
     for row in rows {
         match row.chain {
             Some(chain) => since.chain = chain.try_into().ok(),
-            None => {
-                since.members.insert(row.member_no);
-            }
+            None => since.members.extend(row.member_no),
         }
     }
     Ok(since)
 }
 
-/// The transaction at a position.
+/// The transaction at a position, if what stands there is one.
+pub(crate) async fn transaction_at(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    position: Position,
+) -> Result<Option<Row>, DatabaseError> {
+    let row = at(executor, shard, position).await?;
+    Ok(row.filter(|row| row.member_no.is_some()))
+}
+
+/// The entry at a position.
 pub(crate) async fn at(
     executor: impl PgExecutor<'_>,
     shard: ShardId,

@@ -2,7 +2,7 @@
 //! names. Each is a row of its table without the shard, which is the same for all.
 //! The files of the tables turn them into values of the engine.
 
-use fealty_ledger::{AccountTotals, Hold, Lot, LotOrigin, LotTerms, Reversal, Wallet};
+use fealty_ledger::{AccountTotals, Debt, Hold, Lot, LotOrigin, LotTerms, Reversal, Wallet};
 use fealty_postgres::{PgTime, to_pg};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
 use uuid::Uuid;
@@ -28,15 +28,15 @@ impl MemberRow {
     }
 }
 
-/// A new transaction.
+/// A new entry of the log.
 #[derive(Debug, sqlx::Type)]
 #[sqlx(type_name = "transaction_row")]
 pub(crate) struct TransactionRow {
     /// Its place in the log.
     pub(crate) position: i64,
-    /// Number of its member.
-    pub(crate) member_no: i64,
-    /// Key of its request; none for what fell due.
+    /// Number of its member; none for a notice.
+    pub(crate) member_no: Option<i64>,
+    /// Key of its request; none for what nobody asked for.
     pub(crate) request_key: Option<Uuid>,
     /// Its canonical bytes.
     pub(crate) body: Vec<u8>,
@@ -93,12 +93,21 @@ pub(crate) struct WalletRow {
     pub(super) last_at: PgTime,
     pub(super) next_due: Option<PgTime>,
     pub(super) inactive_at: Option<PgTime>,
+    pub(super) debt_kinds: Option<Vec<String>>,
+    pub(super) debt_brands: Option<Vec<String>>,
+    pub(super) debt_points: Option<Vec<i64>>,
 }
 
 impl WalletRow {
     /// A wallet's row; one that no transaction has touched is not stored.
     #[must_use]
     pub(crate) fn new(member_no: i64, currency: &CurrencyId, wallet: &Wallet) -> Option<Self> {
+        let debts = Some(&wallet.debts).filter(|debts| !debts.is_empty());
+        let kind = |debt: &Debt| debt.account.kind().to_owned();
+        let brand = |debt: &Debt| {
+            let creditor = debt.account.brand();
+            creditor.map(ToString::to_string).unwrap_or_default()
+        };
         Some(Self {
             member_no,
             currency: currency.to_string(),
@@ -111,6 +120,9 @@ impl WalletRow {
             last_at: to_pg(wallet.last_at?),
             next_due: wallet.next_due.map(to_pg),
             inactive_at: wallet.inactive_at.map(to_pg),
+            debt_kinds: debts.map(|debts| debts.iter().map(kind).collect()),
+            debt_brands: debts.map(|debts| debts.iter().map(brand).collect()),
+            debt_points: debts.map(|debts| debts.iter().map(|debt| debt.points.get()).collect()),
         })
     }
 }
@@ -237,6 +249,18 @@ pub(crate) struct OrderRow {
     pub(crate) order_key: Uuid,
     /// Key of the request that records it.
     pub(crate) request_key: Uuid,
+}
+
+/// The version of a programme that a shard's requests are planned by.
+#[derive(Clone, Debug, sqlx::Type)]
+#[sqlx(type_name = "version_row")]
+pub(crate) struct VersionRow {
+    /// The programme.
+    pub(crate) program: String,
+    /// The version.
+    pub(crate) version: i32,
+    /// Where it began.
+    pub(crate) position: i64,
 }
 
 /// A member that was asked for, by its place among those asked for, from 1.

@@ -1,8 +1,8 @@
 //! Wallets.
 
-use fealty_ledger::{Buckets, Wallet};
+use fealty_ledger::{Account, Buckets, Debt, Wallet};
 use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg, to_pg};
-use fealty_types::{CurrencyId, Points, Position, ShardId, Timestamp};
+use fealty_types::{BrandId, CurrencyId, Points, Position, ShardId, Timestamp};
 use sqlx::PgExecutor;
 
 use super::{rows::WalletRow, stored};
@@ -24,10 +24,38 @@ impl WalletRow {
             last_at: Some(from_pg(self.last_at)),
             next_due: self.next_due.map(from_pg),
             inactive_at: self.inactive_at.map(from_pg),
+            debts: debts(&row, self.debt_kinds, self.debt_brands, self.debt_points)?,
         };
         let currency = row.parse("currency", &self.currency)?;
         Ok((self.member_no, currency, wallet))
     }
+}
+
+/// What is owed to whom.
+fn debts(
+    row: &StoredRow<String>,
+    kinds: Option<Vec<String>>,
+    brands: Option<Vec<String>>,
+    points: Option<Vec<i64>>,
+) -> Result<Vec<Debt>, DatabaseError> {
+    let (kinds, brands) = (kinds.unwrap_or_default(), brands.unwrap_or_default());
+    let points = points.unwrap_or_default();
+    let fit = kinds.len() == points.len() && brands.len() == points.len();
+    row.check("debt_points", fit.then_some(()))?;
+    let debts = kinds.into_iter().zip(brands).zip(points);
+    let debts = debts.map(|((kind, brand), points)| {
+        let brand: BrandId = row.parse("debt_brands", &brand)?;
+        let account = match &*kind {
+            "issued" => Some(Account::Issued(brand)),
+            "adjusted" => Some(Account::Adjusted(brand)),
+            _ => None,
+        };
+        Ok(Debt {
+            account: row.check("debt_kinds", account)?,
+            points: row.check("debt_points", Points::new(points).ok())?,
+        })
+    });
+    debts.collect()
 }
 
 /// A wallet in which something is due.
@@ -91,7 +119,7 @@ pub(crate) async fn all(
         WalletRow,
         "-- points.wallets.all
         SELECT member_no, currency, pending, available, held, debt, sequence, last_position,
-               last_at, next_due, inactive_at
+               last_at, next_due, inactive_at, debt_kinds, debt_brands, debt_points
         FROM wallets WHERE shard = $1",
         stored(shard),
     )

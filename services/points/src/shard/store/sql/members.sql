@@ -15,7 +15,8 @@ SELECT
     (
         SELECT array_agg(ROW(w.member_no, w.currency, w.pending, w.available, w.held, w.debt,
                              w.sequence, w.last_position, w.last_at, w.next_due,
-                             w.inactive_at)::wallet_row)
+                             w.inactive_at, w.debt_kinds, w.debt_brands,
+                             w.debt_points)::wallet_row)
         FROM known CROSS JOIN LATERAL (
             SELECT * FROM wallets WHERE shard = $1 AND member_no = known.member_no LIMIT 100
         ) w
@@ -27,6 +28,14 @@ SELECT
             SELECT request_key, body, chain FROM transactions
             WHERE shard = $1 AND request_key = asked.key LIMIT 1
         ) t
-    ) AS "seen: Vec<SeenRow>"
+    ) AS "seen: Vec<SeenRow>",
+    (
+        SELECT array_agg(ROW(v.program, v.version, v.position)::version_row)
+        FROM unnest($5::text[]) AS asked (program)
+        CROSS JOIN LATERAL (
+            SELECT program, version, position FROM begun_versions
+            WHERE shard = $1 AND program = asked.program LIMIT 1
+        ) v
+    ) AS "versions: Vec<VersionRow>"
 FROM shards s
 WHERE s.shard = $1

@@ -1,0 +1,127 @@
+//! What a shard's log consists of: transactions, and notices that belong to no
+//! member.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use fealty_types::{Position, ProgramId, ShardId, Timestamp};
+
+use crate::Transaction;
+
+/// One entry of a shard's log. Immutable. Variants are only ever added at the end:
+/// their order is part of the canonical bytes.
+#[expect(clippy::large_enum_variant, reason = "nearly all are transactions")]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Entry {
+    /// Movements in a member's wallets.
+    Transaction(Transaction),
+    /// Something that holds for all that follows.
+    Notice(Notice),
+}
+
+/// An entry that belongs to no member: something that holds for all that follows in
+/// its shard. The order of the fields is the order of the canonical bytes.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Notice {
+    /// The number of the engine that made it; see [`crate::ENGINE`].
+    pub engine: u16,
+    /// The shard.
+    pub shard: ShardId,
+    /// Its place in the shard's log.
+    pub position: Position,
+    /// The programme.
+    pub program: ProgramId,
+    /// When it was written. Within a shard it never goes back.
+    pub written_at: Timestamp,
+    /// Random; see [`Transaction::nonce`].
+    pub nonce: [u8; 16],
+    /// What it says.
+    pub says: Said,
+}
+
+/// What a notice says. Variants are only ever added at the end.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Said {
+    /// A version of the programme begins: requests that follow are planned by it, and by
+    /// no other, until the next one begins.
+    VersionBegins {
+        /// The version.
+        version: u32,
+        /// SHA-256 over what the programme's file means, so that nobody can put another
+        /// text in its place.
+        digest: [u8; 32],
+    },
+}
+
+impl Notice {
+    /// The kind, as shown and counted.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.says {
+            Said::VersionBegins { .. } => "program_version",
+        }
+    }
+}
+
+impl Entry {
+    /// The shard.
+    #[must_use]
+    pub fn shard(&self) -> ShardId {
+        match self {
+            Self::Transaction(transaction) => transaction.shard,
+            Self::Notice(notice) => notice.shard,
+        }
+    }
+
+    /// Its place in the shard's log.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        match self {
+            Self::Transaction(transaction) => transaction.position,
+            Self::Notice(notice) => notice.position,
+        }
+    }
+
+    /// The programme.
+    #[must_use]
+    pub fn program(&self) -> &ProgramId {
+        match self {
+            Self::Transaction(transaction) => &transaction.program,
+            Self::Notice(notice) => &notice.program,
+        }
+    }
+
+    /// When it was written.
+    #[must_use]
+    pub fn written_at(&self) -> Timestamp {
+        match self {
+            Self::Transaction(transaction) => transaction.written_at,
+            Self::Notice(notice) => notice.written_at,
+        }
+    }
+
+    /// The number of the engine that made it.
+    #[must_use]
+    pub fn engine(&self) -> u16 {
+        match self {
+            Self::Transaction(transaction) => transaction.engine,
+            Self::Notice(notice) => notice.engine,
+        }
+    }
+
+    /// The transaction, if it is one.
+    #[must_use]
+    pub fn transaction(&self) -> Option<&Transaction> {
+        match self {
+            Self::Transaction(transaction) => Some(transaction),
+            Self::Notice(_) => None,
+        }
+    }
+
+    /// The transaction, if it is one, to keep.
+    #[must_use]
+    pub fn into_transaction(self) -> Option<Transaction> {
+        match self {
+            Self::Transaction(transaction) => Some(transaction),
+            Self::Notice(_) => None,
+        }
+    }
+}

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "a task speaks to people")]
 
 mod check;
+mod clients;
 mod install;
 mod layers;
 mod prepare;
@@ -78,6 +79,9 @@ enum Task {
     },
     /// Generate the `.sqlx` folders from the SQL statements and migrations.
     Prepare,
+    /// Make the Python and TypeScript clients of `examples/clients`, where Python and
+    /// Node are there.
+    Clients,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -117,7 +121,16 @@ fn main() -> anyhow::Result<()> {
             }
             let mut args = vec!["test", "--workspace", "--all-targets"];
             args.extend(filter.as_deref());
-            sh::cargo(&args, &offline)
+            let mut variables = offline.to_vec();
+            let made = match filter.as_deref() {
+                None | Some("clients") => Some(clients::make()?.display().to_string()),
+                Some(_) => None,
+            };
+            variables.extend(
+                made.as_deref()
+                    .map(|folder| ("FEALTY_TEST_CLIENTS", folder)),
+            );
+            sh::cargo(&args, &variables)
         }
         Task::Bench { quick, json, only } => {
             install::servers()?;
@@ -131,6 +144,10 @@ fn main() -> anyhow::Result<()> {
             sh::run(sh::target_dir().join("release/fealty"), &args, &[])
         }
         Task::Check { only } => check::run(only),
+        Task::Clients => {
+            eprintln!("the clients are in {}", clients::make()?.display());
+            Ok(())
+        }
         Task::Prepare => {
             install::servers()?;
             prepare::write(&env::current_dir()?)

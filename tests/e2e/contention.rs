@@ -7,7 +7,10 @@ use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use fealty_cli::apply::{How, apply};
+use fealty_cli::{
+    apply::{How, apply},
+    demo::Fleet,
+};
 use fealty_client::Channel;
 use fealty_proto::{
     points::v1::{
@@ -228,6 +231,17 @@ async fn a_log_never_goes_back_to_an_earlier_version() {
         })
     });
     tokio::join!(join_all(buyers), change);
+    let purchases = purchases_in_order(&fleet, 6).await;
+    assert_eq!(purchases, number.load(Ordering::Relaxed));
+    assert_eq!(
+        verify(&fleet).await,
+        Ok(i64::try_from(purchases).expect("few"))
+    );
+}
+
+/// Reads the whole feed: how many purchases there are, each planned by the version that
+/// began last in its shard, which in the end is `newest` everywhere.
+async fn purchases_in_order(fleet: &Fleet, newest: i64) -> usize {
     let mut in_force: BTreeMap<i32, i64> = BTreeMap::new();
     let mut started = None;
     let mut purchases = 0;
@@ -254,13 +268,9 @@ async fn a_log_never_goes_back_to_an_earlier_version() {
         }
         started = from(polled.cursor);
     }
-    assert_eq!(purchases, number.load(Ordering::Relaxed));
     assert!(
-        in_force.values().all(|version| *version == 6),
+        in_force.values().all(|version| *version == newest),
         "{in_force:?}"
     );
-    assert_eq!(
-        verify(&fleet).await,
-        Ok(i64::try_from(purchases).expect("few"))
-    );
+    purchases
 }

@@ -8,6 +8,7 @@ mod holds;
 mod ids;
 mod kept;
 mod programs;
+mod purchases;
 mod refusals;
 
 #[expect(clippy::unnecessary_wraps, reason = "as the messages have it")]

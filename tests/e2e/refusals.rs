@@ -4,6 +4,7 @@
 mod coverage;
 mod ledger;
 mod others;
+mod purchases;
 mod reads;
 
 use fealty_cli::{demo::Fleet, endpoints::Clients};

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{
-    BrandId, CurrencyId, EventName, LotId, MemberId, Money, OrderNumber, Points, Position,
+    BrandId, Code, CurrencyId, EventName, LotId, MemberId, Money, OrderNumber, Points, Position,
     Reference, Timestamp,
 };
+
+use crate::{PurchaseLine, Tender};
 
 /// Points that a command spends, or sets aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,16 @@ commands! {
         amount: Money = "amount",
         /// When it was made; when it is recorded, if nothing was said.
         purchased_at: Option<Timestamp> = "purchase_time",
+        /// The way it was sold: a shop, a web site, an app.
+        channel: Option<Code> = "channel",
+        /// The shop.
+        store: Option<Code> = "store",
+        /// The till in it.
+        terminal: Option<Code> = "terminal",
+        /// What was bought.
+        lines: Vec<PurchaseLine> = "lines",
+        /// What was paid with.
+        tenders: Vec<Tender> = "tenders",
     }
     /// Give points.
     Accrue {
@@ -332,6 +344,20 @@ impl Command {
             | Self::Adjust(_)
             | Self::Gift(_) => None,
         }
+    }
+
+    /// The holds that it names.
+    pub fn holds(&self) -> impl Iterator<Item = Position> {
+        let named = match self.names() {
+            Some(Named::Hold(hold)) => Some(hold),
+            _ => None,
+        };
+        let tenders = match self {
+            Self::Purchase(purchase) => &*purchase.tenders,
+            _ => &[],
+        };
+        let paid_with = tenders.iter().filter_map(|tender| tender.hold);
+        named.into_iter().chain(paid_with)
     }
 
     /// The brand it names.

@@ -33,6 +33,7 @@ mod facts;
 mod limits;
 mod log;
 mod principal;
+mod purchase;
 mod refusal;
 mod request;
 mod terms;
@@ -56,6 +57,9 @@ pub use limits::{
 };
 pub use log::{Log, Stamp};
 pub use principal::Principal;
+pub use purchase::{
+    LINES_PER_PURCHASE_MAX, PurchaseLine, TENDERS_PER_PURCHASE_MAX, Tender, TenderKind,
+};
 pub use refusal::{Refusal, Stop};
 pub use request::{Grant, Request};
 pub use terms::{LotOrigin, LotTerms};

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use fealty_ledger::{
     Account, Accrue, Activation, BucketName, Buckets, Cause, Command, Due, Entry, Facts, GivenLot,
-    LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts, Received, ReversalFacts,
-    Reverse, RuleResult, Said, Transaction, Transfer, WalletAfter, canonical,
+    LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts, PurchaseLine, Received,
+    ReversalFacts, Reverse, RuleResult, Said, Tender, TenderKind, Transaction, Transfer,
+    WalletAfter, canonical,
 };
 use fealty_types::{
     LotId, Metadata, Money, Points, Position, ShardId, Timestamp, TransactionPlace,
@@ -94,6 +95,22 @@ fn the_bytes_of_a_log_stay_what_they_are() {
         order_number: id("order-1"),
         amount: Money::new(id("EUR"), 4_995).expect("in range"),
         purchased_at: Some(at(1_699_999_000_000_000)),
+        channel: Some(id("web")),
+        store: None,
+        terminal: Some(id("7")),
+        lines: vec![PurchaseLine {
+            sku: Some(id("lp-1")),
+            category: Some(id("jazz")),
+            brand: None,
+            quantity: 2,
+            minor_units: 4_995,
+            tax_minor_units: 797,
+        }],
+        tenders: vec![Tender {
+            kind: TenderKind::Points,
+            minor_units: 4_995,
+            hold: Some(Position::new(4)),
+        }],
     });
     let facts = Facts::Purchase(PurchaseFacts {
         purchased_at: at(1_699_999_000_000_000),
@@ -185,6 +202,6 @@ fn the_bytes_of_a_log_stay_what_they_are() {
             hex
         })
     };
-    let pinned = "7b7b18327aec76a3eee1fffa9628b83659548a624e27149d40e3decb9bb2674e";
+    let pinned = "1719984bce8f85c99bc55f794d76756484756047ae39918aa6e74a6fe01dc0d1";
     assert_eq!(hex(hash), pinned, "the bytes of format 5");
 }

@@ -27,6 +27,8 @@ const SUBJECT_RULE: &str = "must be 1 to 128 printable ASCII characters";
 const REFERENCE_RULE: &str = "must be at most 256 characters, none of them a control character";
 const METADATA_KEY_RULE: &str =
     "must be 1 to 32 characters of a-z, 0-9, - and _, and begin with a letter";
+const CODE_LEN_MAX: usize = 64;
+const CODE_RULE: &str = "must be 1 to 64 characters, none of them a control character";
 const METADATA_VALUE_RULE: &str = "must be 1 to 256 characters, none of them a control character";
 
 fn is_slug(value: &str) -> bool {
@@ -66,6 +68,10 @@ fn is_metadata_key(value: &str) -> bool {
         && value
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+}
+
+fn is_code(value: &str) -> bool {
+    (1..=CODE_LEN_MAX).contains(&value.chars().count()) && !value.chars().any(char::is_control)
 }
 
 fn is_metadata_value(value: &str) -> bool {
@@ -195,6 +201,8 @@ string_id! {
     Reference: is_reference, REFERENCE_RULE;
     /// Something that points can wait for, such as `shipped`.
     EventName: is_slug, SLUG_RULE;
+    /// A code of the caller's own: an article, a category, a shop, a till.
+    Code: is_code, CODE_RULE;
     /// What a piece of metadata is called.
     MetadataKey: is_metadata_key, METADATA_KEY_RULE;
     /// What it says.

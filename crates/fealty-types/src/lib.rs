@@ -17,8 +17,8 @@ mod time;
 
 pub use cursor::{Cursor, InvalidCursor};
 pub use id::{
-    BrandId, CurrencyId, EventName, MemberId, MetadataKey, MetadataValue, OrderNumber, ProgramId,
-    Reference, RequestId, RewardId, RuleId, Subject, TierId,
+    BrandId, Code, CurrencyId, EventName, MemberId, MetadataKey, MetadataValue, OrderNumber,
+    ProgramId, Reference, RequestId, RewardId, RuleId, Subject, TierId,
 };
 pub use ids::Ids;
 pub use metadata::Metadata;

@@ -18,14 +18,23 @@ impl Draft {
         request: &Request,
         log: &Log,
     ) -> Result<(), Refusal> {
-        let grants = &request.grants;
-        let currencies: BTreeSet<&CurrencyId> =
-            grants.iter().map(|grant| &grant.currency).collect();
-        for currency in &currencies {
-            let of_currency = grants.iter().filter(|grant| grant.currency == **currency);
-            fits(book, currency, of_currency.map(|grant| grant.points))?;
+        self.lots = lots_of(book, &request.grants, log)?;
+        for currency in self.give(book, request) {
+            let wallet = wallet_of(book, &currency);
+            self.touch(wallet, &currency);
         }
-        self.lots = lots_of(grants, log)?;
+        Ok(())
+    }
+
+    /// Puts the lots into their wallets; answers with the wallets' currencies.
+    pub(super) fn give(
+        &mut self,
+        book: &mut MemberBook,
+        request: &Request,
+    ) -> BTreeSet<CurrencyId> {
+        let grants = &request.grants;
+        let granted = grants.iter().map(|grant| grant.currency.clone());
+        let currencies: BTreeSet<CurrencyId> = granted.collect();
         for currency in &currencies {
             let wallet = wallet_of(book, currency);
             keep_active(wallet, request, currency);
@@ -43,11 +52,7 @@ impl Draft {
             };
             self.put(wallet, &terms, &source, &parts);
         }
-        for currency in currencies {
-            let wallet = wallet_of(book, currency);
-            self.touch(wallet, currency);
-        }
-        Ok(())
+        currencies
     }
 
     /// Gives what another member has given.
@@ -157,8 +162,17 @@ fn fits(
         .ok_or(Refusal::AmountLimit)
 }
 
-/// The lots that grants make: one for each set of terms.
-fn lots_of(grants: &[Grant], log: &Log) -> Result<Vec<LotTerms>, Refusal> {
+/// The lots that grants make, one for each set of terms, if the wallets can take them.
+pub(super) fn lots_of(
+    book: &MemberBook,
+    grants: &[Grant],
+    log: &Log,
+) -> Result<Vec<LotTerms>, Refusal> {
+    let currencies: BTreeSet<&CurrencyId> = grants.iter().map(|grant| &grant.currency).collect();
+    for currency in currencies {
+        let of_currency = grants.iter().filter(|grant| grant.currency == *currency);
+        fits(book, currency, of_currency.map(|grant| grant.points))?;
+    }
     let mut lots: Vec<LotTerms> = Vec::new();
     for grant in grants.iter().filter(|grant| !grant.points.is_zero()) {
         if let (Some(activates_at), Some(expires_at)) = (grant.activates_at, grant.expires_at)

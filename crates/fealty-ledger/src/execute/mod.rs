@@ -6,6 +6,7 @@
 
 mod grant;
 mod lot;
+mod purchase;
 mod reverse;
 mod spend;
 
@@ -85,8 +86,13 @@ fn touched(book: &MemberBook, request: &Request) -> Result<BTreeSet<CurrencyId>,
             if let Some(spend) = request.command.spends() {
                 return Ok(one(spend.currency));
             }
-            let currencies = request.grants.iter().map(|grant| &grant.currency);
-            Ok(currencies.cloned().collect())
+            let granted = request.grants.iter().map(|grant| grant.currency.clone());
+            let mut currencies: BTreeSet<CurrencyId> = granted.collect();
+            for hold in request.command.holds() {
+                let currency = book.wallet_of_hold(hold);
+                currencies.insert(currency.ok_or(Refusal::HoldNotFound { hold })?.clone());
+            }
+            Ok(currencies)
         }
     }
 }
@@ -100,7 +106,8 @@ pub fn apply(
 ) -> Result<(), Stop> {
     let mut draft = Draft::new(at, log);
     match &request.command {
-        Command::Purchase(_) | Command::Accrue(_) => draft.grant(book, request, log)?,
+        Command::Purchase(purchase) => draft.purchase(book, request, purchase, log)?,
+        Command::Accrue(_) => draft.grant(book, request, log)?,
         Command::Adjust(adjust) if adjust.gives => draft.grant(book, request, log)?,
         Command::Adjust(adjust) => {
             let account = crate::Account::Adjusted(adjust.brand.clone());

@@ -24,6 +24,8 @@ struct Moved {
     points: Points,
     /// Where they came from, or went to.
     account: Account,
+    /// Whether they were given; else they were spent.
+    gave: bool,
 }
 
 impl Draft {
@@ -36,12 +38,25 @@ impl Draft {
         let transaction = reverse.transaction;
         let original = request.original.as_deref();
         let original = original.ok_or(Refusal::TransactionNotFound { transaction })?;
-        let (gave, moved) = moved(original)?;
+        let moved = moved(original)?;
         let parts = parts(book, reverse, &moved)?;
-        let facts = if gave {
-            self.take_back(book, request, &parts)?
+        let (given, spent): (Vec<Moved>, Vec<Moved>) =
+            parts.iter().cloned().partition(|part| part.gave);
+        let facts = if spent.is_empty() {
+            self.take_back(book, request, &given)?
+        } else if given.is_empty() {
+            self.restore(book, request, &spent)?
         } else {
-            self.restore(book, request, &parts)?
+            // A purchase that was paid in points. They come back first, so that what it
+            // earned can be taken from them; if that is refused, nothing has changed.
+            let mut tried = book.clone();
+            let mut facts = self.restore(&mut tried, request, &spent)?;
+            let taken = self.take_back(&mut tried, request, &given)?;
+            *book = tried;
+            facts.parts.extend(taken.parts);
+            give(&mut facts.expired, taken.expired);
+            give(&mut facts.borne, taken.borne);
+            facts
         };
         let reversed: Vec<HoldLot> = facts.parts.clone();
         self.facts = Some(Facts::Reversal(facts));
@@ -183,8 +198,8 @@ pub(super) fn restore_to(
 }
 
 /// What a transaction moved between the wallet and an account outside, in the
-/// order of its transfers, and whether it gave the points.
-fn moved(original: &Transaction) -> Result<(bool, Vec<Moved>), Refusal> {
+/// order of its transfers.
+fn moved(original: &Transaction) -> Result<Vec<Moved>, Refusal> {
     let gave = match original.command() {
         Some(Command::Purchase(_) | Command::Accrue(_)) => true,
         Some(Command::Adjust(adjust)) => adjust.gives,
@@ -198,6 +213,9 @@ fn moved(original: &Transaction) -> Result<(bool, Vec<Moved>), Refusal> {
     };
     let mut moved: Vec<Moved> = Vec::new();
     for transfer in &original.transfers {
+        // A purchase also spends, where it was paid in points.
+        let held = Account::Wallet(BucketName::Held);
+        let gave = gave && transfer.debit != held;
         let outside = if gave {
             &transfer.debit
         } else {
@@ -220,9 +238,10 @@ fn moved(original: &Transaction) -> Result<(bool, Vec<Moved>), Refusal> {
             lot: transfer.lot,
             points: transfer.amount,
             account: outside.clone(),
+            gave,
         });
     }
-    Ok((gave, moved))
+    Ok(moved)
 }
 
 /// The points to reverse, by lot, last moved first.
@@ -242,9 +261,12 @@ fn parts(book: &MemberBook, reverse: &Reverse, moved: &[Moved]) -> Result<Vec<Mo
     let known = book.reversal(transaction);
     let mut left = Points::ZERO;
     let mut open = Vec::new();
+    // A number of points is asked for of those that were given, where some were.
+    let gave = moved.iter().any(|part| part.gave);
     let asked = |part: &&Moved| {
         let currency = reverse.currency.as_ref();
-        currency.is_none_or(|currency| part.currency == *currency)
+        let is_meant = reverse.points.is_none() || part.gave == gave;
+        is_meant && currency.is_none_or(|currency| part.currency == *currency)
     };
     for part in moved.iter().rev().filter(asked) {
         if book.wallet_of_lot(part.lot).is_none() {

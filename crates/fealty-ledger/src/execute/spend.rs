@@ -110,7 +110,7 @@ impl Draft {
     ) -> Result<(), Stop> {
         let (currency, wallet) = open_hold(book, capture.hold)?;
         let hold = &wallet.holds[&capture.hold];
-        let (to, remaining) = (Account::Redeemed(hold.brand.clone()), hold.remaining());
+        let remaining = hold.remaining();
         let points = capture.points.unwrap_or(remaining);
         if points > remaining {
             return Err(Refusal::HoldExhausted {
@@ -119,15 +119,7 @@ impl Draft {
             }
             .into());
         }
-        let mut captured = Vec::new();
-        wallet.change_hold(capture.hold, |hold| {
-            captured = take_first(&mut hold.lots, points);
-        });
-        for part in captured {
-            wallet.change_lot(part.lot, |lot| take(&mut lot.held, part.points));
-            wallet.shift(Some(BucketName::Held), None, part.points);
-            self.out(wallet, &currency, BucketName::Held, part, &to);
-        }
+        self.spend_held(wallet, &currency, capture.hold, points);
         if !capture.keeps_rest {
             let (transfers, expiry_changes) = release(wallet, &currency, capture.hold, self.at);
             self.transfers.extend(transfers);
@@ -136,6 +128,26 @@ impl Draft {
         keep_active(wallet, request, &currency);
         self.touch(wallet, &currency);
         Ok(())
+    }
+
+    /// Moves held points to the brand that they are held for.
+    pub(super) fn spend_held(
+        &mut self,
+        wallet: &mut WalletBook,
+        currency: &CurrencyId,
+        hold: Position,
+        points: Points,
+    ) {
+        let to = Account::Redeemed(wallet.holds[&hold].brand.clone());
+        let mut captured = Vec::new();
+        wallet.change_hold(hold, |hold| {
+            captured = take_first(&mut hold.lots, points);
+        });
+        for part in captured {
+            wallet.change_lot(part.lot, |lot| take(&mut lot.held, part.points));
+            wallet.shift(Some(BucketName::Held), None, part.points);
+            self.out(wallet, currency, BucketName::Held, part, &to);
+        }
     }
 
     /// Lets a hold last longer.
@@ -164,7 +176,7 @@ impl Draft {
 }
 
 /// The wallet of a hold that has not ended.
-fn open_hold(
+pub(super) fn open_hold(
     book: &mut MemberBook,
     hold: Position,
 ) -> Result<(CurrencyId, &mut WalletBook), Refusal> {

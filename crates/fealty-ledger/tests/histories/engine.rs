@@ -6,12 +6,13 @@ use std::{collections::BTreeMap, time::Duration};
 use fealty_ledger::{
     Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Entry, Extend,
     ExtendHold, Gift, Grant, Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named,
-    Principal, ReadThrough, Redeem, Refusal, Reinstate, Release, Request, Reversal, Reverse,
-    SpendKey, Stamp, Stop, Wallet, WalletBook, advance, canonical, execute, given, receive,
+    Principal, Purchase, ReadThrough, Redeem, Refusal, Reinstate, Release, Request, Reversal,
+    Reverse, SpendKey, Stamp, Stop, Tender, TenderKind, Wallet, WalletBook, advance, canonical,
+    execute, given, receive,
 };
 use fealty_types::{
-    BrandId, CurrencyId, LotId, Metadata, Points, Position, Reference, RefundPolicy, RefundTerms,
-    ShardId, Timestamp,
+    BrandId, CurrencyId, LotId, Metadata, Money, Points, Position, Reference, RefundPolicy,
+    RefundTerms, ShardId, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -113,9 +114,10 @@ impl Engine {
         }
         let Some(request) = self.request(member, &step.what) else {
             return Ok(Some(match step.what {
-                What::Capture { .. } | What::Release { .. } | What::ExtendHold { .. } => {
-                    "hold not found"
-                }
+                What::Capture { .. }
+                | What::Purchase { .. }
+                | What::Release { .. }
+                | What::ExtendHold { .. } => "hold not found",
                 What::Extend { .. } | What::Reinstate { .. } => "lot not found",
                 What::Transfer { .. } => "to oneself",
                 _ => "transaction not found",
@@ -317,6 +319,29 @@ impl Engine {
                 points: amount.map(points),
                 keeps_rest: !*is_final,
             }),
+            What::Purchase {
+                hold,
+                brand: shop,
+                points: amount,
+            } => {
+                let shop = brand(*shop);
+                grant(*amount, shop.clone(), None, None, LotOrigin::Purchase);
+                Command::Purchase(Purchase {
+                    brand: shop,
+                    order_number: "order".parse().expect("a number"),
+                    amount: Money::new("EUR".parse().expect("money"), 100).expect("in range"),
+                    purchased_at: None,
+                    channel: None,
+                    store: None,
+                    terminal: None,
+                    lines: Vec::new(),
+                    tenders: vec![Tender {
+                        kind: TenderKind::Points,
+                        minor_units: 100,
+                        hold: Some(*of.holds.get(*hold)?),
+                    }],
+                })
+            }
             What::Release { hold } => Command::Release(Release {
                 hold: *of.holds.get(*hold)?,
             }),
@@ -530,7 +555,7 @@ impl Stored {
         }
         let mut lots = request.named_lots();
         let mut holds = Vec::new();
-        if let Some(Named::Hold(position)) = request.command.names() {
+        for position in request.command.holds() {
             let hold = self.holds.get(&position).cloned();
             lots.extend(
                 hold.iter()

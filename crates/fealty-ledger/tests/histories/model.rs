@@ -59,6 +59,8 @@ struct Entry {
     gave: Option<bool>,
     account: (&'static str, usize),
     parts: Vec<(LotName, i64)>,
+    /// What a purchase took besides, for points that it was paid with.
+    paid: Vec<(LotName, i64)>,
     reversed: BTreeMap<LotName, i64>,
 }
 
@@ -367,7 +369,10 @@ impl Model {
         }
         // Who names what is not there is refused before anything is advanced.
         match &step.what {
-            What::Capture { hold, .. } | What::Release { hold } | What::ExtendHold { hold, .. }
+            What::Capture { hold, .. }
+            | What::Purchase { hold, .. }
+            | What::Release { hold }
+            | What::ExtendHold { hold, .. }
                 if *hold >= self.members[member].hold_names.len() =>
             {
                 return Some("hold not found");
@@ -407,6 +412,7 @@ impl Model {
             gave,
             account,
             parts,
+            paid: Vec::new(),
             reversed: BTreeMap::new(),
         });
         position
@@ -547,6 +553,31 @@ impl Model {
                     self.members[member].holds[index] = hold.clone();
                 }
                 self.done(member, Some(false), ("redeemed", hold.brand), captured);
+            }
+            What::Purchase {
+                hold,
+                brand,
+                points,
+            } => {
+                let name = self.members[member].hold_names[*hold];
+                let holds = &self.members[member].holds;
+                let Some(index) = holds.iter().position(|open| open.position == name) else {
+                    return Some("hold exhausted");
+                };
+                if holds[index].brand != *brand {
+                    return Some("hold not found");
+                }
+                let paid = self.members[member].holds.remove(index).parts;
+                for (name, points) in &paid {
+                    let lot = self.members[member].lot(*name);
+                    lot.held -= points;
+                    let issuer = lot.brand;
+                    let to = ("redeemed", Some(*brand));
+                    self.book(("held", None), to, issuer, *points);
+                }
+                self.give(member, *points, *brand, None, Some(NEVER), "issued", at);
+                let entries = &mut self.members[member].entries;
+                entries.last_mut().expect("it was just added").paid = paid;
             }
             What::Release { hold } => {
                 let name = self.members[member].hold_names[*hold];
@@ -705,13 +736,28 @@ impl Model {
         let left_of = |name: &LotName, points: i64| {
             points - entry.reversed.get(name).copied().unwrap_or_default()
         };
-        let left: i64 = entry.parts.iter().map(|(name, n)| left_of(name, *n)).sum();
+        let left = |parts: &[(LotName, i64)]| -> i64 {
+            parts.iter().map(|(name, n)| left_of(name, *n)).sum()
+        };
+        let whole = points.is_none();
+        let paid_left = if whole { left(&entry.paid) } else { 0 };
+        let left = left(&entry.parts);
         let points = points.unwrap_or(left);
-        if points > left || left == 0 {
+        if points > left || left + paid_left == 0 {
             return Some("reversal exceeded");
         }
         let (kind, brand) = entry.account;
         let account = (kind, Some(brand));
+        // All of it: what was paid in points comes back first.
+        for (name, paid) in entry.paid.iter().rev().filter(|_| whole) {
+            let part = left_of(name, *paid);
+            if part > 0 {
+                let entries = &mut self.members[member].entries;
+                *entries[transaction].reversed.entry(*name).or_default() += part;
+                let shop = ("redeemed", Some(brand));
+                self.restore(member, *name, part, grace, shop, at);
+            }
+        }
         let mut missing = points;
         for (name, moved) in entry.parts.iter().rev() {
             let part = left_of(name, *moved).min(missing);

@@ -44,6 +44,12 @@ pub(crate) enum What {
         points: Option<i64>,
         is_final: bool,
     },
+    /// A purchase, paid with the points of a hold.
+    Purchase {
+        hold: usize,
+        brand: usize,
+        points: i64,
+    },
     Release {
         hold: usize,
     },
@@ -116,6 +122,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             |(points, brand, timeout)| What::Hold { points, brand, timeout }),
         2 => (0_usize..8, some_points(), any::<bool>()).prop_map(
             |(hold, points, is_final)| What::Capture { hold, points, is_final }),
+        2 => (0_usize..8, brand(), points()).prop_map(
+            |(hold, brand, points)| What::Purchase { hold, brand, points }),
         1 => (0_usize..8).prop_map(|hold| What::Release { hold }),
         1 => (0_usize..8, 1_i64..200).prop_map(|(hold, timeout)| What::ExtendHold { hold, timeout }),
         5 => (number(), some_points(), policy, prop::option::of(24_i64..200)).prop_map(

@@ -70,7 +70,8 @@ impl Ledger {
             named_shard,
             command,
         } = change;
-        if let (Some(named), Some(shard)) = (command.names(), named_shard) {
+        let hold = command.holds().next().map(Named::Hold);
+        if let (Some(named), Some(shard)) = (command.names().or(hold), named_shard) {
             self.programs.newest(&program)?;
             // What another shard holds is none of this member's.
             if self.shards.of(&program, &member) != shard {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fealty_ledger::{Facts, LotOrigin, Purchase, PurchaseFacts, Request, RuleResult};
 use fealty_program::Activity;
+use fealty_types::Money;
 
 use super::{Plan, PlanError};
 
@@ -50,7 +51,7 @@ impl Plan<'_> {
             return Err(PlanError::PurchaseInFuture);
         }
         let asked = fealty_rules::PurchaseFacts {
-            amount: purchase.amount,
+            amount: earning(purchase),
             tier: self.tier.as_ref(),
         };
         let earned = fealty_rules::evaluate(program, &brand.issues, asked)
@@ -67,4 +68,14 @@ impl Plan<'_> {
             earned: earned.collect(),
         })
     }
+}
+
+/// What of the money paid earns points.
+fn earning(purchase: &Purchase) -> Money {
+    let tenders = purchase.tenders.iter();
+    let given = tenders.filter(|tender| !tender.kind.earns());
+    let given: i64 = given.map(|tender| tender.minor_units).sum();
+    let amount = purchase.amount;
+    // The tenders sum to the amount.
+    Money::new(amount.currency(), amount.minor_units() - given).unwrap_or(amount)
 }

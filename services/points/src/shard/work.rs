@@ -82,9 +82,9 @@ pub(crate) struct Asked {
 impl Asked {
     /// Asks for what a member's command spends or names.
     pub(crate) fn command(&mut self, member: usize, command: &Command) {
-        if let Some(Named::Hold(hold)) = command.names() {
-            self.holds.push((member, hold));
-        } else if let Some(spend) = command.spends() {
+        self.holds
+            .extend(command.holds().map(|hold| (member, hold)));
+        if let Some(spend) = command.spends() {
             let wallet = (member, spend.currency.clone());
             let spent = self.spends.entry(wallet).or_default();
             spent.points = spent.points.saturating_add(spend.points.get());

@@ -91,7 +91,7 @@ impl ChangeFields<'_> {
         self.fields.check(field, value)
     }
 
-    fn add(&mut self, field: &str, rule: &str) {
+    pub(crate) fn add(&mut self, field: &str, rule: &str) {
         self.fields.add(field, rule);
     }
 
@@ -194,8 +194,18 @@ impl ChangeFields<'_> {
 
     /// The transaction that made the hold of that id.
     fn hold(&mut self, id: &str) -> Option<Position> {
-        let place = self.fields.check("hold", self.ids.hold_place(id))?;
-        self.named_shard = Some(place.shard);
+        self.hold_in("hold", id)
+    }
+
+    /// A hold; all that are named must be of one member, and so lie in one shard.
+    pub(crate) fn hold_in(&mut self, field: &str, id: &str) -> Option<Position> {
+        let place = self.fields.check(field, self.ids.hold_place(id))?;
+        let shard = *self.named_shard.get_or_insert(place.shard);
+        if shard != place.shard {
+            self.fields
+                .add(field, "must be of the same member as the holds before it");
+            return None;
+        }
         Some(place.position)
     }
 

@@ -2,7 +2,7 @@
 
 use fealty_ledger::{Account, Cause, Command, Due, Facts, Transaction, Transfer};
 use fealty_proto::points::v1 as wire;
-use fealty_types::{Ids, LotPlace, TransactionPlace};
+use fealty_types::{Ids, LotPlace, Money, TransactionPlace};
 
 use super::{Call, wire as render};
 use crate::ledger::history::Explained;
@@ -49,6 +49,13 @@ fn cause(ids: Ids, transaction: &Transaction) -> Vec<wire::ExplanationStep> {
                 let (order, brand, amount) =
                     (&purchase.order_number, &purchase.brand, purchase.amount);
                 steps.push(step(format!("order {order} at {brand} for {amount}")));
+                let tenders = purchase.tenders.iter();
+                let given = tenders.filter(|tender| !tender.kind.earns());
+                let given: i64 = given.map(|tender| tender.minor_units).sum();
+                if let (1.., Ok(given)) = (given, Money::new(amount.currency(), given)) {
+                    let what = format!("of it, {given} by points or vouchers earn nothing");
+                    steps.push(step(what));
+                }
             }
             steps.extend(facts.iter().flat_map(decided_by));
             steps

@@ -2,11 +2,13 @@
 
 use fealty_ledger::{
     Buckets, Cause, Command, Due, Entry, Facts, Lot, LotOrigin, LotTerms, Notice, Purchase,
-    PurchaseFacts, ReversalFacts, Said, Transaction, Wallet,
+    PurchaseFacts, ReversalFacts, Said, TenderKind, Transaction, Wallet,
 };
 use fealty_proto::{points::v1 as wire, r#type::v1::Money};
 use fealty_server::to_wire_time;
-use fealty_types::{Ids, LotPlace, Metadata, Points, ShardId, Timestamp, TransactionPlace};
+use fealty_types::{
+    Code, Ids, LotPlace, Metadata, Points, Position, ShardId, Timestamp, TransactionPlace,
+};
 
 use super::Call;
 use crate::ledger::holds::HoldRead;
@@ -134,7 +136,9 @@ fn tell_command(
     match command {
         Command::Purchase(purchase) => {
             if let Some(Facts::Purchase(facts)) = facts {
-                rendered.purchase = Some(purchase_of(purchase, facts, rendered.program_version));
+                let mut told = purchase_of(purchase, facts, |hold| ids.hold(of_shard(hold)));
+                told.program_version = rendered.program_version;
+                rendered.purchase = Some(told);
             }
         }
         Command::Accrue(accrue) => rendered.reference = text(&accrue.reference),
@@ -189,7 +193,13 @@ fn tell_command(
     }
 }
 
-fn purchase_of(purchase: &Purchase, facts: &PurchaseFacts, program_version: i64) -> wire::Purchase {
+fn purchase_of(
+    purchase: &Purchase,
+    facts: &PurchaseFacts,
+    of_hold: impl Fn(Position) -> String,
+) -> wire::Purchase {
+    let code = |code: &Option<Code>| code.as_ref().map(text).unwrap_or_default();
+    let (lines, tenders) = (purchase.lines.iter(), purchase.tenders.iter());
     let earned = facts.earned.iter();
     wire::Purchase {
         brand: text(&purchase.brand),
@@ -200,7 +210,6 @@ fn purchase_of(purchase: &Purchase, facts: &PurchaseFacts, program_version: i64)
         }),
         purchase_time: Some(to_wire_time(facts.purchased_at)),
         tier: facts.tier.as_ref().map(text).unwrap_or_default(),
-        program_version,
         earned_points: earned
             .map(|earned| wire::EarnedPoints {
                 rule: text(&earned.rule),
@@ -209,6 +218,39 @@ fn purchase_of(purchase: &Purchase, facts: &PurchaseFacts, program_version: i64)
                 bonus: earned.bonus,
             })
             .collect(),
+        channel: code(&purchase.channel),
+        store: code(&purchase.store),
+        terminal: code(&purchase.terminal),
+        lines: lines
+            .map(|line| wire::PurchaseLine {
+                sku: code(&line.sku),
+                category: code(&line.category),
+                brand: code(&line.brand),
+                quantity: i32::try_from(line.quantity).ok(),
+                amount_minor_units: line.minor_units,
+                tax_minor_units: line.tax_minor_units,
+                ..wire::PurchaseLine::default()
+            })
+            .collect(),
+        tenders: tenders
+            .map(|tender| wire::Tender {
+                kind: tender_kind(tender.kind).into(),
+                amount_minor_units: tender.minor_units,
+                hold: tender.hold.map(&of_hold).unwrap_or_default(),
+            })
+            .collect(),
+        ..wire::Purchase::default()
+    }
+}
+
+fn tender_kind(kind: TenderKind) -> wire::TenderKind {
+    match kind {
+        TenderKind::Cash => wire::TenderKind::Cash,
+        TenderKind::Card => wire::TenderKind::Card,
+        TenderKind::Points => wire::TenderKind::Points,
+        TenderKind::Voucher => wire::TenderKind::Voucher,
+        TenderKind::GiftCard => wire::TenderKind::GiftCard,
+        TenderKind::Other => wire::TenderKind::Other,
     }
 }
 

@@ -1,0 +1,225 @@
+//! A request into a purchase, with every broken rule named.
+
+use std::collections::HashMap;
+
+use fealty_ledger::{
+    Command, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine, TENDERS_PER_PURCHASE_MAX, Tender,
+    TenderKind,
+};
+use fealty_proto::{points::v1 as wire, r#type::v1::Money as WireMoney};
+use fealty_server::{Fields, Rejection};
+use fealty_types::{Code, Money, MoneyCurrency};
+
+use crate::ledger::{
+    Change,
+    grpc::{
+        Call,
+        changes::{ChangeFields, Noted, read_change},
+    },
+};
+
+/// The most of one article in a line.
+const QUANTITY_MAX: i32 = 1_000_000;
+/// Texts of a purchase's lines, in bytes, all together: so its transaction stays within
+/// 64 KiB.
+const LINE_TEXTS_MAX: usize = 48 * 1024;
+
+/// A purchase asked for.
+pub(crate) fn purchase(
+    call: Call<'_>,
+    request: &wire::RecordPurchaseRequest,
+) -> Result<Change, Rejection> {
+    read_change!(call, request, |fields| {
+        let brand = fields.brand(&request.brand);
+        let order_number = fields.parse("order_number", &request.order_number);
+        let amount = money(&mut fields.fields, request.amount.as_ref());
+        let purchased_at = fields.optional_time("purchase_time", request.purchase_time);
+        let mut code = |field, text: &str| code(&mut fields.fields, field, text);
+        let channel = code("channel", &request.channel);
+        let store = code("store", &request.store);
+        let terminal = code("terminal", &request.terminal);
+        let lines = lines(&mut fields.fields, &request.lines);
+        let tenders = tenders(fields, &request.tenders);
+        no_attributes(&mut fields.fields, "attributes", &request.attributes);
+        let purchase = Purchase {
+            brand: brand?,
+            order_number: order_number?,
+            amount: amount?,
+            purchased_at: purchased_at.ok()?,
+            channel: channel.ok()?,
+            store: store.ok()?,
+            terminal: terminal.ok()?,
+            lines: lines?,
+            tenders: tenders?,
+        };
+        sums_fit(&mut fields.fields, &purchase)?;
+        Some(Command::Purchase(purchase))
+    })
+}
+
+fn money(fields: &mut Fields<'_>, money: Option<&WireMoney>) -> Option<Money> {
+    let Some(money) = money else {
+        fields.add("amount", "must be set");
+        return None;
+    };
+    let currency: Option<MoneyCurrency> =
+        fields.parse("amount.currency_code", &money.currency_code);
+    fields.check(
+        "amount.minor_units",
+        Money::new(currency?, money.minor_units),
+    )
+}
+
+/// A code that may be left out.
+fn code(fields: &mut Fields<'_>, field: &str, text: &str) -> Result<Option<Code>, Noted> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    fields.parse(field, text).map(Some).ok_or(Noted)
+}
+
+/// What no programme declares yet.
+fn no_attributes(
+    fields: &mut Fields<'_>,
+    field: &str,
+    attributes: &HashMap<String, wire::AttributeValue>,
+) {
+    let mut names: Vec<&String> = attributes.keys().collect();
+    names.sort();
+    if let Some(name) = names.first() {
+        fields.add(
+            &format!("{field}[{name}]"),
+            "is not declared by the programme",
+        );
+    }
+}
+
+/// An amount of money in a part of the purchase.
+fn minor_units(fields: &mut Fields<'_>, field: &str, minor_units: i64) -> Option<i64> {
+    if (0..=Money::MINOR_UNITS_MAX).contains(&minor_units) {
+        return Some(minor_units);
+    }
+    fields.add(field, "must be 0 to 10^13");
+    None
+}
+
+fn lines(fields: &mut Fields<'_>, lines: &[wire::PurchaseLine]) -> Option<Vec<PurchaseLine>> {
+    let texts = |line: &wire::PurchaseLine| line.sku.len() + line.category.len() + line.brand.len();
+    if lines.len() > LINES_PER_PURCHASE_MAX {
+        fields.add("lines", "must have at most 500 entries");
+        return None;
+    }
+    if lines.iter().map(texts).sum::<usize>() > LINE_TEXTS_MAX {
+        fields.add("lines", "must have at most 48 KiB of texts");
+        return None;
+    }
+    let each = lines.iter().enumerate();
+    let read: Vec<_> = each
+        .map(|(index, asked)| line(fields, index, asked))
+        .collect();
+    read.into_iter().collect()
+}
+
+fn line(fields: &mut Fields<'_>, index: usize, line: &wire::PurchaseLine) -> Option<PurchaseLine> {
+    let field = |name: &str| format!("lines[{index}].{name}");
+    let sku = code(fields, &field("sku"), &line.sku);
+    let category = code(fields, &field("category"), &line.category);
+    let brand = code(fields, &field("brand"), &line.brand);
+    let quantity = line.quantity.unwrap_or(1);
+    let quantity = (1..=QUANTITY_MAX).contains(&quantity).then_some(quantity);
+    if quantity.is_none() {
+        fields.add(&field("quantity"), "must be 1 to 1,000,000");
+    }
+    let amount = field("amount_minor_units");
+    let amount = minor_units(fields, &amount, line.amount_minor_units);
+    let tax = field("tax_minor_units");
+    let tax = minor_units(fields, &tax, line.tax_minor_units);
+    if tax > amount && amount.is_some() {
+        fields.add(&field("tax_minor_units"), "must be at most the amount");
+    }
+    no_attributes(fields, &field("attributes"), &line.attributes);
+    Some(PurchaseLine {
+        sku: sku.ok()?,
+        category: category.ok()?,
+        brand: brand.ok()?,
+        quantity: u32::try_from(quantity?).ok()?,
+        minor_units: amount?,
+        tax_minor_units: tax?,
+    })
+}
+
+fn tenders(fields: &mut ChangeFields<'_>, tenders: &[wire::Tender]) -> Option<Vec<Tender>> {
+    if tenders.len() > TENDERS_PER_PURCHASE_MAX {
+        fields.add("tenders", "must have at most 20 entries");
+        return None;
+    }
+    let each = tenders.iter().enumerate();
+    let read: Vec<_> = each
+        .map(|(index, asked)| tender(fields, index, asked))
+        .collect();
+    let read: Vec<Tender> = read.into_iter().collect::<Option<_>>()?;
+    let holds: Vec<_> = read.iter().filter_map(|tender| tender.hold).collect();
+    if (1..holds.len()).any(|index| holds[..index].contains(&holds[index])) {
+        fields.add("tenders", "must not name a hold twice");
+        return None;
+    }
+    Some(read)
+}
+
+fn tender(fields: &mut ChangeFields<'_>, index: usize, tender: &wire::Tender) -> Option<Tender> {
+    let field = |name: &str| format!("tenders[{index}].{name}");
+    let kind = kind_of(tender.kind());
+    if kind.is_none() {
+        fields.add(&field("kind"), "must be set");
+    }
+    let amount = field("amount_minor_units");
+    let amount = minor_units(&mut fields.fields, &amount, tender.amount_minor_units);
+    let hold = match (kind, &*tender.hold) {
+        (Some(TenderKind::Points), "") => {
+            fields.add(&field("hold"), "must name the hold of the points");
+            None
+        }
+        (Some(TenderKind::Points), id) => fields.hold_in(&field("hold"), id).map(Some),
+        (_, "") => Some(None),
+        (_, _) => {
+            fields.add(
+                &field("hold"),
+                "must be empty for what is not paid in points",
+            );
+            None
+        }
+    };
+    Some(Tender {
+        kind: kind?,
+        minor_units: amount?,
+        hold: hold?,
+    })
+}
+
+/// What was bought, and what was paid with, come to what was paid.
+fn sums_fit(fields: &mut Fields<'_>, purchase: &Purchase) -> Option<()> {
+    let paid = purchase.amount.minor_units();
+    let lines: i64 = purchase.lines.iter().map(|line| line.minor_units).sum();
+    let tenders: i64 = purchase.tenders.iter().map(|part| part.minor_units).sum();
+    let lines_fit = purchase.lines.is_empty() || lines == paid;
+    let tenders_fit = purchase.tenders.is_empty() || tenders == paid;
+    if !lines_fit {
+        fields.add("lines", "must sum to the amount");
+    }
+    if !tenders_fit {
+        fields.add("tenders", "must sum to the amount");
+    }
+    (lines_fit && tenders_fit).then_some(())
+}
+
+fn kind_of(kind: wire::TenderKind) -> Option<TenderKind> {
+    match kind {
+        wire::TenderKind::Unspecified => None,
+        wire::TenderKind::Cash => Some(TenderKind::Cash),
+        wire::TenderKind::Card => Some(TenderKind::Card),
+        wire::TenderKind::Points => Some(TenderKind::Points),
+        wire::TenderKind::Voucher => Some(TenderKind::Voucher),
+        wire::TenderKind::GiftCard => Some(TenderKind::GiftCard),
+        wire::TenderKind::Other => Some(TenderKind::Other),
+    }
+}

@@ -1,0 +1,154 @@
+//! What a purchase's receipt may not be.
+
+use fealty_proto::points::v1::{
+    AttributeValue, HoldRequest, PurchaseLine, RecordPurchaseRequest, Tender, TenderKind,
+    attribute_value::Value,
+};
+
+use super::{INVALID, refused, with_anna};
+use crate::harness::{CLUB, POINTS, accrual, accrue, ask, books, ids, purchase};
+
+/// What is changed of a purchase, and the fields that are named for it.
+type Changed<'a> = (&'a dyn Fn(&mut RecordPurchaseRequest), &'a [&'a str]);
+
+fn line(amount_minor_units: i64) -> PurchaseLine {
+    PurchaseLine {
+        amount_minor_units,
+        ..PurchaseLine::default()
+    }
+}
+
+fn tender(kind: TenderKind, amount_minor_units: i64, hold: &str) -> Tender {
+    Tender {
+        kind: kind.into(),
+        amount_minor_units,
+        hold: hold.to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
+async fn record_purchase_refuses_receipts_that_cannot_be() {
+    let (fleet, _) = with_anna().await;
+    let clients = fleet.clients();
+    accrue(clients, accrual("points", "ben", 500))
+        .await
+        .expect("given");
+    let hold = async |member: &str| {
+        let request = HoldRequest {
+            request_id: format!("hold-{member}"),
+            program: CLUB.to_owned(),
+            member: member.to_owned(),
+            brand: crate::harness::SHOP.to_owned(),
+            currency: POINTS.to_owned(),
+            points: 100,
+            ..HoldRequest::default()
+        };
+        ask!(clients.ledger(), hold, request).expect("held").hold
+    };
+    let (own, others) = (hold("anna").await, hold("ben").await);
+    let nowhere = ids(&fleet).await.hold(crate::harness::NOWHERE);
+    let before = books(&fleet).await;
+    // A purchase of 10.00 with one thing changed, and the fields that are named for it.
+    let attribute = || {
+        let value = Some(Value::Boolean(true));
+        [("own_cup".to_owned(), AttributeValue { value })].into()
+    };
+    let rows: [Changed<'_>; 19] = [
+        (&|r| r.channel = "x".repeat(65), &["channel"]),
+        (&|r| r.store = "a\tb".to_owned(), &["store"]),
+        (&|r| r.terminal = "x".repeat(65), &["terminal"]),
+        (&|r| r.attributes = attribute(), &["attributes[own_cup]"]),
+        (&|r| r.lines = vec![line(999)], &["lines"]),
+        (&|r| r.lines = vec![line(2); 501], &["lines"]),
+        (
+            &|r| r.lines = vec![line(-1), line(1_001)],
+            &["lines[0].amount_minor_units"],
+        ),
+        (
+            &|r| {
+                r.lines = vec![line(1_000)];
+                r.lines[0].quantity = Some(0);
+            },
+            &["lines[0].quantity"],
+        ),
+        (
+            &|r| {
+                r.lines = vec![line(1_000)];
+                r.lines[0].tax_minor_units = 1_001;
+            },
+            &["lines[0].tax_minor_units"],
+        ),
+        (
+            &|r| {
+                r.lines = vec![line(1_000)];
+                (r.lines[0].sku, r.lines[0].category) = ("x".repeat(65), "\n".to_owned());
+            },
+            &["lines[0].sku", "lines[0].category"],
+        ),
+        (
+            &|r| {
+                r.lines = vec![line(2); 500];
+                for line in &mut r.lines {
+                    line.sku = "ä".repeat(64);
+                }
+            },
+            &["lines"],
+        ),
+        (
+            &|r| {
+                r.lines = vec![line(1_000)];
+                r.lines[0].attributes = attribute();
+            },
+            &["lines[0].attributes[own_cup]"],
+        ),
+        (
+            &|r| r.tenders = vec![tender(TenderKind::Unspecified, 1_000, "")],
+            &["tenders[0].kind"],
+        ),
+        (
+            &|r| r.tenders = vec![tender(TenderKind::Card, 1, ""); 21],
+            &["tenders"],
+        ),
+        (
+            &|r| r.tenders = vec![tender(TenderKind::Card, 1_001, "")],
+            &["tenders"],
+        ),
+        (
+            &|r| r.tenders = vec![tender(TenderKind::Points, 1_000, "")],
+            &["tenders[0].hold"],
+        ),
+        (
+            &|r| r.tenders = vec![tender(TenderKind::Points, 1_000, "hold_7")],
+            &["tenders[0].hold"],
+        ),
+        (
+            &|r| r.tenders = vec![tender(TenderKind::Cash, 1_000, &own)],
+            &["tenders[0].hold"],
+        ),
+        (
+            &|r| r.tenders = vec![tender(TenderKind::Points, 500, &own); 2],
+            &["tenders"],
+        ),
+    ];
+    for (change, fields) in rows {
+        let mut request = purchase(2, "anna", 1_000);
+        change(&mut request);
+        refused(
+            clients.earning().record_purchase(request).await,
+            INVALID,
+            fields,
+        );
+    }
+    for hold in [&others, &nowhere] {
+        let mut request = purchase(2, "anna", 1_000);
+        request.tenders = vec![tender(TenderKind::Points, 1_000, hold)];
+        let not_there = (tonic::Code::NotFound, "HOLD_NOT_FOUND");
+        refused(
+            clients.earning().record_purchase(request).await,
+            not_there,
+            &[],
+        );
+    }
+    assert_eq!(books(&fleet).await, before, "nothing has changed");
+}

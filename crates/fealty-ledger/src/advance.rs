@@ -66,7 +66,7 @@ pub fn advance_step(
             Due::Expire
         }
     };
-    let after = wallet.touch(currency, log.next(), at);
+    let after = wallet.touch(currency, log.next(), at, &transfers);
     log.append(Transaction {
         engine: ENGINE,
         shard: log.shard(),

@@ -67,6 +67,10 @@ pub struct Wallet {
     pub inactive_at: Option<Timestamp>,
     /// What is owed to whom, oldest first: the bucket `debt`, taken apart.
     pub debts: Vec<Debt>,
+    /// Points that brands have given, less those they took back, since ever.
+    pub earned: i64,
+    /// Points redeemed, less those restored, since ever.
+    pub redeemed: i64,
 }
 
 /// A lot and what is left of it.

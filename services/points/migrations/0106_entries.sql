@@ -33,9 +33,15 @@ ALTER TABLE row_types ADD COLUMN version version_row;
 ALTER TABLE wallets
     ADD COLUMN debt_kinds text[],
     ADD COLUMN debt_brands text[],
-    ADD COLUMN debt_points bigint[];
+    ADD COLUMN debt_points bigint[],
+    -- Since ever: what brands gave less what they took back, and what was redeemed less
+    -- what was restored.
+    ADD COLUMN earned bigint NOT NULL DEFAULT 0,
+    ADD COLUMN redeemed bigint NOT NULL DEFAULT 0;
 ALTER TABLE row_types DROP COLUMN wallet;
 ALTER TYPE wallet_row ADD ATTRIBUTE debt_kinds text[];
 ALTER TYPE wallet_row ADD ATTRIBUTE debt_brands text[];
 ALTER TYPE wallet_row ADD ATTRIBUTE debt_points bigint[];
+ALTER TYPE wallet_row ADD ATTRIBUTE earned bigint;
+ALTER TYPE wallet_row ADD ATTRIBUTE redeemed bigint;
 ALTER TABLE row_types ADD COLUMN wallet wallet_row;

@@ -1,7 +1,9 @@
 //! What reads refuse.
 
 use super::*;
-use fealty_proto::points::v1::{FeedStart, PollTransactionsRequest, feed_start::At};
+use fealty_proto::points::v1::{
+    FeedStart, ListBalancesRequest, PollTransactionsRequest, feed_start::At,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "a table of refusals")]
@@ -121,6 +123,15 @@ async fn reads_of_points_refuse(clients: &Clients) {
     );
     refused(balance("no-club", "anna", POINTS, 0).await, NO_PROGRAM, &[]);
     refused(balance(CLUB, "anna", "stars", 0).await, NO_CURRENCY, &[]);
+    let all = async |program: &str, member: &str| {
+        let request = ListBalancesRequest {
+            program: program.to_owned(),
+            member: member.to_owned(),
+        };
+        clients.ledger().list_balances(request).await
+    };
+    refused(all(CLUB, "a b").await, INVALID, &["member"]);
+    refused(all("no-club", "anna").await, NO_PROGRAM, &[]);
     let list = async |program: &str, page_size: i32, page_token: &str| {
         let request = ListTransactionsRequest {
             program: program.to_owned(),

@@ -11,8 +11,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 
 use crate::{
-    BucketName, Hold, HoldLot, LOTS_PER_SPEND_MAX, Lot, LotTerms, Refusal, Stop, Wallet,
-    WalletAfter,
+    Account, BucketName, Hold, HoldLot, LOTS_PER_SPEND_MAX, Lot, LotTerms, Refusal, Stop, Transfer,
+    Wallet, WalletAfter,
 };
 
 pub(crate) use debt::Payment;
@@ -346,13 +346,16 @@ impl WalletBook {
         }
     }
 
-    /// Records that the transaction at `position` touched the wallet.
+    /// Records that the transaction at `position` touched the wallet, by these movements
+    /// among others.
     pub(crate) fn touch(
         &mut self,
         currency: &CurrencyId,
         position: Position,
         at: Timestamp,
+        transfers: &[Transfer],
     ) -> WalletAfter {
+        self.count(currency, transfers);
         self.wallet.sequence += 1;
         self.wallet.last_position = Some(position);
         self.wallet.last_at = Some(at);
@@ -363,6 +366,27 @@ impl WalletBook {
             sequence: self.wallet.sequence,
             inactive_at: self.wallet.inactive_at,
         }
+    }
+
+    /// Counts what was earned and redeemed since ever.
+    fn count(&mut self, currency: &CurrencyId, transfers: &[Transfer]) {
+        let (mut earned, mut redeemed) = (0, 0);
+        for moved in transfers.iter().filter(|moved| moved.currency == *currency) {
+            let amount = moved.amount.get();
+            match moved.debit {
+                Account::Issued(_) => earned += amount,
+                Account::Redeemed(_) => redeemed -= amount,
+                _ => {}
+            }
+            match moved.credit {
+                Account::Issued(_) => earned -= amount,
+                Account::Redeemed(_) => redeemed += amount,
+                _ => {}
+            }
+        }
+        // Within i64 for 9,000 wallets full to their limit.
+        self.wallet.earned += earned;
+        self.wallet.redeemed += redeemed;
     }
 
     fn has_read(&self, key: &SpendKey) -> bool {

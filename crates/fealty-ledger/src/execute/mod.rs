@@ -231,7 +231,7 @@ impl Draft {
     /// Records that the transaction touched a wallet.
     fn touch(&mut self, wallet: &mut WalletBook, currency: &CurrencyId) {
         self.wallets
-            .push(wallet.touch(currency, self.position, self.at));
+            .push(wallet.touch(currency, self.position, self.at, &self.transfers));
     }
 }
 

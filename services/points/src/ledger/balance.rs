@@ -311,6 +311,8 @@ impl Ledger {
                 inactive_at: after.inactive_at,
                 // Whom it was owed to then is not looked for.
                 debts: Vec::new(),
+                earned: 0,
+                redeemed: 0,
             },
             position: Some(transaction.position),
             cached: false,

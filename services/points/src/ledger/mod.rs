@@ -13,6 +13,7 @@ pub(crate) mod grpc;
 mod history;
 mod holds;
 mod lots;
+pub(crate) mod overview;
 mod service;
 mod sweeper;
 

@@ -345,6 +345,21 @@ impl LedgerService for LedgerApi {
         }))
     }
 
+    async fn list_balances(
+        &self,
+        request: Request<proto::ListBalancesRequest>,
+    ) -> Result<Response<proto::ListBalancesResponse>, Status> {
+        let call = self.call(&request)?;
+        let (program, member) = reads::overview(call, request.get_ref())?;
+        let read = self.ledger.overview(&program, &member).await?;
+        let shard = self.ledger.shards.of(&program, &member);
+        let wallets = read.iter();
+        let wallets = wallets.map(|(currency, read)| call.overview(shard, currency, read));
+        Ok(Response::new(proto::ListBalancesResponse {
+            wallets: wallets.collect(),
+        }))
+    }
+
     async fn batch_get_balances(
         &self,
         request: Request<proto::BatchGetBalancesRequest>,

@@ -106,6 +106,18 @@ pub(super) fn balance(
     })
 }
 
+/// A member, all of whose wallets are asked for.
+pub(super) fn overview(
+    call: Call<'_>,
+    request: &wire::ListBalancesRequest,
+) -> Result<(InReach<ProgramId>, InReach<MemberId>), Rejection> {
+    Fields::read(call.caller, |fields| {
+        let program = fields.program("program", &request.program);
+        let member = fields.member("member", program.as_ref(), &request.member);
+        Some((program?, member?))
+    })
+}
+
 /// Wallets asked for.
 pub(super) struct BalancesAsked {
     pub(super) program: InReach<ProgramId>,

@@ -7,12 +7,19 @@ use fealty_ledger::{
 use fealty_proto::{points::v1 as wire, r#type::v1::Money};
 use fealty_server::to_wire_time;
 use fealty_types::{
-    Code, Ids, LotPlace, Metadata, Points, Position, ShardId, Timestamp, TransactionPlace,
+    Code, CurrencyId, Ids, LotPlace, Metadata, Points, Position, ShardId, Timestamp,
+    TransactionPlace,
 };
 
 use super::Call;
-use crate::ledger::holds::HoldRead;
-use crate::{audit::grpc::render_account, shard::Logged};
+use crate::{
+    audit::grpc::render_account,
+    ledger::{
+        holds::HoldRead,
+        overview::{Overview, Waiting},
+    },
+    shard::Logged,
+};
 
 pub(super) fn balance(
     currency: &str,
@@ -309,6 +316,45 @@ pub(super) fn open_lot(ids: Ids, shard: ShardId, read: &Lot) -> wire::OpenLot {
 }
 
 impl Call<'_> {
+    /// All of a member's wallets.
+    pub(super) fn overview(
+        self,
+        shard: ShardId,
+        currency: &CurrencyId,
+        read: &Overview,
+    ) -> wire::WalletOverview {
+        let id = |position| self.ids.transaction(TransactionPlace { shard, position });
+        let expiries = read.expiries.iter();
+        let pending = read.pending.iter().map(|(waiting, points)| {
+            let (time, event) = match waiting {
+                Waiting::Until(at) => (Some(to_wire_time(*at)), String::new()),
+                Waiting::For(event) => (None, text(event)),
+            };
+            wire::PendingPoints {
+                points: *points,
+                activation_time: time,
+                activation_event: event,
+            }
+        });
+        wire::WalletOverview {
+            balance: Some(wallet(currency.as_str(), &read.wallet)),
+            transaction: read.wallet.last_position.map(id).unwrap_or_default(),
+            lifetime_earned: read.wallet.earned,
+            lifetime_redeemed: read.wallet.redeemed,
+            expiries: expiries
+                .map(|(at, points)| wire::PointsExpiry {
+                    points: *points,
+                    expiry_time: Some(to_wire_time(*at)),
+                })
+                .collect(),
+            expiring_later: read.expiring_later,
+            expiring_with_inactivity: read.with_inactivity,
+            never_expiring: read.never_expiring,
+            pending: pending.collect(),
+            pending_later: read.pending_later,
+        }
+    }
+
     /// A transaction as the caller is told of it.
     pub(crate) fn transaction(self, transaction: &Transaction) -> wire::Transaction {
         let (ids, shard) = (self.ids, transaction.shard);

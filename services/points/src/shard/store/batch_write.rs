@@ -105,7 +105,7 @@ macro_rules! write_statement {
         wallets_written AS (
             INSERT INTO wallets (shard, member_no, currency, pending, available, held, debt,
                                  sequence, last_position, last_at, next_due, inactive_at,
-                                 debt_kinds, debt_brands, debt_points)
+                                 debt_kinds, debt_brands, debt_points, earned, redeemed)
             SELECT head.shard, new.* FROM head, unnest($10::wallet_row[]) AS new
             ON CONFLICT (shard, member_no, currency) DO UPDATE SET
                 pending = excluded.pending, available = excluded.available, held = excluded.held,
@@ -113,7 +113,8 @@ macro_rules! write_statement {
                 last_position = excluded.last_position, last_at = excluded.last_at,
                 next_due = excluded.next_due, inactive_at = excluded.inactive_at,
                 debt_kinds = excluded.debt_kinds, debt_brands = excluded.debt_brands,
-                debt_points = excluded.debt_points
+                debt_points = excluded.debt_points, earned = excluded.earned,
+                redeemed = excluded.redeemed
         ),
         "#
                 + $further
@@ -352,7 +353,7 @@ async fn put_wallets(
             "-- points.batch.put_wallets
             INSERT INTO wallets (shard, member_no, currency, pending, available, held, debt,
                                  sequence, last_position, last_at, next_due, inactive_at,
-                                 debt_kinds, debt_brands, debt_points)
+                                 debt_kinds, debt_brands, debt_points, earned, redeemed)
             SELECT home.shard, new.*
             FROM shards AS home, unnest($2::wallet_row[]) AS new WHERE home.shard = $1
             ON CONFLICT (shard, member_no, currency) DO UPDATE SET
@@ -361,7 +362,8 @@ async fn put_wallets(
                 last_position = excluded.last_position, last_at = excluded.last_at,
                 next_due = excluded.next_due, inactive_at = excluded.inactive_at,
                 debt_kinds = excluded.debt_kinds, debt_brands = excluded.debt_brands,
-                debt_points = excluded.debt_points",
+                debt_points = excluded.debt_points, earned = excluded.earned,
+                redeemed = excluded.redeemed",
             stored(shard),
             &rows.wallets as &[WalletRow],
         )

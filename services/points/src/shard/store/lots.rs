@@ -1,7 +1,7 @@
 //! Lots.
 
 use fealty_ledger::{Lot, LotOrigin, LotTerms, SpendKey};
-use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg, to_pg};
+use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
 use fealty_types::{CurrencyId, LotId, Points, ShardId};
 use sqlx::PgExecutor;
 
@@ -51,6 +51,65 @@ impl LotRow {
 fn lots(rows: Vec<LotRow>) -> Result<Vec<Lot>, DatabaseError> {
     let lots = rows.into_iter().map(LotRow::into_lot);
     lots.map(|read| read.map(|(_, lot)| lot)).collect()
+}
+
+/// Points of a member's open lots with the same terms of time.
+#[derive(Debug)]
+pub(crate) struct Stretch {
+    /// Their currency.
+    pub(crate) currency: String,
+    /// Whether they wait for their activation.
+    pub(crate) pending: bool,
+    /// When they become available.
+    pub(crate) activates_at: Option<PgTime>,
+    /// What they wait for.
+    pub(crate) activates_on: Option<String>,
+    /// When they are gone.
+    pub(crate) expires_at: PgTime,
+    /// How many.
+    pub(crate) points: i64,
+}
+
+impl Stretch {
+    /// What is left of a lot.
+    pub(crate) fn of(lot: &Lot) -> Self {
+        let terms = &lot.terms;
+        Self {
+            currency: terms.currency.to_string(),
+            pending: lot.pending,
+            activates_at: terms.activates_at.map(to_pg),
+            activates_on: terms.activates_on.as_ref().map(ToString::to_string),
+            expires_at: to_pg(terms.expires_at.unwrap_or(LotTerms::NEVER)),
+            points: lot.remaining.get(),
+        }
+    }
+}
+
+/// A member's points in open lots, but for some, by their terms of time: those that wait
+/// by activation, the others by expiry.
+pub(crate) async fn stretches(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    member_no: i64,
+    but_for: &[i64],
+) -> Result<Vec<Stretch>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Stretch,
+        r#"-- points.lots.stretches
+        SELECT currency, pending,
+               CASE WHEN pending THEN activates_at END AS activates_at,
+               CASE WHEN pending THEN activates_on END AS activates_on,
+               expires_at, sum(remaining)::bigint AS "points!"
+        FROM lots
+        WHERE shard = $1 AND member_no = $2 AND (spendable OR pending) AND lot <> ALL($3)
+        GROUP BY 1, 2, 3, 4, 5 ORDER BY 3, 5"#,
+        stored(shard),
+        member_no,
+        but_for,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows)
 }
 
 /// The next lots of a wallet that can be spent, at most `limit`, in the order

@@ -96,6 +96,8 @@ pub(crate) struct WalletRow {
     pub(super) debt_kinds: Option<Vec<String>>,
     pub(super) debt_brands: Option<Vec<String>>,
     pub(super) debt_points: Option<Vec<i64>>,
+    pub(super) earned: i64,
+    pub(super) redeemed: i64,
 }
 
 impl WalletRow {
@@ -123,6 +125,8 @@ impl WalletRow {
             debt_kinds: debts.map(|debts| debts.iter().map(kind).collect()),
             debt_brands: debts.map(|debts| debts.iter().map(brand).collect()),
             debt_points: debts.map(|debts| debts.iter().map(|debt| debt.points.get()).collect()),
+            earned: wallet.earned,
+            redeemed: wallet.redeemed,
         })
     }
 }

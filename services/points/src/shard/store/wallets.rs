@@ -24,6 +24,8 @@ impl WalletRow {
             last_at: Some(from_pg(self.last_at)),
             next_due: self.next_due.map(from_pg),
             inactive_at: self.inactive_at.map(from_pg),
+            earned: self.earned,
+            redeemed: self.redeemed,
             debts: debts(&row, self.debt_kinds, self.debt_brands, self.debt_points)?,
         };
         let currency = row.parse("currency", &self.currency)?;
@@ -119,7 +121,8 @@ pub(crate) async fn all(
         WalletRow,
         "-- points.wallets.all
         SELECT member_no, currency, pending, available, held, debt, sequence, last_position,
-               last_at, next_due, inactive_at, debt_kinds, debt_brands, debt_points
+               last_at, next_due, inactive_at, debt_kinds, debt_brands, debt_points,
+               earned, redeemed
         FROM wallets WHERE shard = $1",
         stored(shard),
     )

@@ -1,0 +1,182 @@
+//! All of a member's wallets at once: what an app shows first.
+
+use std::collections::BTreeMap;
+
+use fealty_auth::InReach;
+use fealty_ledger::{Lot, LotTerms, Wallet, WalletBook};
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg, run};
+use fealty_types::{Clock as _, CurrencyId, EventName, MemberId, ProgramId, ShardId, Timestamp};
+
+use super::service::Ledger;
+use crate::{
+    error::Error,
+    shard::{
+        Asked, Interrupted, ReadOn, ShardWork,
+        store::{self, head::read_one_moment, lots::Stretch},
+    },
+};
+
+/// Deadlines of each kind that a wallet's overview names; the rest are summed.
+const DEADLINES_MAX: usize = 50;
+
+/// A wallet, and when something becomes of its points.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Overview {
+    /// The wallet as it stands now.
+    pub(crate) wallet: Wallet,
+    /// Points that can be spent, by when they are gone, soonest first.
+    pub(crate) expiries: Vec<(Timestamp, i64)>,
+    /// Such points that are gone later than those.
+    pub(crate) expiring_later: i64,
+    /// Points that go with inactivity, if nothing else happens at the wallet's own date.
+    pub(crate) with_inactivity: i64,
+    /// Points that never expire.
+    pub(crate) never_expiring: i64,
+    /// Points that wait, by when they become available, or for what.
+    pub(crate) pending: Vec<(Waiting, i64)>,
+    /// Such points that wait longer than those.
+    pub(crate) pending_later: i64,
+}
+
+/// What points wait for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Waiting {
+    /// A moment.
+    Until(Timestamp),
+    /// Something that happens.
+    For(EventName),
+}
+
+impl Overview {
+    /// Adds points with the same terms of time.
+    fn add(&mut self, stretch: &Stretch, now: Timestamp) -> Result<(), DatabaseError> {
+        let row = StoredRow::of("lots", &stretch.currency);
+        let points = stretch.points;
+        let expires_at = from_pg(stretch.expires_at);
+        let with_inactivity = expires_at == LotTerms::WITH_ACTIVITY;
+        let goes_at = if with_inactivity {
+            self.wallet.inactive_at.unwrap_or(LotTerms::NEVER)
+        } else {
+            expires_at
+        };
+        if points == 0 || goes_at <= now {
+            return Ok(());
+        }
+        let activates_at = stretch.activates_at.map(from_pg);
+        if let Some(at) = activates_at.filter(|at| stretch.pending && *at > now) {
+            let event = stretch.activates_on.as_deref();
+            let event: Option<EventName> = event
+                .map(|event| row.parse("activates_on", event))
+                .transpose()?;
+            let waiting = event.map_or(Waiting::Until(at), Waiting::For);
+            self.waits(waiting, points);
+            return Ok(());
+        }
+        if with_inactivity {
+            self.with_inactivity += points;
+        } else if expires_at == LotTerms::NEVER {
+            self.never_expiring += points;
+        } else {
+            self.expires(expires_at, points);
+        }
+        Ok(())
+    }
+
+    fn waits(&mut self, waiting: Waiting, points: i64) {
+        let has_room = self.pending.len() < DEADLINES_MAX;
+        match self.pending.iter_mut().find(|known| known.0 == waiting) {
+            Some(known) => known.1 += points,
+            None if has_room => self.pending.push((waiting, points)),
+            None => self.pending_later += points,
+        }
+    }
+
+    fn expires(&mut self, at: Timestamp, points: i64) {
+        match self.expiries.binary_search_by_key(&at, |known| known.0) {
+            Ok(index) => self.expiries[index].1 += points,
+            Err(index) => self.expiries.insert(index, (at, points)),
+        }
+        if self.expiries.len() > DEADLINES_MAX {
+            let (_, last) = self.expiries.pop().expect("there are some");
+            self.expiring_later += last;
+        }
+    }
+}
+
+impl Ledger {
+    /// Reads a wallet for each of the programme's currencies, all at one moment.
+    pub(crate) async fn overview(
+        &self,
+        program: &InReach<ProgramId>,
+        member: &InReach<MemberId>,
+    ) -> Result<BTreeMap<CurrencyId, Overview>, Error> {
+        let applied = self.programs.newest(program)?;
+        let shard = self.shards.of(program, member);
+        let now = self.clock.now();
+        let member = ((**program).clone(), (**member).clone());
+        let read: Result<BTreeMap<CurrencyId, Overview>, DatabaseError> =
+            run!(self.database, "overview", |connection| async {
+                read_one_moment(connection).await?;
+                read(connection, shard, member.clone(), now).await
+            });
+        let mut known = read?;
+        let currencies = applied.program.currencies.keys();
+        let all = currencies.map(|currency| {
+            let overview = known.remove(currency).unwrap_or_default();
+            (currency.clone(), overview)
+        });
+        Ok(all.collect())
+    }
+}
+
+async fn read(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    (program, member): (ProgramId, MemberId),
+    now: Timestamp,
+) -> Result<BTreeMap<CurrencyId, Overview>, DatabaseError> {
+    let moved = |interrupted| match interrupted {
+        Interrupted::Database(error) => error,
+        _ => DatabaseError::Broken("a snapshot has moved"),
+    };
+    let number = store::members::number(&mut *connection, shard, &program, &member).await?;
+    let Some(number) = number else {
+        return Ok(BTreeMap::new());
+    };
+    let (asked, members) = (Asked::default(), [(program, member)]);
+    let work = ShardWork::read(
+        connection,
+        shard,
+        members,
+        &asked,
+        now,
+        ReadOn::Locked,
+        None,
+    );
+    let (mut work, _) = work.await.map_err(moved)?;
+    let currencies: Vec<CurrencyId> = work.book(0).wallets.keys().cloned().collect();
+    let mut all = BTreeMap::new();
+    for currency in currencies {
+        work.advance(connection, 0, &currency)
+            .await
+            .map_err(moved)?;
+        let wallet = work.book(0).wallets[&currency].wallet().clone();
+        let overview = Overview {
+            wallet,
+            ..Overview::default()
+        };
+        all.insert(currency, overview);
+    }
+    // What is due has changed these, though it is not written yet.
+    let wallets = work.book(0).wallets.values();
+    let changed: Vec<&Lot> = wallets.flat_map(WalletBook::changed_lots).collect();
+    let ids: Vec<i64> = changed.iter().map(|lot| lot.terms.lot.get()).collect();
+    let mut stretches = store::lots::stretches(&mut *connection, shard, number, &ids).await?;
+    stretches.extend(changed.into_iter().map(Stretch::of));
+    for stretch in stretches {
+        let currency = StoredRow::of("lots", number).parse("currency", &stretch.currency)?;
+        let overview: &mut Overview = all.entry(currency).or_default();
+        overview.add(&stretch, now)?;
+    }
+    Ok(all)
+}

@@ -420,6 +420,7 @@ fn refuses(variables: &[(&str, &str)], arguments: &[&str]) -> String {
         .args(["serve", "points"])
         .args(arguments)
         .env_remove("FEALTY_TEST_BINARY")
+        .env_remove("FEALTY_TEST_CLIENTS")
         .env("FEALTY_SERVER_LISTEN", "127.0.0.1:0")
         .env("FEALTY_DATABASE_URL", "postgres://localhost/none")
         .envs(variables.iter().copied())

@@ -20,9 +20,9 @@ use crate::ledger::{
 
 /// The most of one article in a line.
 const QUANTITY_MAX: i32 = 1_000_000;
-/// Texts of a purchase's lines, in bytes, all together: so its transaction stays within
+/// Texts of a purchase's lines, in bytes, all together: so they stay within
 /// 64 KiB.
-const LINE_TEXTS_MAX: usize = 48 * 1024;
+const LINE_TEXTS_MAX: usize = 40 * 1024;
 
 /// A purchase asked for.
 pub(crate) fn purchase(
@@ -110,7 +110,7 @@ fn lines(fields: &mut Fields<'_>, lines: &[wire::PurchaseLine]) -> Option<Vec<Pu
         return None;
     }
     if lines.iter().map(texts).sum::<usize>() > LINE_TEXTS_MAX {
-        fields.add("lines", "must have at most 48 KiB of texts");
+        fields.add("lines", "must have at most 40 KiB of texts");
         return None;
     }
     let each = lines.iter().enumerate();

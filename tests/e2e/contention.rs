@@ -2,20 +2,12 @@
 //! any has an answer, on connections of the same service, and counts outcomes:
 //! a lost update or a double spend shows as a wrong count.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::collections::BTreeMap;
 
-use fealty_cli::{
-    apply::{How, apply},
-    demo::Fleet,
-};
-use fealty_client::Channel;
+use fealty_cli::apply::{How, apply};
 use fealty_proto::{
     points::v1::{
-        Consistency, GiftRequest, PollTransactionsRequest, RedeemRequest, TransactionKind,
-        earning_service_client::EarningServiceClient, ledger_service_client::LedgerServiceClient,
+        Consistency, GiftRequest, RedeemRequest, ledger_service_client::LedgerServiceClient,
     },
     rewards::v1::{RedeemRequest as RedeemRewardRequest, RedemptionState},
 };
@@ -23,8 +15,8 @@ use futures::future::join_all;
 
 use crate::{
     harness::{
-        CLUB, POINTS, SHOP, accrual, accrue, ask, available, balance, books, club, from, purchase,
-        reason, send, until, verify,
+        CLUB, POINTS, SHOP, accrual, accrue, ask, available, balance, books, club, purchase,
+        reason, send, verify,
     },
     instance::Instance,
 };
@@ -183,94 +175,4 @@ async fn what_another_has_written_is_not_remembered_otherwise() {
     assert_eq!(sum, 24 * 40 * 10);
     // An accrual is a transaction, a gift is two.
     assert_eq!(verify(&fleet).await, Ok(24 * 40 + 2 * 40));
-}
-
-/// Two instances, and a programme that changes again and again through one of them
-/// while purchases come to both: each shard's log says where a version begins, and what
-/// follows is planned by no other.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_never_goes_back_to_an_earlier_version() {
-    const VERSIONS: usize = 6;
-    let fleet = club().await;
-    let ours = fleet.clients().earning();
-    let redis = fleet.stack.read().await.redis.url();
-    let other = Instance::new(fleet.points_database_url(), &redis, true);
-    let theirs = EarningServiceClient::new(other.channel.clone());
-    let number = AtomicUsize::new(0);
-    let done = AtomicBool::new(false);
-    let buy = |earning: EarningServiceClient<Channel>| {
-        let (number, done) = (&number, &done);
-        async move {
-            while !done.load(Ordering::Relaxed) {
-                let next = number.fetch_add(1, Ordering::Relaxed);
-                let asked = purchase(next, &format!("member-{}", next % 50), 1_000);
-                ask!(earning.clone(), record_purchase, asked).expect("recorded");
-            }
-        }
-    };
-    let change = async {
-        for version in 2..=VERSIONS {
-            let rate = format!("points: {},", 10 * version);
-            let program = fealty_cli::demo::PROGRAM.replacen("points: 10,", &rate, 1);
-            apply(fleet.clients(), &program, How::Now)
-                .await
-                .expect("the programme is applied");
-            let before = number.load(Ordering::Relaxed);
-            until("purchases come", || async {
-                number.load(Ordering::Relaxed) > before + 200
-            })
-            .await;
-        }
-        done.store(true, Ordering::Relaxed);
-    };
-    let buyers = (0..8).map(|at| {
-        buy(if at % 2 == 0 {
-            ours.clone()
-        } else {
-            theirs.clone()
-        })
-    });
-    tokio::join!(join_all(buyers), change);
-    let purchases = purchases_in_order(&fleet, 6).await;
-    assert_eq!(purchases, number.load(Ordering::Relaxed));
-    assert_eq!(
-        verify(&fleet).await,
-        Ok(i64::try_from(purchases).expect("few"))
-    );
-}
-
-/// Reads the whole feed: how many purchases there are, each planned by the version that
-/// began last in its shard, which in the end is `newest` everywhere.
-async fn purchases_in_order(fleet: &Fleet, newest: i64) -> usize {
-    let mut in_force: BTreeMap<i32, i64> = BTreeMap::new();
-    let mut started = None;
-    let mut purchases = 0;
-    loop {
-        let poll = PollTransactionsRequest {
-            start: started,
-            ..PollTransactionsRequest::default()
-        };
-        let polled = ask!(fleet.clients().ledger(), poll_transactions, poll).expect("polled");
-        for entry in &polled.transactions {
-            let shard = entry.shard.expect("the feed tells the shard");
-            if entry.kind() == TransactionKind::ProgramVersion {
-                assert!(entry.member.is_empty() && !entry.chain.is_empty());
-                let before = in_force.insert(shard, entry.program_version);
-                assert!(before.unwrap_or(0) < entry.program_version, "shard {shard}");
-            } else {
-                purchases += 1;
-                let version = Some(&entry.program_version);
-                assert_eq!(in_force.get(&shard), version, "position {}", entry.position);
-            }
-        }
-        if polled.behind == 0 && polled.transactions.is_empty() {
-            break;
-        }
-        started = from(polled.cursor);
-    }
-    assert!(
-        in_force.values().all(|version| *version == newest),
-        "{in_force:?}"
-    );
-    purchases
 }

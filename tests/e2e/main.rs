@@ -27,3 +27,4 @@ mod size;
 mod stores;
 mod tampering;
 mod telemetry;
+mod versions;

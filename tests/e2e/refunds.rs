@@ -466,6 +466,7 @@ async fn debt_is_owed_to_a_brand_and_repaid_to_it() {
         (between(CAFE, SHOP), [0, 0, 100]),
     ];
     assert_eq!(rows.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
+    adjusted_points_are_owed_as_others(&mut till).await;
     // What the café gave comes back too: of its 130 points 30 are there, 100 are owed
     // to it now.
     till.reversed("anna", &given.id, 0).await;
@@ -473,6 +474,43 @@ async fn debt_is_owed_to_a_brand_and_repaid_to_it() {
     assert_eq!((owing.available, owing.debt), (0, 100));
     assert_eq!(owing.debts[0].brand, CAFE);
     till.close().await;
+}
+
+/// The shop takes back what an operator gave in its name, and what was spent: the café's
+/// next points repay that too.
+async fn adjusted_points_are_owed_as_others(till: &mut Till) {
+    let request = AdjustRequest {
+        request_id: till.request_id(),
+        program: CLUB.to_owned(),
+        member: "ben".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 20,
+        reason: "goodwill".to_owned(),
+        actor: "ines".to_owned(),
+        ..AdjustRequest::default()
+    };
+    let mut client = till.fleet.clients().ledger();
+    let given = client.adjust(request).await.expect("adjusted").into_inner();
+    till.redeem("ben", 20).await;
+    let given = given.transaction.expect("a transaction").id;
+    till.reversed("ben", &given, 0).await;
+    let given = AccrueRequest {
+        brand: "record-cafe".to_owned(),
+        ..accrual(&till.request_id(), "ben", 20)
+    };
+    accrue(till.fleet.clients(), given).await.expect("points");
+    assert_eq!(till.wallet("ben").await, [0, 0, 0, 0]);
+    let request = GetPositionsRequest {
+        program: CLUB.to_owned(),
+        ..GetPositionsRequest::default()
+    };
+    let clients = till.fleet.clients();
+    let read = ask!(clients.settlement(), get_positions, request).expect("read");
+    let mut between = read.positions.into_iter();
+    let between = between.find(|row| row.issuer == "record-cafe" && row.acceptor == SHOP);
+    let between = between.expect("a position");
+    assert_eq!((between.taken_back, between.adjusted), (120, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

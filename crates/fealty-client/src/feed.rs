@@ -1,14 +1,22 @@
 //! Consuming a feed, so that each entry takes effect exactly once.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use opentelemetry::{KeyValue, global};
 use tonic::{Code, Response, Status, Streaming, async_trait};
 
 /// How long a consumer waits after a feed broke, or another instance was ahead.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A feed that breaks off so often in a row, some ten seconds, is told of as a warning.
+const BROKEN_WARN_EVERY: u32 = 100;
 /// How long it waits after it was not let in: somebody must renew its token.
 const PAUSE_DENIED: Duration = Duration::from_secs(2);
+
+/// Bytes that a consumer of a feed takes in one message: more than any single entry has.
+pub const FEED_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Why a feed is to be opened again.
 enum Broken {
@@ -59,15 +67,28 @@ pub async fn consume<C: FeedConsumer>(source: &'static str, consumer: C) {
         .with_description("Entries of the feed that are still to be taken")
         .build();
     let labels = [KeyValue::new("fealty.feed", source)];
+    // How often it broke since the cursor last moved.
+    let broken_for = AtomicU32::new(0);
     loop {
-        let broken = consume_once(&consumer, |behind| lag.record(behind, &labels)).await;
+        let taken = |behind, moved| {
+            if moved {
+                broken_for.store(0, Ordering::Relaxed);
+            }
+            lag.record(behind, &labels);
+        };
+        let broken = consume_once(&consumer, taken).await;
         let pause = match broken {
             Err(Broken::Denied(status)) => {
                 tracing::warn!(source, reason = status.message(), "the feed is refused");
                 PAUSE_DENIED
             }
             Err(Broken::Ended(broken)) => {
-                tracing::debug!(source, broken, "the feed is opened again");
+                let broken_before = broken_for.fetch_add(1, Ordering::Relaxed);
+                if (broken_before + 1).is_multiple_of(BROKEN_WARN_EVERY) {
+                    tracing::warn!(source, broken, "the feed breaks off again and again");
+                } else {
+                    tracing::debug!(source, broken, "the feed is opened again");
+                }
                 PAUSE
             }
             Ok(()) => PAUSE,
@@ -76,7 +97,12 @@ pub async fn consume<C: FeedConsumer>(source: &'static str, consumer: C) {
     }
 }
 
-async fn consume_once<C: FeedConsumer>(consumer: &C, lag: impl Fn(i64)) -> Result<(), Broken> {
+/// Takes what the feed sends until it breaks off; tells how many entries are behind each
+/// item, and whether it moved the cursor.
+async fn consume_once<C: FeedConsumer>(
+    consumer: &C,
+    taken: impl Fn(i64, bool),
+) -> Result<(), Broken> {
     let told = |error: C::Error| Broken::Ended(error.to_string());
     let mut cursor = consumer.cursor().await.map_err(told)?;
     let opened = consumer.open(cursor.clone()).await?;
@@ -85,8 +111,8 @@ async fn consume_once<C: FeedConsumer>(consumer: &C, lag: impl Fn(i64)) -> Resul
         let behind = C::behind(&item);
         match consumer.take(&cursor, item).await.map_err(told)? {
             Some(next) => {
+                taken(behind, next != cursor);
                 cursor = next;
-                lag(behind);
             }
             None => return Err(Broken::Ended("another instance consumes it".to_owned())),
         }

@@ -16,5 +16,5 @@ pub use balanced::Balanced;
 pub use channel::{Channel, Outgoing, acting_for, connect};
 pub use credentials::Credentials;
 pub use error::ConnectError;
-pub use feed::{FeedConsumer, consume};
+pub use feed::{FEED_MESSAGE_BYTES_MAX, FeedConsumer, consume};
 pub use retry::{Deadline, call, reason, retry_after};

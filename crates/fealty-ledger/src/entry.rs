@@ -45,8 +45,7 @@ pub enum Said {
     VersionBegins {
         /// The version.
         version: u32,
-        /// SHA-256 over what the programme's file means, so that nobody can put another
-        /// text in its place.
+        /// SHA-256 of the programme's text, so that nobody can put another in its place.
         digest: [u8; 32],
     },
 }

@@ -67,7 +67,8 @@ pub struct Wallet {
     pub inactive_at: Option<Timestamp>,
     /// What is owed to whom, oldest first: the bucket `debt`, taken apart.
     pub debts: Vec<Debt>,
-    /// Points that brands have given, less those they took back, since ever.
+    /// Points that brands have given, less those they took back, since ever. This and the
+    /// next stay at their limit where they would pass i64, after 9,000 full wallets.
     pub earned: i64,
     /// Points redeemed, less those restored, since ever.
     pub redeemed: i64,

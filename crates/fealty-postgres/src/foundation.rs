@@ -296,20 +296,31 @@ pub async fn program(
     Ok(row.map(StoredProgram::from))
 }
 
-/// The newest version of every programme, by number.
-pub async fn program_versions(
+/// The newest version of a programme.
+#[derive(Clone, Debug)]
+pub struct NewestVersion {
+    /// The programme.
+    pub program: String,
+    /// The version's number.
+    pub version: i64,
+    /// SHA-256 of its text.
+    pub text_digest: Vec<u8>,
+}
+
+/// The newest version of every programme.
+pub async fn newest_versions(
     executor: impl PgExecutor<'_>,
-) -> Result<Vec<(String, i64)>, DatabaseError> {
-    let rows = sqlx::query!(
-        r#"-- foundation.program_versions
-        SELECT program, max(version) AS "version!" FROM programs GROUP BY program"#
+) -> Result<Vec<NewestVersion>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        NewestVersion,
+        r#"-- foundation.newest_versions
+        SELECT DISTINCT ON (program) program, version,
+               sha256(convert_to(source, 'UTF8')) AS "text_digest!"
+        FROM programs ORDER BY program, version DESC"#
     )
     .fetch_all(executor)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.program, row.version))
-        .collect())
+    Ok(rows)
 }
 
 /// Keeps other appliers of programmes out until the transaction ends.

@@ -10,6 +10,7 @@ use crate::{
     faults::Check,
     sections::{adjustments, brands, currencies, earning, program, refunds, rewards, tiers},
     source::{self, File, Places},
+    version::text_digest,
 };
 
 impl Program {
@@ -41,7 +42,7 @@ fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
         program: Arc::new(program),
         source: source.to_owned(),
         digest: hex(&Sha256::digest(meaning)),
-        text_digest: Sha256::digest(source).into(),
+        text_digest: text_digest(source),
     })
 }
 

@@ -35,7 +35,7 @@ pub use sections::{
     rewards::Reward,
     tiers::{TierLevel, TierScheme},
 };
-pub use version::{ProgramSource, ProgramVersion};
+pub use version::{ProgramSource, ProgramVersion, text_digest};
 
 /// The longest programme file, in bytes.
 pub const SOURCE_LEN_MAX: usize = 256 * 1024;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::Program;
 
 /// A version of a programme.
@@ -11,7 +13,8 @@ pub struct ProgramVersion {
     pub version: i64,
     /// What it says.
     pub program: Arc<Program>,
-    /// SHA-256 of the file's text: the ledger's logs name it where the version begins.
+    /// SHA-256 of the text that is stored under that number: the ledger's logs name it
+    /// where the version begins.
     pub text_digest: [u8; 32],
 }
 
@@ -27,6 +30,12 @@ pub struct ProgramSource {
     pub digest: String,
     /// SHA-256 of the text.
     pub text_digest: [u8; 32],
+}
+
+/// SHA-256 of a programme's text.
+#[must_use]
+pub fn text_digest(source: &str) -> [u8; 32] {
+    Sha256::digest(source).into()
 }
 
 impl ProgramSource {

@@ -1,10 +1,6 @@
 //! Everything that can be checked without running the services.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, ensure};
 
@@ -12,6 +8,9 @@ use clap::ValueEnum;
 
 use crate::{install, layers, prepare, sh};
 
+/// What the contracts have promised, in `proto`: an image that grows, and that no commit
+/// takes anything from.
+const PROMISED: &str = "promised.binpb";
 /// The buf of npm that is run.
 pub(crate) const BUF: &str = "@bufbuild/buf@1.75.0";
 const CARGO_DENY: &str = "0.20.2";
@@ -31,7 +30,7 @@ pub(crate) enum Step {
     Dependencies,
     /// Whether the committed `.sqlx` folders are what the statements give.
     Generated,
-    /// The contracts' style, and that they break nothing that main has promised.
+    /// The contracts' style, and that they break nothing that was promised.
     Contracts,
     /// The Kubernetes manifests.
     Manifests,
@@ -142,59 +141,53 @@ fn files(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
 }
 
 fn contracts() -> anyhow::Result<()> {
-    if !sh::has("npx") {
-        install::packages("npm", "npx, which runs buf,")?;
-    }
-    let buf = |args: &[&str]| {
-        Command::new("npx")
-            .args(["--yes", "--package", BUF, "buf"])
-            .args(args)
-            .current_dir(sh::root().join("proto"))
-            .status()
-            .context("running buf")
-    };
     ensure!(buf(&["lint"])?.success(), "buf lint failed");
-    let Some(before) = contracts_of_main()? else {
-        eprintln!("no git, or no main: nothing says what the contracts were before");
-        return Ok(());
-    };
-    let before = before.display().to_string();
-    let kept = buf(&["breaking", "--against", &before])?;
+    let kept = buf(&["breaking", "--against", PROMISED])?;
     ensure!(
         kept.success(),
-        "the contracts break what main has promised: callers must not have to change"
+        "the contracts break what was promised: callers must not have to change"
+    );
+    let fresh = sh::target_dir().join("contracts.binpb");
+    build_contracts(&fresh)?;
+    ensure!(
+        fs::read(&fresh)? == fs::read(sh::root().join("proto").join(PROMISED))?,
+        "the contracts promise more than is written down: run `cargo xtask promise`"
     );
     Ok(())
 }
 
-/// The contracts as they are on main, in a folder; none without git.
-fn contracts_of_main() -> anyhow::Result<Option<PathBuf>> {
-    let git = |args: &[&str]| {
-        Command::new("git")
-            .args(args)
-            .current_dir(sh::root())
-            .output()
-    };
-    let is_there = |branch: &&str| {
-        let found = git(&["rev-parse", "--verify", "--quiet", branch]);
-        found.is_ok_and(|found| found.status.success())
-    };
-    let Some(main) = ["origin/main", "main"].into_iter().find(is_there) else {
-        return Ok(None);
-    };
-    let folder = sh::target_dir().join("contracts-of-main");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+/// Writes down what the contracts promise from now on, if they break nothing that was
+/// promised before.
+pub(crate) fn promise() -> anyhow::Result<()> {
+    let proto = sh::root().join("proto");
+    if proto.join(PROMISED).exists() {
+        let kept = buf(&["breaking", "--against", PROMISED])?;
+        ensure!(
+            kept.success(),
+            "the contracts break what was promised: nothing is written"
+        );
     }
-    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let archive = folder.join("contracts.tar");
-    let out = archive.display().to_string();
-    let made = git(&["archive", "--output", &out, main, "proto"]).context("running git")?;
-    let told = String::from_utf8_lossy(&made.stderr).into_owned();
-    ensure!(made.status.success(), "git archive: {told}");
-    let unpacked = ["-xf", &out, "-C", &folder.display().to_string()].map(str::to_owned);
-    sh::run("tar", &unpacked, &[])?;
-    Ok(Some(folder.join("proto").canonicalize()?))
+    build_contracts(&proto.join(PROMISED))
+}
+
+/// The contracts as one image, without comments.
+fn build_contracts(to: &Path) -> anyhow::Result<()> {
+    let to = std::path::absolute(to)?.display().to_string();
+    let built = buf(&["build", "--exclude-source-info", "--output", &to])?;
+    ensure!(built.success(), "buf build failed");
+    Ok(())
+}
+
+fn buf(args: &[&str]) -> anyhow::Result<std::process::ExitStatus> {
+    if !sh::has("npx") {
+        install::packages("npm", "npx, which runs buf,")?;
+    }
+    Command::new("npx")
+        .args(["--yes", "--package", BUF, "buf"])
+        .args(args)
+        .current_dir(sh::root().join("proto"))
+        .status()
+        .context("running buf")
 }
 
 /// What the manifests must have is a test of the end-to-end package; here

@@ -37,49 +37,60 @@ fn python(folder: &Path) -> anyhow::Result<()> {
         eprintln!("no python3 with venv: the Python client is not made");
         return Ok(());
     }
-    let copied = copy("python", folder, &["requirements.txt", "first_calls.py"])?;
+    copy("python", folder, &["requirements.txt", "first_calls.py"])?;
     let bin = folder.join("venv/bin");
-    if copied || !bin.join("buf-plugins").exists() {
+    if !is_installed(folder, "requirements.txt") {
         let venv = folder.join("venv");
         sh::run("python3", &["-m", "venv", &venv.to_string_lossy()], &[])?;
         let requirements = folder.join("requirements.txt");
         let args = ["install", "--quiet", "--requirement"].map(str::to_owned);
         let args = args.into_iter().chain([requirements.display().to_string()]);
         sh::run(bin.join("pip"), &args.collect::<Vec<_>>(), &[])?;
-        fs::write(bin.join("buf-plugins"), "")?;
+        installed(folder, "requirements.txt")?;
     }
     generate("python", &folder.join("gen"), &bin, &["--path", "fealty"])
 }
 
 fn typescript(folder: &Path) -> anyhow::Result<()> {
     let files = ["package.json", "tsconfig.json", "first_calls.ts"];
-    let copied = copy("typescript", folder, &files)?;
+    copy("typescript", folder, &files)?;
     let npm = |args: &[&str]| -> anyhow::Result<()> {
         let status = Command::new("npm").args(args).current_dir(folder).status();
         ensure!(status.context("running npm")?.success(), "npm failed");
         Ok(())
     };
     let bin = folder.join("node_modules/.bin");
-    if copied || !bin.exists() {
+    if !is_installed(folder, "package.json") {
         npm(&["install", "--silent", "--no-fund", "--no-audit"])?;
+        installed(folder, "package.json")?;
     }
     generate("typescript", folder, &bin, &[])?;
     npm(&["run", "--silent", "build"])
 }
 
-/// Copies an example's files; answers whether they were not there, or others.
-fn copy(language: &str, folder: &Path, files: &[&str]) -> anyhow::Result<bool> {
+/// Copies an example's files.
+fn copy(language: &str, folder: &Path, files: &[&str]) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let mut changed = false;
     for file in files {
-        let text = fs::read(example(language).join(file)).with_context(|| (*file).to_owned())?;
-        let to = folder.join(file);
-        if fs::read(&to).ok().as_ref() != Some(&text) {
-            fs::write(&to, text).with_context(|| to.display().to_string())?;
-            changed = true;
-        }
+        let from = example(language).join(file);
+        fs::copy(&from, folder.join(file)).with_context(|| from.display().to_string())?;
     }
-    Ok(changed)
+    Ok(())
+}
+
+/// Where a copy of a list of packages lies once they are installed.
+fn marker(folder: &Path, list: &str) -> PathBuf {
+    folder.join(format!("{list}.installed"))
+}
+
+fn is_installed(folder: &Path, list: &str) -> bool {
+    let wanted = fs::read(folder.join(list)).ok();
+    wanted.is_some() && fs::read(marker(folder, list)).ok() == wanted
+}
+
+fn installed(folder: &Path, list: &str) -> anyhow::Result<()> {
+    fs::copy(folder.join(list), marker(folder, list))?;
+    Ok(())
 }
 
 /// Runs buf, with a language's plugins on the path.

@@ -79,6 +79,9 @@ enum Task {
     },
     /// Generate the `.sqlx` folders from the SQL statements and migrations.
     Prepare,
+    /// Write down what the contracts promise from now on, if they break nothing that was
+    /// promised before.
+    Promise,
     /// Make the Python and TypeScript clients of `examples/clients`, where Python and
     /// Node are there.
     Clients,
@@ -144,6 +147,7 @@ fn main() -> anyhow::Result<()> {
             sh::run(sh::target_dir().join("release/fealty"), &args, &[])
         }
         Task::Check { only } => check::run(only),
+        Task::Promise => check::promise(),
         Task::Clients => {
             eprintln!("the clients are in {}", clients::make()?.display());
             Ok(())

@@ -1,6 +1,6 @@
 //! All of a member's wallets in one call.
 
-use fealty_cli::apply::{How, apply};
+use fealty_cli::apply::{How, apply, request_id};
 use fealty_proto::points::v1::{
     Activation, HoldRequest, ListBalancesRequest, RedeemRequest, ReverseRequest, WalletOverview,
     activation::When,
@@ -12,7 +12,7 @@ use crate::harness::{CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, club, se
 const DAY_S: i64 = 86_400;
 
 /// A programme with a currency of each way to expire.
-const PROGRAM: &str = "program: record-club
+pub(super) const PROGRAM: &str = "program: record-club
 time_zone: UTC
 money: { currency: USD, decimals: 2 }
 currencies:
@@ -45,7 +45,7 @@ async fn one_call_tells_all_wallets_with_their_deadlines_and_what_was_since_ever
     let mut programs = clients.programs()[0].1.clone();
     let applied = fealty_proto::program::v1::ApplyProgramRequest {
         source: PROGRAM.to_owned(),
-        request_id: fealty_cli::apply::request_id(),
+        request_id: request_id(),
         ..Default::default()
     };
     programs.apply_program(applied).await.expect("applied");

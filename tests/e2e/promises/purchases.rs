@@ -1,12 +1,17 @@
 //! A purchase with its receipt, paid with points in part.
 
-use fealty_proto::points::v1::{
-    ExplainTransactionRequest, GetTransactionRequest, HoldRequest, PurchaseLine,
-    RecordPurchaseRequest, ReverseRequest, Tender, TenderKind, get_transaction_request::By,
+use fealty_proto::{
+    points::v1::{
+        ExplainTransactionRequest, GetTransactionRequest, HoldRequest, ListTransactionsRequest,
+        PurchaseLine, RecordPurchaseRequest, ReverseRequest, Tender, TenderKind,
+        get_transaction_request::By,
+    },
+    tiers::v1::GetStatusRequest,
 };
 
 use crate::harness::{
-    CLUB, POINTS, SHOP, accrual, accrue, ask, available, books, club, purchase, reason, verify,
+    CLUB, POINTS, SHOP, accrual, accrue, ask, available, books, club, from, purchase, reason,
+    until, verify,
 };
 
 /// A receipt over 30.00: two records and a cup, 20.00 by card and 10.00 in points.
@@ -123,5 +128,125 @@ async fn a_purchase_is_paid_with_held_points_in_its_own_transaction() {
     };
     let read = ask!(clients.ledger(), get_transaction, read).expect("read");
     assert_eq!(read.transaction.expect("one").purchase, made.purchase);
+    verify(&fleet).await.expect("the ledger verifies");
+}
+
+/// A hundred of the longest receipts at once are 6 MiB: more than a gRPC client takes in
+/// one message. Who follows the feed hears of all of them all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_receipts_hold_up_no_feed_and_no_list() {
+    const RECEIPTS: usize = 100;
+    let fleet = club().await;
+    let clients = fleet.clients();
+    let line = PurchaseLine {
+        sku: "s".repeat(27),
+        category: "c".repeat(27),
+        brand: "b".repeat(27),
+        amount_minor_units: 2,
+        ..PurchaseLine::default()
+    };
+    let buy = |number: usize| {
+        let request = RecordPurchaseRequest {
+            lines: vec![line.clone(); 500],
+            ..purchase(number, "anna", 1_000)
+        };
+        async move { ask!(clients.earning(), record_purchase, request).expect("recorded") }
+    };
+    futures::future::join_all((0..RECEIPTS).map(buy)).await;
+    until("tiers have heard of all", || async {
+        let request = GetStatusRequest {
+            program: CLUB.to_owned(),
+            member: "anna".to_owned(),
+        };
+        let read = ask!(clients.tier(), get_status, request).expect("read");
+        let spent = read.status.expect("one").spent.expect("money");
+        spent.minor_units == 100_000
+    })
+    .await;
+    let (mut heard, mut start) = (0, None);
+    loop {
+        let poll = PollTransactionsRequest {
+            start,
+            include_canonical_bytes: true,
+            ..PollTransactionsRequest::default()
+        };
+        let polled = ask!(clients.ledger(), poll_transactions, poll).expect("polled");
+        let bought = polled
+            .transactions
+            .iter()
+            .filter(|entry| entry.purchase.is_some());
+        heard += bought.count();
+        if polled.behind == 0 && polled.transactions.is_empty() {
+            break;
+        }
+        start = from(polled.cursor);
+    }
+    assert_eq!(heard, RECEIPTS);
+    let (mut listed, mut page_token) = (0, String::new());
+    loop {
+        let request = ListTransactionsRequest {
+            program: CLUB.to_owned(),
+            member: "anna".to_owned(),
+            page_size: 1_000,
+            page_token,
+            ..ListTransactionsRequest::default()
+        };
+        let page = ask!(clients.ledger(), list_transactions, request).expect("a page");
+        listed += page.transactions.len();
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(listed, RECEIPTS);
+}
+
+/// Paid in stars, it earned points: a part of either can be undone, by its currency.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_what_was_paid_in_another_currency_comes_back() {
+    let fleet = club().await;
+    let clients = fleet.clients();
+    let mut programs = clients.programs()[0].1.clone();
+    let applied = fealty_proto::program::v1::ApplyProgramRequest {
+        source: super::balances::PROGRAM.to_owned(),
+        request_id: fealty_cli::apply::request_id(),
+        ..Default::default()
+    };
+    programs.apply_program(applied).await.expect("applied");
+    let mut given = accrual("gift", "anna", 40);
+    given.currency = "stars".to_owned();
+    accrue(clients, given).await.expect("given");
+    let hold = HoldRequest {
+        request_id: "hold".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: "stars".to_owned(),
+        points: 40,
+        ..HoldRequest::default()
+    };
+    let held = ask!(clients.ledger(), hold, hold).expect("held").hold;
+    let asked = receipt(1, &held);
+    let bought = ask!(clients.earning(), record_purchase, asked).expect("recorded");
+    let bought = bought.transaction.expect("one");
+    assert_eq!(bought.balances.len(), 2, "both wallets");
+    let undo = |number: i64, currency: &str, points: i64| ReverseRequest {
+        request_id: format!("undo-{number}"),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        transaction: bought.id.clone(),
+        currency: currency.to_owned(),
+        points: Some(points),
+        ..ReverseRequest::default()
+    };
+    let back = ask!(clients.ledger(), reverse, undo(1, "stars", 10)).expect("restored");
+    assert_eq!(back.transaction.expect("one").balances[0].available, 10);
+    let back = ask!(clients.ledger(), reverse, undo(2, POINTS, 5)).expect("taken back");
+    assert_eq!(back.transaction.expect("one").balances[0].available, 15);
+    let refused = ask!(clients.ledger(), reverse, undo(3, "stars", 31));
+    assert_eq!(
+        reason(&refused.expect_err("30 are left")),
+        "REVERSAL_EXCEEDED"
+    );
     verify(&fleet).await.expect("the ledger verifies");
 }

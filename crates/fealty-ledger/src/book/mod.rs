@@ -370,7 +370,7 @@ impl WalletBook {
 
     /// Counts what was earned and redeemed since ever.
     fn count(&mut self, currency: &CurrencyId, transfers: &[Transfer]) {
-        let (mut earned, mut redeemed) = (0, 0);
+        let (mut earned, mut redeemed): (i64, i64) = (0, 0);
         for moved in transfers.iter().filter(|moved| moved.currency == *currency) {
             let amount = moved.amount.get();
             match moved.debit {
@@ -384,9 +384,9 @@ impl WalletBook {
                 _ => {}
             }
         }
-        // Within i64 for 9,000 wallets full to their limit.
-        self.wallet.earned += earned;
-        self.wallet.redeemed += redeemed;
+        let wallet = &mut self.wallet;
+        wallet.earned = wallet.earned.saturating_add(earned);
+        wallet.redeemed = wallet.redeemed.saturating_add(redeemed);
     }
 
     fn has_read(&self, key: &SpendKey) -> bool {

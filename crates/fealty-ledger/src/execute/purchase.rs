@@ -16,8 +16,8 @@ impl Draft {
         purchase: &Purchase,
         log: &Log,
     ) -> Result<(), Stop> {
-        // First all is looked at, so that a refusal changes nothing. Spending makes room
-        // for what is given.
+        // First all is looked at, so that a refusal changes nothing. What is spent makes no
+        // room for what is given: the wallet must take that before.
         self.lots = lots_of(book, &request.grants, log)?;
         let holds: Vec<_> = request.command.holds().collect();
         for (index, hold) in holds.iter().enumerate() {

@@ -261,13 +261,12 @@ fn parts(book: &MemberBook, reverse: &Reverse, moved: &[Moved]) -> Result<Vec<Mo
     let known = book.reversal(transaction);
     let mut left = Points::ZERO;
     let mut open = Vec::new();
+    let currency = reverse.currency.as_ref();
+    let of_currency = |part: &&Moved| currency.is_none_or(|currency| part.currency == *currency);
     // A number of points is asked for of those that were given, where some were.
-    let gave = moved.iter().any(|part| part.gave);
-    let asked = |part: &&Moved| {
-        let currency = reverse.currency.as_ref();
-        let is_meant = reverse.points.is_none() || part.gave == gave;
-        is_meant && currency.is_none_or(|currency| part.currency == *currency)
-    };
+    let gave = moved.iter().filter(of_currency).any(|part| part.gave);
+    let asked =
+        |part: &&Moved| of_currency(part) && (reverse.points.is_none() || part.gave == gave);
     for part in moved.iter().rev().filter(asked) {
         if book.wallet_of_lot(part.lot).is_none() {
             return Err(Refusal::LotNotFound { lot: part.lot });

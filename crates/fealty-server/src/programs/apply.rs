@@ -62,7 +62,9 @@ impl Programs {
             });
         let applied = applied?;
         if !asked.dry_run && !applied.replayed {
-            self.remember(parsed.numbered(applied.stored.version));
+            // What is in force is what is stored: the same meaning may have been stored
+            // before, in another text.
+            self.refresh().await?;
         }
         Ok(applied)
     }

@@ -148,17 +148,24 @@ impl Programs {
         }
     }
 
-    /// Looks for what other instances applied.
+    /// Looks for what is stored now: what other instances applied, and, where the
+    /// database was restored, what is not there any more.
     pub async fn refresh(&self) -> Result<(), DatabaseError> {
-        for (id, version) in foundation::program_versions(self.database.pool()).await? {
-            let Ok(id) = id.parse::<ProgramId>() else {
+        let pool = self.database.pool();
+        for newest in foundation::newest_versions(pool).await? {
+            let Ok(id) = newest.program.parse::<ProgramId>() else {
                 continue;
             };
-            if self.newest(&id).is_ok_and(|known| known.version >= version) {
+            let is_known = |known: ProgramVersion| {
+                (known.version, &known.text_digest[..]) == (newest.version, &*newest.text_digest)
+            };
+            if self.newest(&id).is_ok_and(is_known) {
                 continue;
             }
-            let stored = foundation::program(self.database.pool(), &id, Some(version)).await?;
+            // Read again: a version that was applied here meanwhile is newer than the list.
+            let stored = foundation::program(pool, &id, None).await?;
             let Some(stored) = stored else { continue };
+            let version = stored.version;
             match Program::parse(&stored.source) {
                 Ok(parsed) => self.remember(parsed.numbered(version)),
                 Err(error) => {
@@ -174,12 +181,6 @@ impl Programs {
             .newest
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let id = applied.program.id.clone();
-        if newest
-            .get(&id)
-            .is_none_or(|known| known.version < applied.version)
-        {
-            newest.insert(id, applied);
-        }
+        newest.insert(applied.program.id.clone(), applied);
     }
 }

@@ -15,6 +15,10 @@ use crate::{
 
 /// Entries in one response.
 pub(crate) const WATCH_BATCH_LEN_MAX: i64 = 500;
+/// Canonical bytes in one response, unless one entry has more. On the wire an entry takes
+/// up to four times as many, and its canonical bytes where they are asked for; gRPC
+/// clients take 4 MiB if nothing is said.
+const WATCH_BATCH_BYTES_MAX: i64 = 512 * 1024;
 /// How often other instances' commits are looked for while somebody listens.
 const HEADS_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -208,7 +212,8 @@ impl Feed {
             while cursor.positions()[index] < heads.positions()[index] {
                 let after = Position::new(cursor.positions()[index]);
                 let pool = self.database.pool();
-                let rows = store::log::read(pool, shard, after, WATCH_BATCH_LEN_MAX).await?;
+                let (len, bytes) = (WATCH_BATCH_LEN_MAX, WATCH_BATCH_BYTES_MAX);
+                let rows = store::log::read_within(pool, shard, after, len, bytes).await?;
                 let Some(last) = rows.last().map(|row| row.position) else {
                     break;
                 };

@@ -28,7 +28,7 @@ use fealty_types::{Position, ShardId, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    decide::{Jobs, KnownOrders, Pending},
+    decide::{Jobs, Known, Pending},
     job::{Done, Job},
 };
 use crate::shard::{
@@ -43,9 +43,6 @@ const ORDERS_READ_BATCHES: u32 = 64;
 /// How often a batch is decided anew because orders of it were another's; then the
 /// contested ones are refused for now.
 const ORDERS_TAKEN_MAX: u32 = 5;
-/// How often a batch is decided anew because another instance began a later version of
-/// a programme.
-const VERSIONS_PASSED_MAX: u32 = 5;
 
 /// What a batch brought about, once it is committed.
 pub(super) struct Outcome {
@@ -101,15 +98,15 @@ impl Batches {
         course: &mut Course,
         memory: &mut Memory,
     ) -> Result<Outcome, DatabaseError> {
-        let mut known = KnownOrders::default();
+        let mut known = Known::default();
         if course.orders_left > 0 {
             course.orders_left -= 1;
             known.recorded = self.written_of(jobs).await?;
         }
-        let (mut rounds, mut versions_passed) = (0, 0);
+        let mut rounds = 0;
+        self.by_newest_versions(jobs);
         loop {
             rounds += 1;
-            self.by_newest_versions(jobs);
             match self.run_knowing(&known, jobs, now, course, memory).await {
                 Ok(outcome) => {
                     course.head = Some(outcome.written.through);
@@ -131,13 +128,15 @@ impl Batches {
                     let taken = taken.into_iter().map(|row| row.order_key);
                     known.unreachable.extend(taken);
                 }
-                Err(Interrupted::VersionPassed) => {
-                    versions_passed += 1;
-                    if versions_passed == VERSIONS_PASSED_MAX {
-                        let what = "a shard has a version of a programme that is not stored";
-                        return Err(DatabaseError::Broken(what));
+                Err(Interrupted::VersionPassed(program)) => {
+                    // Once for each programme: if what is stored cannot be read here, its
+                    // callers may try another instance, the others need not wait.
+                    if known.versions_looked_for.insert(program.clone()) {
+                        self.programs.refresh().await?;
+                        self.by_newest_versions(jobs);
+                    } else {
+                        known.unplanned.insert(program);
                     }
-                    self.programs.refresh().await?;
                 }
                 Err(Interrupted::Database(error)) => {
                     course.head = None;
@@ -163,7 +162,7 @@ impl Batches {
     /// will do, else under that of the head.
     async fn run_knowing(
         &self,
-        known: &KnownOrders,
+        known: &Known,
         jobs: &[Job],
         now: Timestamp,
         course: &mut Course,
@@ -217,7 +216,7 @@ struct Attempt<'a> {
     jobs: &'a [Job],
     now: Timestamp,
     read_on: ReadOn,
-    known: &'a KnownOrders,
+    known: &'a Known,
 }
 
 impl Attempt<'_> {

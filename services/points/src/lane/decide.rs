@@ -36,14 +36,18 @@ pub(super) enum Pending {
     Final(Done),
 }
 
-/// What is known of a batch's orders before it is decided.
+/// What is known of a batch's orders and programmes before it is decided.
 #[derive(Debug, Default)]
-pub(super) struct KnownOrders {
+pub(super) struct Known {
     /// Recorded by others.
     pub(super) recorded: HashSet<Uuid>,
     /// Nothing can be said of them for now: their node does not answer, or others
     /// claim them again and again.
     pub(super) unreachable: HashSet<Uuid>,
+    /// Programmes whose stored version was looked for anew.
+    pub(super) versions_looked_for: HashSet<ProgramId>,
+    /// Programmes whose version in force is not to be had here.
+    pub(super) unplanned: HashSet<ProgramId>,
 }
 
 /// The jobs of a batch.
@@ -65,6 +69,8 @@ pub(super) struct Jobs {
     orders: HashSet<Uuid>,
     /// Orders that nothing can be said of for now.
     unreachable: HashSet<Uuid>,
+    /// Programmes whose version in force is not to be had here.
+    unplanned: HashSet<ProgramId>,
     pending: Vec<Pending>,
     /// What the audit log is told of it.
     recorded: Vec<NewAuditEntry>,
@@ -79,7 +85,7 @@ impl Jobs {
         now: Timestamp,
         read_on: ReadOn,
         memory: Option<&mut Memory>,
-        known: &KnownOrders,
+        known: &Known,
     ) -> Result<Self, Interrupted> {
         let mut asked = Asked::default();
         let mut index_of: HashMap<(&ProgramId, &MemberId), usize> = HashMap::new();
@@ -135,6 +141,7 @@ impl Jobs {
             tiers: tiers.map(|(at, tier)| (tiers_of[at], tier)).collect(),
             orders: known.recorded.clone(),
             unreachable: known.unreachable.clone(),
+            unplanned: known.unplanned.clone(),
             pending: Vec::with_capacity(jobs.len()),
             recorded: Vec::new(),
         })
@@ -175,13 +182,8 @@ impl Jobs {
             }
         };
         let order = job.order();
-        if order.is_some_and(|order| self.unreachable.contains(&order)) {
-            return Ok(Pending::Final(Err(Error::Unavailable)));
-        }
-        if let (Some(order), Command::Purchase(purchase)) = (order, command)
-            && self.orders.contains(&order)
-        {
-            return Ok(Pending::Final(Err(recorded_before(purchase))));
+        if let Err(error) = self.may_be_planned(job, command, order) {
+            return Ok(Pending::Final(Err(error)));
         }
         let tier = self.tiers.get(&index).cloned();
         let mut request = match plan(
@@ -229,6 +231,25 @@ impl Jobs {
             position,
             replayed: false,
         })
+    }
+
+    /// Whether its programme's version is at hand, and its order is nobody else's.
+    fn may_be_planned(
+        &self,
+        job: &Job,
+        command: &Command,
+        order: Option<Uuid>,
+    ) -> Result<(), Error> {
+        let unreachable = order.is_some_and(|order| self.unreachable.contains(&order));
+        if unreachable || self.unplanned.contains(&job.applied.program.id) {
+            return Err(Error::Unavailable);
+        }
+        match (order, command) {
+            (Some(order), Command::Purchase(purchase)) if self.orders.contains(&order) => {
+                Err(recorded_before(purchase))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Has the audit log told of what was just written.

@@ -23,7 +23,7 @@ impl From<Interrupted> for Failure {
     fn from(interrupted: Interrupted) -> Self {
         match interrupted {
             Interrupted::Database(error) => Self::Database(error),
-            Interrupted::VersionPassed => Self::VersionPassed,
+            Interrupted::VersionPassed(_) => Self::VersionPassed,
             Interrupted::Overtaken | Interrupted::NeedsLock | Interrupted::OrdersTaken(_) => {
                 Self::Database(DatabaseError::Broken("a locked head was moved"))
             }

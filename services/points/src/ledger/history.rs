@@ -16,6 +16,8 @@ use crate::{
 /// Transactions looked at for one page of a filtered list.
 const SCANNED_MAX: usize = 10_000;
 const SCAN_LEN: i64 = 1_000;
+/// Canonical bytes of a page; see the feed.
+const PAGE_BYTES_MAX: usize = 512 * 1024;
 
 /// Some of a member's transactions, newest first.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +68,7 @@ impl Ledger {
             return Ok(Page::default());
         };
         let mut page = Page::default();
-        let mut scanned = 0;
+        let (mut scanned, mut bytes) = (0, 0);
         // One more tells whether there is a next page.
         let slice = if filter.is_empty() {
             i64::try_from(limit).unwrap_or(SCAN_LEN) + 1
@@ -78,13 +80,18 @@ impl Ledger {
             let all_read = i64::try_from(rows.len()).is_ok_and(|len| len < slice);
             for row in rows {
                 let transaction = row.transaction()?;
-                if page.transactions.len() == limit || scanned == SCANNED_MAX {
+                let is_wanted = filter.wants(&transaction);
+                // A page ends where it would become too long; one transaction it has.
+                let long = is_wanted && bytes + row.body.len() > PAGE_BYTES_MAX;
+                let full = page.transactions.len() == limit;
+                if full || scanned == SCANNED_MAX || long && !page.transactions.is_empty() {
                     page.next = Some(before);
                     return Ok(page);
                 }
                 before = transaction.position;
                 scanned += 1;
-                if filter.wants(&transaction) {
+                if is_wanted {
+                    bytes += row.body.len();
                     page.transactions.push(transaction);
                 }
             }

@@ -48,58 +48,49 @@ pub(crate) enum Waiting {
 }
 
 impl Overview {
-    /// Adds points with the same terms of time.
-    fn add(&mut self, stretch: &Stretch, now: Timestamp) -> Result<(), DatabaseError> {
+    /// Adds points of which the same becomes at the same moment.
+    fn add(&mut self, stretch: &Stretch) -> Result<(), DatabaseError> {
         let row = StoredRow::of("lots", &stretch.currency);
         let points = stretch.points;
-        let expires_at = from_pg(stretch.expires_at);
-        let with_inactivity = expires_at == LotTerms::WITH_ACTIVITY;
-        let goes_at = if with_inactivity {
-            self.wallet.inactive_at.unwrap_or(LotTerms::NEVER)
-        } else {
-            expires_at
-        };
-        if points == 0 || goes_at <= now {
+        if points == 0 {
             return Ok(());
         }
-        let activates_at = stretch.activates_at.map(from_pg);
-        if let Some(at) = activates_at.filter(|at| stretch.pending && *at > now) {
-            let event = stretch.activates_on.as_deref();
-            let event: Option<EventName> = event
-                .map(|event| row.parse("activates_on", event))
-                .transpose()?;
-            let waiting = event.map_or(Waiting::Until(at), Waiting::For);
-            self.waits(waiting, points);
-            return Ok(());
-        }
-        if with_inactivity {
-            self.with_inactivity += points;
-        } else if expires_at == LotTerms::NEVER {
-            self.never_expiring += points;
-        } else {
-            self.expires(expires_at, points);
+        match (stretch.pending, stretch.rest) {
+            (true, true) => self.pending_later += points,
+            (false, true) => self.expiring_later += points,
+            (true, false) => {
+                let at = row.check("activates_at", stretch.activates_at.map(from_pg))?;
+                let event = stretch.activates_on.as_deref();
+                let event = event.map(|event| row.parse("activates_on", event));
+                let waiting = event.transpose()?.map_or(Waiting::Until(at), Waiting::For);
+                self.pending_later += put(&mut self.pending, waiting, points);
+            }
+            (false, false) => {
+                let at = row.check("expires_at", stretch.expires_at.map(from_pg))?;
+                if at == LotTerms::WITH_ACTIVITY {
+                    self.with_inactivity += points;
+                } else if at == LotTerms::NEVER {
+                    self.never_expiring += points;
+                } else {
+                    self.expiring_later += put(&mut self.expiries, at, points);
+                }
+            }
         }
         Ok(())
     }
+}
 
-    fn waits(&mut self, waiting: Waiting, points: i64) {
-        let has_room = self.pending.len() < DEADLINES_MAX;
-        match self.pending.iter_mut().find(|known| known.0 == waiting) {
-            Some(known) => known.1 += points,
-            None if has_room => self.pending.push((waiting, points)),
-            None => self.pending_later += points,
-        }
+/// Adds points to the rows, which are in order and only so many; answers with the points
+/// for which there is no room.
+fn put<K: Ord>(rows: &mut Vec<(K, i64)>, key: K, points: i64) -> i64 {
+    match rows.binary_search_by(|(known, _)| known.cmp(&key)) {
+        Ok(index) => rows[index].1 += points,
+        Err(index) => rows.insert(index, (key, points)),
     }
-
-    fn expires(&mut self, at: Timestamp, points: i64) {
-        match self.expiries.binary_search_by_key(&at, |known| known.0) {
-            Ok(index) => self.expiries[index].1 += points,
-            Err(index) => self.expiries.insert(index, (at, points)),
-        }
-        if self.expiries.len() > DEADLINES_MAX {
-            let (_, last) = self.expiries.pop().expect("there are some");
-            self.expiring_later += last;
-        }
+    if rows.len() > DEADLINES_MAX {
+        rows.pop().map_or(0, |(_, left)| left)
+    } else {
+        0
     }
 }
 
@@ -171,12 +162,13 @@ async fn read(
     let wallets = work.book(0).wallets.values();
     let changed: Vec<&Lot> = wallets.flat_map(WalletBook::changed_lots).collect();
     let ids: Vec<i64> = changed.iter().map(|lot| lot.terms.lot.get()).collect();
-    let mut stretches = store::lots::stretches(&mut *connection, shard, number, &ids).await?;
+    let max = i64::try_from(DEADLINES_MAX).unwrap_or(i64::MAX);
+    let mut stretches = store::lots::stretches(&mut *connection, shard, number, &ids, max).await?;
     stretches.extend(changed.into_iter().map(Stretch::of));
     for stretch in stretches {
         let currency = StoredRow::of("lots", number).parse("currency", &stretch.currency)?;
         let overview: &mut Overview = all.entry(currency).or_default();
-        overview.add(&stretch, now)?;
+        overview.add(&stretch)?;
     }
     Ok(all)
 }

@@ -83,7 +83,7 @@ fn positions(moved: &AccountTotals) -> BTreeMap<Between, Position> {
         };
         let position = positions.entry(between).or_default();
         match &key.account {
-            Account::Issued(brand) if *brand != key.issuer => {
+            Account::Issued(brand) | Account::Adjusted(brand) if *brand != key.issuer => {
                 position.taken_back += credits - debits;
             }
             Account::Issued(_) => position.issued += debits - credits,

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use fealty_ledger::{
     Command, Entry, Log, MemberBook, Named, Received, Refusal, Request, Said, Stop, WalletBook,
 };
-use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection};
-use fealty_program::ProgramVersion;
+use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, foundation};
+use fealty_program::{ProgramVersion, text_digest};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use uuid::Uuid;
 
@@ -38,8 +38,9 @@ pub(crate) enum Interrupted {
     /// Another batch has recorded or claimed some of these orders, or their node
     /// does not answer.
     OrdersTaken(Claimed),
-    /// A later version of a programme has begun in the shard than the one at hand.
-    VersionPassed,
+    /// A later version of this programme has begun in the shard than the one at hand, or
+    /// the one at hand is not what is stored.
+    VersionPassed(ProgramId),
     /// The database failed.
     Database(DatabaseError),
 }
@@ -48,7 +49,9 @@ impl HasDatabaseError for Interrupted {
     fn database_error(&self) -> Option<&DatabaseError> {
         match self {
             Self::Database(error) => Some(error),
-            Self::Overtaken | Self::NeedsLock | Self::OrdersTaken(_) | Self::VersionPassed => None,
+            Self::Overtaken | Self::NeedsLock | Self::OrdersTaken(_) | Self::VersionPassed(_) => {
+                None
+            }
         }
     }
 }
@@ -181,18 +184,31 @@ impl ShardWork {
 
     /// Sees to it that requests from here on are planned by a version: where another is
     /// in force in the shard, this one begins, unless it is the older. Answers with where
-    /// it begins, if it does.
-    fn begin_version(&mut self, applied: &ProgramVersion) -> Result<Option<Begun>, Interrupted> {
+    /// it begins, if it does. What is begun stays for ever, so what is stored is looked at
+    /// first, under the lock.
+    async fn begin_version(
+        &mut self,
+        connection: &mut PgConnection,
+        applied: &ProgramVersion,
+    ) -> Result<Option<Begun>, Interrupted> {
         let (program, version) = (&applied.program.id, number(applied));
         let before = self.versions.get(program).copied();
         if before == Some(version) {
             return Ok(None);
         }
+        let passed = || Interrupted::VersionPassed(program.clone());
         if before.is_some_and(|before| before > version) {
-            return Err(Interrupted::VersionPassed);
+            return Err(passed());
+        }
+        if self.read_on == ReadOn::Never {
+            return Err(Interrupted::NeedsLock);
+        }
+        let stored = foundation::program(connection, program, Some(applied.version)).await?;
+        let digest = applied.text_digest;
+        if stored.is_none_or(|stored| text_digest(&stored.source) != digest) {
+            return Err(passed());
         }
         let position = self.log.next();
-        let digest = applied.text_digest;
         self.log
             .announce(program, Said::VersionBegins { version, digest });
         self.slot_of.push(None);
@@ -201,6 +217,7 @@ impl ShardWork {
     }
 
     /// What is refused changes nothing: a version that began for it alone does not begin.
+    /// Where something was due before the request, it has begun, for that is written.
     fn withdraw_version(&mut self, program: &ProgramId, begun: &Begun) {
         if !self.log.withdraw(begun.position) {
             return;
@@ -238,7 +255,7 @@ impl ShardWork {
         applied: &ProgramVersion,
         request: &mut Request,
     ) -> Result<Result<Position, Refusal>, Interrupted> {
-        let begun = self.begin_version(applied)?;
+        let begun = self.begin_version(connection, applied).await?;
         if let Some(named @ (Named::Transaction(_) | Named::Lot(_))) = request.command.names() {
             self.read_named(connection, slot, request, named).await?;
         }

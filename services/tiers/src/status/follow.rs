@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fealty_client::{Channel, FeedConsumer};
+use fealty_client::{Channel, FEED_MESSAGE_BYTES_MAX, FeedConsumer};
 use fealty_postgres::{DatabaseError, StoredRow, foundation, run};
 use fealty_proto::points::v1::{
     FeedFilter, FeedStart, Transaction, TransactionKind, WatchTransactionsRequest,
@@ -61,7 +61,8 @@ impl FeedConsumer for PointsConsumer {
     }
 
     async fn open(&self, cursor: String) -> Result<Response<Streaming<Self::Item>>, Status> {
-        let mut client = LedgerServiceClient::new(self.points.clone());
+        let client = LedgerServiceClient::new(self.points.clone());
+        let mut client = client.max_decoding_message_size(FEED_MESSAGE_BYTES_MAX);
         let request = WatchTransactionsRequest {
             start: Some(FeedStart {
                 at: Some(At::Cursor(cursor)),

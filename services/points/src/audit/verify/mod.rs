@@ -213,11 +213,11 @@ async fn read_programs(database: &Database) -> Result<Arc<Programs>, DatabaseErr
 /// All versions of all programmes.
 async fn programs(connection: &mut PgConnection) -> Result<Programs, DatabaseError> {
     let mut programs = Programs::new();
-    for (id, newest) in foundation::program_versions(&mut *connection).await? {
-        let Ok(id) = id.parse::<ProgramId>() else {
+    for newest in foundation::newest_versions(&mut *connection).await? {
+        let Ok(id) = newest.program.parse::<ProgramId>() else {
             continue;
         };
-        for version in 1..=newest {
+        for version in 1..=newest.version {
             let stored = foundation::program(&mut *connection, &id, Some(version)).await?;
             let parsed = stored.and_then(|stored| Program::parse(&stored.source).ok());
             if let (Some(parsed), Ok(number)) = (parsed, u32::try_from(version)) {
@@ -267,8 +267,11 @@ async fn walk(
                 Stopped::Different(error) => return Err(error),
                 Stopped::OriginalNeeded(position, rest) => {
                     let named = store::log::transaction_at(&mut *connection, shard.shard, position);
-                    let row = named.await?;
-                    let original = row.map(|row| row.transaction()).transpose()?;
+                    let Some(row) = named.await? else {
+                        let at = shard.position.next();
+                        return Err(shard.difference(at, "what it names is no transaction"));
+                    };
+                    let original = Some(row.transaction()?);
                     let programs = Arc::clone(programs);
                     checking = tokio::task::spawn_blocking(move || {
                         shard.original = original;

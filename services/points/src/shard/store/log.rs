@@ -160,6 +160,36 @@ pub(crate) async fn read(
     Ok(rows)
 }
 
+/// Reads a log on from `after`, oldest first, until the entries' bytes come to
+/// `bytes_max`; one at least.
+pub(crate) async fn read_within(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    after: Position,
+    limit: i64,
+    bytes_max: i64,
+) -> Result<Vec<Row>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"-- points.log.read_within
+        SELECT position AS "position!", member_no, request_key, body AS "body!",
+               chain AS "chain!"
+        FROM (
+            SELECT position, member_no, request_key, body, chain,
+                   sum(octet_length(body)) OVER (ORDER BY position) AS bytes
+            FROM transactions WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3
+        ) part
+        WHERE bytes <= $4 OR bytes = octet_length(body) ORDER BY position"#,
+        stored(shard),
+        after.get(),
+        limit,
+        bytes_max,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows)
+}
+
 /// Reads a member's transactions back from before `before`, newest first.
 pub(crate) async fn page(
     executor: impl PgExecutor<'_>,

@@ -53,59 +53,60 @@ fn lots(rows: Vec<LotRow>) -> Result<Vec<Lot>, DatabaseError> {
     lots.map(|read| read.map(|(_, lot)| lot)).collect()
 }
 
-/// Points of a member's open lots with the same terms of time.
+/// Points of a member's open lots of which the same becomes at the same moment.
 #[derive(Debug)]
 pub(crate) struct Stretch {
     /// Their currency.
     pub(crate) currency: String,
     /// Whether they wait for their activation.
     pub(crate) pending: bool,
-    /// When they become available.
+    /// When they become available; none for those that do not wait.
     pub(crate) activates_at: Option<PgTime>,
     /// What they wait for.
     pub(crate) activates_on: Option<String>,
-    /// When they are gone.
-    pub(crate) expires_at: PgTime,
+    /// When they are gone; none for those that wait.
+    pub(crate) expires_at: Option<PgTime>,
     /// How many.
     pub(crate) points: i64,
+    /// Whether they are all that is later than the rows before.
+    pub(crate) rest: bool,
 }
 
 impl Stretch {
     /// What is left of a lot.
     pub(crate) fn of(lot: &Lot) -> Self {
         let terms = &lot.terms;
+        let expires_at = to_pg(terms.expires_at.unwrap_or(LotTerms::NEVER));
         Self {
             currency: terms.currency.to_string(),
             pending: lot.pending,
-            activates_at: terms.activates_at.map(to_pg),
+            activates_at: terms.activates_at.filter(|_| lot.pending).map(to_pg),
             activates_on: terms.activates_on.as_ref().map(ToString::to_string),
-            expires_at: to_pg(terms.expires_at.unwrap_or(LotTerms::NEVER)),
+            expires_at: (!lot.pending).then_some(expires_at),
             points: lot.remaining.get(),
+            rest: false,
         }
     }
 }
 
-/// A member's points in open lots, but for some, by their terms of time: those that wait
-/// by activation, the others by expiry.
+/// A member's points in open lots, but for some: for each currency what expires by its
+/// moment, and what waits by its activation, `rows_max` of each; and what is later, in
+/// one row. What has no date of its own is not counted among these.
 pub(crate) async fn stretches(
     executor: impl PgExecutor<'_>,
     shard: ShardId,
     member_no: i64,
     but_for: &[i64],
+    rows_max: i64,
 ) -> Result<Vec<Stretch>, DatabaseError> {
-    let rows = sqlx::query_as!(
+    let rows = sqlx::query_file_as!(
         Stretch,
-        r#"-- points.lots.stretches
-        SELECT currency, pending,
-               CASE WHEN pending THEN activates_at END AS activates_at,
-               CASE WHEN pending THEN activates_on END AS activates_on,
-               expires_at, sum(remaining)::bigint AS "points!"
-        FROM lots
-        WHERE shard = $1 AND member_no = $2 AND (spendable OR pending) AND lot <> ALL($3)
-        GROUP BY 1, 2, 3, 4, 5 ORDER BY 3, 5"#,
+        "src/shard/store/sql/stretches.sql",
         stored(shard),
         member_no,
         but_for,
+        to_pg(LotTerms::WITH_ACTIVITY),
+        rows_max,
     )
     .fetch_all(executor)
     .await?;

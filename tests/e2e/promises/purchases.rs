@@ -3,8 +3,8 @@
 use fealty_proto::{
     points::v1::{
         ExplainTransactionRequest, GetTransactionRequest, HoldRequest, ListTransactionsRequest,
-        PurchaseLine, RecordPurchaseRequest, ReverseRequest, Tender, TenderKind,
-        get_transaction_request::By,
+        PollTransactionsRequest, PurchaseLine, RecordPurchaseRequest, ReverseRequest, Tender,
+        TenderKind, get_transaction_request::By,
     },
     tiers::v1::GetStatusRequest,
 };

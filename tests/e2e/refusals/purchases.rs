@@ -1,12 +1,12 @@
-//! What a purchase's receipt may not be.
+//! What a purchase may not be.
 
 use fealty_proto::points::v1::{
     AttributeValue, HoldRequest, PurchaseLine, RecordPurchaseRequest, Tender, TenderKind,
     attribute_value::Value,
 };
 
-use super::{INVALID, refused, with_anna};
-use crate::harness::{CLUB, POINTS, accrual, accrue, ask, books, ids, purchase};
+use super::*;
+use crate::harness::{ask, purchase};
 
 /// What is changed of a purchase, and the fields that are named for it.
 type Changed<'a> = (&'a dyn Fn(&mut RecordPurchaseRequest), &'a [&'a str]);
@@ -150,5 +150,105 @@ async fn record_purchase_refuses_receipts_that_cannot_be() {
             &[],
         );
     }
+    assert_eq!(books(&fleet).await, before, "nothing has changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
+async fn record_purchase_refuses() {
+    let (fleet, _) = with_anna().await;
+    let clients = fleet.clients();
+    let recorded = clients
+        .earning()
+        .record_purchase(purchase(1, "anna", 100))
+        .await
+        .expect("recorded")
+        .into_inner();
+    let before = books(&fleet).await;
+    let record = async |change: &dyn Fn(&mut fealty_proto::points::v1::RecordPurchaseRequest)| {
+        let mut request = purchase(2, "anna", 1_000);
+        change(&mut request);
+        clients.earning().record_purchase(request).await
+    };
+    let amount = |code: &str, minor_units| {
+        Some(fealty_proto::r#type::v1::Money {
+            currency_code: code.to_owned(),
+            minor_units,
+        })
+    };
+    refused(record(&|r| r.amount = None).await, INVALID, &["amount"]);
+    refused(
+        record(&|r| r.amount = amount("USD", -1)).await,
+        INVALID,
+        &["amount.minor_units"],
+    );
+    refused(
+        record(&|r| r.amount = amount("USD", i64::MAX)).await,
+        INVALID,
+        &["amount.minor_units"],
+    );
+    refused(
+        record(&|r| r.amount = amount("usd", 1)).await,
+        INVALID,
+        &["amount.currency_code"],
+    );
+    refused(
+        record(&|r| r.amount = amount("EUR", 1)).await,
+        (Code::FailedPrecondition, "WRONG_MONEY_CURRENCY"),
+        &[],
+    );
+    refused(
+        record(&|r| r.order_number = String::new()).await,
+        INVALID,
+        &["order_number"],
+    );
+    refused(
+        record(&|r| r.order_number = "x".repeat(129)).await,
+        INVALID,
+        &["order_number"],
+    );
+    refused(
+        record(&|r| r.member = "x".repeat(65)).await,
+        INVALID,
+        &["member"],
+    );
+    refused(
+        record(&|r| r.program = "no-club".to_owned()).await,
+        NO_PROGRAM,
+        &[],
+    );
+    refused(
+        record(&|r| r.brand = "no-shop".to_owned()).await,
+        NO_BRAND,
+        &[],
+    );
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    refused(
+        record(&|r| r.purchase_time = time(START_S + 3_700)).await,
+        INVALID,
+        &["purchase_time"],
+    );
+    refused(
+        record(&|r| r.purchase_time = time(i64::MAX)).await,
+        INVALID,
+        &["purchase_time"],
+    );
+    let again = record(&|r| {
+        (r.order_number, r.member) = ("order-1".to_owned(), "berta".to_owned());
+    });
+    let again = again.await;
+    let info = again
+        .as_ref()
+        .expect_err("recorded")
+        .get_details_error_info();
+    let told = info.expect("ErrorInfo").metadata;
+    assert_eq!(told["order_number"], "order-1");
+    assert_eq!(told["transaction"], recorded.transaction.expect("one").id);
+    refused(again, (Code::AlreadyExists, "ORDER_ALREADY_RECORDED"), &[]);
+    refused(
+        record(&|r| r.request_id = "purchase-1".to_owned()).await,
+        REUSED,
+        &[],
+    );
     assert_eq!(books(&fleet).await, before, "nothing has changed");
 }

@@ -193,10 +193,7 @@ impl Ledger {
             run!(self.database, "balance", |connection| async {
                 read_one_moment(connection).await?;
                 let read = advanced(connection, shard, members(), currency, at, ReadOn::Locked);
-                read.await.map_err(|interrupted| match interrupted {
-                    Interrupted::Database(error) => error,
-                    _ => DatabaseError::Broken("a snapshot has moved"),
-                })
+                read.await.map_err(Interrupted::in_snapshot)
             });
         Ok(read?)
     }

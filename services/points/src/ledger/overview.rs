@@ -126,10 +126,6 @@ async fn read(
     (program, member): (ProgramId, MemberId),
     now: Timestamp,
 ) -> Result<BTreeMap<CurrencyId, Overview>, DatabaseError> {
-    let moved = |interrupted| match interrupted {
-        Interrupted::Database(error) => error,
-        _ => DatabaseError::Broken("a snapshot has moved"),
-    };
     let number = store::members::number(&mut *connection, shard, &program, &member).await?;
     let Some(number) = number else {
         return Ok(BTreeMap::new());
@@ -144,13 +140,13 @@ async fn read(
         ReadOn::Locked,
         None,
     );
-    let (mut work, _) = work.await.map_err(moved)?;
+    let (mut work, _) = work.await.map_err(Interrupted::in_snapshot)?;
     let currencies: Vec<CurrencyId> = work.book(0).wallets.keys().cloned().collect();
     let mut all = BTreeMap::new();
     for currency in currencies {
         work.advance(connection, 0, &currency)
             .await
-            .map_err(moved)?;
+            .map_err(Interrupted::in_snapshot)?;
         let wallet = work.book(0).wallets[&currency].wallet().clone();
         let overview = Overview {
             wallet,

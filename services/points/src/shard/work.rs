@@ -56,6 +56,16 @@ impl HasDatabaseError for Interrupted {
     }
 }
 
+impl Interrupted {
+    /// Why work that only reads, in a snapshot, came to no end: nobody moves anything there.
+    pub(crate) fn in_snapshot(self) -> DatabaseError {
+        match self {
+            Self::Database(error) => error,
+            _ => DatabaseError::Broken("a snapshot has moved"),
+        }
+    }
+}
+
 impl From<DatabaseError> for Interrupted {
     fn from(error: DatabaseError) -> Self {
         Self::Database(error)

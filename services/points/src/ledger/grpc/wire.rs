@@ -1,25 +1,19 @@
 //! Transactions and wallets on the wire.
 
-use fealty_ledger::{
-    Buckets, Cause, Command, Due, Entry, Facts, Lot, LotOrigin, LotTerms, Notice, Purchase,
-    PurchaseFacts, ReversalFacts, Said, TenderKind, Transaction, Wallet,
-};
-use fealty_proto::{points::v1 as wire, r#type::v1::Money};
-use fealty_server::to_wire_time;
-use fealty_types::{
-    Code, CurrencyId, Ids, LotPlace, Metadata, Points, Position, ShardId, Timestamp,
-    TransactionPlace,
-};
+mod overview;
+mod purchase;
 
-use super::Call;
-use crate::{
-    audit::grpc::render_account,
-    ledger::{
-        holds::HoldRead,
-        overview::{Overview, Waiting},
-    },
-    shard::Logged,
+use fealty_ledger::{
+    Buckets, Cause, Command, Due, Entry, Facts, Lot, LotOrigin, LotTerms, Notice, ReversalFacts,
+    Said, Transaction, Wallet,
 };
+use fealty_proto::points::v1 as wire;
+use fealty_server::to_wire_time;
+use fealty_types::{Ids, LotPlace, Metadata, Points, ShardId, Timestamp, TransactionPlace};
+
+use self::purchase::purchase_of;
+use super::Call;
+use crate::{audit::grpc::render_account, ledger::holds::HoldRead, shard::Logged};
 
 pub(super) fn balance(
     currency: &str,
@@ -200,67 +194,6 @@ fn tell_command(
     }
 }
 
-fn purchase_of(
-    purchase: &Purchase,
-    facts: &PurchaseFacts,
-    of_hold: impl Fn(Position) -> String,
-) -> wire::Purchase {
-    let code = |code: &Option<Code>| code.as_ref().map(text).unwrap_or_default();
-    let (lines, tenders) = (purchase.lines.iter(), purchase.tenders.iter());
-    let earned = facts.earned.iter();
-    wire::Purchase {
-        brand: text(&purchase.brand),
-        order_number: text(&purchase.order_number),
-        amount: Some(Money {
-            currency_code: text(&purchase.amount.currency()),
-            minor_units: purchase.amount.minor_units(),
-        }),
-        purchase_time: Some(to_wire_time(facts.purchased_at)),
-        tier: facts.tier.as_ref().map(text).unwrap_or_default(),
-        earned_points: earned
-            .map(|earned| wire::EarnedPoints {
-                rule: text(&earned.rule),
-                currency: text(&earned.currency),
-                points: earned.points.get(),
-                bonus: earned.bonus,
-            })
-            .collect(),
-        channel: code(&purchase.channel),
-        store: code(&purchase.store),
-        terminal: code(&purchase.terminal),
-        lines: lines
-            .map(|line| wire::PurchaseLine {
-                sku: code(&line.sku),
-                category: code(&line.category),
-                brand: code(&line.brand),
-                quantity: i32::try_from(line.quantity).ok(),
-                amount_minor_units: line.minor_units,
-                tax_minor_units: line.tax_minor_units,
-                ..wire::PurchaseLine::default()
-            })
-            .collect(),
-        tenders: tenders
-            .map(|tender| wire::Tender {
-                kind: tender_kind(tender.kind).into(),
-                amount_minor_units: tender.minor_units,
-                hold: tender.hold.map(&of_hold).unwrap_or_default(),
-            })
-            .collect(),
-        ..wire::Purchase::default()
-    }
-}
-
-fn tender_kind(kind: TenderKind) -> wire::TenderKind {
-    match kind {
-        TenderKind::Cash => wire::TenderKind::Cash,
-        TenderKind::Card => wire::TenderKind::Card,
-        TenderKind::Points => wire::TenderKind::Points,
-        TenderKind::Voucher => wire::TenderKind::Voucher,
-        TenderKind::GiftCard => wire::TenderKind::GiftCard,
-        TenderKind::Other => wire::TenderKind::Other,
-    }
-}
-
 /// What a reversal came to.
 fn reversal(of: String, facts: &ReversalFacts) -> wire::ReversalOutcome {
     wire::ReversalOutcome {
@@ -316,45 +249,6 @@ pub(super) fn open_lot(ids: Ids, shard: ShardId, read: &Lot) -> wire::OpenLot {
 }
 
 impl Call<'_> {
-    /// All of a member's wallets.
-    pub(super) fn overview(
-        self,
-        shard: ShardId,
-        currency: &CurrencyId,
-        read: &Overview,
-    ) -> wire::WalletOverview {
-        let id = |position| self.ids.transaction(TransactionPlace { shard, position });
-        let expiries = read.expiries.iter();
-        let pending = read.pending.iter().map(|(waiting, points)| {
-            let (time, event) = match waiting {
-                Waiting::Until(at) => (Some(to_wire_time(*at)), String::new()),
-                Waiting::For(event) => (None, text(event)),
-            };
-            wire::PendingPoints {
-                points: *points,
-                activation_time: time,
-                activation_event: event,
-            }
-        });
-        wire::WalletOverview {
-            balance: Some(wallet(currency.as_str(), &read.wallet)),
-            transaction: read.wallet.last_position.map(id).unwrap_or_default(),
-            lifetime_earned: read.wallet.earned,
-            lifetime_redeemed: read.wallet.redeemed,
-            expiries: expiries
-                .map(|(at, points)| wire::PointsExpiry {
-                    points: *points,
-                    expiry_time: Some(to_wire_time(*at)),
-                })
-                .collect(),
-            expiring_later: read.expiring_later,
-            expiring_with_inactivity: read.with_inactivity,
-            never_expiring: read.never_expiring,
-            pending: pending.collect(),
-            pending_later: read.pending_later,
-        }
-    }
-
     /// A transaction as the caller is told of it.
     pub(crate) fn transaction(self, transaction: &Transaction) -> wire::Transaction {
         let (ids, shard) = (self.ids, transaction.shard);

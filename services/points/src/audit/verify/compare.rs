@@ -1,0 +1,146 @@
+//! What a shard's log makes, compared with what is stored.
+
+use std::collections::HashMap;
+
+use fealty_ledger::{Hold, Lot, MemberBook, Reversal, Wallet, WalletBook};
+use fealty_types::{CurrencyId, Position, ProgramId};
+
+use super::{VerifyError, shard::Shard};
+use crate::shard::store::rows::VersionRow;
+
+impl Shard {
+    pub(super) fn compare_members(
+        &self,
+        stored: &[(i64, String, String)],
+        said: i64,
+    ) -> Result<(), VerifyError> {
+        let has = |(number, program, member): &(i64, String, String)| {
+            let (Ok(program), Ok(member)) = (program.parse(), member.parse()) else {
+                return false;
+            };
+            let known = self.members.get(&(program, member));
+            known.is_some_and(|known| known.number == *number)
+        };
+        let as_many = stored.len() == self.members.len() && i64::try_from(stored.len()) == Ok(said);
+        if as_many && stored.iter().all(has) {
+            return Ok(());
+        }
+        Err(self.difference(self.position, "the members differ"))
+    }
+
+    pub(super) fn compare_versions(&self, stored: &[VersionRow]) -> Result<(), VerifyError> {
+        let same = |row: &VersionRow| {
+            let began = row.program.parse().ok();
+            let began = began.and_then(|program: ProgramId| self.versions.get(&program));
+            began.is_some_and(|(version, position)| {
+                i64::from(*version) == i64::from(row.version) && position.get() == row.position
+            })
+        };
+        if stored.len() == self.versions.len() && stored.iter().all(same) {
+            return Ok(());
+        }
+        Err(self.difference(self.position, "the versions in force differ"))
+    }
+
+    pub(super) fn compare_wallets(
+        &self,
+        stored: &[(i64, CurrencyId, Wallet)],
+    ) -> Result<(), VerifyError> {
+        let stored: HashMap<(i64, &CurrencyId), &Wallet> = stored
+            .iter()
+            .map(|(number, currency, wallet)| ((*number, currency), wallet))
+            .collect();
+        let mut wallets = 0;
+        for known in self.members.values() {
+            for (currency, wallet) in &known.book.wallets {
+                wallets += 1;
+                let made = wallet.wallet();
+                let same = stored.get(&(known.number, currency)).is_some_and(|stored| {
+                    // When to look next may be earlier than need be, never later.
+                    let first_due = wallet.first_due(currency).ok().flatten();
+                    let due_in_time = match (stored.next_due, first_due) {
+                        (_, None) => true,
+                        (None, Some(_)) => false,
+                        (Some(stored), Some(first)) => stored <= first,
+                    };
+                    let made = Wallet {
+                        next_due: stored.next_due,
+                        ..made.clone()
+                    };
+                    **stored == made && due_in_time
+                });
+                if !same {
+                    let at = made.last_position.unwrap_or(self.position);
+                    let member = &known.book.member;
+                    let what = format!("the wallet of {member} in {currency} differs");
+                    return Err(self.difference(at, what));
+                }
+            }
+        }
+        if wallets != stored.len() {
+            return Err(self.difference(self.position, "there are wallets the log does not make"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn compare_lot(
+        &self,
+        by_number: &HashMap<i64, &MemberBook>,
+        number: i64,
+        stored: &Lot,
+    ) -> Result<(), VerifyError> {
+        let made = by_number
+            .get(&number)
+            .and_then(|book| book.wallets.get(&stored.terms.currency))
+            .and_then(|wallet| wallet.lot(stored.terms.lot));
+        if made == Some(stored) {
+            return Ok(());
+        }
+        let at = stored.terms.lot.position();
+        Err(self.difference(at, "a lot that it made differs"))
+    }
+
+    pub(super) fn compare_holds(
+        &self,
+        by_number: &HashMap<i64, &MemberBook>,
+        stored: &[(i64, CurrencyId, Hold)],
+    ) -> Result<(), VerifyError> {
+        for (number, currency, hold) in stored {
+            let book = by_number.get(number);
+            let same = book.is_some_and(|book| {
+                let wallet = book.wallets.get(currency);
+                wallet.is_some_and(|wallet| wallet.holds().any(|made| made == hold))
+            });
+            if !same {
+                return Err(self.difference(hold.position, "the hold that it made differs"));
+            }
+        }
+        let wallets = self.wallets().map(|(_, _, wallet)| wallet);
+        let open = wallets
+            .flat_map(WalletBook::holds)
+            .filter(|hold| !hold.lots.is_empty());
+        if open.count() != stored.len() {
+            return Err(self.difference(self.position, "there are holds that are not stored"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn compare_reversals(
+        &self,
+        by_number: &HashMap<i64, &MemberBook>,
+        stored: &[(i64, Position, Reversal)],
+    ) -> Result<(), VerifyError> {
+        for (number, position, reversal) in stored {
+            let book = by_number.get(number);
+            if book.and_then(|book| book.reversal(*position)) != Some(reversal) {
+                let what = "what has been reversed of it differs";
+                return Err(self.difference(*position, what));
+            }
+        }
+        let made = self.members.values();
+        if made.flat_map(|known| known.book.reversals()).count() != stored.len() {
+            return Err(self.difference(self.position, "there are reversals not stored"));
+        }
+        Ok(())
+    }
+}

@@ -314,9 +314,10 @@ pub async fn newest_versions(
     let rows = sqlx::query_as!(
         NewestVersion,
         r#"-- foundation.newest_versions
-        SELECT DISTINCT ON (program) program, version,
-               sha256(convert_to(source, 'UTF8')) AS "text_digest!"
-        FROM programs ORDER BY program, version DESC"#
+        SELECT program, version, sha256(convert_to(source, 'UTF8')) AS "text_digest!"
+        FROM programs JOIN (
+            SELECT program, max(version) AS version FROM programs GROUP BY program
+        ) newest USING (program, version)"#
     )
     .fetch_all(executor)
     .await?;

@@ -20,7 +20,7 @@ use crate::{
 
 /// Statements that are not of a batch, a member or a shard: of the installation, of
 /// all shards at once, or of a batch where all shards lie on one node.
-const NOT_ROUTED: [&str; 9] = [
+const NOT_ROUTED: [&str; 10] = [
     "points.adjustments.list",
     "points.installation.",
     "points.heads.positions",
@@ -30,6 +30,7 @@ const NOT_ROUTED: [&str; 9] = [
     "points.batch.write_grants",
     "points.batch.write_purchases",
     "points.batch.write_all",
+    "points.tier_changes_due.note_one_of_each_shard",
 ];
 
 async fn fleet() -> Fleet {

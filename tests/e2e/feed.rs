@@ -8,10 +8,12 @@ use fealty_cli::demo::Fleet;
 use fealty_points::audit::verify::{Options, verify};
 use fealty_postgres::Database;
 use fealty_proto::points::v1::{
-    FeedFilter, FeedStart, GetCheckpointRequest, GetPositionsRequest, GetTrialBalanceRequest,
+    FeedFilter, GetCheckpointRequest, GetPositionsRequest, GetTrialBalanceRequest,
     GetTrialBalanceResponse, PollTransactionsRequest, Transaction, TransactionKind,
-    WatchTransactionsRequest, feed_start::At,
+    WatchTransactionsRequest,
 };
+use fealty_proto::r#type::v1::{FeedStart, feed_start::At};
+
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::harness::{

@@ -13,10 +13,10 @@ use fealty_points::audit::verify::Options;
 use fealty_proto::{
     operations::v1::{GetFeedStatusRequest, SetTimeRequest},
     points::v1::{
-        AccrueRequest, AccrueResponse, Balance, Consistency, FeedStart, GetBalanceRequest,
-        GetTrialBalanceRequest, RecordPurchaseRequest, feed_start::At,
+        AccrueRequest, AccrueResponse, Balance, Consistency, GetBalanceRequest,
+        GetTrialBalanceRequest, RecordPurchaseRequest,
     },
-    r#type::v1::Money,
+    r#type::v1::{FeedStart, Money, feed_start::At},
 };
 use fealty_stack::{Durability, Stack};
 use fealty_types::{Ids, Position, ShardId, TransactionPlace};

@@ -27,4 +27,5 @@ mod size;
 mod stores;
 mod tampering;
 mod telemetry;
+mod tiers;
 mod versions;

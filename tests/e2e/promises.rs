@@ -8,6 +8,7 @@ mod balances;
 mod holds;
 mod ids;
 mod kept;
+mod orders;
 mod programs;
 mod purchases;
 mod refusals;

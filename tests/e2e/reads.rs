@@ -356,6 +356,7 @@ async fn statements_are_filtered_and_transactions_found_by_what_made_them() {
     let order = OrderKey {
         brand: SHOP.to_owned(),
         order_number: "order-9".to_owned(),
+        ..OrderKey::default()
     };
     assert_eq!(
         get(By::Order(order)).await.expect("by order").transaction,

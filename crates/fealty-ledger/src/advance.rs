@@ -7,37 +7,39 @@
 use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 
 use crate::{
-    Account, BucketName, Cause, Due, ENGINE, ExpiryChange, HoldLot, Log, MemberBook, RELEASE_GRACE,
-    Stop, TRANSFERS_PER_EXPIRY_MAX, Transaction, Transfer, WalletBook,
+    Account, BucketName, Cause, Due, ENGINE, ExpiryChange, HoldLot, Log, MemberBook, Moment,
+    RELEASE_GRACE, Stop, TRANSFERS_PER_EXPIRY_MAX, Transaction, Transfer, WalletBook,
     book::{Event, Payment},
 };
 
-/// Does everything that is due in a wallet by `now`.
+/// Does everything that is due in a wallet by a moment.
 pub fn advance(
     book: &mut MemberBook,
     currency: &CurrencyId,
-    now: Timestamp,
+    moment: impl Into<Moment>,
     log: &mut Log,
 ) -> Result<(), Stop> {
-    while advance_step(book, currency, now, log)? {}
+    let moment = moment.into();
+    while advance_step(book, currency, moment, log)? {}
     Ok(())
 }
 
-/// Does the first thing that is due in a wallet by `now`; `false` if there is
+/// Does the first thing that is due in a wallet by a moment; `false` if there is
 /// nothing.
 pub fn advance_step(
     book: &mut MemberBook,
     currency: &CurrencyId,
-    now: Timestamp,
+    moment: Moment,
     log: &mut Log,
 ) -> Result<bool, Stop> {
+    let now = moment.now;
     let Some(wallet) = book.wallets.get_mut(currency) else {
         return Ok(false);
     };
     if !wallet.is_due(now) {
         return Ok(false);
     }
-    let next = wallet.next_event(currency)?;
+    let next = wallet.next_event(currency, moment)?;
     let Some((due, event)) = next.filter(|(due, _)| *due <= now) else {
         wallet.set_next_due(next.map(|(due, _)| due));
         return Ok(false);
@@ -59,11 +61,17 @@ pub fn advance_step(
             (transfers, expiry_changes) = release(wallet, currency, hold, at);
             Due::HoldTimeout { hold }
         }
-        Event::Expire | Event::ExpireInactive | Event::ExpirePending => {
+        Event::Expire
+        | Event::ExpireInactive
+        | Event::ExpirePending
+        | Event::ExpirePendingInactive => {
             for lot in wallet.expiring(currency, event, due, TRANSFERS_PER_EXPIRY_MAX)? {
                 transfers.push(expire(wallet, currency, lot));
             }
-            Due::Expire
+            match event {
+                Event::ExpireInactive | Event::ExpirePendingInactive => Due::ExpireInactive,
+                _ => Due::Expire,
+            }
         }
     };
     let after = wallet.touch(currency, log.next(), at, &transfers);

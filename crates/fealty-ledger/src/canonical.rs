@@ -20,7 +20,7 @@ pub const CHAIN_START: Chain = [0; 32];
 
 /// The encoding of this version. Another one gets another number, and this
 /// one stays readable for ever.
-const FORMAT: u8 = 5;
+const FORMAT: u8 = 6;
 
 /// Bytes that are no entry.
 #[derive(Debug, thiserror::Error)]

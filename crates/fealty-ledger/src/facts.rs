@@ -1,7 +1,7 @@
 //! What the log keeps of how a request was decided.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fealty_types::{BrandId, CurrencyId, Points, RuleId, TierId, Timestamp};
+use fealty_types::{BrandId, CurrencyId, OrderScope, Points, RuleId, TierId, Timestamp};
 
 use crate::{HoldLot, LotOrigin};
 
@@ -22,6 +22,8 @@ pub enum Facts {
 pub struct PurchaseFacts {
     /// When it was made.
     pub purchased_at: Timestamp,
+    /// Within what its order number is unique.
+    pub order_scope: OrderScope,
     /// The tier that counted.
     pub tier: Option<TierId>,
     /// What each rule gave.

@@ -37,6 +37,7 @@ mod purchase;
 mod refusal;
 mod request;
 mod terms;
+mod tier;
 mod totals;
 mod transaction;
 mod wallet;
@@ -49,11 +50,11 @@ pub use command::{
     Hold as HoldCommand, Named, Purchase, Redeem, Reinstate, Release, Reverse, Spend,
 };
 pub use entry::{Entry, Notice, Said};
-pub use execute::{apply, apply_received, execute, given, receive};
+pub use execute::{apply, apply_received, apply_tier, change_tier, execute, given, receive};
 pub use facts::{Facts, GivenLot, PurchaseFacts, ReversalFacts, RuleResult};
 pub use limits::{
     DEBTS_PER_WALLET_MAX, HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, LOTS_PER_SPEND_MAX,
-    RELEASE_GRACE, TRANSFERS_PER_EXPIRY_MAX,
+    RELEASE_GRACE, TIER_WAIT_MAX, TIER_WAIT_STEP, TRANSFERS_PER_EXPIRY_MAX,
 };
 pub use log::{Log, Stamp};
 pub use principal::Principal;
@@ -61,8 +62,9 @@ pub use purchase::{
     LINES_PER_PURCHASE_MAX, PurchaseLine, TENDERS_PER_PURCHASE_MAX, Tender, TenderKind,
 };
 pub use refusal::{Refusal, Stop};
-pub use request::{Grant, Request};
+pub use request::{Active, Grant, Request};
 pub use terms::{LotOrigin, LotTerms};
+pub use tier::{Inactivity, Moment, TierChanged, TierEffect};
 pub use totals::{AccountKey, AccountTotals, Sums};
 pub use transaction::{
     Cause, Due, ENGINE, ExpiryChange, Received, Transaction, Transfer, WalletAfter,

@@ -15,6 +15,12 @@ pub const HOLDS_PER_WALLET_MAX: usize = 100;
 /// owed that brand before, and only a brand that it owed nothing makes another.
 pub const DEBTS_PER_WALLET_MAX: usize = 100;
 
+/// How long inactivity waits for members' tiers to be known.
+pub const TIER_WAIT_MAX: Duration = Duration::from_hours(1);
+
+/// After how long a wallet is looked at again that waits for that.
+pub const TIER_WAIT_STEP: Duration = Duration::from_mins(1);
+
 /// Lots that one transaction expires or activates. More that fall due at the
 /// same instant make further transactions: 500 transfers of about 60 bytes are
 /// 30 KiB.

@@ -28,11 +28,22 @@ pub struct Request {
     pub grants: Vec<Grant>,
     /// The wallets in which it counts as activity, and when they are inactive
     /// after it.
-    pub activity: Vec<(CurrencyId, Timestamp)>,
+    pub activity: Vec<Active>,
     /// How points that were given are taken back.
     pub refunds: RefundTerms,
     /// The transaction that the command names, if there is one.
     pub original: Option<Box<Transaction>>,
+}
+
+/// Activity in a wallet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Active {
+    /// Its currency.
+    pub currency: CurrencyId,
+    /// When it is inactive after it.
+    pub inactive_at: Timestamp,
+    /// Whether a tier decides if that matters.
+    pub by_tier: bool,
 }
 
 /// Points to give, with their terms.

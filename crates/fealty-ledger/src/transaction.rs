@@ -8,7 +8,10 @@ use fealty_types::{
     ShardId, Timestamp, TransactionPlace,
 };
 
-use crate::{Account, BucketName, Buckets, Command, Facts, GivenLot, LotTerms, Principal};
+use crate::{
+    Account, BucketName, Buckets, Command, Facts, GivenLot, Inactivity, LotTerms, Principal,
+    TierChanged,
+};
 
 /// The number of this engine. It grows with each change by which the same request in
 /// the same state would make another transaction.
@@ -45,7 +48,7 @@ pub struct Transaction {
     pub expiry_changes: Vec<ExpiryChange>,
     /// Each wallet it touched, as it stood afterwards.
     pub wallets: Vec<WalletAfter>,
-    /// Who asked for it; `None` where it fell due or was received.
+    /// Who asked for it, if somebody did.
     pub principal: Option<Principal>,
 }
 
@@ -72,6 +75,8 @@ pub enum Cause {
     Due(Due),
     /// Another member gave points.
     Received(Received),
+    /// The member's tier decides otherwise than before.
+    TierChanged(TierChanged),
 }
 
 /// What fell due. Variants are only ever added at the end.
@@ -86,6 +91,8 @@ pub enum Due {
     },
     /// Points expired.
     Expire,
+    /// Points expired, for the member was inactive for long enough.
+    ExpireInactive,
 }
 
 /// The other side of a gift.
@@ -182,6 +189,8 @@ pub struct WalletAfter {
     pub sequence: i64,
     /// When the points that go with inactivity are gone.
     pub inactive_at: Option<Timestamp>,
+    /// Whether they go then.
+    pub inactivity: Inactivity,
 }
 
 impl Transaction {
@@ -192,36 +201,36 @@ impl Transaction {
             Cause::Request { command, .. } => command.kind(),
             Cause::Due(Due::Activate) => "activate",
             Cause::Due(Due::HoldTimeout { .. }) => "hold_timeout",
-            Cause::Due(Due::Expire) => "expire",
+            Cause::Due(Due::Expire | Due::ExpireInactive) => "expire",
             Cause::Received(_) => "gift_received",
+            Cause::TierChanged(_) => "tier_changed",
         }
     }
 
-    /// The request that made it, unless it fell due or was received.
+    /// The request that made it, if one did.
     #[must_use]
     pub fn request_id(&self) -> Option<&RequestId> {
         match &self.cause {
             Cause::Request { request_id, .. } => Some(request_id),
-            Cause::Due(_) | Cause::Received(_) => None,
+            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) => None,
         }
     }
 
-    /// What was asked for, unless it fell due or was received.
+    /// What was asked for, if something was.
     #[must_use]
     pub fn command(&self) -> Option<&Command> {
         match &self.cause {
             Cause::Request { command, .. } => Some(command),
-            Cause::Due(_) | Cause::Received(_) => None,
+            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) => None,
         }
     }
 
-    /// What the caller wanted to be kept with it; of what fell due or was received,
-    /// nothing.
+    /// What the caller wanted to be kept with it; without a request, nothing.
     #[must_use]
     pub fn metadata(&self) -> Option<&Metadata> {
         match &self.cause {
             Cause::Request { metadata, .. } => Some(metadata),
-            Cause::Due(_) | Cause::Received(_) => None,
+            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{BrandId, LotId, Points, Position, Timestamp};
 
-use crate::{Account, BucketName, LotTerms};
+use crate::{Account, BucketName, Inactivity, LotTerms};
 
 /// The buckets of a wallet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -65,6 +65,8 @@ pub struct Wallet {
     /// When the lots that go with inactivity are gone; `None` before the first
     /// of them. It may lie in the past when there are none left.
     pub inactive_at: Option<Timestamp>,
+    /// Whether they go then.
+    pub inactivity: Inactivity,
     /// What is owed to whom, oldest first: the bucket `debt`, taken apart.
     pub debts: Vec<Debt>,
     /// Points that brands have given, less those they took back, since ever. This and the

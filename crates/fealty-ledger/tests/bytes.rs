@@ -1,16 +1,16 @@
-//! The canonical bytes of format 5, pinned: logs that are there must stay readable and
+//! The canonical bytes of format 6, pinned: logs that are there must stay readable and
 //! their chains must hold.
 
 use std::fmt::Write as _;
 
 use fealty_ledger::{
     Account, Accrue, Activation, BucketName, Buckets, Cause, Command, Due, Entry, Facts, GivenLot,
-    LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts, PurchaseLine, Received,
-    ReversalFacts, Reverse, RuleResult, Said, Tender, TenderKind, Transaction, Transfer,
-    WalletAfter, canonical,
+    Inactivity, LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts, PurchaseLine,
+    Received, ReversalFacts, Reverse, RuleResult, Said, Tender, TenderKind, TierChanged,
+    Transaction, Transfer, WalletAfter, canonical,
 };
 use fealty_types::{
-    LotId, Metadata, Money, Points, Position, ShardId, Timestamp, TransactionPlace,
+    LotId, Metadata, Money, OrderScope, Points, Position, ShardId, Timestamp, TransactionPlace,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -71,6 +71,7 @@ fn transaction(cause: Cause) -> Transaction {
             },
             sequence: 9,
             inactive_at: Some(at(1_800_000_000_000_000)),
+            inactivity: Inactivity::CountsInTier,
         }],
         principal: None,
     }
@@ -114,6 +115,10 @@ fn the_bytes_of_a_log_stay_what_they_are() {
     });
     let facts = Facts::Purchase(PurchaseFacts {
         purchased_at: at(1_699_999_000_000_000),
+        order_scope: OrderScope {
+            store: Some(id("s-1")),
+            business_date: Some(id("2023-11-14")),
+        },
         tier: Some(id("gold")),
         earned: vec![RuleResult {
             rule: id("base"),
@@ -162,6 +167,11 @@ fn the_bytes_of_a_log_stay_what_they_are() {
     let timeout = Cause::Due(Due::HoldTimeout {
         hold: Position::new(6),
     });
+    let tier = Cause::TierChanged(TierChanged {
+        tier: id("gold"),
+        since: at(1_650_000_000_000_000),
+        program_version: 4,
+    });
     let mut hash = Sha256::new();
     for cause in [
         request(purchase, Some(facts)),
@@ -169,6 +179,8 @@ fn the_bytes_of_a_log_stay_what_they_are() {
         request(reverse, Some(reversed)),
         received,
         timeout,
+        Cause::Due(Due::ExpireInactive),
+        tier,
     ] {
         let mut transaction = transaction(cause);
         transaction.principal = Some(Principal {
@@ -202,6 +214,6 @@ fn the_bytes_of_a_log_stay_what_they_are() {
             hex
         })
     };
-    let pinned = "1719984bce8f85c99bc55f794d76756484756047ae39918aa6e74a6fe01dc0d1";
-    assert_eq!(hex(hash), pinned, "the bytes of format 5");
+    let pinned = "d4f54f39be11f337d49b9d587379759eaad1a75a1b693f54af18ef36d96d9dbb";
+    assert_eq!(hex(hash), pinned, "the bytes of format 6");
 }

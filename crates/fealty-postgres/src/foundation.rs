@@ -369,31 +369,50 @@ pub async fn feed_cursor(
     Ok(cursor.unwrap_or_default())
 }
 
+/// Up to when all of a feed is known to have been told by its cursor.
+pub async fn feed_known_at(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+) -> Result<Option<Timestamp>, DatabaseError> {
+    let known_at = sqlx::query_scalar!(
+        "-- foundation.feed_known_at\nSELECT known_at FROM feed_cursors WHERE source = $1",
+        source
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(known_at.flatten().map(from_pg))
+}
+
 /// Moves the cursor of a feed, in the transaction that did what the entries
-/// between ask for; `false` if it is no longer at `from`, because another
-/// instance has been there.
+/// between ask for, and notes up to when all is known by then, if that is said; `false` if
+/// it is no longer at `from`, because another instance has been there.
 pub async fn move_feed_cursor(
     connection: &mut PgConnection,
     source: &str,
-    from: &str,
-    to: &str,
+    (from, to): (&str, &str),
+    known_at: Option<Timestamp>,
 ) -> Result<bool, DatabaseError> {
+    let known_at = known_at.map(to_pg);
     let moved = if from.is_empty() {
         sqlx::query!(
             "-- foundation.move_feed_cursor: the first time
-            INSERT INTO feed_cursors (source, cursor) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            INSERT INTO feed_cursors (source, cursor, known_at) VALUES ($1, $2, $3)
+            ON CONFLICT DO NOTHING",
             source,
             to,
+            known_at,
         )
         .execute(connection)
         .await?
     } else {
         sqlx::query!(
             "-- foundation.move_feed_cursor
-            UPDATE feed_cursors SET cursor = $3 WHERE source = $1 AND cursor = $2",
+            UPDATE feed_cursors SET cursor = $3, known_at = greatest(known_at, $4)
+            WHERE source = $1 AND cursor = $2",
             source,
             from,
             to,
+            known_at,
         )
         .execute(connection)
         .await?

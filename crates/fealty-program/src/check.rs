@@ -8,7 +8,9 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     Program, ProgramError, ProgramErrors, ProgramSource, SOURCE_LEN_MAX,
     faults::Check,
-    sections::{adjustments, brands, currencies, earning, program, refunds, rewards, tiers},
+    sections::{
+        adjustments, brands, currencies, earning, orders, program, refunds, rewards, tiers,
+    },
     source::{self, File, Places},
     version::text_digest,
 };
@@ -74,6 +76,7 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
     let rewards = rewards::check(&file.rewards, &brands, check);
     let refunds = refunds::check(file.refunds.as_ref(), check);
     let adjustments = adjustments::check(file.adjustments.as_ref(), check);
+    let orders = orders::check(file.orders.as_ref(), check);
     Some(Program {
         id: file.program.clone(),
         time_zone: time_zone?,
@@ -85,6 +88,7 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
         rewards,
         refunds: refunds?,
         adjustments: adjustments?,
+        orders: orders?,
     })
 }
 

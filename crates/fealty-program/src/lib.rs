@@ -29,8 +29,10 @@ pub use program::Program;
 pub use sections::{
     adjustments::Adjustments,
     brands::Brand,
-    currencies::{ActivationRule, ActivationTerms, Activity, Currency, Expiry, ExpiryTerms},
+    currencies::{ActivationRule, ActivationTerms, Currency},
     earning::{EarnFormula, EarningRule, MultipliedOf, TierAsOf},
+    expiry::{Activity, Expiry, ExpiryTerms, InactivityTerms},
+    orders::{OrderScopeMissing, Orders},
     program::MoneyUnit,
     rewards::Reward,
     tiers::{TierLevel, TierScheme},

@@ -1,13 +1,13 @@
 //! A programme, checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_types::{BrandId, CurrencyId, ProgramId, RefundTerms, RewardId, TierId, Timestamp};
 use jiff::tz::TimeZone;
 
 use crate::{
     ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Currency, EarningRule, Expiry,
-    ExpiryTerms, MoneyUnit, Reward, TierScheme, calendar,
+    ExpiryTerms, InactivityTerms, MoneyUnit, Orders, Reward, TierScheme, calendar,
 };
 
 /// A programme: its currencies, brands, earning rules, tiers and catalogue.
@@ -33,6 +33,8 @@ pub struct Program {
     pub refunds: RefundTerms,
     /// What operators may put right.
     pub adjustments: Adjustments,
+    /// Within what order numbers are unique.
+    pub orders: Orders,
 }
 
 impl Program {
@@ -67,6 +69,40 @@ impl Program {
         matches!(expiry, Some(Expiry::After { by_tier, .. }) if !by_tier.is_empty())
     }
 
+    /// Whether the tier decides if points of `currency` go with inactivity.
+    #[must_use]
+    pub fn keeps_by_tier(&self, currency: &CurrencyId) -> bool {
+        self.waivers().any(|(waived, _)| waived == currency)
+    }
+
+    /// The currencies of which some tiers keep the points that go with inactivity, and
+    /// those tiers.
+    pub fn waivers(&self) -> impl Iterator<Item = (&CurrencyId, &BTreeSet<TierId>)> {
+        let currencies = self.currencies.iter();
+        currencies.filter_map(|(id, currency)| match &currency.expiry {
+            Some(Expiry::Inactivity { waived_for, .. }) if !waived_for.is_empty() => {
+                Some((id, waived_for))
+            }
+            _ => None,
+        })
+    }
+
+    /// What it means for points of `currency` that go with inactivity that a member is
+    /// in `tier` from `since` on.
+    #[must_use]
+    pub fn inactivity_in_tier(
+        &self,
+        currency: &CurrencyId,
+        tier: Option<&TierId>,
+        since: Timestamp,
+    ) -> InactivityTerms {
+        let currency = self.currencies.get(currency);
+        let expiry = currency.and_then(|currency| currency.expiry.as_ref());
+        expiry.map_or(InactivityTerms::Counts, |expiry| {
+            expiry.inactivity(tier, since, &self.time_zone)
+        })
+    }
+
     /// Until when something done at `moment` keeps points of `currency` alive
     /// that go with inactivity; `None` where there are none, or it does not count.
     /// Earning such points (`activity` is `None`) always counts.
@@ -81,6 +117,7 @@ impl Program {
             Expiry::Inactivity {
                 period,
                 activity: counts,
+                ..
             } if activity.is_none_or(|activity| counts.contains(&activity)) => {
                 Some(period.after(moment, &self.time_zone))
             }

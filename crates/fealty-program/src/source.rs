@@ -13,7 +13,9 @@ use serde_saphyr::Spanned;
 use crate::{
     ProgramError,
     error::FILE,
-    sections::{adjustments, brands, currencies, earning, program, refunds, rewards, tiers},
+    sections::{
+        adjustments, brands, currencies, earning, orders, program, refunds, rewards, tiers,
+    },
 };
 
 /// The file. The order of the sections is that of the digest.
@@ -34,6 +36,8 @@ pub(crate) struct File {
     pub(crate) refunds: Option<refunds::RefundsText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) adjustments: Option<adjustments::AdjustmentsText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) orders: Option<orders::OrdersText>,
 }
 
 /// Reads a file's form, or says where it is wrong.

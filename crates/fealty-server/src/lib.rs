@@ -12,6 +12,7 @@ mod clock;
 pub mod config;
 mod connections;
 mod convert;
+mod feeds;
 mod fields;
 mod gate;
 mod guarded;
@@ -28,6 +29,7 @@ mod telemetry;
 
 pub use clock::ServiceClock;
 pub use convert::{from_wire_time, to_wire_time};
+pub use feeds::{HEARTBEAT, Start};
 pub use fields::{Fields, PlainField, caller};
 pub use gate::audit_entry;
 pub use not_found::ProgramNotFound;

@@ -9,6 +9,7 @@ mod id;
 mod ids;
 mod metadata;
 mod money;
+mod order;
 mod personal;
 mod points;
 mod refund;
@@ -23,6 +24,7 @@ pub use id::{
 pub use ids::Ids;
 pub use metadata::Metadata;
 pub use money::{Money, MoneyCurrency};
+pub use order::{BusinessDate, OrderScope};
 pub use points::Points;
 pub use refund::{RefundPolicy, RefundTerms};
 pub use shard::{LotId, LotPlace, Position, ShardId, TransactionPlace, shard_of};

@@ -84,7 +84,7 @@ impl App {
                 members_in_memory: settings.members_in_memory,
             },
         );
-        let feed = Feed::new(database.clone(), shards, heads.clone());
+        let feed = Feed::new(database.clone(), shards, heads.clone(), clock.clone());
         feed.head().await?;
         let audit = Audit::new(
             programs.clone(),

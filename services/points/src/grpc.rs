@@ -21,8 +21,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, service::Routes};
 
 use crate::{
-    adjustments::grpc::AdjustmentApi, app::App, audit::grpc::AuditApi, earning::grpc::EarningApi,
-    error::Error, ledger::grpc::LedgerApi, plan::PlanError, settlement::grpc::SettlementApi,
+    adjustments::grpc::AdjustmentApi,
+    app::App,
+    audit::grpc::AuditApi,
+    earning::grpc::EarningApi,
+    error::Error,
+    ledger::grpc::LedgerApi,
+    plan::{self, PlanError},
+    settlement::grpc::SettlementApi,
 };
 
 /// How soon a request that met a full queue or a missing database may try again.
@@ -131,6 +137,12 @@ fn by_plan(error: &PlanError) -> Rejection {
         PlanError::PurchaseInFuture => {
             let mut violations = Violations::new();
             violations.add("purchase_time", "must be at most one hour from now");
+            violations.into()
+        }
+        PlanError::OrderScope(missing) => {
+            let mut violations = Violations::new();
+            let rule = "must be set: order numbers are unique within it";
+            violations.add(plan::field(*missing), rule);
             violations.into()
         }
         PlanError::EarnedInFuture => {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use fealty_cache::Cache;
 use fealty_postgres::{Migrator, Schema};
-use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
+use fealty_server::{Programs, Served, Service, ServiceClock};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,7 @@ use crate::{
     app::{App, Parts},
     config::Config,
     lane::BalanceCache,
+    members::Renewal,
 };
 
 /// The service's name.
@@ -67,6 +68,7 @@ pub const SCHEMA: Schema = Schema {
         "row_types",
         "adjustments",
         "begun_versions",
+        "tier_changes_due",
     ],
 };
 
@@ -108,8 +110,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         }
         None => BalanceCache::none(),
     };
-    let programs =
-        Programs::load(database.clone(), clock.clone(), Arc::new(NothingToApply)).await?;
+    let renewal = Renewal {
+        clock: clock.clone(),
+    };
+    let programs = Programs::load(database.clone(), clock.clone(), Arc::new(renewal)).await?;
     let signer = config.checkpoints.signer()?;
     let parts = Parts {
         database: database.clone(),

@@ -14,6 +14,9 @@ pub(crate) enum Error {
     /// The cursor is beyond the log, or of another one.
     #[error("the cursor lies beyond the end of the log")]
     CursorOutOfRange,
+    /// The service ends.
+    #[error("the service ends")]
+    Ending,
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }

@@ -49,6 +49,7 @@ impl From<Error> for Rejection {
                 Self::new(ErrorReason::ProgramNotFound, message).with("program", program)
             }
             Error::CursorOutOfRange => Self::new(ErrorReason::CursorOutOfRange, message),
+            Error::Ending => Self::new(ErrorReason::Unavailable, message),
             Error::Database(error) => error.into(),
         }
     }

@@ -47,6 +47,7 @@ async fn a_member_finds_its_own_transactions_and_no_others() {
         by: Some(By::Order(OrderKey {
             brand: SHOP.to_owned(),
             order_number: "order-1".to_owned(),
+            ..OrderKey::default()
         })),
     };
     let explain = ExplainTransactionRequest {

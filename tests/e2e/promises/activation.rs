@@ -12,6 +12,7 @@ use fealty_proto::{
 use crate::harness::{CLUB, SHOP, accrual, accrue, ask, balance, club, purchase, reason, verify};
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "step by step")]
 async fn points_become_available_by_the_order_and_the_event() {
     let fleet = club().await;
     let waits = PROGRAM.replacen(
@@ -53,6 +54,7 @@ async fn points_become_available_by_the_order_and_the_event() {
         of: Some(Of::Order(OrderKey {
             brand: SHOP.to_owned(),
             order_number: order.to_owned(),
+            ..OrderKey::default()
         })),
         ..ActivatePointsRequest::default()
     };

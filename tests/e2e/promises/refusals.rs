@@ -7,10 +7,11 @@ use fealty_auth::Role;
 use fealty_cli::demo::PROGRAM;
 use fealty_proto::{
     points::v1::{
-        BatchAccrueRequest, BatchGetBalancesRequest, FeedStart, PollTransactionsRequest,
-        batch_accrue_response::Outcome, feed_start::At,
+        BatchAccrueRequest, BatchGetBalancesRequest, PollTransactionsRequest,
+        batch_accrue_response::Outcome,
     },
     program::v1::ApplyProgramRequest,
+    r#type::v1::{FeedStart, feed_start::At},
 };
 use tonic::Code;
 use tonic_types::StatusExt as _;

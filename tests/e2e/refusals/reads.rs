@@ -1,8 +1,10 @@
 //! What reads refuse.
 
 use super::*;
-use fealty_proto::points::v1::{
-    FeedStart, ListBalancesRequest, PollTransactionsRequest, feed_start::At,
+use fealty_proto::{
+    points::v1::{ListBalancesRequest, PollTransactionsRequest},
+    tiers::v1::PollTierChangesRequest,
+    r#type::v1::{FeedStart, feed_start::At},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +52,7 @@ async fn reads_refuse() {
     refused(count("").await, INVALID, &["program"]);
     refused(count("no-club").await, NO_PROGRAM, &[]);
     let watch = |cursor: &str| WatchTierChangesRequest {
-        cursor: cursor.to_owned(),
+        start: crate::harness::from(cursor.to_owned()),
     };
     let out_of_range = (Code::OutOfRange, "CURSOR_OUT_OF_RANGE");
     refused(
@@ -62,6 +64,17 @@ async fn reads_refuse() {
         out_of_range,
         &[],
     );
+    let poll = async |start: At, seconds| {
+        let request = PollTierChangesRequest {
+            start: Some(FeedStart { at: Some(start) }),
+            wait: Some(prost_types::Duration { seconds, nanos: 0 }),
+        };
+        clients.tier().poll_tier_changes(request).await
+    };
+    let fields = ["start.now", "wait"];
+    refused(poll(At::Now(false), 26).await, INVALID, &fields);
+    let beyond = At::Cursor("ffff".to_owned());
+    refused(poll(beyond, 0).await, out_of_range, &[]);
 
     let list = async |program: &str, member: &str, page_size: i32, page_token: &str| {
         let request = ListRewardsRequest {

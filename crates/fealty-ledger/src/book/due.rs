@@ -3,7 +3,7 @@
 use fealty_types::{CurrencyId, LotId, Position, Timestamp};
 
 use super::{ReadThrough, SpendKey, WalletBook};
-use crate::{LotTerms, Stop};
+use crate::{Inactivity, LotTerms, Moment, Stop, TIER_WAIT_MAX, TIER_WAIT_STEP};
 
 /// What falls due next in a wallet. The order is that of events at the same
 /// instant.
@@ -17,13 +17,56 @@ pub(crate) enum Event {
     ExpireInactive,
     /// Points that wait for an event do.
     ExpirePending,
+    /// Points that wait for an event and go with inactivity do.
+    ExpirePendingInactive,
 }
 
 impl WalletBook {
+    /// When points that go with inactivity are gone, as things stand.
+    pub(super) fn inactive_at(&self) -> Option<Timestamp> {
+        let waived = self.wallet.inactivity == Inactivity::Waived;
+        self.wallet.inactive_at.filter(|_| !waived)
+    }
+
+    /// When points that go with inactivity are due. Where a tier decides and it is not
+    /// known yet, that is when to look again.
+    fn inactivity_due(&self, moment: Moment) -> Option<Timestamp> {
+        let inactive_at = self.inactive_at()?;
+        let waits = self.wallet.inactivity == Inactivity::CountsInTier
+            && inactive_at <= moment.now
+            && inactive_at > moment.tiers_known;
+        if !waits {
+            return Some(inactive_at);
+        }
+        let again = moment.now.checked_add(TIER_WAIT_STEP);
+        let latest = self.latest_inactive_at();
+        again.into_iter().chain(latest).min()
+    }
+
+    /// When points that go with inactivity are gone at the latest.
+    fn latest_inactive_at(&self) -> Option<Timestamp> {
+        let inactive_at = self.inactive_at()?;
+        match self.wallet.inactivity {
+            Inactivity::CountsInTier => inactive_at.checked_add(TIER_WAIT_MAX),
+            Inactivity::Counts | Inactivity::Waived => Some(inactive_at),
+        }
+    }
+
+    /// Whether the points of a lot are gone at a moment, whatever is not known yet.
+    pub(crate) fn is_gone(&self, terms: &LotTerms, at: Timestamp) -> bool {
+        let gone_at = if terms.expires_at == Some(LotTerms::WITH_ACTIVITY) {
+            self.latest_inactive_at()
+        } else {
+            terms.expires_at
+        };
+        gone_at.is_some_and(|gone_at| gone_at <= at)
+    }
+
     /// What falls due first, whenever that is.
     pub(crate) fn next_event(
         &self,
         currency: &CurrencyId,
+        moment: Moment,
     ) -> Result<Option<(Timestamp, Event)>, Stop> {
         if !self.due_is_read() {
             return Err(Stop::LotsNeeded {
@@ -41,12 +84,17 @@ impl WalletBook {
             .filter(|hold| !hold.lots.is_empty())
             .map(|hold| (hold.expires_at, Event::HoldTimeout(hold.position)))
             .min();
-        let waiting = self
-            .waiting()
-            .filter_map(|lot| self.expiry_of(&self.lots[&lot].terms))
-            .map(|at| (at, Event::ExpirePending))
-            .min();
-        let expiry = self.next_expiry(currency)?;
+        let waiting = self.waiting().filter_map(|lot| {
+            let terms = &self.lots[&lot].terms;
+            if terms.expires_at == Some(LotTerms::WITH_ACTIVITY) {
+                let at = self.inactivity_due(moment);
+                at.map(|at| (at, Event::ExpirePendingInactive))
+            } else {
+                terms.expires_at.map(|at| (at, Event::ExpirePending))
+            }
+        });
+        let waiting = waiting.min();
+        let expiry = self.next_expiry(currency, moment)?;
         Ok([activation, timeout, expiry, waiting]
             .into_iter()
             .flatten()
@@ -59,7 +107,11 @@ impl WalletBook {
         self.pending.range(from..).map(|(_, lot)| *lot)
     }
 
-    fn next_expiry(&self, currency: &CurrencyId) -> Result<Option<(Timestamp, Event)>, Stop> {
+    fn next_expiry(
+        &self,
+        currency: &CurrencyId,
+        moment: Moment,
+    ) -> Result<Option<(Timestamp, Event)>, Stop> {
         let needed = || {
             Err(Stop::LotsNeeded {
                 currency: currency.clone(),
@@ -73,7 +125,7 @@ impl WalletBook {
         let dated = first
             .filter(|key| key.expires_at < LotTerms::WITH_ACTIVITY)
             .map(|key| (key.expires_at, Event::Expire));
-        let Some(inactive_at) = self.wallet.inactive_at else {
+        let Some(inactive_at) = self.inactivity_due(moment) else {
             return Ok(dated);
         };
         if dated.is_some_and(|(at, _)| at <= inactive_at) {
@@ -102,12 +154,16 @@ impl WalletBook {
             .map(|key| key.lot)
     }
 
-    /// When the next thing falls due, of a wallet that has been read so far as
-    /// to tell.
+    /// When the next thing falls due at the latest, of a wallet that has been read so
+    /// far as to tell.
     pub fn first_due(&self, currency: &CurrencyId) -> Result<Option<Timestamp>, Stop> {
-        Ok(self.next_event(currency)?.map(|(due, _)| due))
+        let nothing_known = Moment {
+            now: LotTerms::NEVER,
+            tiers_known: Timestamp::EPOCH,
+        };
+        let next = self.next_event(currency, nothing_known)?;
+        Ok(next.map(|(due, _)| due))
     }
-
     /// The first `max` pending lots that are activated at `at`.
     pub(crate) fn activating(&self, at: Timestamp, max: usize) -> Vec<LotId> {
         let at_instant = self
@@ -125,8 +181,12 @@ impl WalletBook {
         at: Timestamp,
         max: usize,
     ) -> Result<Vec<LotId>, Stop> {
-        if event == Event::ExpirePending {
-            let due = |lot: &LotId| self.expiry_of(&self.lots[lot].terms) == Some(at);
+        if matches!(event, Event::ExpirePending | Event::ExpirePendingInactive) {
+            let of_event = match event {
+                Event::ExpirePending => at,
+                _ => LotTerms::WITH_ACTIVITY,
+            };
+            let due = |lot: &LotId| self.lots[lot].terms.expires_at == Some(of_event);
             return Ok(self.waiting().filter(due).take(max).collect());
         }
         let (lots, date): (Vec<LotId>, Timestamp) = if event == Event::ExpireInactive {

@@ -11,8 +11,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 
 use crate::{
-    Account, BucketName, Hold, HoldLot, LOTS_PER_SPEND_MAX, Lot, LotTerms, Refusal, Stop, Transfer,
-    Wallet, WalletAfter,
+    Account, Active, BucketName, Hold, HoldLot, Inactivity, LOTS_PER_SPEND_MAX, Lot, LotTerms,
+    Refusal, Stop, TierEffect, Transfer, Wallet, WalletAfter,
 };
 
 pub(crate) use debt::Payment;
@@ -208,7 +208,7 @@ impl WalletBook {
     #[must_use]
     pub fn expiry_of(&self, terms: &LotTerms) -> Option<Timestamp> {
         if terms.expires_at == Some(LotTerms::WITH_ACTIVITY) {
-            self.wallet.inactive_at
+            self.inactive_at()
         } else {
             terms.expires_at
         }
@@ -308,20 +308,42 @@ impl WalletBook {
         };
     }
 
-    /// Records activity: what goes with inactivity now lives until `inactive_at`.
-    pub(crate) fn keep_active(&mut self, inactive_at: Timestamp) {
+    /// Records activity: what goes with inactivity now lives until then at the least.
+    pub(crate) fn keep_active(&mut self, active: &Active) {
+        if self.wallet.inactivity != Inactivity::Waived {
+            self.wallet.inactivity = if active.by_tier {
+                Inactivity::CountsInTier
+            } else {
+                Inactivity::Counts
+            };
+        }
+        let inactive_at = active.inactive_at;
         let later = self
             .wallet
             .inactive_at
             .is_none_or(|known| known < inactive_at);
         if later {
-            if self.wallet.inactive_at.is_none() {
-                // Points that had no date so far have one now.
-                self.due_by(Some(inactive_at));
-            }
+            let undated = self.wallet.inactive_at.is_none();
             self.wallet.inactive_at = Some(inactive_at);
+            if undated {
+                // Points that had no date so far have one now.
+                self.due_by(self.inactive_at());
+            }
             self.changed = true;
         }
+    }
+
+    /// Has a tier decide whether points go with inactivity. Those that stayed so far live
+    /// until `not_before` at the least.
+    pub(crate) fn decide_by_tier(&mut self, effect: &TierEffect) {
+        let stayed = self.wallet.inactivity == Inactivity::Waived;
+        self.wallet.inactivity = effect.inactivity;
+        if stayed && effect.inactivity != Inactivity::Waived {
+            let inactive_at = self.wallet.inactive_at;
+            self.wallet.inactive_at = inactive_at.map(|known| known.max(effect.not_before));
+            self.due_by(self.wallet.inactive_at);
+        }
+        self.changed = true;
     }
 
     /// Moves points between buckets.
@@ -365,6 +387,7 @@ impl WalletBook {
             buckets: self.wallet.buckets,
             sequence: self.wallet.sequence,
             inactive_at: self.wallet.inactive_at,
+            inactivity: self.wallet.inactivity,
         }
     }
 

@@ -9,15 +9,18 @@ mod lot;
 mod purchase;
 mod reverse;
 mod spend;
+mod tier;
+
+pub use tier::{apply_tier, change_tier};
 
 use std::collections::BTreeSet;
 
 use fealty_types::{CurrencyId, Points, Timestamp};
 
 use crate::{
-    Cause, Command, ENGINE, ExpiryChange, Facts, GivenLot, Log, LotTerms, MemberBook, Named,
-    Principal, Received, Refusal, Request, Stop, Transaction, Transfer, WalletAfter, WalletBook,
-    advance::advance,
+    Active, Cause, Command, ENGINE, ExpiryChange, Facts, GivenLot, Log, LotTerms, MemberBook,
+    Named, Principal, Received, Refusal, Request, Stop, Transaction, Transfer, WalletAfter,
+    WalletBook, advance::advance,
 };
 
 /// Advances the wallets that a request touches to `now`, and does what it asks.
@@ -237,8 +240,9 @@ impl Draft {
 
 /// Records a request's activity in a wallet.
 fn keep_active(wallet: &mut WalletBook, request: &Request, currency: &CurrencyId) {
-    for (_, inactive_at) in request.activity.iter().filter(|(c, _)| c == currency) {
-        wallet.keep_active(*inactive_at);
+    let of_wallet = |active: &&Active| active.currency == *currency;
+    for active in request.activity.iter().filter(of_wallet) {
+        wallet.keep_active(active);
     }
 }
 

@@ -155,9 +155,7 @@ impl Draft {
                 .get_mut(&part.currency)
                 .expect("a lot's wallet is there");
             let terms = wallet.lots[&part.lot].terms.clone();
-            let gone = wallet
-                .expiry_of(&terms)
-                .is_some_and(|expires_at| expires_at <= self.at);
+            let gone = wallet.is_gone(&terms, self.at);
             let (points, lot) = (part.points, part.lot);
             let (currency, from) = (&part.currency, part.account.clone());
             facts.parts.push(HoldLot { lot, points });

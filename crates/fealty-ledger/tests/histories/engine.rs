@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use fealty_ledger::{
-    Account, AccountTotals, Accrue, Activate, Activation, Adjust, Capture, Command, Entry, Extend,
-    ExtendHold, Gift, Grant, Hold, HoldCommand, Log, Lot, LotOrigin, LotTerms, MemberBook, Named,
-    Principal, Purchase, ReadThrough, Redeem, Refusal, Reinstate, Release, Request, Reversal,
-    Reverse, SpendKey, Stamp, Stop, Tender, TenderKind, Wallet, WalletBook, advance, canonical,
-    execute, given, receive,
+    Account, AccountTotals, Accrue, Activate, Activation, Active, Adjust, Capture, Command, Entry,
+    Extend, ExtendHold, Gift, Grant, Hold, HoldCommand, Inactivity, Log, Lot, LotOrigin, LotTerms,
+    MemberBook, Named, Principal, Purchase, ReadThrough, Redeem, Refusal, Reinstate, Release,
+    Request, Reversal, Reverse, SpendKey, Stamp, Stop, Tender, TenderKind, TierChanged, TierEffect,
+    Wallet, WalletBook, advance, canonical, change_tier, execute, given, receive,
 };
 use fealty_types::{
     BrandId, CurrencyId, LotId, Metadata, Money, Points, Position, Reference, RefundPolicy,
@@ -79,6 +79,14 @@ pub(crate) struct Engine {
     number: usize,
 }
 
+fn active(inactive_at: Timestamp, by_tier: bool) -> Active {
+    Active {
+        currency: currency(),
+        inactive_at,
+        by_tier,
+    }
+}
+
 fn empty_book(member: usize) -> MemberBook {
     MemberBook::new(
         "club".parse().expect("an id"),
@@ -112,6 +120,17 @@ impl Engine {
             self.now = self.now.checked_add(hours(waited)).expect("in range");
             return Ok(None);
         }
+        if let What::ChangeTier {
+            keeps,
+            hours_ago,
+            after_fall,
+        } = step.what
+        {
+            let starts = self.starts();
+            self.change_tier(member, keeps, hours_ago, after_fall)?;
+            self.add_up(&starts)?;
+            return Ok(None);
+        }
         let Some(request) = self.request(member, &step.what) else {
             return Ok(Some(match step.what {
                 What::Capture { .. }
@@ -123,7 +142,7 @@ impl Engine {
                 _ => "transaction not found",
             }));
         };
-        let starts: Vec<usize> = self.logs.iter().map(|log| log.written().len()).collect();
+        let starts = self.starts();
         let answer = self.execute(member, &request)?;
         let position = |log: &Log| log.transactions().last().expect("it was written").position;
         if answer.is_none() {
@@ -149,15 +168,68 @@ impl Engine {
                 self.members[to].lots.extend(lots);
             }
         }
+        self.add_up(&starts)?;
+        Ok(answer)
+    }
+
+    /// How long the logs are.
+    fn starts(&self) -> Vec<usize> {
+        self.logs.iter().map(|log| log.written().len()).collect()
+    }
+
+    /// Adds up what was written since, and reads its bytes again.
+    fn add_up(&mut self, starts: &[usize]) -> Result<(), TestCaseError> {
         for (log, start) in self.logs.iter().zip(starts) {
-            for transaction in log.transactions().skip(start) {
+            for transaction in log.transactions().skip(*start) {
                 self.totals.add(transaction);
                 let bytes = canonical::encode(&Entry::Transaction(transaction.clone()));
                 let decoded = canonical::decode(&bytes).expect("our own bytes");
                 prop_assert_eq!(decoded.transaction(), Some(transaction));
             }
         }
-        Ok(answer)
+        Ok(())
+    }
+
+    /// On both books; both must do the same.
+    fn change_tier(
+        &mut self,
+        member: usize,
+        keeps: bool,
+        hours_ago: i64,
+        after_fall: i64,
+    ) -> Result<(), TestCaseError> {
+        let since = self.now.checked_sub(hours(hours_ago));
+        let since = since.unwrap_or(Timestamp::EPOCH).max(Timestamp::EPOCH);
+        let change = TierChanged {
+            tier: "gold".parse().expect("an id"),
+            since,
+            program_version: 1,
+        };
+        let effects = [TierEffect {
+            currency: currency(),
+            inactivity: if keeps {
+                Inactivity::Waived
+            } else {
+                Inactivity::CountsInTier
+            },
+            not_before: since.checked_add(hours(after_fall)).expect("in range"),
+        }];
+        let log = &mut self.logs[shard_of(member)];
+        let of = &mut self.members[member];
+        let start = log.written().len();
+        let mut partial = of.stored.book(member);
+        let mut partial_log = Log::new(shard(member), log.next(), STAMP);
+        change_tier(&mut of.known, &change, &effects, log).expect("all is known");
+        while let Err(stop) = change_tier(&mut partial, &change, &effects, &mut partial_log) {
+            prop_assert!(
+                matches!(stop, Stop::LotsNeeded { .. }),
+                "nothing is refused"
+            );
+            of.stored.read_on(&mut partial, self.now);
+        }
+        prop_assert_eq!(partial_log.written(), &log.written()[start..]);
+        of.stored.write(&partial);
+        Ok(())
     }
 
     /// On both books; both must do the same.
@@ -233,7 +305,7 @@ impl Engine {
         };
         let named = |index: usize| of.requests.get(index).copied();
         let command = match what {
-            What::Wait { .. } => return None,
+            What::Wait { .. } | What::ChangeTier { .. } => return None,
             What::Accrue {
                 points: amount,
                 brand: issuer,
@@ -249,7 +321,7 @@ impl Engine {
                     When::Unset => None,
                     When::After(hours) => Some(later(*hours)),
                     When::Otherwise(hours) => {
-                        activity.push((currency(), later(*hours)));
+                        activity.push(active(later(*hours), true));
                         Some(LotTerms::WITH_ACTIVITY)
                     }
                 };
@@ -291,7 +363,8 @@ impl Engine {
                 brand: acceptor,
                 active,
             } => {
-                activity.extend(active.map(|hours| (currency(), later(hours))));
+                let counts = active.map(|hours| self::active(later(hours), hours % 2 == 0));
+                activity.extend(counts);
                 Command::Redeem(Redeem {
                     brand: brand(*acceptor),
                     currency: currency(),

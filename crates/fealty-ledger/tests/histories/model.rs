@@ -64,6 +64,16 @@ struct Entry {
     reversed: BTreeMap<LotName, i64>,
 }
 
+/// Whether points that go with inactivity go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Inactivity {
+    #[default]
+    Counts,
+    /// An hour later at the latest: until then nobody knows the tier.
+    CountsInTier,
+    Waived,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Member {
     lots: Vec<Lot>,
@@ -75,6 +85,7 @@ struct Member {
     /// To whom how much is owed, the oldest first.
     debts: Vec<((&'static str, usize), i64)>,
     inactive: Option<i64>,
+    inactivity: Inactivity,
     last: i64,
 }
 
@@ -116,7 +127,29 @@ impl Member {
     }
 
     fn expiry(&self, lot: &Lot) -> i64 {
-        lot.expires.or(self.inactive).unwrap_or(NEVER)
+        lot.expires.or(self.inactive()).unwrap_or(NEVER)
+    }
+
+    fn inactive(&self) -> Option<i64> {
+        let waived = self.inactivity == Inactivity::Waived;
+        self.inactive.filter(|_| !waived)
+    }
+
+    /// Whether a lot's points go by an hour, of which the tier is known before `known`.
+    fn goes(&self, lot: &Lot, known: i64) -> bool {
+        let waits = lot.expires.is_none() && self.inactivity == Inactivity::CountsInTier;
+        !waits || self.expiry(lot) < known
+    }
+
+    fn keep_active(&mut self, until: i64, by_tier: bool) {
+        self.inactive = Some(self.inactive.map_or(until, |known| known.max(until)));
+        if self.inactivity != Inactivity::Waived {
+            self.inactivity = if by_tier {
+                Inactivity::CountsInTier
+            } else {
+                Inactivity::Counts
+            };
+        }
     }
 
     /// Lots in the order of spending, with what they have left.
@@ -261,7 +294,7 @@ impl Model {
 
     fn release(&mut self, member: usize, hold: &Hold, at: i64) {
         for (name, points) in &hold.parts {
-            let inactive = self.members[member].inactive;
+            let inactive = self.members[member].inactive();
             let lot = self.members[member].lot(*name);
             lot.held -= points;
             lot.left += points;
@@ -274,13 +307,19 @@ impl Model {
         }
     }
 
-    /// Does what is due, one event after the other.
+    /// Does what is due by an hour, one event after the other. The tier is known before
+    /// it.
     fn advance(&mut self, member: usize, to: i64) {
         loop {
             let of = &self.members[member];
             let mut events: Vec<(i64, u8, i64)> = Vec::new();
-            for lot in of.lots.iter().filter(|lot| lot.left > 0) {
+            let goes = |lot: &&Lot| match lot.activates {
+                Some(NEVER) | None => of.goes(lot, to),
+                Some(_) => true,
+            };
+            for lot in of.lots.iter().filter(|lot| lot.left > 0).filter(goes) {
                 match lot.activates {
+                    Some(NEVER) if lot.expires.is_none() => events.push((of.expiry(lot), 5, 0)),
                     Some(NEVER) => events.push((of.expiry(lot), 4, 0)),
                     Some(at) => events.push((at, 0, 0)),
                     None if lot.expires.is_none() => events.push((of.expiry(lot), 3, 0)),
@@ -319,7 +358,8 @@ impl Model {
                     let of = &self.members[member];
                     let dies = |lot: &&Lot| {
                         let class = match (lot.activates, lot.expires) {
-                            (Some(NEVER), _) => 4,
+                            (Some(NEVER), None) => 5,
+                            (Some(NEVER), Some(_)) => 4,
                             (Some(_), _) => return false,
                             (None, None) => 3,
                             (None, Some(_)) => 2,
@@ -333,7 +373,7 @@ impl Model {
                         let (points, brand) = (lot.left, lot.brand);
                         lot.left = 0;
                         lot.expired += points;
-                        let bucket = if kind == 4 { "pending" } else { "available" };
+                        let bucket = if kind >= 4 { "pending" } else { "available" };
                         self.book((bucket, None), ("expired", Some(brand)), brand, points);
                     }
                 }
@@ -365,6 +405,15 @@ impl Model {
         let member = step.member;
         if let What::Wait { hours } = step.what {
             self.now += hours;
+            return None;
+        }
+        if let What::ChangeTier {
+            keeps,
+            hours_ago,
+            after_fall,
+        } = step.what
+        {
+            self.change_tier(member, keeps, (self.now - hours_ago).max(0), after_fall);
             return None;
         }
         // Who names what is not there is refused before anything is advanced.
@@ -399,6 +448,25 @@ impl Model {
         refused
     }
 
+    fn change_tier(&mut self, member: usize, keeps: bool, since: i64, after_fall: i64) {
+        let of = &self.members[member];
+        if keeps == (of.inactivity == Inactivity::Waived) {
+            return;
+        }
+        let at = since.max(of.last);
+        // What waits for the tier, and is due when it begins, comes after it.
+        self.advance(member, at);
+        self.next(member);
+        let of = &mut self.members[member];
+        of.last = at;
+        of.inactivity = if keeps {
+            Inactivity::Waived
+        } else {
+            of.inactive = of.inactive.map(|known| known.max(since + after_fall));
+            Inactivity::CountsInTier
+        };
+    }
+
     fn done(
         &mut self,
         member: usize,
@@ -422,7 +490,7 @@ impl Model {
     fn ask(&mut self, member: usize, what: &What, at: i64) -> Option<&'static str> {
         let available = self.members[member].available();
         match what {
-            What::Wait { .. } => {}
+            What::Wait { .. } | What::ChangeTier { .. } => {}
             What::Accrue {
                 points,
                 brand,
@@ -479,8 +547,7 @@ impl Model {
                 self.take(member, &parts, ("redeemed", Some(*brand)));
                 if let Some(hours) = active {
                     let until = self.now + hours;
-                    let inactive = &mut self.members[member].inactive;
-                    *inactive = Some(inactive.map_or(until, |known| known.max(until)));
+                    self.members[member].keep_active(until, hours % 2 == 0);
                 }
                 self.done(member, Some(false), ("redeemed", *brand), parts);
             }
@@ -705,8 +772,7 @@ impl Model {
         entry.parts.push((name, points));
         if expires.is_none() {
             let until = self.now + 150;
-            let inactive = &mut self.members[member].inactive;
-            *inactive = Some(inactive.map_or(until, |known| known.max(until)));
+            self.members[member].keep_active(until, true);
         }
         let lot = Lot {
             name,
@@ -825,7 +891,8 @@ impl Model {
         at: i64,
     ) {
         let lot = self.members[member].lot(name).clone();
-        let gone = self.members[member].expiry(&lot) <= at;
+        let of = &self.members[member];
+        let gone = of.expiry(&lot) <= at && of.goes(&lot, at);
         let known = self.members[member].lot(name);
         if gone && grace.is_none() {
             known.expired += points;

@@ -9,7 +9,8 @@ pub(crate) const MEMBERS: usize = 3;
 pub(crate) enum When {
     Unset,
     After(i64),
-    /// Activation: on an event. Expiry: with inactivity, after so many hours.
+    /// Activation: on an event. Expiry: with inactivity, after so many hours, as the tier
+    /// decides.
     Otherwise(i64),
 }
 
@@ -31,7 +32,7 @@ pub(crate) enum What {
     Redeem {
         points: i64,
         brand: usize,
-        /// Counts as activity for so many hours.
+        /// Counts as activity for so many hours; the tier decides if they are even.
         active: Option<i64>,
     },
     Hold {
@@ -84,6 +85,13 @@ pub(crate) enum What {
     Activate {
         transaction: usize,
     },
+    /// The member's tier, since some hours ago, keeps points that go with inactivity,
+    /// or lets them live for so many hours after a fall.
+    ChangeTier {
+        keeps: bool,
+        hours_ago: i64,
+        after_fall: i64,
+    },
     Wait {
         hours: i64,
     },
@@ -135,6 +143,9 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (number(), some_points(), 1_i64..400).prop_map(
             |(lot, points, hours)| What::Reinstate { lot, points, hours }),
         1 => number().prop_map(|transaction| What::Activate { transaction }),
+        2 => (any::<bool>(), 0_i64..3, 0_i64..100).prop_map(|(keeps, hours_ago, after_fall)| {
+            What::ChangeTier { keeps, hours_ago, after_fall }
+        }),
         4 => (1_i64..60).prop_map(|hours| What::Wait { hours }),
     ];
     (0..MEMBERS, what).prop_map(|(member, what)| Step { member, what })

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use fealty_types::{CurrencyId, EventName, TierId, Timestamp};
-use jiff::tz::TimeZone;
+use fealty_types::{CurrencyId, EventName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Ratio, TierScheme,
-    calendar::{self, Period},
+    Expiry, Ratio, TierScheme,
+    calendar::Period,
     faults::{Check, DECIMALS_MAX},
+    sections::expiry::{self, ExpiresText},
 };
 
 const CURRENCIES_MAX: usize = 20;
@@ -27,30 +27,6 @@ pub(crate) struct CurrencyText {
     activates: Option<ActivatesText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit_value: Option<String>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct ExpiresText {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<String>,
-    round_to: Option<RoundTo>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    by_tier: Option<BTreeMap<TierId, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at_least: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inactive_for: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    activity: Option<Vec<Activity>>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum RoundTo {
-    EndOfMonth,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -74,58 +50,6 @@ pub struct Currency {
     pub unit_value_micros: Option<i64>,
 }
 
-/// When points expire.
-#[derive(Clone, Debug)]
-pub enum Expiry {
-    /// A period after they were earned.
-    After {
-        /// The period.
-        period: Period,
-        /// Other periods by the tier that counted when they were earned;
-        /// `None` for never.
-        by_tier: BTreeMap<TierId, Option<Period>>,
-        /// Whether that is rounded up to the end of the month.
-        end_of_month: bool,
-    },
-    /// At the end of a day of the year.
-    Yearly {
-        /// The month, 1 to 12.
-        month: i8,
-        /// The day.
-        day: i8,
-        /// How long they live at the least.
-        at_least: Option<Period>,
-    },
-    /// All together, a period after the member was last active.
-    Inactivity {
-        /// The period.
-        period: Period,
-        /// What counts as activity, besides earning such points.
-        activity: Vec<Activity>,
-    },
-}
-
-/// What a member does that keeps points alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activity {
-    /// A purchase, whether or not it earns.
-    Purchase,
-    /// Points spent or set aside.
-    Redeem,
-}
-
-/// The expiry of points earned at some moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExpiryTerms {
-    /// They never expire.
-    Never,
-    /// From that moment on they are gone.
-    At(Timestamp),
-    /// They are gone when the member has been inactive for long enough.
-    WithInactivity,
-}
-
 /// When points earned at some moment become available.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActivationTerms {
@@ -144,45 +68,6 @@ pub enum ActivationRule {
     After(Period),
     /// When that has happened, which a request says.
     OnEvent(EventName),
-}
-
-impl Expiry {
-    /// The expiry of points earned at `earned_at` by a member of `tier`.
-    /// Without rounding, it is at the same time of day.
-    #[must_use]
-    pub fn of(&self, earned_at: Timestamp, tier: Option<&TierId>, zone: &TimeZone) -> ExpiryTerms {
-        match self {
-            Self::After {
-                period,
-                by_tier,
-                end_of_month,
-            } => {
-                let of_tier = tier.and_then(|tier| by_tier.get(tier));
-                let Some(period) = of_tier.copied().unwrap_or(Some(*period)) else {
-                    return ExpiryTerms::Never;
-                };
-                ExpiryTerms::At(if *end_of_month {
-                    let date = calendar::date_of(earned_at, zone);
-                    calendar::end_of_month(period.after_date(date), zone)
-                } else {
-                    period.after(earned_at, zone)
-                })
-            }
-            Self::Yearly {
-                month,
-                day,
-                at_least,
-            } => {
-                let date = calendar::date_of(earned_at, zone);
-                let first = at_least.map_or(date, |period| period.after_date(date));
-                ExpiryTerms::At(calendar::end_of(
-                    calendar::next_of_year(first, *month, *day),
-                    zone,
-                ))
-            }
-            Self::Inactivity { .. } => ExpiryTerms::WithInactivity,
-        }
-    }
 }
 
 pub(crate) fn check(
@@ -214,7 +99,7 @@ fn currency(
         check.wrong(format!("{path}.decimals"), rule);
     }
     let expiry = text.expires.as_ref();
-    let expiry = expiry.map(|text| expiry_of(&format!("{path}.expires"), text, tiers, check));
+    let expiry = expiry.map(|text| expiry::check(&format!("{path}.expires"), text, tiers, check));
     let activation = text.activates.as_ref();
     let activation =
         activation.map(|text| activation_of(&format!("{path}.activates"), text, check));
@@ -246,90 +131,6 @@ fn unit_value_of(path: &str, text: &str, check: &mut Check) -> Option<i64> {
     micros
 }
 
-fn expiry_of(
-    path: &str,
-    text: &ExpiresText,
-    tiers: Option<&TierScheme>,
-    check: &mut Check,
-) -> Option<Expiry> {
-    let end_of_month = matches!(text.round_to, Some(RoundTo::EndOfMonth));
-    let (by_tier, activity) = (text.by_tier.as_ref(), text.activity.as_deref());
-    match (&text.after, &text.on, &text.inactive_for) {
-        (Some(after), None, None) if activity.is_none() && text.at_least.is_none() => {
-            let by_tier = periods_by_tier(&format!("{path}.by_tier"), by_tier, tiers, check);
-            let period = check.period(format!("{path}.after"), after);
-            Some(Expiry::After {
-                period: period?,
-                by_tier: by_tier?,
-                end_of_month,
-            })
-        }
-        (None, Some(on), None) if !end_of_month && by_tier.is_none() && activity.is_none() => {
-            yearly(path, on, text.at_least.as_deref(), check)
-        }
-        (None, None, Some(inactive_for))
-            if !end_of_month && by_tier.is_none() && text.at_least.is_none() =>
-        {
-            let activity = activity.unwrap_or(&[Activity::Purchase]).to_vec();
-            let period = check.period(format!("{path}.inactive_for"), inactive_for)?;
-            Some(Expiry::Inactivity { period, activity })
-        }
-        _ => {
-            let rule = "must have either `after` (with `by_tier` and `round_to`), or `on` (with \
-                        `at_least`), or `inactive_for` (with `activity`)";
-            check.wrong(path, rule);
-            None
-        }
-    }
-}
-
-fn periods_by_tier(
-    path: &str,
-    text: Option<&BTreeMap<TierId, String>>,
-    tiers: Option<&TierScheme>,
-    check: &mut Check,
-) -> Option<BTreeMap<TierId, Option<Period>>> {
-    let mut by_tier = BTreeMap::new();
-    let mut all_right = true;
-    for (tier, text) in text.into_iter().flatten() {
-        let path = format!("{path}.{tier}");
-        if tiers.and_then(|scheme| scheme.rank(tier)).is_none() {
-            check.wrong(path, "is not one of the tiers");
-            all_right = false;
-            continue;
-        }
-        let of_tier = match text.as_str() {
-            "never" => Some(None),
-            text => check.period(path, text).map(Some),
-        };
-        match of_tier {
-            Some(of_tier) => {
-                by_tier.insert(tier.clone(), of_tier);
-            }
-            None => all_right = false,
-        }
-    }
-    all_right.then_some(by_tier)
-}
-
-fn yearly(path: &str, on: &str, at_least: Option<&str>, check: &mut Check) -> Option<Expiry> {
-    let day = calendar::month_and_day(on);
-    if day.is_none() {
-        let rule = format!("`{on}` must be a day of the year such as `12-31`");
-        check.wrong(format!("{path}.on"), rule);
-    }
-    let at_least = match at_least {
-        None => None,
-        Some(text) => Some(check.period(format!("{path}.at_least"), text)?),
-    };
-    let (month, day) = day?;
-    Some(Expiry::Yearly {
-        month,
-        day,
-        at_least,
-    })
-}
-
 fn activation_of(path: &str, text: &ActivatesText, check: &mut Check) -> Option<ActivationRule> {
     match (&text.after, &text.on) {
         (Some(after), None) => {
@@ -351,7 +152,7 @@ fn activation_of(path: &str, text: &ActivatesText, check: &mut Check) -> Option<
 mod tests {
     use fealty_types::Timestamp;
 
-    use crate::{ActivationRule, ExpiryTerms, Program, ProgramErrors};
+    use crate::{ActivationRule, ExpiryTerms, InactivityTerms, Program, ProgramErrors};
 
     const RECORD_CLUB: &str = include_str!("../../../../examples/programs/record-club.yaml");
     const TERMS: &str = "{ decimals: 0, expires: { after: 12 months, round_to: end_of_month } }";
@@ -420,6 +221,28 @@ mod tests {
     }
 
     #[test]
+    fn a_tier_may_keep_points_that_go_with_inactivity() {
+        let terms = "{ expires: { inactive_for: 6 months, by_tier: { gold: never }, after_fall: 30 days } }";
+        let program = with_terms(terms).expect("valid");
+        let since = moment("2026-03-05T10:30:00Z");
+        let in_tier = |tier: Option<&str>| {
+            let tier = tier.map(|tier| tier.parse().expect("an id"));
+            let points = "points".parse().expect("an id");
+            program.inactivity_in_tier(&points, tier.as_ref(), since)
+        };
+        assert_eq!(in_tier(Some("gold")), InactivityTerms::Waived);
+        let counts = InactivityTerms::CountsInTier {
+            not_before: moment("2026-04-04T10:30:00Z"),
+        };
+        assert_eq!(in_tier(Some("silver")), counts);
+        assert_eq!(in_tier(None), counts);
+        let program = with_terms("{ expires: { inactive_for: 6 months } }").expect("valid");
+        let points = "points".parse().expect("an id");
+        let plain = program.inactivity_in_tier(&points, None, since);
+        assert_eq!(plain, InactivityTerms::Counts);
+    }
+
+    #[test]
     fn activation_and_worth_are_read() {
         let program = with_terms("{ activates: { after: 14 days }, unit_value: \"0.01\" }");
         let program = program.expect("valid");
@@ -445,6 +268,26 @@ mod tests {
             (
                 "{ expires: { inactive_for: soon } }",
                 "currencies.points.expires.inactive_for",
+            ),
+            (
+                "{ expires: { inactive_for: 6 months, by_tier: { gold: 9 months } } }",
+                "currencies.points.expires.by_tier.gold",
+            ),
+            (
+                "{ expires: { inactive_for: 6 months, by_tier: { vinyl: never } } }",
+                "currencies.points.expires.by_tier.vinyl",
+            ),
+            (
+                "{ expires: { inactive_for: 6 months, by_tier: { member: never } } }",
+                "currencies.points.expires.by_tier.member",
+            ),
+            (
+                "{ expires: { inactive_for: 6 months, after_fall: 30 days } }",
+                "currencies.points.expires.after_fall",
+            ),
+            (
+                "{ expires: { after: 6 months, after_fall: 30 days } }",
+                "currencies.points.expires",
             ),
             ("{ activates: { } }", "currencies.points.activates"),
             (

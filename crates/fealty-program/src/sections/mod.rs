@@ -5,6 +5,8 @@ pub(crate) mod adjustments;
 pub(crate) mod brands;
 pub(crate) mod currencies;
 pub(crate) mod earning;
+pub(crate) mod expiry;
+pub(crate) mod orders;
 pub(crate) mod program;
 pub(crate) mod refunds;
 pub(crate) mod rewards;

@@ -5,12 +5,11 @@ use std::time::Duration;
 use fealty_auth::InReach;
 use fealty_ledger::{Account, BucketName};
 use fealty_proto::points::v1::{self as wire, audit_service_server::AuditService};
-use fealty_server::{Fields, Rejection, Violations, caller};
+use fealty_server::{Fields, Rejection, Start, Violations, caller};
 use fealty_types::Timestamp;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::service::Audit;
-use crate::feed::Start;
 
 /// After how long nothing more is written that is stamped with a time: longer than a
 /// call may take, and than the clocks of instances may differ.

@@ -3,15 +3,11 @@
 use std::sync::Arc;
 
 use fealty_postgres::Database;
-use fealty_server::{Programs, ServiceClock};
+use fealty_server::{Programs, ServiceClock, Start};
 use fealty_types::{Clock as _, Timestamp};
 
 use super::signer::Signer;
-use crate::{
-    error::Error,
-    feed::{Feed, Start},
-    shard::Shards,
-};
+use crate::{error::Error, feed::Feed, shard::Shards};
 
 /// Answers auditors.
 #[derive(Clone)]

@@ -6,4 +6,4 @@ mod filter;
 mod watch;
 
 pub(crate) use filter::Filter;
-pub(crate) use watch::{Feed, Start, Watched};
+pub(crate) use watch::{Feed, Watched};

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use fealty_postgres::{Database, DatabaseError, Heads};
-use fealty_types::{Cursor, Position, ShardId, Timestamp};
+use fealty_server::{HEARTBEAT, ServiceClock, Start};
+use fealty_types::{Clock as _, Cursor, Position, ShardId, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,10 @@ const WATCH_BATCH_BYTES_MAX: i64 = 512 * 1024;
 /// How often other instances' commits are looked for while somebody listens.
 const HEADS_INTERVAL: Duration = Duration::from_millis(50);
 
+/// For how long an entry may be on its way to the log after the time it says it was
+/// written at.
+const WRITING_MAX: Duration = Duration::from_mins(1);
+
 /// Reads in a row that a filter may leave out without a word.
 const LEFT_OUT_MAX: u32 = 20;
 
@@ -34,17 +39,8 @@ pub(crate) struct Watched {
     pub(crate) cursor: Cursor,
     /// How many the logs have beyond it.
     pub(crate) behind: i64,
-}
-
-/// Where a caller wants to begin.
-#[derive(Clone, Debug)]
-pub(crate) enum Start {
-    /// After a cursor.
-    Cursor(String),
-    /// With what was written at a time or later.
-    Time(Timestamp),
-    /// With what is written from now on.
-    Now,
+    /// All that was written by then has been told.
+    pub(crate) known: Option<Timestamp>,
 }
 
 /// The logs, for those who follow them.
@@ -53,14 +49,21 @@ pub(crate) struct Feed {
     database: Database,
     shards: Shards,
     heads: Heads,
+    clock: ServiceClock,
 }
 
 impl Feed {
-    pub(crate) fn new(database: Database, shards: Shards, heads: Heads) -> Self {
+    pub(crate) fn new(
+        database: Database,
+        shards: Shards,
+        heads: Heads,
+        clock: ServiceClock,
+    ) -> Self {
         Self {
             database,
             shards,
             heads,
+            clock,
         }
     }
 
@@ -169,13 +172,22 @@ impl Feed {
             entries: Vec::new(),
             cursor: cursor.clone(),
             behind: self.behind(&cursor),
+            known: None,
         };
         if listener.send(Ok(first)).await.is_err() {
             return;
         }
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.reset();
+        let mut is_heard = false;
         loop {
             heads.borrow_and_update();
-            match self.send_all(&mut cursor, &filter, &listener).await {
+            let sent = if is_heard {
+                self.send_known(&mut cursor, &filter, &listener).await
+            } else {
+                self.send_all(&mut cursor, &filter, &listener).await
+            };
+            match sent {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -186,11 +198,39 @@ impl Feed {
                     return;
                 }
             }
-            tokio::select! {
+            is_heard = tokio::select! {
                 () = listener.closed() => return,
-                changed = heads.changed() => if changed.is_err() { return },
-            }
+                _ = heartbeat.tick() => true,
+                changed = heads.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    false
+                }
+            };
         }
+    }
+
+    /// Sends all that there is, and up to when that is all; `false` once nobody listens.
+    /// While a shard cannot be looked at, nobody knows.
+    async fn send_known(
+        &self,
+        cursor: &mut Cursor,
+        filter: &Filter,
+        listener: &mpsc::Sender<Result<Watched, Error>>,
+    ) -> Result<bool, DatabaseError> {
+        let known = self.clock.now().checked_sub(WRITING_MAX);
+        let looked_at = look_at_all_heads(&self.database, &self.heads).await;
+        if !self.send_all(cursor, filter, listener).await? {
+            return Ok(false);
+        }
+        let heard = Watched {
+            entries: Vec::new(),
+            cursor: cursor.clone(),
+            behind: self.behind(cursor).max(0),
+            known: known.filter(|_| looked_at.is_ok()),
+        };
+        Ok(listener.send(Ok(heard)).await.is_ok())
     }
 
     /// How many entries the logs have beyond a cursor.
@@ -237,6 +277,7 @@ impl Feed {
                     entries,
                     cursor: cursor.clone(),
                     behind: self.behind(cursor).max(0),
+                    known: None,
                 };
                 if listener.send(Ok(watched)).await.is_err() {
                     return Ok(false);

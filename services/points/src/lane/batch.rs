@@ -66,7 +66,7 @@ pub(super) struct Course {
 impl Course {
     /// Whether the next batch had better lock the head at once.
     fn locks(&self, jobs: &[Job]) -> bool {
-        let needs_it = |job: &Job| job.names_the_past() || job.is_recorded();
+        let needs_it = |job: &Job| job.needs_lock() || job.is_recorded();
         self.locked_left > 0 || self.comes_to_a_mark(jobs) || jobs.iter().any(needs_it)
     }
 

@@ -3,25 +3,24 @@
 use std::collections::{HashMap, HashSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Lot, Purchase, Transaction};
-use fealty_postgres::{PgConnection, audit_log::NewAuditEntry};
-use fealty_types::{
-    MemberId, Metadata, Position, ProgramId, RequestId, ShardId, TierId, Timestamp,
-};
+use fealty_ledger::{Command, Lot, Moment, Purchase, TierChanged, Transaction};
+use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry};
+use fealty_types::{MemberId, Metadata, Position, ProgramId, RequestId, ShardId, Timestamp};
 use uuid::Uuid;
 
 use super::{
     job::{Done, Job, Work},
     recorded::{entry, is_recorded, lot_before, principal},
+    tiers::{AskedTiers, Tiers},
 };
 use crate::{
     error::Error,
-    plan::{plan, tier_moment},
+    plan::plan,
     shard::{
-        Answer, Asked, Interrupted, Memory, ReadOn, ShardWork, Shards, order_shard, request_key,
+        Answer, Asked, Interrupted, Memory, ReadOn, ShardWork, Shards, number, order_shard,
+        request_key,
         store::{
             self,
-            batch_read::AskedTiers,
             rows::{OrderRow, SeenRow},
             stored,
         },
@@ -63,8 +62,8 @@ pub(super) struct Jobs {
     seen: HashMap<Uuid, SeenRow>,
     /// Requests done in this batch.
     done: HashMap<Uuid, Position>,
-    /// Tier of each job's member, where it was told of one.
-    tiers: HashMap<usize, TierId>,
+    /// Tiers that the jobs asked for.
+    tiers: Tiers,
     /// Orders recorded before, and in this batch.
     orders: HashSet<Uuid>,
     /// Orders that nothing can be said of for now.
@@ -93,7 +92,6 @@ impl Jobs {
         let mut slot_of = Vec::with_capacity(jobs.len());
         let mut keys = Vec::with_capacity(jobs.len());
         let mut tiers = AskedTiers::default();
-        let mut tiers_of = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
             let member = (&job.applied.program.id, &job.member);
             let slot = *index_of.entry(member).or_insert_with(|| {
@@ -101,6 +99,7 @@ impl Jobs {
                 members.len() - 1
             });
             slot_of.push(slot);
+            tiers.job(index, job, now);
             let Work::Request {
                 request_id,
                 command,
@@ -114,22 +113,12 @@ impl Jobs {
             keys.push(Some(key));
             asked.requests.push(key);
             asked.command(slot, command);
-            if let Some(moment) = tier_moment(&job.applied.program, command, now) {
-                let (program, member) = (member.0.to_string(), member.1.to_string());
-                tiers.push(program, member, moment);
-                tiers_of.push(index);
-            }
         }
         asked.requests.sort_unstable();
         asked.requests.dedup();
         let (work, seen) =
             ShardWork::read(connection, shard, members, &asked, now, read_on, memory).await?;
-        let tiers = if tiers.is_empty() {
-            Vec::new()
-        } else {
-            store::batch_read::tiers(connection, shard, &tiers).await?
-        };
-        let tiers = tiers.into_iter();
+        let tiers = tiers.read(connection, shard, now, read_on).await?;
         Ok(Self {
             work,
             shards,
@@ -138,7 +127,7 @@ impl Jobs {
             keys,
             seen,
             done: HashMap::new(),
-            tiers: tiers.map(|(at, tier)| (tiers_of[at], tier)).collect(),
+            tiers,
             orders: known.recorded.clone(),
             unreachable: known.unreachable.clone(),
             unplanned: known.unplanned.clone(),
@@ -168,24 +157,44 @@ impl Jobs {
         index: usize,
         job: &Job,
     ) -> Result<Pending, Interrupted> {
-        let slot = self.slot_of[index];
-        let (caller, request_id, metadata, command) = match &job.work {
-            Work::Request {
-                caller,
-                request_id,
-                metadata,
-                command,
-            } => (caller, request_id, metadata, command),
-            Work::Advance { currency } => {
-                self.work.advance(connection, slot, currency).await?;
-                return Ok(Pending::Final(Ok(None)));
+        let done = match &job.work {
+            Work::Request { .. } => return self.execute(connection, index, job).await,
+            Work::Advance {
+                currency,
+                tiers_known,
+            } => {
+                let (work, slot) = (&mut self.work, self.slot_of[index]);
+                let moment = Moment::new(self.now, *tiers_known);
+                work.advance(connection, slot, currency, moment).await?;
+                Ok(())
             }
+            Work::ChangeTier => self.change_tier(connection, index, job).await?,
         };
+        Ok(Pending::Final(done.map(|()| None)))
+    }
+
+    /// Plans a request and does it.
+    async fn execute(
+        &mut self,
+        connection: &mut PgConnection,
+        index: usize,
+        job: &Job,
+    ) -> Result<Pending, Interrupted> {
+        let Work::Request {
+            caller,
+            request_id,
+            metadata,
+            command,
+        } = &job.work
+        else {
+            return Err(DatabaseError::Broken("a job without a request").into());
+        };
+        let slot = self.slot_of[index];
         let order = job.order();
         if let Err(error) = self.may_be_planned(job, command, order) {
             return Ok(Pending::Final(Err(error)));
         }
-        let tier = self.tiers.get(&index).cloned();
+        let tier = self.tiers.of.get(&index).cloned();
         let mut request = match plan(
             &job.applied,
             (request_id, metadata),
@@ -231,6 +240,36 @@ impl Jobs {
             position,
             replayed: false,
         })
+    }
+
+    /// Writes what a member's tier means for its wallets, if that is due.
+    async fn change_tier(
+        &mut self,
+        connection: &mut PgConnection,
+        index: usize,
+        job: &Job,
+    ) -> Result<Result<(), Error>, Interrupted> {
+        let tier = self.tiers.of.get(&index);
+        let since = self.tiers.changed_since.get(&index);
+        let (Some(tier), Some(since)) = (tier, since) else {
+            return Ok(Ok(()));
+        };
+        let program = &job.applied.program.id;
+        if self.unplanned.contains(program) {
+            // It was taken, and stays due.
+            let (shard, member) = (self.work.shard(), (program.as_str(), job.member.as_str()));
+            store::tier_changes::note(connection, shard, member, *since).await?;
+            return Ok(Err(Error::Unavailable));
+        }
+        let change = TierChanged {
+            tier: tier.clone(),
+            since: *since,
+            program_version: number(&job.applied),
+        };
+        let (work, slot) = (&mut self.work, self.slot_of[index]);
+        work.change_tier(connection, slot, &job.applied, &change)
+            .await?;
+        Ok(Ok(()))
     }
 
     /// Whether its programme's version is at hand, and its order is nobody else's.

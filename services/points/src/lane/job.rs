@@ -3,14 +3,14 @@
 use fealty_auth::Caller;
 use fealty_ledger::{Command, Named};
 use fealty_program::ProgramVersion;
-use fealty_types::{CurrencyId, MemberId, Metadata, RequestId};
+use fealty_types::{CurrencyId, MemberId, Metadata, RequestId, Timestamp};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::recorded;
 use crate::{
     error::Error,
-    shard::{Answer, order_key},
+    shard::{Answer, order_key, order_name},
 };
 
 /// What a lane is asked to do for a member.
@@ -27,11 +27,16 @@ pub(crate) enum Work {
         metadata: Metadata,
         command: Command,
     },
-    /// Write what is due in a wallet.
-    Advance { currency: CurrencyId },
+    /// Write what is due in a wallet, where it is known who had which tier up to a moment.
+    Advance {
+        currency: CurrencyId,
+        tiers_known: Timestamp,
+    },
+    /// Write what the member's tier means for its wallets, if that is due.
+    ChangeTier,
 }
 
-/// A request's answer; an advance has none.
+/// A request's answer; the others have none.
 pub(crate) type Done = Result<Option<Answer>, Error>;
 
 /// Work with where to send the answer.
@@ -45,13 +50,16 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Whether it names an earlier transaction or a lot, which is read under
-    /// the lock of the head.
-    pub(super) fn names_the_past(&self) -> bool {
-        let Work::Request { command, .. } = &self.work else {
-            return false;
-        };
-        matches!(command.names(), Some(Named::Transaction(_) | Named::Lot(_)))
+    /// Whether it reads what only the lock of the head keeps as it is: an earlier
+    /// transaction, a lot, a change of tier.
+    pub(super) fn needs_lock(&self) -> bool {
+        match &self.work {
+            Work::Request { command, .. } => {
+                matches!(command.names(), Some(Named::Transaction(_) | Named::Lot(_)))
+            }
+            Work::Advance { .. } => false,
+            Work::ChangeTier => true,
+        }
     }
 
     /// Whether the audit log is told of it, in the same transaction.
@@ -60,21 +68,22 @@ impl Job {
             Work::Request {
                 caller, command, ..
             } => recorded::is_recorded(caller, command),
-            Work::Advance { .. } => false,
+            Work::Advance { .. } | Work::ChangeTier => false,
         }
     }
 
-    /// The key of the order that it records.
+    /// The key of the order that it records; none where it does not say which.
+    /// Then it is refused.
     pub(super) fn order(&self) -> Option<Uuid> {
         match &self.work {
             Work::Request {
                 command: Command::Purchase(purchase),
                 ..
-            } => Some(order_key(
-                &self.applied.program.id,
-                &purchase.brand,
-                &purchase.order_number,
-            )),
+            } => {
+                let program = &self.applied.program;
+                let order = order_name(program, purchase)?;
+                Some(order_key(&program.id, &order))
+            }
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use fealty_ledger::Command;
 use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
 use fealty_server::{Programs, ServiceClock};
-use fealty_types::{CurrencyId, MemberId, Metadata, ProgramId, RequestId, ShardId};
+use fealty_types::{CurrencyId, MemberId, Metadata, ProgramId, RequestId, ShardId, Timestamp};
 use tokio::sync::Semaphore;
 
 use super::{batch::Batches, job::Work, publish::Publisher, run::Lane};
@@ -92,17 +92,34 @@ impl Lanes {
         done.ok_or(Error::Defect)
     }
 
-    /// Writes what is due in a wallet.
+    /// Writes what is due in a wallet, where it is known who had which tier up to a
+    /// moment.
     pub(crate) async fn advance(
         &self,
         shard: ShardId,
         applied: ProgramVersion,
         member: MemberId,
-        currency: CurrencyId,
+        (currency, tiers_known): (CurrencyId, Timestamp),
     ) -> Result<(), Error> {
-        let work = Work::Advance { currency };
+        let work = Work::Advance {
+            currency,
+            tiers_known,
+        };
         let done = self.lane(shard).submit(applied, member, work).await?;
         debug_assert!(done.is_none(), "an advance has no answer");
+        Ok(())
+    }
+
+    /// Writes what a member's tier means for its wallets, if that is due.
+    pub(crate) async fn change_tier(
+        &self,
+        shard: ShardId,
+        applied: ProgramVersion,
+        member: MemberId,
+    ) -> Result<(), Error> {
+        let lane = self.lane(shard);
+        let done = lane.submit(applied, member, Work::ChangeTier).await?;
+        debug_assert!(done.is_none(), "a change of tier has no answer");
         Ok(())
     }
 

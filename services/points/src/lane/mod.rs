@@ -2,7 +2,7 @@
 //!
 //! [`Lanes`] finds the lane of a member's shard. `run` is the lane: it takes
 //! all that waits. `batch` is what it then does: `read` in `shard`, `decide`
-//! here, `write` in `shard`. What was committed is told to the cache and the
+//! here (with `tiers`), `write` in `shard`. What was committed is told to the cache and the
 //! feed by `publish`, before its callers are answered.
 
 mod batch;
@@ -13,6 +13,7 @@ mod lanes;
 mod publish;
 mod recorded;
 mod run;
+mod tiers;
 
 pub(crate) use cache::{BalanceCache, tail};
 pub(crate) use decide::same_request;

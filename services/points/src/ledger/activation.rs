@@ -1,20 +1,20 @@
 //! Points that wait: what gave them, and what has happened.
 
 use fealty_ledger::{Activate, Command};
-use fealty_types::{BrandId, EventName, OrderNumber, Position, Reference};
+use fealty_types::{EventName, Position, Reference};
 
 use super::{
     history::By,
     service::{Change, Ledger},
 };
-use crate::error::Error;
+use crate::{error::Error, shard::OrderName};
 
 /// What gave the points that are to become available.
 pub(crate) enum Gave {
     /// A transaction.
     Transaction(Position),
     /// The purchase of a brand's order.
-    Order(BrandId, OrderNumber),
+    Order(OrderName),
 }
 
 /// Points that are to become available.
@@ -33,11 +33,11 @@ impl Ledger {
     pub(crate) async fn activation(&self, asked: Change<Activating>) -> Result<Change, Error> {
         let (transaction, named_shard) = match &asked.command.gave {
             Gave::Transaction(position) => (*position, asked.named_shard),
-            Gave::Order(brand, order_number) => {
-                let by = By::Order(brand.clone(), order_number.clone());
+            Gave::Order(order) => {
+                let by = By::Order(order.clone());
                 let found = self.transaction(&asked.caller, &asked.program, &by).await?;
                 if found.member != *asked.member {
-                    return Err(Error::TransactionNotFound(order_number.to_string()));
+                    return Err(Error::TransactionNotFound(order.order_number.to_string()));
                 }
                 (found.position, Some(found.shard))
             }

@@ -306,6 +306,7 @@ impl Ledger {
                 last_at: Some(transaction.effective_at),
                 next_due: None,
                 inactive_at: after.inactive_at,
+                inactivity: after.inactivity,
                 // Whom it was owed to then is not looked for.
                 debts: Vec::new(),
                 earned: 0,
@@ -409,7 +410,7 @@ async fn advanced(
     for slot in 0..work.len() {
         let stored = wallet(&work, slot);
         if stored.next_due.is_some_and(|due| due <= at) {
-            work.advance(connection, slot, currency).await?;
+            work.advance(connection, slot, currency, at.into()).await?;
         }
         read.push((stored, wallet(&work, slot)));
     }

@@ -2,15 +2,13 @@
 
 use fealty_auth::{Caller, InReach};
 use fealty_ledger::{Lot, Reversal, Transaction};
-use fealty_types::{
-    BrandId, LotId, MemberId, OrderNumber, Position, ProgramId, RequestId, TransactionPlace,
-};
+use fealty_types::{LotId, MemberId, Position, ProgramId, RequestId, TransactionPlace};
 
 use super::service::Ledger;
 use crate::{
     error::Error,
     feed::Filter,
-    shard::{order_key, order_shard, request_key, store},
+    shard::{OrderName, order_key, order_shard, request_key, store},
 };
 
 /// Transactions looked at for one page of a filtered list.
@@ -36,7 +34,7 @@ pub(crate) enum By {
     /// The request that made it.
     Request(InReach<MemberId>, RequestId),
     /// The purchase that it recorded.
-    Order(BrandId, OrderNumber),
+    Order(OrderName),
 }
 
 /// A transaction with what belongs to its explanation.
@@ -121,8 +119,8 @@ impl Ledger {
                 let key = request_key(program, member, request_id);
                 store::log::by_request(pool, shard, key).await?
             }
-            By::Order(brand, order_number) => {
-                let key = order_key(program, brand, order_number);
+            By::Order(order) => {
+                let key = order_key(program, order);
                 let shard = order_shard(key, self.shards);
                 match store::orders::holder(pool, shard, key).await? {
                     Some(holder) => {
@@ -140,7 +138,7 @@ impl Ledger {
         let asked = match by {
             By::Place(place) => self.shards.ids().transaction(*place),
             By::Request(_, request_id) => request_id.to_string(),
-            By::Order(_, order_number) => order_number.to_string(),
+            By::Order(order) => order.order_number.to_string(),
         };
         transaction.ok_or(Error::TransactionNotFound(asked))
     }

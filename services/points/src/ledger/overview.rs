@@ -144,7 +144,7 @@ async fn read(
     let currencies: Vec<CurrencyId> = work.book(0).wallets.keys().cloned().collect();
     let mut all = BTreeMap::new();
     for currency in currencies {
-        work.advance(connection, 0, &currency)
+        work.advance(connection, 0, &currency, now.into())
             .await
             .map_err(Interrupted::in_snapshot)?;
         let wallet = work.book(0).wallets[&currency].wallet().clone();

@@ -6,9 +6,9 @@
 //! which an advisory lock tells. Two that meet all the same do no harm, for the
 //! second finds nothing due.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use fealty_postgres::DatabaseError;
+use fealty_postgres::{DatabaseError, foundation};
 use fealty_types::{Clock as _, CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
 use futures::future::join_all;
 use opentelemetry::{KeyValue, global, metrics::Gauge};
@@ -16,11 +16,14 @@ use rand::seq::SliceRandom as _;
 use tokio_util::sync::CancellationToken;
 
 use super::service::Ledger;
-use crate::{error::Error, shard::store};
+use crate::{error::Error, members, shard::store};
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Wallets of a shard in one go: no more than a quarter of a lane's queue.
 const WALLETS_MAX: i64 = 1_000;
+/// Members of a shard whose tier changed in one go: what that means is written under the
+/// lock of the head.
+const MEMBERS_MAX: i64 = 200;
 
 impl Ledger {
     /// Writes what falls due until the service ends.
@@ -92,7 +95,8 @@ async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
     let (pool, now) = (ledger.database.pool(), ledger.clock.now());
     // Most of the time nothing is due, and no lock is needed to see that.
     let oldest = store::wallets::oldest_due(pool, shard, now).await?;
-    if oldest.is_none() {
+    let changed = store::tier_changes::due(pool, shard, now, 1).await?;
+    if oldest.is_none() && changed.is_empty() {
         return Ok(());
     }
     let mut transaction = pool.begin().await.map_err(DatabaseError::from)?;
@@ -103,8 +107,32 @@ async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
     Ok(())
 }
 
+/// Writes what changed tiers mean; answers of how many members, and whether that is all.
+/// The rest is left to the next sweep.
+async fn change_tiers(
+    ledger: &Ledger,
+    shard: ShardId,
+    now: Timestamp,
+) -> Result<(i64, bool), Error> {
+    let pool = ledger.database.pool();
+    let due = store::tier_changes::due(pool, shard, now, MEMBERS_MAX).await?;
+    let found = i64::try_from(due.len()).unwrap_or(i64::MAX);
+    let members: BTreeSet<(ProgramId, MemberId)> = due.into_iter().collect();
+    let work = members.into_iter().filter_map(|(program, member)| {
+        let applied = ledger.programs.newest(&program).ok()?;
+        Some(ledger.lanes.change_tier(shard, applied, member))
+    });
+    for done in join_all(work).await {
+        done?;
+    }
+    Ok((found, found < MEMBERS_MAX))
+}
+
 async fn sweep_shard(ledger: &Ledger, shard: ShardId, now: Timestamp) -> Result<i64, Error> {
-    let mut swept = 0;
+    // Before the changes of tier are looked for, so that all that is known is written.
+    let tiers_known = foundation::feed_known_at(ledger.database.pool(), members::SOURCE).await?;
+    let (mut swept, all) = change_tiers(ledger, shard, now).await?;
+    let tiers_known = tiers_known.filter(|_| all).unwrap_or(Timestamp::EPOCH);
     loop {
         let due = store::wallets::due(ledger.database.pool(), shard, now, WALLETS_MAX).await?;
         let found = i64::try_from(due.len()).unwrap_or(i64::MAX);
@@ -113,7 +141,8 @@ async fn sweep_shard(ledger: &Ledger, shard: ShardId, now: Timestamp) -> Result<
             let member: MemberId = wallet.member.parse().ok()?;
             let currency: CurrencyId = wallet.currency.parse().ok()?;
             let applied = ledger.programs.newest(&program).ok()?;
-            Some(ledger.lanes.advance(shard, applied, member, currency))
+            let due = (currency, tiers_known);
+            Some(ledger.lanes.advance(shard, applied, member, due))
         });
         for done in join_all(work).await {
             done?;

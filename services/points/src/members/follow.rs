@@ -3,15 +3,18 @@
 
 use fealty_client::{Channel, FeedConsumer};
 use fealty_postgres::{Database, DatabaseError, StoredRow, foundation, run};
-use fealty_proto::tiers::v1::{
-    WatchTierChangesRequest, WatchTierChangesResponse, tier_service_client::TierServiceClient,
+use fealty_proto::{
+    tiers::v1::{
+        WatchTierChangesRequest, WatchTierChangesResponse, tier_service_client::TierServiceClient,
+    },
+    r#type::v1::{FeedStart, feed_start::At},
 };
 use fealty_server::from_wire_time;
 use fealty_types::{MemberId, ProgramId, TierId};
 use tonic::{Response, Status, Streaming, async_trait};
 
 use super::store;
-use crate::shard::Shards;
+use crate::shard::{Shards, store::tier_changes};
 
 /// The feed's name among the stored cursors.
 pub(crate) const SOURCE: &str = "tiers";
@@ -43,8 +46,11 @@ impl FeedConsumer for TierConsumer {
 
     async fn open(&self, cursor: String) -> Result<Response<Streaming<Self::Item>>, Status> {
         let mut client = TierServiceClient::new(self.tiers.clone());
+        let start = Some(FeedStart {
+            at: Some(At::Cursor(cursor)),
+        });
         client
-            .watch_tier_changes(WatchTierChangesRequest { cursor })
+            .watch_tier_changes(WatchTierChangesRequest { start })
             .await
     }
 
@@ -57,12 +63,14 @@ impl FeedConsumer for TierConsumer {
         from: &str,
         item: WatchTierChangesResponse,
     ) -> Result<Option<String>, DatabaseError> {
-        if item.changes.is_empty() {
-            return Ok(Some(from.to_owned()));
+        if item.cursor == from && item.known_time.is_none() {
+            return Ok(Some(item.cursor));
         }
+        let known = item.known_time.and_then(|time| from_wire_time(time).ok());
         run!(self.database, "take_tier_changes", |connection| async {
             let moved =
-                foundation::move_feed_cursor(connection, SOURCE, from, &item.cursor).await?;
+                foundation::move_feed_cursor(connection, SOURCE, (from, &item.cursor), known)
+                    .await?;
             if !moved {
                 return Ok(None);
             }
@@ -77,6 +85,8 @@ impl FeedConsumer for TierConsumer {
                 let shard = self.shards.of(&program, &member);
                 let (program, member) = (program.as_str(), member.as_str());
                 store::note(connection, shard, program, member, effective_at, &tier).await?;
+                let name = (program, member);
+                tier_changes::note(connection, shard, name, effective_at).await?;
             }
             Ok(Some(item.cursor.clone()))
         })

@@ -3,6 +3,8 @@
 //! feed arrived; with tiers down, the last one known counts.
 
 mod follow;
+mod renewal;
 mod store;
 
 pub(crate) use follow::{SOURCE, follow};
+pub(crate) use renewal::Renewal;

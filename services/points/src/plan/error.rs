@@ -1,5 +1,6 @@
 //! Why the programme refuses a command.
 
+use fealty_program::OrderScopeMissing;
 use fealty_types::{BrandId, CurrencyId, MoneyCurrency, Points};
 
 /// Why the programme refuses a command.
@@ -24,6 +25,8 @@ pub(crate) enum PlanError {
     },
     #[error("purchase_time must be at most one hour from now")]
     PurchaseInFuture,
+    #[error("{} must be set: order numbers are unique within it", field(*.0))]
+    OrderScope(OrderScopeMissing),
     #[error("earned_time must not be later than now")]
     EarnedInFuture,
     /// So many points need a second person.
@@ -34,4 +37,12 @@ pub(crate) enum PlanError {
     TermsOutOfRange,
     #[error("a rule gives more than 10^15 points")]
     TooManyPoints,
+}
+
+/// The field that a purchase must set so that its order number is unique.
+pub(crate) fn field(missing: OrderScopeMissing) -> &'static str {
+    match missing {
+        OrderScopeMissing::Store => "store",
+        OrderScopeMissing::PurchaseTime => "purchase_time",
+    }
 }

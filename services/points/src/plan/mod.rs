@@ -8,12 +8,14 @@ mod error;
 mod grant;
 mod purchase;
 mod spend;
+mod tier;
 
-use fealty_ledger::{Command, Facts, Grant, Request};
+use fealty_ledger::{Active, Command, Facts, Grant, Request};
 use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
-pub(crate) use error::PlanError;
+pub(crate) use error::{PlanError, field};
+pub(crate) use tier::tier_effects;
 
 /// The moment whose tier counts for a command; `None` where no tier does.
 pub(crate) fn tier_moment(
@@ -121,9 +123,12 @@ impl Plan<'_> {
                 continue;
             };
             let until = self.program.active_until(currency, counts, at);
-            request
-                .activity
-                .extend(until.map(|until| (currency.clone(), until)));
+            let active = until.map(|inactive_at| Active {
+                currency: currency.clone(),
+                inactive_at,
+                by_tier: self.program.keeps_by_tier(currency),
+            });
+            request.activity.extend(active);
         }
     }
 }

@@ -50,6 +50,8 @@ impl Plan<'_> {
         {
             return Err(PlanError::PurchaseInFuture);
         }
+        let scope = program.order_scope(purchase.store.as_ref(), purchase.purchased_at);
+        let order_scope = scope.map_err(PlanError::OrderScope)?;
         let asked = fealty_rules::PurchaseFacts {
             amount: earning(purchase),
             tier: self.tier.as_ref(),
@@ -64,6 +66,7 @@ impl Plan<'_> {
         });
         Ok(PurchaseFacts {
             purchased_at,
+            order_scope,
             tier: self.tier.clone(),
             earned: earned.collect(),
         })

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use fealty_auth::InReach;
 use fealty_ledger::{Account, AccountTotals};
+use fealty_server::Start;
 use fealty_types::{BrandId, CurrencyId, Cursor, ProgramId, Timestamp};
 
-use crate::{audit::Audit, error::Error, feed::Start};
+use crate::{audit::Audit, error::Error};
 
 /// Whose points moved at whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

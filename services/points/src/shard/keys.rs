@@ -2,7 +2,9 @@
 //! equal with a chance below 10^-14; a request's full id is compared all the
 //! same.
 
-use fealty_types::{BrandId, MemberId, OrderNumber, ProgramId, RequestId, ShardId};
+use fealty_ledger::Purchase;
+use fealty_program::Program;
+use fealty_types::{BrandId, MemberId, OrderNumber, OrderScope, ProgramId, RequestId, ShardId};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -14,10 +16,45 @@ pub(crate) fn request_key(program: &ProgramId, member: &MemberId, request_id: &R
     key([program.as_str(), member.as_str(), request_id.as_str()])
 }
 
-/// The key of an order number, which is unique for a programme and brand.
+/// What names an order in a programme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OrderName {
+    /// The brand where it was made.
+    pub(crate) brand: BrandId,
+    /// The brand's number of it.
+    pub(crate) order_number: OrderNumber,
+    /// Within what that is unique.
+    pub(crate) scope: OrderScope,
+}
+
+/// The key of an order number, which is unique for a programme, a brand, and what the
+/// programme says besides.
 #[must_use]
-pub(crate) fn order_key(program: &ProgramId, brand: &BrandId, order_number: &OrderNumber) -> Uuid {
-    key([program.as_str(), brand.as_str(), order_number.as_str()])
+pub(crate) fn order_key(program: &ProgramId, order: &OrderName) -> Uuid {
+    let (store, date) = (&order.scope.store, order.scope.business_date);
+    let date = date.map(|date| date.to_string());
+    let named = [
+        program.as_str(),
+        order.brand.as_str(),
+        order.order_number.as_str(),
+    ];
+    // No code and no number has such letters in it.
+    let store = store.as_ref().map(|store| ["store\0", store.as_str()]);
+    let date = date.as_ref().map(|date| ["date\0", date.as_str()]);
+    key(named
+        .into_iter()
+        .chain(store.into_iter().chain(date).flatten()))
+}
+
+/// The order that a purchase is of, if it says all that names it.
+#[must_use]
+pub(crate) fn order_name(program: &Program, purchase: &Purchase) -> Option<OrderName> {
+    let scope = program.order_scope(purchase.store.as_ref(), purchase.purchased_at);
+    Some(OrderName {
+        brand: purchase.brand.clone(),
+        order_number: purchase.order_number.clone(),
+        scope: scope.ok()?,
+    })
 }
 
 /// The shard that an order's row lies in: the first two bytes of its key, over the
@@ -29,7 +66,7 @@ pub(crate) fn order_shard(key: Uuid, shards: Shards) -> ShardId {
     ShardId::new(u8::try_from(number).unwrap_or_default())
 }
 
-fn key(parts: [&str; 3]) -> Uuid {
+fn key<'a>(parts: impl IntoIterator<Item = &'a str>) -> Uuid {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part);

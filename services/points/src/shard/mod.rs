@@ -16,7 +16,7 @@ mod work;
 mod write;
 
 pub(crate) use heads::{look_at_all_heads, look_at_heads};
-pub(crate) use keys::{order_key, order_shard, request_key};
+pub(crate) use keys::{OrderName, order_key, order_name, order_shard, request_key};
 pub(crate) use logged::Logged;
 pub(crate) use memory::Memory;
 pub(crate) use orders::Orders;

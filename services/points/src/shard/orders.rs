@@ -30,14 +30,14 @@ use std::{
     time::Duration,
 };
 
-use fealty_ledger::{Command, Transaction};
+use fealty_ledger::{Cause, Command, Facts, Transaction};
 use fealty_postgres::{Database, DatabaseError};
 use fealty_types::ShardId;
 use futures::future::{join_all, try_join_all};
 use uuid::Uuid;
 
 use super::{
-    keys::order_key,
+    keys::{OrderName, order_key},
     placement::Placement,
     shards::Shards,
     store::{
@@ -199,12 +199,18 @@ impl Orders {
 
 /// The key of the order that a transaction records.
 fn order_of(transaction: &Transaction) -> Option<Uuid> {
-    match transaction.command() {
-        Some(Command::Purchase(purchase)) => Some(order_key(
-            &transaction.program,
-            &purchase.brand,
-            &purchase.order_number,
-        )),
-        _ => None,
-    }
+    let Cause::Request {
+        command: Command::Purchase(purchase),
+        facts: Some(Facts::Purchase(facts)),
+        ..
+    } = &transaction.cause
+    else {
+        return None;
+    };
+    let order = OrderName {
+        brand: purchase.brand.clone(),
+        order_number: purchase.order_number.clone(),
+        scope: facts.order_scope.clone(),
+    };
+    Some(order_key(&transaction.program, &order))
 }

@@ -1,15 +1,18 @@
 //! Work on one shard: what was read of it (`read`), the engine over that,
 //! and the rows that come of it (`write`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fealty_ledger::{
-    Command, Entry, Log, MemberBook, Named, Received, Refusal, Request, Said, Stop, WalletBook,
+    Command, Entry, Log, MemberBook, Moment, Named, Received, Refusal, Request, Said, Stop,
+    TierChanged, WalletBook,
 };
 use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, foundation};
-use fealty_program::{ProgramVersion, text_digest};
+use fealty_program::{Program, ProgramVersion, text_digest};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use uuid::Uuid;
+
+use crate::plan::tier_effects;
 
 use super::{
     memory::{Memory, Remembered},
@@ -157,6 +160,8 @@ pub(crate) struct ShardWork {
     pub(super) slot_of: Vec<Option<usize>>,
     /// The version that requests of each programme are planned by in the shard.
     pub(super) versions: HashMap<ProgramId, u32>,
+    /// Programmes whose version at hand says something else of tiers than the one in force.
+    pub(super) tiers_renewed: BTreeSet<ProgramId>,
     /// Orders that were recorded by what was written here.
     pub(super) orders: Vec<OrderRow>,
 }
@@ -213,10 +218,13 @@ impl ShardWork {
         if self.read_on == ReadOn::Never {
             return Err(Interrupted::NeedsLock);
         }
-        let stored = foundation::program(connection, program, Some(applied.version)).await?;
+        let stored = foundation::program(&mut *connection, program, Some(applied.version)).await?;
         let digest = applied.text_digest;
         if stored.is_none_or(|stored| text_digest(&stored.source) != digest) {
             return Err(passed());
+        }
+        if !same_waivers(connection, applied, before).await? {
+            self.tiers_renewed.insert(program.clone());
         }
         let position = self.log.next();
         self.log
@@ -292,17 +300,36 @@ impl ShardWork {
         .await
     }
 
-    /// Writes what is due in a wallet.
+    /// Writes what is due in a wallet by a moment.
     pub(crate) async fn advance(
         &mut self,
         connection: &mut PgConnection,
         slot: usize,
         currency: &CurrencyId,
+        moment: Moment,
     ) -> Result<(), Interrupted> {
-        let advanced = self.drive(connection, slot, |book, now, log| {
-            fealty_ledger::advance(book, currency, now, log)
+        let advanced = self.drive(connection, slot, |book, _, log| {
+            fealty_ledger::advance(book, currency, moment, log)
         });
         advanced.await.map(|_| ())
+    }
+
+    /// Writes what a member's tier means for its wallets, if that is another thing than
+    /// what holds.
+    pub(crate) async fn change_tier(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        applied: &ProgramVersion,
+        change: &TierChanged,
+    ) -> Result<(), Interrupted> {
+        // Also where it changes nothing: what it says of tiers is then noted of all.
+        self.begin_version(connection, applied).await?;
+        let effects = tier_effects(&applied.program, &change.tier, change.since);
+        let changed = self.drive(connection, slot, |book, _, log| {
+            fealty_ledger::change_tier(book, change, &effects, log)
+        });
+        changed.await.map(|_| ())
     }
 
     /// Calls the engine until it has what it needs.
@@ -327,6 +354,21 @@ impl ShardWork {
             }
         }
     }
+}
+
+/// Whether a version keeps the points of the same tiers as the one before.
+async fn same_waivers(
+    connection: &mut PgConnection,
+    applied: &ProgramVersion,
+    before: Option<u32>,
+) -> Result<bool, DatabaseError> {
+    let Some(before) = before else {
+        return Ok(applied.program.waivers().next().is_none());
+    };
+    let id = &applied.program.id;
+    let stored = foundation::program(connection, id, Some(before.into())).await?;
+    let parsed = stored.and_then(|stored| Program::parse(&stored.source).ok());
+    Ok(parsed.is_some_and(|parsed| parsed.program.waivers().eq(applied.program.waivers())))
 }
 
 /// The number of a version, as the log has it.

@@ -1,7 +1,7 @@
 //! The service's own log: changes of tier.
 
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
-use fealty_types::{MemberId, ProgramId};
+use fealty_types::{MemberId, ProgramId, Timestamp};
 use sqlx::PgExecutor;
 
 use crate::domain::{Change, Reason, Status};
@@ -19,15 +19,30 @@ pub(crate) struct Logged {
     pub(crate) change: Change,
     /// The points transaction that brought it about; empty where none did.
     pub(crate) transaction: String,
+    /// When it was written; not before the one before it.
+    pub(crate) written_at: Timestamp,
 }
 
-/// Locks the log until the transaction ends, and reads its last position.
-pub(crate) async fn lock_head(connection: &mut PgConnection) -> Result<i64, DatabaseError> {
-    let position =
-        sqlx::query_scalar!("-- tiers.changes.lock_head\nSELECT position FROM log_head FOR UPDATE")
-            .fetch_one(connection)
-            .await?;
-    Ok(position)
+/// The end of the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    /// The last position.
+    pub(crate) position: i64,
+    /// When the last change was written.
+    pub(crate) written_at: Timestamp,
+}
+
+/// Locks the log until the transaction ends, and reads its end.
+pub(crate) async fn lock_head(connection: &mut PgConnection) -> Result<Head, DatabaseError> {
+    let head = sqlx::query!(
+        "-- tiers.changes.lock_head\nSELECT position, written_at FROM log_head FOR UPDATE"
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Head {
+        position: head.position,
+        written_at: from_pg(head.written_at),
+    })
 }
 
 /// Reads the log's last position.
@@ -69,13 +84,15 @@ pub(crate) async fn append(
         .iter()
         .map(|row| row.change.status.reason.code())
         .collect();
+    let written: Vec<PgTime> = rows.iter().map(|row| to_pg(row.written_at)).collect();
     let transactions: Vec<String> = rows.iter().map(|row| row.transaction.clone()).collect();
     sqlx::query!(
         "-- tiers.changes.append
         INSERT INTO tier_changes (position, program, member, previous_tier, tier, effective_at,
-                                  evaluate_at, reason, transaction)
+                                  evaluate_at, reason, transaction, written_at)
         SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[],
-            $6::timestamptz[], $7::timestamptz[], $8::smallint[], $9::text[])",
+            $6::timestamptz[], $7::timestamptz[], $8::smallint[], $9::text[],
+            $10::timestamptz[])",
         &positions,
         &programs,
         &members,
@@ -85,16 +102,55 @@ pub(crate) async fn append(
         &evaluate as &[Option<PgTime>],
         &reasons,
         &transactions,
+        &written,
     )
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "-- tiers.changes.append: head\nUPDATE log_head SET position = $1",
-        last.position
+        "-- tiers.changes.append: head\nUPDATE log_head SET position = $1, written_at = $2",
+        last.position,
+        to_pg(last.written_at),
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Up to when all changes are written: what brought them about was consumed from the
+/// feed `source`, and who was due by then was judged. Nothing, where that feed says nothing.
+pub(crate) async fn known_at(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+) -> Result<Option<Timestamp>, DatabaseError> {
+    let known_at = sqlx::query_scalar!(
+        r#"-- tiers.changes.known_at
+        SELECT least(known_at, (
+            SELECT evaluate_at - interval '1 microsecond' FROM statuses
+            WHERE evaluate_at IS NOT NULL ORDER BY evaluate_at LIMIT 1
+        )) AS "known_at!"
+        FROM feed_cursors WHERE source = $1 AND known_at IS NOT NULL"#,
+        source,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(known_at.map(from_pg))
+}
+
+/// The last position that was written before a time; the log is in the order of its
+/// writing.
+pub(crate) async fn last_before(
+    executor: impl PgExecutor<'_>,
+    time: Timestamp,
+) -> Result<i64, DatabaseError> {
+    let last = sqlx::query_scalar!(
+        "-- tiers.changes.last_before
+        SELECT position FROM tier_changes WHERE written_at < $1
+        ORDER BY written_at DESC, position DESC LIMIT 1",
+        to_pg(time),
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(last.unwrap_or(0))
 }
 
 /// Reads the log on from `after`.
@@ -106,7 +162,7 @@ pub(crate) async fn read(
     let rows = sqlx::query!(
         "-- tiers.changes.read
         SELECT position, program, member, previous_tier, tier, effective_at, evaluate_at, reason,
-               transaction
+               transaction, written_at
         FROM tier_changes WHERE position > $1 ORDER BY position LIMIT $2",
         after,
         limit,
@@ -131,6 +187,7 @@ pub(crate) async fn read(
                     status,
                 },
                 transaction: row.transaction,
+                written_at: from_pg(row.written_at),
             })
         })
         .collect()

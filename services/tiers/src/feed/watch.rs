@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use fealty_postgres::{Database, DatabaseError, Heads};
-use fealty_types::Cursor;
+use fealty_server::{HEARTBEAT, Start};
+use fealty_types::{Cursor, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -15,20 +16,36 @@ const WATCH_BATCH_LEN_MAX: i64 = 500;
 /// How often other instances' commits are looked for while somebody listens.
 const HEAD_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Some changes, the cursor after them, and how many the log has beyond it.
-pub(crate) type Batch = (Vec<Logged>, Cursor, i64);
+/// Some changes.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// The changes.
+    pub(crate) changes: Vec<Logged>,
+    /// The cursor after them.
+    pub(crate) cursor: Cursor,
+    /// How many the log has beyond it.
+    pub(crate) behind: i64,
+    /// All that is effective by then has been told.
+    pub(crate) known: Option<Timestamp>,
+}
 
 /// The log, for those who follow it.
 #[derive(Clone)]
 pub(crate) struct Feed {
     database: Database,
     heads: Heads,
+    /// The feed that brings the changes about.
+    source: &'static str,
 }
 
 impl Feed {
-    pub(crate) fn new(database: Database) -> Self {
+    pub(crate) fn new(database: Database, source: &'static str) -> Self {
         let heads = Heads::new(1);
-        Self { database, heads }
+        Self {
+            database,
+            heads,
+            source,
+        }
     }
 
     /// How far the log reaches.
@@ -43,57 +60,99 @@ impl Feed {
         self.heads.reached(0, position);
     }
 
-    /// Checks a caller's cursor against the log.
-    pub(crate) async fn cursor(&self, token: &str) -> Result<Cursor, Error> {
-        let cursor = Cursor::parse(token, 1).map_err(|_| Error::CursorOutOfRange)?;
-        let head = self.head().await?;
-        if cursor.positions()[0] > head.positions()[0] {
-            return Err(Error::CursorOutOfRange);
+    /// The position from which a caller wants to hear.
+    pub(crate) async fn start(&self, start: &Start) -> Result<i64, Error> {
+        let head = self.head().await?.positions()[0];
+        match start {
+            Start::Now => Ok(head),
+            Start::Time(time) => Ok(store::last_before(self.database.pool(), *time).await?),
+            Start::Cursor(token) => {
+                let cursor = Cursor::parse(token, 1).map_err(|_| Error::CursorOutOfRange)?;
+                let at = cursor.positions()[0];
+                if at > head {
+                    return Err(Error::CursorOutOfRange);
+                }
+                Ok(at)
+            }
         }
-        Ok(cursor)
     }
 
-    /// Sends everything from a cursor on, until nobody listens or the database
-    /// fails. The channel's bound holds it back to the listener's speed.
-    pub(crate) async fn watch(self, cursor: Cursor, listener: mpsc::Sender<Result<Batch, Error>>) {
+    /// What the log has next after a position.
+    async fn next(&self, at: i64) -> Result<Watched, DatabaseError> {
+        let pool = self.database.pool();
+        // Before the log is read, so that all that is known is in it.
+        let known = store::known_at(pool, self.source).await?;
+        let changes = store::read(pool, at, WATCH_BATCH_LEN_MAX).await?;
+        let told = changes.last().map_or(at, |last| last.position);
+        let len = i64::try_from(changes.len()).unwrap_or(i64::MAX);
+        let head = self.heads.cursor().positions()[0];
+        Ok(Watched {
+            changes,
+            cursor: Cursor::new(vec![told]),
+            behind: (head - told).max(0),
+            known: known.filter(|_| len < WATCH_BATCH_LEN_MAX),
+        })
+    }
+
+    /// What the log has next, as soon as there is something, or after a while.
+    pub(crate) async fn poll(&self, at: i64, wait: Duration) -> Result<Watched, Error> {
+        let ends = tokio::time::Instant::now() + wait;
         let mut heads = self.heads.watch();
-        let mut at = cursor.positions()[0];
-        let behind = heads.borrow()[0] - at;
-        if listener
-            .send(Ok((Vec::new(), cursor, behind)))
-            .await
-            .is_err()
-        {
+        loop {
+            heads.borrow_and_update();
+            let next = self.next(at).await?;
+            if !next.changes.is_empty() {
+                return Ok(next);
+            }
+            match tokio::time::timeout_at(ends, heads.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Ok(next),
+            }
+        }
+    }
+
+    /// Sends everything after a position, until nobody listens or the database
+    /// fails. The channel's bound holds it back to the listener's speed.
+    pub(crate) async fn watch(self, mut at: i64, listener: mpsc::Sender<Result<Watched, Error>>) {
+        let mut heads = self.heads.watch();
+        let first = Watched {
+            changes: Vec::new(),
+            cursor: Cursor::new(vec![at]),
+            behind: heads.borrow()[0] - at,
+            known: None,
+        };
+        if listener.send(Ok(first)).await.is_err() {
             return;
         }
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.reset();
+        let mut is_heard = false;
         loop {
             let head = heads.borrow_and_update()[0];
-            while at < head {
-                let rows = store::read(self.database.pool(), at, WATCH_BATCH_LEN_MAX).await;
-                let sent = match rows {
-                    Ok(rows) => {
-                        let Some(last) = rows.last() else { break };
-                        at = last.position;
-                        let behind = (head - at).max(0);
-                        listener
-                            .send(Ok((rows, Cursor::new(vec![at]), behind)))
-                            .await
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a feed broke off");
-                        // The listener may have gone as well.
-                        let _ = listener.send(Err(error.into())).await;
+            while at < head || is_heard {
+                is_heard = false;
+                let next = self.next(at).await;
+                if let Err(error) = &next {
+                    tracing::warn!(%error, "a feed broke off");
+                }
+                let reached = next.as_ref().ok().map(|next| next.cursor.positions()[0]);
+                // The listener may have gone, or the feed broken off.
+                let sent = listener.send(next.map_err(Error::from)).await;
+                let (Ok(()), Some(reached)) = (sent, reached) else {
+                    return;
+                };
+                at = reached;
+            }
+            is_heard = tokio::select! {
+                () = listener.closed() => return,
+                _ = heartbeat.tick() => true,
+                changed = heads.changed() => {
+                    if changed.is_err() {
                         return;
                     }
-                };
-                if sent.is_err() {
-                    return;
+                    false
                 }
-            }
-            tokio::select! {
-                () = listener.closed() => return,
-                changed = heads.changed() => if changed.is_err() { return },
-            }
+            };
         }
     }
 

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use fealty_client::{Channel, FEED_MESSAGE_BYTES_MAX, FeedConsumer};
 use fealty_postgres::{DatabaseError, StoredRow, foundation, run};
 use fealty_proto::points::v1::{
-    FeedFilter, FeedStart, Transaction, TransactionKind, WatchTransactionsRequest,
-    WatchTransactionsResponse, feed_start::At, ledger_service_client::LedgerServiceClient,
+    FeedFilter, Transaction, TransactionKind, WatchTransactionsRequest, WatchTransactionsResponse,
+    ledger_service_client::LedgerServiceClient,
 };
+use fealty_proto::r#type::v1::{FeedStart, feed_start::At};
 use fealty_server::from_wire_time;
+use fealty_types::Clock as _;
 use tonic::{Response, Status, Streaming, async_trait};
 
 use super::{
@@ -85,9 +87,10 @@ impl FeedConsumer for PointsConsumer {
         from: &str,
         item: WatchTransactionsResponse,
     ) -> Result<Option<String>, DatabaseError> {
-        if item.cursor == from {
+        if item.cursor == from && item.known_time.is_none() {
             return Ok(Some(item.cursor));
         }
+        let known = item.known_time.and_then(|time| from_wire_time(time).ok());
         let made = item.transactions.iter().filter_map(purchase);
         let made: Vec<Purchase> = made.collect::<Result<_, _>>()?;
         let earliest = made.iter().map(|purchase| purchase.spend.at).min();
@@ -99,14 +102,14 @@ impl FeedConsumer for PointsConsumer {
             self.statuses.database,
             "take_transactions",
             |connection| async {
-                let to = &item.cursor;
-                if !foundation::move_feed_cursor(connection, SOURCE, from, to).await? {
+                let moved = (from, &*item.cursor);
+                if !foundation::move_feed_cursor(connection, SOURCE, moved, known).await? {
                     return Ok(None);
                 }
                 let Some(earliest) = earliest else {
                     return Ok(Some(0));
                 };
-                let mut judging = Judging::begin(connection).await?;
+                let mut judging = Judging::begin(connection, self.statuses.clock.now()).await?;
                 let members = members.iter().cloned().collect();
                 judging
                     .read(connection, &self.statuses, members, earliest)

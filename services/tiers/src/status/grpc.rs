@@ -16,7 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{read::StatusRead, service::Statuses};
-use crate::{domain::Reason, feed::store::Logged};
+use crate::{
+    domain::Reason,
+    error::Error,
+    feed::{Watched, store::Logged},
+};
 
 /// The id of a programme's scheme, while it can have one.
 const SCHEME: &str = "tiers";
@@ -76,6 +80,7 @@ fn render(logged: Logged) -> wire::TierChange {
         evaluation_time: status.evaluate_at.map(to_wire_time),
         reason: reason(status.reason),
         transaction: logged.transaction,
+        written_time: Some(to_wire_time(logged.written_at)),
     }
 }
 
@@ -132,6 +137,30 @@ impl TierService for TierApi {
         }))
     }
 
+    async fn poll_tier_changes(
+        &self,
+        request: Request<wire::PollTierChangesRequest>,
+    ) -> Result<Response<wire::PollTierChangesResponse>, Status> {
+        let (start, wait) = Fields::read(caller(&request)?, |fields| {
+            let request = request.get_ref();
+            let start = fields.feed_start("start", request.start.as_ref());
+            let wait = fields.feed_wait("wait", request.wait);
+            start.zip(wait)
+        })?;
+        let feed = &self.statuses.feed;
+        let at = feed.start(&start).await?;
+        let polled = tokio::select! {
+            polled = feed.poll(at, wait) => polled?,
+            () = self.shutdown.cancelled() => return Err(Error::Ending.into()),
+        };
+        Ok(Response::new(wire::PollTierChangesResponse {
+            changes: polled.changes.into_iter().map(render).collect(),
+            cursor: polled.cursor.to_string(),
+            behind: polled.behind,
+            known_time: polled.known.map(to_wire_time),
+        }))
+    }
+
     type WatchTierChangesStream =
         Pin<Box<dyn Stream<Item = Result<wire::WatchTierChangesResponse, Status>> + Send>>;
 
@@ -139,15 +168,24 @@ impl TierService for TierApi {
         &self,
         request: Request<wire::WatchTierChangesRequest>,
     ) -> Result<Response<Self::WatchTierChangesStream>, Status> {
-        let cursor = self.statuses.feed.cursor(&request.get_ref().cursor).await?;
+        let start = Fields::read(caller(&request)?, |fields| {
+            fields.feed_start("start", request.get_ref().start.as_ref())
+        })?;
+        let at = self.statuses.feed.start(&start).await?;
         let (listener, responses) = mpsc::channel(WATCH_QUEUE_LEN);
-        tokio::spawn(self.statuses.feed.clone().watch(cursor, listener));
+        tokio::spawn(self.statuses.feed.clone().watch(at, listener));
         let responses = ReceiverStream::new(responses).map(|response| {
-            let (changes, cursor, behind) = response?;
+            let Watched {
+                changes,
+                cursor,
+                behind,
+                known,
+            } = response?;
             Ok(wire::WatchTierChangesResponse {
                 changes: changes.into_iter().map(render).collect(),
                 cursor: cursor.to_string(),
                 behind,
+                known_time: known.map(to_wire_time),
             })
         });
         // A feed has no end of its own; when the service drains, it ends.

@@ -42,7 +42,7 @@ pub(crate) async fn judge_due(of: &Statuses) -> Result<i64, DatabaseError> {
     loop {
         let done: Result<(i64, i64), DatabaseError> =
             run!(of.database, "judge_due", |connection| async {
-                let mut judging = Judging::begin(connection).await?;
+                let mut judging = Judging::begin(connection, now).await?;
                 let due = statuses::due(connection, now, JUDGED_MAX).await?;
                 let count = i64::try_from(due.len()).unwrap_or(i64::MAX);
                 judging.read(connection, of, due, now).await?;
@@ -71,6 +71,7 @@ struct Member {
 /// Members being judged, under the lock of the log.
 pub(super) struct Judging {
     pub(super) position: i64,
+    written_at: Timestamp,
     members: Vec<Member>,
     log: Vec<Logged>,
 }
@@ -78,10 +79,14 @@ pub(super) struct Judging {
 impl Judging {
     /// Locks the log: from here to the end of the transaction nobody else
     /// judges anybody.
-    pub(super) async fn begin(connection: &mut PgConnection) -> Result<Self, DatabaseError> {
-        let position = log::lock_head(connection).await?;
+    pub(super) async fn begin(
+        connection: &mut PgConnection,
+        now: Timestamp,
+    ) -> Result<Self, DatabaseError> {
+        let head = log::lock_head(connection).await?;
         Ok(Self {
-            position,
+            position: head.position,
+            written_at: head.written_at.max(now),
             members: Vec::new(),
             log: Vec::new(),
         })
@@ -206,6 +211,7 @@ impl Judging {
             member: member.clone(),
             change,
             transaction,
+            written_at: self.written_at,
         });
     }
 

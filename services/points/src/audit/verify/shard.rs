@@ -9,17 +9,18 @@ use std::{
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    AccountKey, AccountTotals, Cause, Command, ENGINE, Entry, Facts, Log, Lot, MemberBook, Named,
-    Notice, Received, Request, Said, Stamp, Transaction, WalletBook,
+    AccountKey, AccountTotals, Cause, Command, Due, ENGINE, Entry, Facts, Log, Lot, MemberBook,
+    Moment, Named, Notice, Received, Request, Said, Stamp, TierEffect, Transaction, WalletBook,
     canonical::{self, CHAIN_START, Chain},
     given,
 };
+use fealty_program::ProgramVersion;
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, shard_of};
 use sha2::{Digest as _, Sha256};
 
 use super::{Programs, VerifyError};
 use crate::{
-    plan::plan,
+    plan::{plan, tier_effects},
     shard::{Shards, request_key, store::log::Row},
 };
 
@@ -282,6 +283,7 @@ impl Shard {
     ) -> Result<Transaction, VerifyError> {
         let (position, at) = (transaction.position, transaction.effective_at);
         let request = self.request(transaction, programs)?;
+        let effects = self.effects(transaction, programs)?;
         let member = (transaction.program.clone(), transaction.member.clone());
         let known = self.members.get_mut(&member).expect("the member is known");
         let book = &mut known.book;
@@ -296,9 +298,14 @@ impl Shard {
             (None, Cause::Received(received)) => {
                 fealty_ledger::apply_received(book, received, at, &mut log)
             }
-            (None, _) => match transaction.wallets.first() {
+            (None, Cause::TierChanged(change)) => {
+                fealty_ledger::apply_tier(book, change, &effects, at, &mut log)
+            }
+            (None, cause) => match transaction.wallets.first() {
                 Some(wallet) => {
-                    fealty_ledger::advance_step(book, &wallet.currency, at, &mut log).map(|_| ())
+                    let moment = moment(cause, at);
+                    fealty_ledger::advance_step(book, &wallet.currency, moment, &mut log)
+                        .map(|_| ())
                 }
                 None => Ok(()),
             },
@@ -343,13 +350,7 @@ impl Shard {
             return Ok(None);
         };
         let position = transaction.position;
-        let in_force = self.versions.get(&transaction.program);
-        if in_force.is_none_or(|(version, _)| version != program_version) {
-            return Err(self.difference(position, "another programme version is in force"));
-        }
-        let applied = programs
-            .get(&(transaction.program.clone(), *program_version))
-            .ok_or_else(|| self.difference(position, "its programme version is missing"))?;
+        let applied = self.applied(transaction, *program_version, programs)?;
         let tier = match facts {
             Some(Facts::Purchase(facts)) => facts.tier.clone(),
             Some(Facts::Tier(tier)) => Some(tier.clone()),
@@ -361,6 +362,36 @@ impl Shard {
         request.principal.clone_from(&transaction.principal);
         request.original = self.original.take().map(Box::new);
         Ok(Some(request))
+    }
+
+    /// What a change of tier means.
+    fn effects(
+        &self,
+        transaction: &Transaction,
+        programs: &Programs,
+    ) -> Result<Vec<TierEffect>, VerifyError> {
+        let Cause::TierChanged(change) = &transaction.cause else {
+            return Ok(Vec::new());
+        };
+        let applied = self.applied(transaction, change.program_version, programs)?;
+        Ok(tier_effects(&applied.program, &change.tier, change.since))
+    }
+
+    /// The version of its programme that a transaction names, if that is in force.
+    fn applied<'a>(
+        &self,
+        transaction: &Transaction,
+        version: u32,
+        programs: &'a Programs,
+    ) -> Result<&'a ProgramVersion, VerifyError> {
+        let position = transaction.position;
+        let in_force = self.versions.get(&transaction.program);
+        if in_force.is_none_or(|(in_force, _)| *in_force != version) {
+            return Err(self.difference(position, "another programme version is in force"));
+        }
+        programs
+            .get(&(transaction.program.clone(), version))
+            .ok_or_else(|| self.difference(position, "its programme version is missing"))
     }
 
     /// The accounts that changed since the mark before, as they are now.
@@ -400,6 +431,19 @@ impl Shard {
     pub(super) fn by_number(&self) -> HashMap<i64, &MemberBook> {
         let books = self.members.values();
         books.map(|known| (known.number, &known.book)).collect()
+    }
+}
+
+/// The moment at which something fell due. What waited for members' tiers did so no
+/// longer, and what came before it did not wait for it.
+fn moment(cause: &Cause, at: Timestamp) -> Moment {
+    let tiers_known = match cause {
+        Cause::Due(Due::ExpireInactive) => at,
+        _ => Timestamp::EPOCH,
+    };
+    Moment {
+        now: at,
+        tiers_known,
     }
 }
 

@@ -16,7 +16,7 @@ use fealty_types::{
     BrandId, Ids, InvalidValue, LotId, Metadata, Points, Position, Reference, ShardId, Timestamp,
 };
 
-use super::Call;
+use super::{Call, reads};
 use crate::ledger::{
     Change,
     activation::{Activating, Gave},
@@ -451,10 +451,8 @@ pub(super) fn activate(
             }
             Some(Of::Order(order)) => {
                 let brand = fields.fields.brand("order.brand", &order.brand);
-                let number = fields.parse("order.order_number", &order.order_number);
-                brand
-                    .zip(number)
-                    .map(|(brand, number)| Gave::Order(brand.into_inner(), number))
+                let brand = brand.map(InReach::into_inner);
+                reads::order(&mut fields.fields, brand, order).map(Gave::Order)
             }
             None => {
                 fields.add("of", "must have `transaction` or `order`");

@@ -20,6 +20,16 @@ fn cause(ids: Ids, transaction: &Transaction) -> Vec<wire::ExplanationStep> {
     match &transaction.cause {
         Cause::Due(Due::Activate) => vec![step(format!("pending points fell due at {at}"))],
         Cause::Due(Due::Expire) => vec![step(format!("points expired at {at}"))],
+        Cause::Due(Due::ExpireInactive) => vec![step(format!(
+            "points expired at {at}: the member was inactive for long enough"
+        ))],
+        Cause::TierChanged(change) => {
+            let (tier, since, version) = (&change.tier, change.since, change.program_version);
+            vec![step(format!(
+                "from {since} on the member is in tier {tier}, which decides under version \
+                 {version} of the programme whether points go with inactivity"
+            ))]
+        }
         Cause::Due(Due::HoldTimeout { hold }) => {
             let hold = ids.hold(TransactionPlace {
                 shard: transaction.shard,

@@ -11,7 +11,7 @@ use std::pin::Pin;
 
 use fealty_auth::Caller;
 use fealty_proto::points::v1::{self as proto, ledger_service_server::LedgerService};
-use fealty_server::{Rejection, caller};
+use fealty_server::{Rejection, caller, to_wire_time};
 use fealty_types::{Clock as _, Ids, TransactionPlace};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
@@ -107,7 +107,8 @@ impl LedgerApi {
                 transaction: ids.transaction(answer.transaction.place()),
                 balance: answer.transaction.wallets.first().map(|after| {
                     let currency = after.currency.as_str();
-                    wire::balance(currency, &after.buckets, after.sequence, after.inactive_at)
+                    let inactivity = (after.inactivity, after.inactive_at);
+                    wire::balance(currency, &after.buckets, after.sequence, inactivity)
                 }),
                 replayed: answer.replayed,
             }),
@@ -133,6 +134,7 @@ fn watched(call: Call<'_>, watched: Watched, with_bytes: bool) -> proto::WatchTr
         transactions: transactions.collect(),
         cursor: watched.cursor.to_string(),
         behind: watched.behind,
+        known_time: watched.known.map(to_wire_time),
     }
 }
 
@@ -475,6 +477,7 @@ impl LedgerService for LedgerApi {
             transactions: told.transactions,
             cursor: told.cursor,
             behind: told.behind,
+            known_time: told.known_time,
         }))
     }
 

@@ -4,26 +4,25 @@ use std::{collections::HashSet, time::Duration};
 
 use fealty_auth::{Caller, InReach};
 use fealty_ledger::SpendKey;
-use fealty_proto::points::v1 as wire;
-use fealty_server::{Fields, Rejection};
+use fealty_proto::{points::v1 as wire, r#type::v1::FeedStart};
+use fealty_server::{Fields, Rejection, Start};
 use fealty_types::{
-    CurrencyId, Ids, LotId, MemberId, Position, ProgramId, Timestamp, TransactionPlace,
+    BrandId, CurrencyId, Ids, LotId, MemberId, OrderScope, Position, ProgramId, Timestamp,
+    TransactionPlace,
 };
 
 use super::{Call, wire as render};
 use crate::{
-    feed::{Filter, Start},
+    feed::Filter,
     ledger::{
         balance::{Moment, Source},
         history::By,
         lots::LotsAfter,
     },
+    shard::OrderName,
 };
 
 const BRANDS_MAX: usize = 1_000;
-const CURSOR_LEN_MAX: usize = 8 * 1024;
-/// How long a call waits for the feed at the most.
-const WAIT_MAX: Duration = Duration::from_secs(25);
 const ENUM_RULE: &str = "must be one of the enum's values";
 
 fn source(fields: &mut Fields<'_>, consistency: i32) -> Option<Source> {
@@ -343,8 +342,7 @@ pub(super) fn get(
             }
             Some(B::Order(key)) => {
                 let brand = fields.any_brand("order.brand", &key.brand);
-                let order_number = fields.parse("order.order_number", &key.order_number);
-                brand.zip(order_number).map(|(b, o)| By::Order(b, o))
+                order(fields, brand, key).map(By::Order)
             }
             None => {
                 fields.add("by", "must have `transaction`, `request` or `order`");
@@ -352,6 +350,28 @@ pub(super) fn get(
             }
         };
         Some((program?, by?))
+    })
+}
+
+/// What names an order of a brand.
+pub(super) fn order(
+    fields: &mut Fields<'_>,
+    brand: Option<BrandId>,
+    key: &wire::OrderKey,
+) -> Option<OrderName> {
+    let order_number = fields.parse("order.order_number", &key.order_number);
+    let mut scope = OrderScope::default();
+    if !key.store.is_empty() {
+        scope.store = Some(fields.parse("order.store", &key.store)?);
+    }
+    if !key.business_date.is_empty() {
+        let date = fields.parse("order.business_date", &key.business_date)?;
+        scope.business_date = Some(date);
+    }
+    Some(OrderName {
+        brand: brand?,
+        order_number: order_number?,
+        scope,
     })
 }
 
@@ -370,45 +390,16 @@ pub(super) fn explain(
 /// What is to be heard of the feed, and from where on.
 pub(super) fn feed(
     caller: &Caller,
-    start: Option<&wire::FeedStart>,
+    start: Option<&FeedStart>,
     filter: Option<&wire::FeedFilter>,
     wait: Option<prost_types::Duration>,
 ) -> Result<(Start, Filter, Duration), Rejection> {
     Fields::read(caller, |fields| {
-        let start = feed_start(fields, start);
-        let wait = wait.map_or(Some(Duration::ZERO), |wait| {
-            // Not by `TryFrom`, which negates the seconds and panics at the smallest number.
-            let seconds = u64::try_from(wait.seconds).ok();
-            let nanos = u32::try_from(wait.nanos).ok();
-            let nanos = nanos.filter(|nanos| *nanos < 1_000_000_000);
-            let asked = seconds.zip(nanos).map(|(s, n)| Duration::new(s, n));
-            let asked = asked.filter(|asked| *asked <= WAIT_MAX);
-            if asked.is_none() {
-                fields.add("wait", "must be 0 to 25 seconds");
-            }
-            asked
-        });
+        let start = fields.feed_start("start", start);
+        let wait = fields.feed_wait("wait", wait);
         let filter = feed_filter(fields, caller, filter)?;
         Some((start?, filter, wait?))
     })
-}
-
-fn feed_start(fields: &mut Fields<'_>, start: Option<&wire::FeedStart>) -> Option<Start> {
-    use wire::feed_start::At;
-    match start.and_then(|start| start.at.as_ref()) {
-        None => Some(Start::Cursor(String::new())),
-        Some(At::Cursor(cursor)) if cursor.len() > CURSOR_LEN_MAX => {
-            fields.add("start.cursor", "must be a cursor as the service gave it");
-            None
-        }
-        Some(At::Cursor(cursor)) => Some(Start::Cursor(cursor.clone())),
-        Some(At::Time(time)) => fields.time("start.time", *time).map(Start::Time),
-        Some(At::Now(true)) => Some(Start::Now),
-        Some(At::Now(false)) => {
-            fields.add("start.now", "must be true");
-            None
-        }
-    }
 }
 
 fn feed_filter(

@@ -4,8 +4,8 @@ mod overview;
 mod purchase;
 
 use fealty_ledger::{
-    Buckets, Cause, Command, Due, Entry, Facts, Lot, LotOrigin, LotTerms, Notice, ReversalFacts,
-    Said, Transaction, Wallet,
+    Buckets, Cause, Command, Due, Entry, Facts, Inactivity, Lot, LotOrigin, LotTerms, Notice,
+    ReversalFacts, Said, Transaction, Wallet,
 };
 use fealty_proto::points::v1 as wire;
 use fealty_server::to_wire_time;
@@ -19,8 +19,9 @@ pub(super) fn balance(
     currency: &str,
     buckets: &Buckets,
     sequence: i64,
-    inactive_at: Option<Timestamp>,
+    (inactivity, inactive_at): (Inactivity, Option<Timestamp>),
 ) -> wire::Balance {
+    let waived = inactivity == Inactivity::Waived;
     wire::Balance {
         currency: currency.to_owned(),
         pending: buckets.pending.get(),
@@ -28,8 +29,9 @@ pub(super) fn balance(
         held: buckets.held.get(),
         debt: buckets.debt.get(),
         sequence,
-        inactive_time: inactive_at.map(to_wire_time),
+        inactive_time: inactive_at.filter(|_| !waived).map(to_wire_time),
         debts: Vec::new(),
+        inactivity_waived: waived,
     }
 }
 
@@ -44,13 +46,13 @@ pub(super) fn wallet(currency: &str, wallet: &Wallet) -> wire::Balance {
             currency,
             &wallet.buckets,
             wallet.sequence,
-            wallet.inactive_at,
+            (wallet.inactivity, wallet.inactive_at),
         )
     }
 }
 
 /// The kinds of transaction, by the name that the ledger has for them.
-const KINDS: [(&str, wire::TransactionKind); 18] = [
+const KINDS: [(&str, wire::TransactionKind); 19] = [
     ("purchase", wire::TransactionKind::Purchase),
     ("accrue", wire::TransactionKind::Accrue),
     ("redeem", wire::TransactionKind::Redeem),
@@ -68,6 +70,7 @@ const KINDS: [(&str, wire::TransactionKind); 18] = [
     ("reinstate", wire::TransactionKind::Reinstate),
     ("extend_hold", wire::TransactionKind::ExtendHold),
     ("program_version", wire::TransactionKind::ProgramVersion),
+    ("tier_changed", wire::TransactionKind::TierChanged),
     ("activate_on_event", wire::TransactionKind::ActivateOnEvent),
 ];
 
@@ -97,7 +100,7 @@ fn tell(rendered: &mut wire::Transaction, ids: Ids, transaction: &Transaction) {
         position,
     };
     let (command, facts) = match &transaction.cause {
-        Cause::Due(Due::Activate | Due::Expire) => return,
+        Cause::Due(Due::Activate | Due::Expire | Due::ExpireInactive) => return,
         Cause::Due(Due::HoldTimeout { hold }) => {
             rendered.hold = ids.hold(of_shard(*hold));
             return;
@@ -106,6 +109,13 @@ fn tell(rendered: &mut wire::Transaction, ids: Ids, transaction: &Transaction) {
             rendered.counterpart = Some(wire::Counterpart {
                 member: text(&received.from),
                 transaction: ids.transaction(received.gift),
+            });
+            return;
+        }
+        Cause::TierChanged(change) => {
+            rendered.member_tier = Some(wire::MemberTier {
+                tier: text(&change.tier),
+                since_time: Some(to_wire_time(change.since)),
             });
             return;
         }
@@ -256,6 +266,7 @@ impl Call<'_> {
             Cause::Request {
                 program_version, ..
             } => i64::from(*program_version),
+            Cause::TierChanged(change) => i64::from(change.program_version),
             Cause::Due(_) | Cause::Received(_) => 0,
         };
         let transfers = transaction.transfers.iter();
@@ -294,7 +305,8 @@ impl Call<'_> {
             balances: wallets
                 .map(|after| {
                     let currency = after.currency.as_str();
-                    balance(currency, &after.buckets, after.sequence, after.inactive_at)
+                    let inactivity = (after.inactivity, after.inactive_at);
+                    balance(currency, &after.buckets, after.sequence, inactivity)
                 })
                 .collect(),
             ..wire::Transaction::default()

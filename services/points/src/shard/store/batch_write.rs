@@ -105,7 +105,8 @@ macro_rules! write_statement {
         wallets_written AS (
             INSERT INTO wallets (shard, member_no, currency, pending, available, held, debt,
                                  sequence, last_position, last_at, next_due, inactive_at,
-                                 debt_kinds, debt_brands, debt_points, earned, redeemed)
+                                 debt_kinds, debt_brands, debt_points, earned, redeemed,
+                                 inactivity)
             SELECT head.shard, new.* FROM head, unnest($10::wallet_row[]) AS new
             ON CONFLICT (shard, member_no, currency) DO UPDATE SET
                 pending = excluded.pending, available = excluded.available, held = excluded.held,
@@ -114,7 +115,7 @@ macro_rules! write_statement {
                 next_due = excluded.next_due, inactive_at = excluded.inactive_at,
                 debt_kinds = excluded.debt_kinds, debt_brands = excluded.debt_brands,
                 debt_points = excluded.debt_points, earned = excluded.earned,
-                redeemed = excluded.redeemed
+                redeemed = excluded.redeemed, inactivity = excluded.inactivity
         ),
         "#
                 + $further
@@ -353,7 +354,8 @@ async fn put_wallets(
             "-- points.batch.put_wallets
             INSERT INTO wallets (shard, member_no, currency, pending, available, held, debt,
                                  sequence, last_position, last_at, next_due, inactive_at,
-                                 debt_kinds, debt_brands, debt_points, earned, redeemed)
+                                 debt_kinds, debt_brands, debt_points, earned, redeemed,
+                                 inactivity)
             SELECT home.shard, new.*
             FROM shards AS home, unnest($2::wallet_row[]) AS new WHERE home.shard = $1
             ON CONFLICT (shard, member_no, currency) DO UPDATE SET
@@ -363,7 +365,7 @@ async fn put_wallets(
                 next_due = excluded.next_due, inactive_at = excluded.inactive_at,
                 debt_kinds = excluded.debt_kinds, debt_brands = excluded.debt_brands,
                 debt_points = excluded.debt_points, earned = excluded.earned,
-                redeemed = excluded.redeemed",
+                redeemed = excluded.redeemed, inactivity = excluded.inactivity",
             stored(shard),
             &rows.wallets as &[WalletRow],
         )

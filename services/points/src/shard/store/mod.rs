@@ -16,6 +16,7 @@ pub(crate) mod members;
 pub(crate) mod orders;
 pub(crate) mod reversals;
 pub(crate) mod rows;
+pub(crate) mod tier_changes;
 pub(crate) mod versions;
 pub(crate) mod wallets;
 

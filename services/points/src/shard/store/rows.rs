@@ -2,7 +2,9 @@
 //! names. Each is a row of its table without the shard, which is the same for all.
 //! The files of the tables turn them into values of the engine.
 
-use fealty_ledger::{AccountTotals, Debt, Hold, Lot, LotOrigin, LotTerms, Reversal, Wallet};
+use fealty_ledger::{
+    AccountTotals, Debt, Hold, Inactivity, Lot, LotOrigin, LotTerms, Reversal, Wallet,
+};
 use fealty_postgres::{PgTime, to_pg};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
 use uuid::Uuid;
@@ -98,6 +100,7 @@ pub(crate) struct WalletRow {
     pub(super) debt_points: Option<Vec<i64>>,
     pub(super) earned: i64,
     pub(super) redeemed: i64,
+    pub(super) inactivity: i16,
 }
 
 impl WalletRow {
@@ -127,6 +130,11 @@ impl WalletRow {
             debt_points: debts.map(|debts| debts.iter().map(|debt| debt.points.get()).collect()),
             earned: wallet.earned,
             redeemed: wallet.redeemed,
+            inactivity: match wallet.inactivity {
+                Inactivity::Counts => 0,
+                Inactivity::CountsInTier => 1,
+                Inactivity::Waived => 2,
+            },
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Wallets.
 
-use fealty_ledger::{Account, Buckets, Debt, Wallet};
+use fealty_ledger::{Account, Buckets, Debt, Inactivity, Wallet};
 use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg, to_pg};
 use fealty_types::{BrandId, CurrencyId, Points, Position, ShardId, Timestamp};
 use sqlx::PgExecutor;
@@ -26,10 +26,21 @@ impl WalletRow {
             inactive_at: self.inactive_at.map(from_pg),
             earned: self.earned,
             redeemed: self.redeemed,
+            inactivity: row.check("inactivity", inactivity(self.inactivity))?,
             debts: debts(&row, self.debt_kinds, self.debt_brands, self.debt_points)?,
         };
         let currency = row.parse("currency", &self.currency)?;
         Ok((self.member_no, currency, wallet))
+    }
+}
+
+/// Whether points that go with inactivity go.
+fn inactivity(stored: i16) -> Option<Inactivity> {
+    match stored {
+        0 => Some(Inactivity::Counts),
+        1 => Some(Inactivity::CountsInTier),
+        2 => Some(Inactivity::Waived),
+        _ => None,
     }
 }
 
@@ -122,7 +133,7 @@ pub(crate) async fn all(
         "-- points.wallets.all
         SELECT member_no, currency, pending, available, held, debt, sequence, last_position,
                last_at, next_due, inactive_at, debt_kinds, debt_brands, debt_points,
-               earned, redeemed
+               earned, redeemed, inactivity
         FROM wallets WHERE shard = $1",
         stored(shard),
     )

@@ -6,7 +6,6 @@ use sqlx::PgExecutor;
 
 use crate::domain::{Reason, Status};
 
-/// A row that cannot be read.
 /// The statuses of members: an index into those asked for, and the status.
 pub(crate) async fn find(
     connection: &mut PgConnection,

@@ -13,6 +13,7 @@ pub(super) fn purchase_of(
     let code = |code: &Option<Code>| code.as_ref().map(Code::to_string).unwrap_or_default();
     let (lines, tenders) = (purchase.lines.iter(), purchase.tenders.iter());
     let earned = facts.earned.iter();
+    let date = facts.order_scope.business_date;
     wire::Purchase {
         brand: purchase.brand.to_string(),
         order_number: purchase.order_number.to_string(),
@@ -37,6 +38,7 @@ pub(super) fn purchase_of(
         channel: code(&purchase.channel),
         store: code(&purchase.store),
         terminal: code(&purchase.terminal),
+        business_date: date.map(|date| date.to_string()).unwrap_or_default(),
         lines: lines
             .map(|line| wire::PurchaseLine {
                 sku: code(&line.sku),

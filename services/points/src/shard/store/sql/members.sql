@@ -16,7 +16,7 @@ SELECT
         SELECT array_agg(ROW(w.member_no, w.currency, w.pending, w.available, w.held, w.debt,
                              w.sequence, w.last_position, w.last_at, w.next_due,
                              w.inactive_at, w.debt_kinds, w.debt_brands,
-                             w.debt_points, w.earned, w.redeemed)::wallet_row)
+                             w.debt_points, w.earned, w.redeemed, w.inactivity)::wallet_row)
         FROM known CROSS JOIN LATERAL (
             SELECT * FROM wallets WHERE shard = $1 AND member_no = known.member_no LIMIT 100
         ) w

@@ -1,0 +1,25 @@
+//! What a member's tier means for its wallets.
+
+use fealty_ledger::{Inactivity, TierEffect};
+use fealty_program::{InactivityTerms, Program};
+use fealty_types::{TierId, Timestamp};
+
+/// What it means for each of a programme's currencies that a member is in `tier` from
+/// `since` on.
+pub(crate) fn tier_effects(program: &Program, tier: &TierId, since: Timestamp) -> Vec<TierEffect> {
+    let currencies = program.currencies.keys();
+    let effects = currencies.map(|currency| {
+        let (inactivity, not_before) = match program.inactivity_in_tier(currency, Some(tier), since)
+        {
+            InactivityTerms::Counts => (Inactivity::Counts, since),
+            InactivityTerms::CountsInTier { not_before } => (Inactivity::CountsInTier, not_before),
+            InactivityTerms::Waived => (Inactivity::Waived, since),
+        };
+        TierEffect {
+            currency: currency.clone(),
+            inactivity,
+            not_before,
+        }
+    });
+    effects.collect()
+}

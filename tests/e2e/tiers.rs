@@ -1,0 +1,253 @@
+//! Tiers that decide whether points go with inactivity, and the feed that tells of tiers.
+
+use fealty_cli::{
+    apply::{How, apply},
+    demo::{Fleet, PROGRAM},
+};
+use fealty_proto::{
+    points::v1::{Balance, Consistency, ListTransactionsRequest, TransactionKind},
+    tiers::v1::{PollTierChangesRequest, PollTierChangesResponse},
+    r#type::v1::{FeedStart, feed_start::At},
+};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::harness::{CLUB, START_S, ask, balance, club, purchase, set_time, until, verify};
+
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+/// Midnights, in seconds.
+const FEBRUARY_1998: i64 = 886_291_200;
+const NEW_YEAR_1999: i64 = 915_148_800;
+
+/// The club's programme, with other terms of expiry.
+fn program(expires: &str) -> String {
+    let terms = "expires: { after: 12 months, round_to: end_of_month }";
+    let file = PROGRAM.replace(terms, &format!("expires: {expires}"));
+    assert_ne!(file, PROGRAM, "the example has other terms");
+    file
+}
+
+/// Gold's and platinum's points stay, the others' go.
+fn gold_stays() -> String {
+    program(
+        "{ inactive_for: 6 months, by_tier: { gold: never, platinum: never }, after_fall: 30 days }",
+    )
+}
+
+async fn apply_to(fleet: &Fleet, file: &str) {
+    let applied = apply(fleet.clients(), file, How::Now).await;
+    applied.expect("the programme is applied");
+}
+
+async fn wallet(fleet: &Fleet, member: &str) -> Balance {
+    let read = balance(fleet.clients(), member, Consistency::Strong);
+    read.await.0
+}
+
+async fn buy(fleet: &Fleet, number: usize, member: &str, cents: i64) {
+    let asked = purchase(number, member, cents);
+    ask!(fleet.clients().earning(), record_purchase, asked).expect("recorded");
+}
+
+async fn until_waived(fleet: &Fleet, member: &str, waived: bool) {
+    let told = format!("whether {member} keeps its points becomes {waived}");
+    until(&told, || async {
+        wallet(fleet, member).await.inactivity_waived == waived
+    })
+    .await;
+}
+
+fn second(time: Option<prost_types::Timestamp>) -> Option<i64> {
+    time.map(|time| time.seconds)
+}
+
+/// Up to when points knows who had which tier.
+async fn known(fleet: &Fleet) -> Option<i64> {
+    let url = fleet.points_database_url();
+    let mut connection = PgConnection::connect(url).await.expect("it answers");
+    let known: Option<Option<i64>> = sqlx::query_scalar(
+        "SELECT extract(epoch FROM known_at)::bigint FROM feed_cursors WHERE source = 'tiers'",
+    )
+    .fetch_optional(&mut connection)
+    .await
+    .expect("there is a table of cursors");
+    known.flatten()
+}
+
+/// Two years of a green member, a gold one who falls, and a platinum one who does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn points_stay_in_gold_and_go_after_the_fall() {
+    let fleet = club().await;
+    apply_to(&fleet, &gold_stays()).await;
+    buy(&fleet, 1, "green", 1_000).await;
+    buy(&fleet, 2, "gold", 30_000).await;
+    buy(&fleet, 3, "platinum", 100_000).await;
+    until_waived(&fleet, "gold", true).await;
+    until_waived(&fleet, "platinum", true).await;
+    assert_eq!(wallet(&fleet, "gold").await.inactive_time, None);
+    let green = wallet(&fleet, "green").await;
+    assert_eq!((green.available, green.inactivity_waived), (100, false));
+    assert_eq!(second(green.inactive_time), Some(START_S + 181 * DAY));
+
+    // Half a year without a purchase: green's are gone, an hour later at the latest.
+    set_time(&fleet, START_S + 181 * DAY - 1).await;
+    assert_eq!(wallet(&fleet, "green").await.available, 100);
+    set_time(&fleet, START_S + 181 * DAY + HOUR).await;
+    assert_eq!(wallet(&fleet, "green").await.available, 0);
+    assert_eq!(wallet(&fleet, "gold").await.available, 3_000);
+    // Platinum buys again, and so stays what it is.
+    set_time(&fleet, START_S + 300 * DAY).await;
+    buy(&fleet, 4, "platinum", 100_000).await;
+
+    // Gold is judged at the end of 1 January, and falls: 30 days are left.
+    set_time(&fleet, START_S + 370 * DAY).await;
+    until_waived(&fleet, "gold", false).await;
+    let fallen = wallet(&fleet, "gold").await;
+    assert_eq!(fallen.available, 3_000);
+    assert_eq!(second(fallen.inactive_time), Some(FEBRUARY_1998));
+    let history = ListTransactionsRequest {
+        program: CLUB.to_owned(),
+        member: "gold".to_owned(),
+        ..ListTransactionsRequest::default()
+    };
+    let history = ask!(fleet.clients().ledger(), list_transactions, history).expect("a history");
+    let tiers = history.transactions.iter().filter_map(|transaction| {
+        let tier = transaction.member_tier.as_ref()?;
+        assert_eq!(transaction.kind(), TransactionKind::TierChanged);
+        Some((tier.tier.clone(), second(tier.since_time)?))
+    });
+    let tiers: Vec<(String, i64)> = tiers.collect();
+    let fall = FEBRUARY_1998 - 30 * DAY;
+    let expected = [("member".to_owned(), fall), ("gold".to_owned(), START_S)];
+    assert_eq!(tiers, expected, "the newest first");
+
+    // At the end of them it is not known yet that no purchase has lifted the member:
+    // the points wait for the tiers' feed, not for the hour to pass.
+    set_time(&fleet, FEBRUARY_1998 - 1).await;
+    assert_eq!(wallet(&fleet, "gold").await.available, 3_000);
+    set_time(&fleet, FEBRUARY_1998 + 30 * 60).await;
+    assert_eq!(wallet(&fleet, "gold").await.available, 3_000);
+    until("it is known who had which tier", || async {
+        known(&fleet)
+            .await
+            .is_some_and(|known| known >= FEBRUARY_1998)
+    })
+    .await;
+    set_time(&fleet, FEBRUARY_1998 + 32 * 60).await;
+    assert_eq!(wallet(&fleet, "gold").await.available, 0);
+
+    // What is earned after the fall goes as green's does, and platinum's stays.
+    buy(&fleet, 5, "gold", 1_000).await;
+    set_time(&fleet, FEBRUARY_1998 + 181 * DAY + 2 * HOUR).await;
+    assert_eq!(wallet(&fleet, "gold").await.available, 0);
+    set_time(&fleet, NEW_YEAR_1999).await;
+    assert_eq!(wallet(&fleet, "platinum").await.available, 30_000);
+    // Until it falls as well.
+    set_time(&fleet, NEW_YEAR_1999 + 2 * DAY).await;
+    until_waived(&fleet, "platinum", false).await;
+    assert_eq!(wallet(&fleet, "platinum").await.available, 30_000);
+    set_time(&fleet, NEW_YEAR_1999 + 31 * DAY + HOUR).await;
+    assert_eq!(wallet(&fleet, "platinum").await.available, 0);
+    verify(&fleet).await.expect("the ledger is sound");
+}
+
+/// A version that says something else of tiers says it of the points that are there.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_decides_of_points_that_are_there() {
+    let fleet = club().await;
+    apply_to(&fleet, &program("{ inactive_for: 6 months }")).await;
+    for (number, member) in ["gold", "green", "silver"].into_iter().enumerate() {
+        buy(&fleet, number, member, [30_000, 1_000, 10_000][number]).await;
+    }
+    until("tiers are told", || async {
+        poll(&fleet, At::Cursor(String::new())).await.changes.len() == 2
+    })
+    .await;
+    let in_half_a_year = Some(START_S + 181 * DAY);
+    assert_eq!(
+        second(wallet(&fleet, "gold").await.inactive_time),
+        in_half_a_year
+    );
+    set_time(&fleet, START_S + 100 * DAY).await;
+    apply_to(&fleet, &gold_stays()).await;
+    // Nobody buys: the version begins all the same.
+    set_time(&fleet, START_S + 100 * DAY + 10).await;
+    until_waived(&fleet, "gold", true).await;
+    set_time(&fleet, START_S + 200 * DAY).await;
+    assert_eq!(wallet(&fleet, "gold").await.available, 3_000);
+    assert_eq!(wallet(&fleet, "green").await.available, 0);
+    assert_eq!(wallet(&fleet, "silver").await.available, 0);
+    // And the other way round: they live for as long as after a fall.
+    let platinum_stays =
+        program("{ inactive_for: 6 months, by_tier: { platinum: never }, after_fall: 30 days }");
+    apply_to(&fleet, &platinum_stays).await;
+    set_time(&fleet, START_S + 200 * DAY + 10).await;
+    until_waived(&fleet, "gold", false).await;
+    let gold = wallet(&fleet, "gold").await;
+    assert_eq!(gold.available, 3_000);
+    let left = second(gold.inactive_time).map(|gone| gone - (START_S + 230 * DAY));
+    assert!(
+        left.is_some_and(|left| (1..=10).contains(&left)),
+        "{left:?}"
+    );
+    set_time(&fleet, START_S + 230 * DAY + 2 * HOUR).await;
+    assert_eq!(wallet(&fleet, "gold").await.available, 0);
+    verify(&fleet).await.expect("the ledger is sound");
+}
+
+async fn poll(fleet: &Fleet, at: At) -> PollTierChangesResponse {
+    let request = PollTierChangesRequest {
+        start: Some(FeedStart { at: Some(at) }),
+        wait: None,
+    };
+    ask!(fleet.clients().tier(), poll_tier_changes, request).expect("polled")
+}
+
+/// The feed of tiers begins at a cursor, a time or now, and can be polled.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_feed_of_tiers_begins_at_a_time_or_now_and_can_be_polled() {
+    let fleet = club().await;
+    let all = async || poll(&fleet, At::Cursor(String::new())).await;
+    buy(&fleet, 1, "anna", 10_000).await;
+    until("anna is told of", || async {
+        all().await.changes.len() == 1
+    })
+    .await;
+    set_time(&fleet, START_S + 60).await;
+    buy(&fleet, 2, "ben", 30_000).await;
+    until("ben is told of", || async {
+        all().await.changes.len() == 2
+    })
+    .await;
+    let told = all().await;
+    let members: Vec<&str> = told.changes.iter().map(|change| &*change.member).collect();
+    assert_eq!((members, told.behind), (vec!["anna", "ben"], 0));
+    let written: Vec<_> = told
+        .changes
+        .iter()
+        .map(|change| second(change.written_time))
+        .collect();
+    assert_eq!(written, [Some(START_S), Some(START_S + 60)]);
+    let from = async |seconds| {
+        let time = prost_types::Timestamp { seconds, nanos: 0 };
+        poll(&fleet, At::Time(time)).await.changes.len()
+    };
+    assert_eq!((from(START_S).await, from(START_S + 1).await), (2, 1));
+    assert_eq!((from(START_S + 60).await, from(START_S + 61).await), (1, 0));
+    let now = poll(&fleet, At::Now(true)).await;
+    assert_eq!((now.changes.len(), &now.cursor), (0, &told.cursor));
+    // Who waits hears of what is written, as soon as it is.
+    let waiting = async {
+        let request = PollTierChangesRequest {
+            start: crate::harness::from(now.cursor.clone()),
+            wait: Some(prost_types::Duration {
+                seconds: 20,
+                nanos: 0,
+            }),
+        };
+        ask!(fleet.clients().tier(), poll_tier_changes, request).expect("polled")
+    };
+    let (heard, ()) = tokio::join!(waiting, buy(&fleet, 3, "carl", 10_000));
+    assert_eq!(heard.changes.len(), 1);
+    assert_eq!(heard.changes[0].member, "carl");
+}

@@ -30,7 +30,7 @@ const NOT_ROUTED: [&str; 10] = [
     "points.batch.write_grants",
     "points.batch.write_purchases",
     "points.batch.write_all",
-    "points.tier_changes_due.note_one_of_each_shard",
+    "points.tier_renewals.renew",
 ];
 
 async fn fleet() -> Fleet {

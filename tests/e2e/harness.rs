@@ -68,10 +68,15 @@ pub(crate) async fn club() -> Fleet {
 }
 
 pub(crate) async fn club_with(variables: &[(&str, String)]) -> Fleet {
+    club_of(PROGRAM, variables).await
+}
+
+/// A fleet with another programme of the club.
+pub(crate) async fn club_of(program: &str, variables: &[(&str, String)]) -> Fleet {
     let fleet = Fleet::start_with(&fealty(), stack().await, variables).await;
     let fleet = fleet.expect("the services start");
     set_time(&fleet, START_S).await;
-    apply(fleet.clients(), PROGRAM, How::Now)
+    apply(fleet.clients(), program, How::Now)
         .await
         .expect("the programme is applied");
     fleet

@@ -9,6 +9,7 @@ mod holds;
 mod ids;
 mod kept;
 mod orders;
+mod personal;
 mod programs;
 mod purchases;
 mod refusals;

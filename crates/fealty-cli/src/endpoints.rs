@@ -13,6 +13,7 @@ use fealty_proto::{
         adjustment_service_client::AdjustmentServiceClient,
         audit_service_client::AuditServiceClient, earning_service_client::EarningServiceClient,
         ledger_service_client::LedgerServiceClient,
+        personal_data_service_client::PersonalDataServiceClient,
         settlement_service_client::SettlementServiceClient,
     },
     program::v1::program_service_client::ProgramServiceClient,
@@ -174,6 +175,12 @@ impl Clients {
     #[must_use]
     pub fn settlement(&self) -> SettlementServiceClient<Channel> {
         SettlementServiceClient::new(self.office.points.clone())
+    }
+
+    /// What is personal of members.
+    #[must_use]
+    pub fn personal_data(&self) -> PersonalDataServiceClient<Channel> {
+        PersonalDataServiceClient::new(self.office.points.clone())
     }
 
     /// Members' statuses.

@@ -42,8 +42,6 @@ pub struct Active {
     pub currency: CurrencyId,
     /// When it is inactive after it.
     pub inactive_at: Timestamp,
-    /// Whether a tier decides if that matters.
-    pub by_tier: bool,
 }
 
 /// Points to give, with their terms.

@@ -15,11 +15,9 @@ use crate::TIER_WAIT_MAX;
 /// at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Inactivity {
-    /// They do; no tier decides.
+    /// They do.
     #[default]
     Counts,
-    /// They do in the member's tier, and would not in another.
-    CountsInTier,
     /// They do not, for the member has a tier whose points stay.
     Waived,
 }

@@ -71,7 +71,7 @@ fn transaction(cause: Cause) -> Transaction {
             },
             sequence: 9,
             inactive_at: Some(at(1_800_000_000_000_000)),
-            inactivity: Inactivity::CountsInTier,
+            inactivity: Inactivity::Waived,
         }],
         principal: None,
     }

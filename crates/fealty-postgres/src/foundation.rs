@@ -355,6 +355,20 @@ pub async fn insert_program(
     Ok(())
 }
 
+/// The number of a programme's newest version, if it has one.
+pub async fn newest_version(
+    executor: impl PgExecutor<'_>,
+    program: &ProgramId,
+) -> Result<Option<i64>, DatabaseError> {
+    let version = sqlx::query_scalar!(
+        "-- foundation.newest_version\nSELECT max(version) FROM programs WHERE program = $1",
+        program.as_str(),
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(version)
+}
+
 /// The stored cursor of a feed; empty before anything was read.
 pub async fn feed_cursor(
     executor: impl PgExecutor<'_>,
@@ -407,7 +421,7 @@ pub async fn move_feed_cursor(
     } else {
         sqlx::query!(
             "-- foundation.move_feed_cursor
-            UPDATE feed_cursors SET cursor = $3, known_at = greatest(known_at, $4)
+            UPDATE feed_cursors SET cursor = $3, known_at = coalesce($4, known_at)
             WHERE source = $1 AND cursor = $2",
             source,
             from,

@@ -9,7 +9,8 @@ use crate::{
     Program, ProgramError, ProgramErrors, ProgramSource, SOURCE_LEN_MAX,
     faults::Check,
     sections::{
-        adjustments, brands, currencies, earning, orders, program, refunds, rewards, tiers,
+        adjustments, brands, currencies, earning, orders, personal, program, refunds, rewards,
+        tiers,
     },
     source::{self, File, Places},
     version::text_digest,
@@ -77,6 +78,7 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
     let refunds = refunds::check(file.refunds.as_ref(), check);
     let adjustments = adjustments::check(file.adjustments.as_ref(), check);
     let orders = orders::check(file.orders.as_ref(), check);
+    let personal = personal::check(file.personal.as_ref(), check);
     Some(Program {
         id: file.program.clone(),
         time_zone: time_zone?,
@@ -89,6 +91,7 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
         refunds: refunds?,
         adjustments: adjustments?,
         orders: orders?,
+        personal: personal?,
     })
 }
 

@@ -33,6 +33,7 @@ pub use sections::{
     earning::{EarnFormula, EarningRule, MultipliedOf, TierAsOf},
     expiry::{Activity, Expiry, ExpiryTerms, InactivityTerms},
     orders::{OrderScopeMissing, Orders},
+    personal::Personal,
     program::MoneyUnit,
     rewards::Reward,
     tiers::{TierLevel, TierScheme},

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::{
     ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Currency, EarningRule, Expiry,
-    ExpiryTerms, InactivityTerms, MoneyUnit, Orders, Reward, TierScheme, calendar,
+    ExpiryTerms, InactivityTerms, MoneyUnit, Orders, Personal, Reward, TierScheme, calendar,
 };
 
 /// A programme: its currencies, brands, earning rules, tiers and catalogue.
@@ -35,6 +35,8 @@ pub struct Program {
     pub adjustments: Adjustments,
     /// Within what order numbers are unique.
     pub orders: Orders,
+    /// What callers keep with a change that must be deletable.
+    pub personal: Personal,
 }
 
 impl Program {
@@ -98,7 +100,8 @@ impl Program {
     ) -> InactivityTerms {
         let currency = self.currencies.get(currency);
         let expiry = currency.and_then(|currency| currency.expiry.as_ref());
-        expiry.map_or(InactivityTerms::Counts, |expiry| {
+        let counts = InactivityTerms::Counts { not_before: since };
+        expiry.map_or(counts, |expiry| {
             expiry.inactivity(tier, since, &self.time_zone)
         })
     }

@@ -14,7 +14,8 @@ use crate::{
     ProgramError,
     error::FILE,
     sections::{
-        adjustments, brands, currencies, earning, orders, program, refunds, rewards, tiers,
+        adjustments, brands, currencies, earning, orders, personal, program, refunds, rewards,
+        tiers,
     },
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct File {
     pub(crate) adjustments: Option<adjustments::AdjustmentsText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) orders: Option<orders::OrdersText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) personal: Option<personal::PersonalText>,
 }
 
 /// Reads a file's form, or says where it is wrong.

@@ -23,6 +23,13 @@ impl Metadata {
         Ok(Self(facts))
     }
 
+    /// Changes their values.
+    pub fn change(&mut self, mut change: impl FnMut(&MetadataKey, &mut MetadataValue)) {
+        for (key, value) in &mut self.0 {
+            change(key, value);
+        }
+    }
+
     /// Them, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&MetadataKey, &MetadataValue)> {
         self.0.iter()

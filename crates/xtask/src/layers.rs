@@ -20,6 +20,7 @@ const ROOMS: [(&str, &[&[&str]]); 3] = [
             &["grpc"],
             &["app"],
             &["bulk", "config"],
+            &["erasure"],
             &["adjustments", "earning", "settlement"],
             &["ledger"],
             &["audit"],

@@ -9,8 +9,8 @@ BEGIN
 END
 $$;
 
--- Whether points that go with inactivity go: 0 they do, 1 they do in the member's tier,
--- 2 they stay, for the member has a tier whose points do.
+-- Whether points that go with inactivity go: 0 they do, 1 they stay, for the member has
+-- a tier whose points do.
 ALTER TABLE wallets ADD COLUMN inactivity smallint NOT NULL DEFAULT 0;
 ALTER TABLE row_types DROP COLUMN wallet;
 ALTER TYPE wallet_row ADD ATTRIBUTE inactivity smallint;
@@ -26,3 +26,17 @@ CREATE TABLE tier_changes_due (
     PRIMARY KEY (member, program, shard, due_at)
 );
 CREATE INDEX tier_changes_due_by_time ON tier_changes_due (shard, due_at);
+
+-- Shards in which a version of a programme says something else of some tiers: their members
+-- are gone through, in the order of their names, and noted above.
+CREATE TABLE tier_renewals (
+    program text NOT NULL,
+    shard smallint NOT NULL,
+    -- When that version was applied.
+    since timestamptz NOT NULL,
+    -- Who ever had one of these is looked at; a tier may be named twice.
+    tiers text[] NOT NULL,
+    -- Members up to here have been noted.
+    after_member text NOT NULL DEFAULT '',
+    PRIMARY KEY (program, shard)
+);

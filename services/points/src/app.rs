@@ -12,6 +12,7 @@ use crate::{
     adjustments::Adjustments,
     audit::{Audit, signer::Signer},
     config::{LedgerSection, PlacementSetting},
+    erasure::Erasure,
     feed::Feed,
     lane::{self, BalanceCache, LaneSettings, Lanes, Publisher},
     ledger::Ledger,
@@ -28,6 +29,7 @@ pub(crate) struct App {
     pub(crate) adjustments: Adjustments,
     pub(crate) audit: Audit,
     pub(crate) settlement: Settlement,
+    pub(crate) erasure: Erasure,
     database: Database,
     shards: Shards,
 }
@@ -111,6 +113,7 @@ impl App {
         tokio::spawn(ledger.clone().sweep(ending()));
         Ok(Self {
             settlement: Settlement::new(audit.clone()),
+            erasure: Erasure::new(&programs, &database, shards),
             programs,
             adjustments: Adjustments {
                 ledger: ledger.clone(),

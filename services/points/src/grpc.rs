@@ -10,6 +10,7 @@ use fealty_proto::{
         audit_service_server::{self, AuditServiceServer},
         earning_service_server::{self, EarningServiceServer},
         ledger_service_server::{self, LedgerServiceServer},
+        personal_data_service_server::{self, PersonalDataServiceServer},
         settlement_service_server::{self, SettlementServiceServer},
     },
     program::v1::program_service_server::{self, ProgramServiceServer},
@@ -25,6 +26,7 @@ use crate::{
     app::App,
     audit::grpc::AuditApi,
     earning::grpc::EarningApi,
+    erasure::grpc::PersonalDataApi,
     error::Error,
     ledger::grpc::LedgerApi,
     plan::{self, PlanError},
@@ -35,12 +37,13 @@ use crate::{
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Their full names.
-pub(crate) const SERVICES: [&str; 6] = [
+pub(crate) const SERVICES: [&str; 7] = [
     adjustment_service_server::SERVICE_NAME,
     program_service_server::SERVICE_NAME,
     earning_service_server::SERVICE_NAME,
     audit_service_server::SERVICE_NAME,
     settlement_service_server::SERVICE_NAME,
+    personal_data_service_server::SERVICE_NAME,
     ledger_service_server::SERVICE_NAME,
 ];
 
@@ -55,6 +58,10 @@ pub(crate) fn routes(app: &App, shutdown: &CancellationToken) -> Routes {
     )
     .add_service(
         EarningServiceServer::new(EarningApi(app.ledger.clone()))
+            .max_decoding_message_size(REQUEST_LEN_MAX),
+    )
+    .add_service(
+        PersonalDataServiceServer::new(PersonalDataApi(app.erasure.clone()))
             .max_decoding_message_size(REQUEST_LEN_MAX),
     )
     .add_service(

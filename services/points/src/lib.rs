@@ -13,6 +13,7 @@ pub mod audit;
 pub mod bulk;
 pub mod config;
 mod earning;
+mod erasure;
 mod error;
 mod feed;
 mod grpc;
@@ -69,6 +70,9 @@ pub const SCHEMA: Schema = Schema {
         "adjustments",
         "begun_versions",
         "tier_changes_due",
+        "tier_renewals",
+        "personal_keys",
+        "personal_values",
     ],
 };
 

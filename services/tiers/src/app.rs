@@ -26,7 +26,7 @@ impl App {
         programs: Programs,
         shutdown: &CancellationToken,
     ) -> Result<Self, DatabaseError> {
-        let feed = Feed::new(database.clone(), status::SOURCE);
+        let feed = Feed::new(database.clone(), status::SOURCE, programs.clone());
         feed.head().await?;
         let statuses = Statuses {
             programs,

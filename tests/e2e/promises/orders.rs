@@ -10,7 +10,7 @@ use fealty_proto::points::v1::{
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::harness::{CLUB, SHOP, START_S, ask, club, purchase, reason, verify};
+use crate::harness::{CLUB, SHOP, START_S, ask, club_of, purchase, reason, verify};
 
 const DAY: i64 = 24 * 3_600;
 
@@ -29,11 +29,8 @@ fn receipt(request: usize, store: &str, second: i64) -> RecordPurchaseRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn receipt_numbers_come_again_where_the_programme_says_so() {
-    let fleet = club().await;
     let program = format!("{PROGRAM}\norders: {{ unique_by: [store, day] }}\n");
-    apply(fleet.clients(), &program, How::Now)
-        .await
-        .expect("the programme is applied");
+    let fleet = club_of(&program, &[]).await;
     let record = async |asked: RecordPurchaseRequest| {
         ask!(fleet.clients().earning(), record_purchase, asked)
     };
@@ -94,4 +91,9 @@ async fn receipt_numbers_come_again_where_the_programme_says_so() {
     let malformed = find("s-1", "1.1.97").await.expect_err("no date");
     assert_eq!(malformed.code(), Code::InvalidArgument);
     verify(&fleet).await.expect("the ledger is sound");
+
+    // Were it changed, what was recorded could be recorded again.
+    let changed = apply(fleet.clients(), PROGRAM, How::Now).await;
+    let told = format!("{:#}", changed.expect_err("it stays"));
+    assert!(told.contains("orders: what names the orders"), "{told}");
 }

@@ -1,7 +1,7 @@
 //! What rewards, programmes and clocks refuse.
 
 use super::*;
-use fealty_proto::operations::v1::ListAuditEntriesRequest;
+use fealty_proto::{operations::v1::ListAuditEntriesRequest, points::v1::ErasePersonalDataRequest};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redeem_reward_refuses() {
@@ -325,5 +325,22 @@ async fn adjustments_by_two_persons_refuse() {
         ..ListAdjustmentsRequest::default()
     };
     refused(client.list_adjustments(list).await, NO_PROGRAM, &[]);
+    assert_eq!(books(&fleet).await, before, "nothing has changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erasing_personal_data_refuses() {
+    let (fleet, before) = with_anna().await;
+    let erase = async |program: &str, member: &str| {
+        let request = ErasePersonalDataRequest {
+            program: program.to_owned(),
+            member: member.to_owned(),
+        };
+        let mut client = fleet.clients().personal_data();
+        client.erase_personal_data(request).await
+    };
+    refused(erase("", "").await, INVALID, &["program", "member"]);
+    refused(erase(CLUB, "a b").await, INVALID, &["member"]);
+    refused(erase("no-club", "anna").await, NO_PROGRAM, &[]);
     assert_eq!(books(&fleet).await, before, "nothing has changed");
 }

@@ -32,9 +32,8 @@ impl WalletBook {
     /// known yet, that is when to look again.
     fn inactivity_due(&self, moment: Moment) -> Option<Timestamp> {
         let inactive_at = self.inactive_at()?;
-        let waits = self.wallet.inactivity == Inactivity::CountsInTier
-            && inactive_at <= moment.now
-            && inactive_at > moment.tiers_known;
+        let waits =
+            self.tiers_decide && inactive_at <= moment.now && inactive_at > moment.tiers_known;
         if !waits {
             return Some(inactive_at);
         }
@@ -46,9 +45,10 @@ impl WalletBook {
     /// When points that go with inactivity are gone at the latest.
     fn latest_inactive_at(&self) -> Option<Timestamp> {
         let inactive_at = self.inactive_at()?;
-        match self.wallet.inactivity {
-            Inactivity::CountsInTier => inactive_at.checked_add(TIER_WAIT_MAX),
-            Inactivity::Counts | Inactivity::Waived => Some(inactive_at),
+        if self.tiers_decide {
+            inactive_at.checked_add(TIER_WAIT_MAX)
+        } else {
+            Some(inactive_at)
         }
     }
 
@@ -157,12 +157,18 @@ impl WalletBook {
     /// When the next thing falls due at the latest, of a wallet that has been read so
     /// far as to tell.
     pub fn first_due(&self, currency: &CurrencyId) -> Result<Option<Timestamp>, Stop> {
-        let nothing_known = Moment {
+        let all_known = Moment {
             now: LotTerms::NEVER,
-            tiers_known: Timestamp::EPOCH,
+            tiers_known: LotTerms::NEVER,
         };
-        let next = self.next_event(currency, nothing_known)?;
-        Ok(next.map(|(due, _)| due))
+        let next = self.next_event(currency, all_known)?;
+        Ok(next.map(|(due, event)| match event {
+            // The programme may have it wait for members' tiers.
+            Event::ExpireInactive | Event::ExpirePendingInactive => {
+                due.checked_add(TIER_WAIT_MAX).unwrap_or(due)
+            }
+            _ => due,
+        }))
     }
     /// The first `max` pending lots that are activated at `at`.
     pub(crate) fn activating(&self, at: Timestamp, max: usize) -> Vec<LotId> {

@@ -72,6 +72,9 @@ pub struct WalletBook {
     /// spend needs none of them, what falls due needs all.
     #[borsh(skip)]
     due_unread: bool,
+    /// Whether members' tiers decide if its points go with inactivity.
+    #[borsh(skip)]
+    tiers_decide: bool,
     changed: bool,
     changed_lots: BTreeSet<LotId>,
     changed_holds: BTreeSet<Position>,
@@ -99,6 +102,7 @@ impl WalletBook {
             holds: BTreeMap::new(),
             read_through,
             due_unread: false,
+            tiers_decide: false,
             changed: false,
             changed_lots: BTreeSet::new(),
             changed_holds: BTreeSet::new(),
@@ -152,6 +156,12 @@ impl WalletBook {
     #[must_use]
     pub fn wallet(&self) -> &Wallet {
         &self.wallet
+    }
+
+    /// Says whether members' tiers decide if points of the wallet go with inactivity, as
+    /// the programme has it: then what is due waits until they are known.
+    pub fn set_tiers_decide(&mut self, tiers_decide: bool) {
+        self.tiers_decide = tiers_decide;
     }
 
     /// How far its lots have been read.
@@ -310,13 +320,6 @@ impl WalletBook {
 
     /// Records activity: what goes with inactivity now lives until then at the least.
     pub(crate) fn keep_active(&mut self, active: &Active) {
-        if self.wallet.inactivity != Inactivity::Waived {
-            self.wallet.inactivity = if active.by_tier {
-                Inactivity::CountsInTier
-            } else {
-                Inactivity::Counts
-            };
-        }
         let inactive_at = active.inactive_at;
         let later = self
             .wallet

@@ -156,6 +156,8 @@ impl Draft {
                 .expect("a lot's wallet is there");
             let terms = wallet.lots[&part.lot].terms.clone();
             let gone = wallet.is_gone(&terms, self.at);
+            let expiry = wallet.expiry_of(&terms);
+            let is_past = expiry.is_some_and(|expires_at| expires_at <= self.at);
             let (points, lot) = (part.points, part.lot);
             let (currency, from) = (&part.currency, part.account.clone());
             facts.parts.push(HoldLot { lot, points });
@@ -167,7 +169,8 @@ impl Draft {
                 self.transfers.push(transfer);
                 continue;
             }
-            let moved = grace_until.filter(|_| gone);
+            // What waits for the member's tier comes back for as long as what is gone.
+            let moved = grace_until.filter(|_| is_past);
             restore_to(wallet, lot, points, moved);
             self.expiry_changes
                 .extend(moved.map(|expires_at| ExpiryChange { lot, expires_at }));

@@ -17,7 +17,7 @@ use fealty_types::{
 use proptest::prelude::*;
 
 use crate::{
-    model::{LotName, Picture, shard_of},
+    model::{LotName, Picture, shard_of, tiers_decide},
     steps::{MEMBERS, Policy, Step, What, When},
 };
 
@@ -79,11 +79,16 @@ pub(crate) struct Engine {
     number: usize,
 }
 
-fn active(inactive_at: Timestamp, by_tier: bool) -> Active {
+fn as_the_programme_says(member: usize, book: &mut MemberBook) {
+    for wallet in book.wallets.values_mut() {
+        wallet.set_tiers_decide(tiers_decide(member));
+    }
+}
+
+fn active(inactive_at: Timestamp) -> Active {
     Active {
         currency: currency(),
         inactive_at,
-        by_tier,
     }
 }
 
@@ -210,13 +215,14 @@ impl Engine {
             inactivity: if keeps {
                 Inactivity::Waived
             } else {
-                Inactivity::CountsInTier
+                Inactivity::Counts
             },
             not_before: since.checked_add(hours(after_fall)).expect("in range"),
         }];
         let log = &mut self.logs[shard_of(member)];
         let of = &mut self.members[member];
         let start = log.written().len();
+        as_the_programme_says(member, &mut of.known);
         let mut partial = of.stored.book(member);
         let mut partial_log = Log::new(shard(member), log.next(), STAMP);
         change_tier(&mut of.known, &change, &effects, log).expect("all is known");
@@ -241,6 +247,7 @@ impl Engine {
         let (now, log) = (self.now, &mut self.logs[shard_of(member)]);
         let of = &mut self.members[member];
         let start = log.written().len();
+        as_the_programme_says(member, &mut of.known);
         let mut partial = of.stored.book(member);
         let mut partial_log = Log::new(shard(member), log.next(), STAMP);
         let answer = execute(&mut of.known, request, now, log);
@@ -267,6 +274,7 @@ impl Engine {
         let (now, log) = (self.now, &mut self.logs[shard_of(to)]);
         let of = &mut self.members[to];
         let start = log.written().len();
+        as_the_programme_says(to, &mut of.known);
         let mut partial = of.stored.book(to);
         let mut partial_log = Log::new(shard(to), log.next(), STAMP);
         receive(&mut of.known, received, now, log).expect("there is room");
@@ -321,7 +329,7 @@ impl Engine {
                     When::Unset => None,
                     When::After(hours) => Some(later(*hours)),
                     When::Otherwise(hours) => {
-                        activity.push(active(later(*hours), true));
+                        activity.push(active(later(*hours)));
                         Some(LotTerms::WITH_ACTIVITY)
                     }
                 };
@@ -363,7 +371,7 @@ impl Engine {
                 brand: acceptor,
                 active,
             } => {
-                let counts = active.map(|hours| self::active(later(hours), hours % 2 == 0));
+                let counts = active.map(|hours| self::active(later(hours)));
                 activity.extend(counts);
                 Command::Redeem(Redeem {
                     brand: brand(*acceptor),
@@ -616,6 +624,7 @@ impl Stored {
         if let Some(wallet) = self.wallet.clone() {
             book.wallets.insert(currency(), WalletBook::of(wallet));
         }
+        as_the_programme_says(member, &mut book);
         book
     }
 

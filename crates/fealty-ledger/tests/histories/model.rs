@@ -69,8 +69,6 @@ struct Entry {
 enum Inactivity {
     #[default]
     Counts,
-    /// An hour later at the latest: until then nobody knows the tier.
-    CountsInTier,
     Waived,
 }
 
@@ -86,6 +84,8 @@ struct Member {
     debts: Vec<((&'static str, usize), i64)>,
     inactive: Option<i64>,
     inactivity: Inactivity,
+    /// Whether inactivity waits for the tier.
+    tiers_decide: bool,
     last: i64,
 }
 
@@ -100,11 +100,23 @@ fn brand_name(brand: usize) -> String {
     ["shop", "cafe"][brand].to_owned()
 }
 
+/// For all but one, the programme says so.
+pub(crate) fn tiers_decide(member: usize) -> bool {
+    member != 1
+}
+
 pub(crate) fn shard_of(member: usize) -> usize {
     usize::from(member == 2)
 }
 
 impl Member {
+    fn new(number: usize) -> Self {
+        Self {
+            tiers_decide: tiers_decide(number),
+            ..Self::default()
+        }
+    }
+
     fn sum(&self, of: impl Fn(&Lot) -> i64) -> i64 {
         self.lots.iter().map(of).sum()
     }
@@ -137,19 +149,11 @@ impl Member {
 
     /// Whether a lot's points go by an hour, of which the tier is known before `known`.
     fn goes(&self, lot: &Lot, known: i64) -> bool {
-        let waits = lot.expires.is_none() && self.inactivity == Inactivity::CountsInTier;
-        !waits || self.expiry(lot) < known
+        lot.expires.is_some() || !self.tiers_decide || self.expiry(lot) < known
     }
 
-    fn keep_active(&mut self, until: i64, by_tier: bool) {
+    fn keep_active(&mut self, until: i64) {
         self.inactive = Some(self.inactive.map_or(until, |known| known.max(until)));
-        if self.inactivity != Inactivity::Waived {
-            self.inactivity = if by_tier {
-                Inactivity::CountsInTier
-            } else {
-                Inactivity::Counts
-            };
-        }
     }
 
     /// Lots in the order of spending, with what they have left.
@@ -182,7 +186,7 @@ impl Model {
     pub(crate) fn new() -> Self {
         Self {
             now: 0,
-            members: vec![Member::default(); MEMBERS],
+            members: (0..MEMBERS).map(Member::new).collect(),
             heads: vec![0; 2],
             accounts: BTreeMap::new(),
         }
@@ -463,7 +467,7 @@ impl Model {
             Inactivity::Waived
         } else {
             of.inactive = of.inactive.map(|known| known.max(since + after_fall));
-            Inactivity::CountsInTier
+            Inactivity::Counts
         };
     }
 
@@ -547,7 +551,7 @@ impl Model {
                 self.take(member, &parts, ("redeemed", Some(*brand)));
                 if let Some(hours) = active {
                     let until = self.now + hours;
-                    self.members[member].keep_active(until, hours % 2 == 0);
+                    self.members[member].keep_active(until);
                 }
                 self.done(member, Some(false), ("redeemed", *brand), parts);
             }
@@ -772,7 +776,7 @@ impl Model {
         entry.parts.push((name, points));
         if expires.is_none() {
             let until = self.now + 150;
-            self.members[member].keep_active(until, true);
+            self.members[member].keep_active(until);
         }
         let lot = Lot {
             name,
@@ -892,7 +896,8 @@ impl Model {
     ) {
         let lot = self.members[member].lot(name).clone();
         let of = &self.members[member];
-        let gone = of.expiry(&lot) <= at && of.goes(&lot, at);
+        let past = of.expiry(&lot) <= at;
+        let gone = past && of.goes(&lot, at);
         let known = self.members[member].lot(name);
         if gone && grace.is_none() {
             known.expired += points;
@@ -900,7 +905,7 @@ impl Model {
             return;
         }
         known.left += points;
-        if let (true, Some(hours)) = (gone, grace) {
+        if let (true, Some(hours)) = (past, grace) {
             known.expires = Some(at + hours);
         }
         self.book(account, ("available", None), lot.brand, points);

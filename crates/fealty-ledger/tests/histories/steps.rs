@@ -32,7 +32,7 @@ pub(crate) enum What {
     Redeem {
         points: i64,
         brand: usize,
-        /// Counts as activity for so many hours; the tier decides if they are even.
+        /// Counts as activity for so many hours.
         active: Option<i64>,
     },
     Hold {

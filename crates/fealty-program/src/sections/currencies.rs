@@ -231,7 +231,7 @@ mod tests {
             program.inactivity_in_tier(&points, tier.as_ref(), since)
         };
         assert_eq!(in_tier(Some("gold")), InactivityTerms::Waived);
-        let counts = InactivityTerms::CountsInTier {
+        let counts = InactivityTerms::Counts {
             not_before: moment("2026-04-04T10:30:00Z"),
         };
         assert_eq!(in_tier(Some("silver")), counts);
@@ -239,7 +239,7 @@ mod tests {
         let program = with_terms("{ expires: { inactive_for: 6 months } }").expect("valid");
         let points = "points".parse().expect("an id");
         let plain = program.inactivity_in_tier(&points, None, since);
-        assert_eq!(plain, InactivityTerms::Counts);
+        assert_eq!(plain, InactivityTerms::Counts { not_before: since });
     }
 
     #[test]

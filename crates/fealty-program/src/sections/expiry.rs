@@ -76,10 +76,8 @@ pub enum Expiry {
 /// What a member's tier means for points that go with inactivity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InactivityTerms {
-    /// No tier decides.
-    Counts,
-    /// It counts in this tier, not in each. The points live until then at the least.
-    CountsInTier {
+    /// It counts. What stayed before lives until then at the least.
+    Counts {
         /// Until when.
         not_before: Timestamp,
     },
@@ -165,9 +163,9 @@ impl Expiry {
                     return InactivityTerms::Waived;
                 }
                 let not_before = after_fall.map_or(since, |period| period.after(since, zone));
-                InactivityTerms::CountsInTier { not_before }
+                InactivityTerms::Counts { not_before }
             }
-            _ => InactivityTerms::Counts,
+            _ => InactivityTerms::Counts { not_before: since },
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod currencies;
 pub(crate) mod earning;
 pub(crate) mod expiry;
 pub(crate) mod orders;
+pub(crate) mod personal;
 pub(crate) mod program;
 pub(crate) mod refunds;
 pub(crate) mod rewards;

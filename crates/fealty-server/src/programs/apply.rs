@@ -222,8 +222,19 @@ fn nothing_taken_away(before: &Program, after: &Program) -> Result<(), Rejection
         })
         .or_else(|| (before.money != after.money).then(|| "money".to_owned()))
         .or_else(|| (before.time_zone != after.time_zone).then(|| "time_zone".to_owned()));
-    gone.map_or(Ok(()), |path| {
-        let message = format!("{path}: what points were issued under must stay as it is");
+    let stays = |path: String, why: &str| {
+        let message = format!("{path}: {why} must stay as it is");
         Err(Rejection::new(ErrorReason::ProgramConflict, message).with("path", path))
-    })
+    };
+    if let Some(path) = gone {
+        return stays(path, "what points were issued under");
+    }
+    if before.orders != after.orders {
+        // An order that was recorded would be another one, and earn again.
+        return stays(
+            "orders".to_owned(),
+            "what names the orders that were recorded",
+        );
+    }
+    Ok(())
 }

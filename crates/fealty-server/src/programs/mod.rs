@@ -135,6 +135,16 @@ impl Programs {
             .ok_or_else(|| ProgramNotFound(program.clone()))
     }
 
+    /// The ids of all.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        let newest = self
+            .newest
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        newest.keys().map(ToString::to_string).collect()
+    }
+
     /// Looks for what other instances applied, until the service ends.
     pub async fn keep_fresh(self, shutdown: CancellationToken) {
         loop {

@@ -11,3 +11,4 @@ mod service;
 mod store;
 
 pub(crate) use service::Adjustments;
+pub(crate) use store::erase_notes;

@@ -22,9 +22,12 @@ use super::{
 use crate::{
     error::Error,
     lane::{entry, principal, same_request},
-    ledger::{Change, Failure, Ledger},
+    ledger::{Change, Failure, Ledger, unsealed},
     plan::plan,
-    shard::{Asked, ReadOn, ShardWork, Written, request_key, store::head::lock_head},
+    shard::{
+        Answer, Asked, PersonalValues, ReadOn, ShardWork, Written, request_key,
+        store::{head::lock_head, personal},
+    },
 };
 
 /// A decision asked for.
@@ -41,6 +44,26 @@ pub(crate) struct Approved {
     pub(crate) made: Arc<Transaction>,
     /// Whether it was made already.
     pub(crate) replayed: bool,
+}
+
+impl Approved {
+    /// With what is personal, for who knows it.
+    fn of(
+        proposal: Proposal,
+        transaction: Arc<Transaction>,
+        replayed: bool,
+        personal: Option<&PersonalValues>,
+    ) -> Self {
+        let answer = Answer {
+            transaction,
+            replayed,
+        };
+        Self {
+            proposal,
+            made: unsealed(answer, personal).transaction,
+            replayed,
+        }
+    }
 }
 
 fn nothing() -> Reference {
@@ -186,8 +209,11 @@ impl Adjustments {
             return Err(refused(Error::SecondPersonRequired(proposal.id)));
         }
         let by = caller.subject().clone();
-        let command = command(&proposal, &by).map_err(refused)?;
-        let request = (&change.request_id, &proposal.proposed.metadata.clone());
+        let mut command = command(&proposal, &by).map_err(refused)?;
+        let mut metadata = proposal.proposed.metadata.clone();
+        let request = (&change.request_id, &mut metadata);
+        let personal = self.seal(connection, change, request, &mut command).await?;
+        let request = (&change.request_id, &metadata);
         let key = request_key(&change.program, &change.member, &change.request_id);
         let mut asked = Asked {
             requests: vec![key],
@@ -196,15 +222,8 @@ impl Adjustments {
         asked.command(0, &command);
         let now = self.ledger.clock.now();
         let member = (proposal.program.clone(), proposal.member.clone());
-        let read = ShardWork::read(
-            connection,
-            shard,
-            [member],
-            &asked,
-            now,
-            ReadOn::Locked,
-            None,
-        );
+        let locked = ReadOn::Locked;
+        let read = ShardWork::read(connection, shard, [member], &asked, now, locked, None);
         let (mut work, mut seen) = read.await?;
         if let Some(seen) = seen.remove(&key) {
             let made = seen.transaction()?;
@@ -212,11 +231,7 @@ impl Adjustments {
             if proposal.position != Some(made.position) {
                 return Err(refused(proposal.decided()));
             }
-            let approved = Approved {
-                proposal,
-                made: made.into(),
-                replayed: true,
-            };
+            let approved = Approved::of(proposal, made.into(), true, personal.as_ref());
             return Ok((approved, None));
         }
         if proposal.state != State::Proposed {
@@ -234,17 +249,35 @@ impl Adjustments {
         let decision = approval(by, now, &change.request_id);
         let (place, to) = ((shard, proposal.id), State::Approved);
         store::decide(&mut *connection, place, to, &decision, Some(position)).await?;
+        if let Some(values) = &personal {
+            let name = (&proposal.program, &proposal.member);
+            personal::keep(connection, shard, name, values).await?;
+        }
         audit_log::append(&mut *connection, &entry).await?;
         caller.mark_recorded();
         proposal.state = to;
         proposal.position = Some(position);
         proposal.decision = Some(decision);
-        let approved = Approved {
-            proposal,
-            made: written.answer(position, false).transaction,
-            replayed: false,
-        };
+        let made = written.answer(position, false).transaction;
+        let approved = Approved::of(proposal, made, false, personal.as_ref());
         Ok((approved, Some(written)))
+    }
+
+    /// Puts hashes in the place of what is personal of an adjustment.
+    async fn seal(
+        &self,
+        connection: &mut PgConnection,
+        change: &Change<Deciding>,
+        request: (&RequestId, &mut Metadata),
+        command: &mut Command,
+    ) -> Result<Option<PersonalValues>, Failure> {
+        let applied = self.ledger.programs.newest(&change.program);
+        let applied = applied.map_err(|_| Failure::Refused(Error::Defect))?;
+        let member = &change.member;
+        let sealed = self
+            .ledger
+            .seal_in(connection, &applied, member, request, command);
+        Ok(sealed.await?)
     }
 
     /// Makes the adjustment in the member's books.
@@ -270,7 +303,13 @@ impl Adjustments {
 
     /// Rejects a proposal; answers also whether it was rejected already.
     pub(crate) async fn reject(&self, change: Change<Deciding>) -> Result<(Proposal, bool), Error> {
-        self.ledger.programs.newest(&change.program)?;
+        let applied = self.ledger.programs.newest(&change.program)?;
+        // The audit log keeps what it is told.
+        let reason = if applied.program.personal.notes {
+            nothing()
+        } else {
+            change.command.note.clone()
+        };
         let shard = self.ledger.shards.of(&change.program, &change.member);
         let by = person(&change.caller);
         let done: Result<(Proposal, bool), Failure> = run!(
@@ -294,7 +333,7 @@ impl Adjustments {
                 };
                 let (place, to) = ((shard, proposal.id), State::Rejected);
                 store::decide(&mut *connection, place, to, &decision, None).await?;
-                let entry = told(&change.caller, &proposal, &decision.note);
+                let entry = told(&change.caller, &proposal, &reason);
                 audit_log::append(&mut *connection, &entry).await?;
                 change.caller.mark_recorded();
                 proposal.state = to;

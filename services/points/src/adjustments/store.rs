@@ -1,11 +1,11 @@
 //! Proposed adjustments and what became of them.
 
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
-use fealty_types::{BrandId, MemberId, Position, ProgramId, RequestId, ShardId};
+use fealty_types::{BrandId, MemberId, Metadata, Position, ProgramId, RequestId, ShardId};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::proposal::{Decision, Proposal, State, Wanted};
+use super::proposal::{Decision, Proposal, Proposed, State, Wanted};
 use crate::shard::store::stored;
 
 /// A row of the table.
@@ -210,4 +210,46 @@ pub(super) async fn list(
     .fetch_all(executor)
     .await?;
     rows.into_iter().map(Row::into_proposal).collect()
+}
+
+/// Deletes the words and the metadata of a member's proposals; answers how many had some.
+pub(crate) async fn erase_notes(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    (program, member): (&ProgramId, &MemberId),
+) -> Result<i64, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- points.adjustments.of_member
+        SELECT id, body, decision_note FROM adjustments
+        WHERE shard = $1 AND program = $2 AND member = $3 FOR UPDATE",
+        stored(shard),
+        program.as_str(),
+        member.as_str(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut erased = 0;
+    for row in rows {
+        let stored_row = StoredRow::of("adjustments", row.id);
+        let mut proposed: Proposed = stored_row.check("body", borsh::from_slice(&row.body).ok())?;
+        let nothing =
+            proposed.note.as_str().is_empty() && proposed.metadata.iter().next().is_none();
+        if nothing && row.decision_note.is_empty() {
+            continue;
+        }
+        proposed.note = stored_row.parse("note", "")?;
+        proposed.metadata = Metadata::default();
+        let body = borsh::to_vec(&proposed).map_err(|_| DatabaseError::Broken("a body"))?;
+        sqlx::query!(
+            "-- points.adjustments.erase_notes
+            UPDATE adjustments SET body = $3, decision_note = '' WHERE shard = $1 AND id = $2",
+            stored(shard),
+            row.id,
+            body,
+        )
+        .execute(&mut *connection)
+        .await?;
+        erased += 1;
+    }
+    Ok(erased)
 }

@@ -25,7 +25,7 @@ const HEADS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// For how long an entry may be on its way to the log after the time it says it was
 /// written at.
-const WRITING_MAX: Duration = Duration::from_mins(1);
+const WRITING_MAX: Duration = Duration::from_mins(2);
 
 /// Reads in a row that a filter may leave out without a word.
 const LEFT_OUT_MAX: u32 = 20;
@@ -137,7 +137,18 @@ impl Feed {
             };
             latest = next.ok_or(Error::Ending)??;
         }
+        if latest.known.is_none() {
+            latest.known = self.known(&latest.cursor).await;
+        }
         Ok(latest)
+    }
+
+    /// Up to when a cursor has all that was written, if it has all that is there.
+    async fn known(&self, cursor: &Cursor) -> Option<Timestamp> {
+        let known = self.clock.now().checked_sub(WRITING_MAX)?;
+        let heads = look_at_all_heads(&self.database, &self.heads).await.ok()?;
+        let mut behind = cursor.positions().iter().zip(heads.positions());
+        behind.all(|(at, head)| at >= head).then_some(known)
     }
 
     /// Checks a caller's cursor against the log.

@@ -23,8 +23,8 @@
 use std::collections::HashSet;
 
 use fealty_postgres::{Database, DatabaseError, PgConnection, audit_log, run};
-use fealty_server::Programs;
-use fealty_types::{Position, ShardId, Timestamp};
+use fealty_server::{Programs, ServiceClock};
+use fealty_types::{Clock as _, Position, ShardId, Timestamp};
 use uuid::Uuid;
 
 use super::{
@@ -87,6 +87,7 @@ pub(super) struct Batches {
     pub(super) database: Database,
     pub(super) programs: Programs,
     pub(super) orders: Orders,
+    pub(super) clock: ServiceClock,
 }
 
 impl Batches {
@@ -94,7 +95,6 @@ impl Batches {
     pub(super) async fn run(
         &self,
         jobs: &mut [Job],
-        now: Timestamp,
         course: &mut Course,
         memory: &mut Memory,
     ) -> Result<Outcome, DatabaseError> {
@@ -107,7 +107,7 @@ impl Batches {
         self.by_newest_versions(jobs);
         loop {
             rounds += 1;
-            match self.run_knowing(&known, jobs, now, course, memory).await {
+            match self.run_knowing(&known, jobs, course, memory).await {
                 Ok(outcome) => {
                     course.head = Some(outcome.written.through);
                     return Ok(outcome);
@@ -164,7 +164,6 @@ impl Batches {
         &self,
         known: &Known,
         jobs: &[Job],
-        now: Timestamp,
         course: &mut Course,
         memory: &mut Memory,
     ) -> Result<Outcome, Interrupted> {
@@ -174,7 +173,7 @@ impl Batches {
             let attempt = Attempt {
                 batches: self,
                 jobs,
-                now,
+                now: self.clock.now(),
                 read_on: ReadOn::Never,
                 known,
             };
@@ -191,7 +190,8 @@ impl Batches {
             let attempt = Attempt {
                 batches: self,
                 jobs,
-                now,
+                // Nothing that is written says it was long before it is.
+                now: self.clock.now(),
                 read_on: ReadOn::Locked,
                 known,
             };

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use fealty_auth::Caller;
 use fealty_ledger::{Command, Lot, Moment, Purchase, TierChanged, Transaction};
-use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry};
+use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
 use fealty_types::{MemberId, Metadata, Position, ProgramId, RequestId, ShardId, Timestamp};
 use uuid::Uuid;
 
@@ -165,7 +165,9 @@ impl Jobs {
             } => {
                 let (work, slot) = (&mut self.work, self.slot_of[index]);
                 let moment = Moment::new(self.now, *tiers_known);
-                work.advance(connection, slot, currency, moment).await?;
+                let program = &job.applied.program;
+                work.advance(connection, slot, program, currency, moment)
+                    .await?;
                 Ok(())
             }
             Work::ChangeTier => self.change_tier(connection, index, job).await?,
@@ -185,6 +187,7 @@ impl Jobs {
             request_id,
             metadata,
             command,
+            personal,
         } = &job.work
         else {
             return Err(DatabaseError::Broken("a job without a request").into());
@@ -223,6 +226,10 @@ impl Jobs {
                 return Ok(Pending::Final(Err(error)));
             }
         };
+        if let Some(values) = personal {
+            let name = (&job.applied.program.id, &job.member);
+            store::personal::keep(connection, self.work.shard(), name, values).await?;
+        }
         if records {
             self.record(caller, position, lot.as_ref());
         }
@@ -249,26 +256,33 @@ impl Jobs {
         index: usize,
         job: &Job,
     ) -> Result<Result<(), Error>, Interrupted> {
-        let tier = self.tiers.of.get(&index);
-        let since = self.tiers.changed_since.get(&index);
-        let (Some(tier), Some(since)) = (tier, since) else {
-            return Ok(Ok(()));
-        };
+        let changes = self.tiers.changes.remove(&index).unwrap_or_default();
         let program = &job.applied.program.id;
         if self.unplanned.contains(program) {
-            // It was taken, and stays due.
+            // They were taken, and stay due.
             let (shard, member) = (self.work.shard(), (program.as_str(), job.member.as_str()));
-            store::tier_changes::note(connection, shard, member, *since).await?;
+            for (since, _) in changes {
+                store::tier_changes::note(connection, shard, member, since).await?;
+            }
             return Ok(Err(Error::Unavailable));
         }
-        let change = TierChanged {
-            tier: tier.clone(),
-            since: *since,
-            program_version: number(&job.applied),
-        };
-        let (work, slot) = (&mut self.work, self.slot_of[index]);
-        work.change_tier(connection, slot, &job.applied, &change)
-            .await?;
+        if !changes.is_empty() {
+            // What is taken is decided once, so by what is stored, not by what is known.
+            let newest = foundation::newest_version(&mut *connection, program).await?;
+            if newest != Some(job.applied.version) {
+                return Err(Interrupted::VersionPassed(program.clone()));
+            }
+        }
+        for (since, tier) in changes {
+            let change = TierChanged {
+                tier,
+                since,
+                program_version: number(&job.applied),
+            };
+            let (work, slot) = (&mut self.work, self.slot_of[index]);
+            work.change_tier(connection, slot, &job.applied, &change)
+                .await?;
+        }
         Ok(Ok(()))
     }
 

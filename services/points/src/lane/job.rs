@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::recorded;
 use crate::{
     error::Error,
-    shard::{Answer, order_key, order_name},
+    shard::{Answer, PersonalValues, order_key, order_name},
 };
 
 /// What a lane is asked to do for a member.
@@ -26,6 +26,8 @@ pub(crate) enum Work {
         /// What it wants to be kept.
         metadata: Metadata,
         command: Command,
+        /// What is to stand beside the log.
+        personal: Option<PersonalValues>,
     },
     /// Write what is due in a wallet, where it is known who had which tier up to a moment.
     Advance {
@@ -50,12 +52,15 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Whether it reads what only the lock of the head keeps as it is: an earlier
-    /// transaction, a lot, a change of tier.
+    /// Whether it reads what only the lock of the head keeps as it is (an earlier
+    /// transaction, a lot, a change of tier), or writes by further statements.
     pub(super) fn needs_lock(&self) -> bool {
         match &self.work {
-            Work::Request { command, .. } => {
-                matches!(command.names(), Some(Named::Transaction(_) | Named::Lot(_)))
+            Work::Request {
+                command, personal, ..
+            } => {
+                personal.is_some()
+                    || matches!(command.names(), Some(Named::Transaction(_) | Named::Lot(_)))
             }
             Work::Advance { .. } => false,
             Work::ChangeTier => true,

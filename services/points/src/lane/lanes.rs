@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use fealty_auth::Caller;
-use fealty_ledger::Command;
 use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
 use fealty_server::{Programs, ServiceClock};
-use fealty_types::{CurrencyId, MemberId, Metadata, ProgramId, RequestId, ShardId, Timestamp};
+use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
 use tokio::sync::Semaphore;
 
 use super::{batch::Batches, job::Work, publish::Publisher, run::Lane};
@@ -54,10 +52,10 @@ impl Lanes {
                     database: database.clone(),
                     programs: programs.clone(),
                     orders: orders.clone(),
+                    clock: clock.clone(),
                 };
                 Lane::start(
                     batches,
-                    clock.clone(),
                     publisher.clone(),
                     Arc::clone(&in_flight),
                     Memory::new(remembered),
@@ -74,21 +72,13 @@ impl Lanes {
     /// Does what a request asks, once, however often it is sent.
     pub(crate) async fn submit(
         &self,
-        caller: Caller,
         program: &ProgramId,
         member: MemberId,
-        (request_id, metadata): (RequestId, Metadata),
-        command: Command,
+        request: Work,
     ) -> Result<Answer, Error> {
         let applied = self.programs.newest(program)?;
         let shard = self.shards.of(program, &member);
-        let work = Work::Request {
-            caller,
-            request_id,
-            metadata,
-            command,
-        };
-        let done = self.lane(shard).submit(applied, member, work).await?;
+        let done = self.lane(shard).submit(applied, member, request).await?;
         done.ok_or(Error::Defect)
     }
 

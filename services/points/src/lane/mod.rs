@@ -17,6 +17,7 @@ mod tiers;
 
 pub(crate) use cache::{BalanceCache, tail};
 pub(crate) use decide::same_request;
+pub(crate) use job::Work;
 pub(crate) use lanes::{LaneSettings, Lanes};
 pub(crate) use publish::Publisher;
 pub(crate) use recorded::{entry, is_recorded, principal};

@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 use fealty_postgres::DatabaseError;
 use fealty_program::ProgramVersion;
-use fealty_server::ServiceClock;
-use fealty_types::{Clock as _, MemberId, ShardId};
+use fealty_types::{MemberId, ShardId};
 use opentelemetry::{KeyValue, global, metrics::Histogram};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::Instrument as _;
@@ -42,7 +41,6 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn start(
         batches: Batches,
-        clock: ServiceClock,
         publisher: Publisher,
         in_flight: Arc<Semaphore>,
         memory: Memory,
@@ -51,7 +49,6 @@ impl Lane {
         let meters = Meters::new(batches.shard);
         let runner = Runner {
             batches,
-            clock,
             publisher,
             in_flight,
             meters,
@@ -105,7 +102,6 @@ impl Meters {
 
 struct Runner {
     batches: Batches,
-    clock: ServiceClock,
     publisher: Publisher,
     in_flight: Arc<Semaphore>,
     meters: Meters,
@@ -141,8 +137,7 @@ impl Runner {
                 span.follows_from(&job.span);
             }
             let begun = tokio::time::Instant::now();
-            let now = self.clock.now();
-            let done = self.batches.run(&mut jobs, now, &mut course, &mut memory);
+            let done = self.batches.run(&mut jobs, &mut course, &mut memory);
             let done = done.instrument(span).await;
             drop(permit);
             self.meters

@@ -17,8 +17,8 @@ use crate::{
 /// What jobs ask about tiers.
 #[derive(Default)]
 pub(super) struct AskedTiers {
-    /// The jobs that ask for a tier.
-    jobs: Vec<usize>,
+    /// The jobs that ask for a tier, and since when what it means is due, if it is.
+    jobs: Vec<(usize, Option<Timestamp>)>,
     asked: batch_read::AskedTiers,
     /// Those among them that write what it means.
     changing: Vec<usize>,
@@ -31,36 +31,35 @@ pub(super) struct AskedTiers {
 pub(super) struct Tiers {
     /// The tier, where the member was told of one.
     pub(super) of: HashMap<usize, TierId>,
-    /// Since when what it means is due to be written.
-    pub(super) changed_since: HashMap<usize, Timestamp>,
+    /// The tiers whose meaning is due to be written, each with since when, in order.
+    pub(super) changes: HashMap<usize, Vec<(Timestamp, TierId)>>,
 }
 
 impl AskedTiers {
     /// Asks for what a job needs.
     pub(super) fn job(&mut self, index: usize, job: &Job, now: Timestamp) {
-        let name = || (job.applied.program.id.to_string(), job.member.to_string());
-        let moment = match &job.work {
-            Work::Request { command, .. } => tier_moment(&job.applied.program, command, now),
-            Work::Advance { .. } => None,
-            Work::ChangeTier => {
-                let (program, member) = name();
-                self.changing.push(index);
-                self.programs.push(program);
-                self.members.push(member);
-                Some(now)
+        let (program, member) = (&job.applied.program, &job.member);
+        match &job.work {
+            Work::Request { command, .. } => {
+                if let Some(moment) = tier_moment(program, command, now) {
+                    let (program, member) = (program.id.to_string(), member.to_string());
+                    self.asked.push(program, member, moment);
+                    self.jobs.push((index, None));
+                }
             }
-        };
-        if let Some(moment) = moment {
-            let (program, member) = name();
-            self.asked.push(program, member, moment);
-            self.jobs.push(index);
+            Work::Advance { .. } => {}
+            Work::ChangeTier => {
+                self.changing.push(index);
+                self.programs.push(program.id.to_string());
+                self.members.push(member.to_string());
+            }
         }
     }
 
     /// Reads it. What is due is taken first: a tier that is told of afterwards is due
     /// anew.
     pub(super) async fn read(
-        self,
+        mut self,
         connection: &mut PgConnection,
         shard: ShardId,
         now: Timestamp,
@@ -73,13 +72,28 @@ impl AskedTiers {
             }
             let names = (&*self.programs, &*self.members);
             let taken = tier_changes::take(connection, shard, names, now).await?;
-            let taken = taken.into_iter();
-            tiers.changed_since = taken.map(|(at, due)| (self.changing[at], due)).collect();
+            for (at, due_at) in taken {
+                // Of each moment the tier that held then.
+                let (program, member) = (self.programs[at].clone(), self.members[at].clone());
+                self.asked.push(program, member, due_at);
+                self.jobs.push((self.changing[at], Some(due_at)));
+            }
         }
         if !self.asked.is_empty() {
-            let read = batch_read::tiers(connection, shard, &self.asked).await?;
-            let read = read.into_iter();
-            tiers.of = read.map(|(at, tier)| (self.jobs[at], tier)).collect();
+            for (at, tier) in batch_read::tiers(connection, shard, &self.asked).await? {
+                match self.jobs[at] {
+                    (job, None) => {
+                        tiers.of.insert(job, tier);
+                    }
+                    (job, Some(since)) => {
+                        let changes = tiers.changes.entry(job).or_default();
+                        changes.push((since, tier));
+                    }
+                }
+            }
+        }
+        for changes in tiers.changes.values_mut() {
+            changes.sort();
         }
         Ok(tiers)
     }

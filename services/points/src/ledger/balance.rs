@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fealty_auth::InReach;
 use fealty_ledger::{Transaction, Wallet, WalletAfter};
 use fealty_postgres::{DatabaseError, PgConnection, run};
+use fealty_program::Program;
 use fealty_types::{
     Clock as _, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionPlace,
 };
@@ -173,6 +174,7 @@ impl Ledger {
                 .iter()
                 .map(|member| (program.clone(), (*member).clone()))
         };
+        let applied = self.programs.newest(program)?;
         let pool = self.database.pool();
         let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
         // One statement tells all, but for a wallet in which much is due.
@@ -180,7 +182,7 @@ impl Ledger {
             &mut connection,
             shard,
             members(),
-            currency,
+            (&applied.program, currency),
             at,
             ReadOn::Never,
         );
@@ -192,7 +194,14 @@ impl Ledger {
         let read: Result<Vec<(Wallet, Wallet)>, DatabaseError> =
             run!(self.database, "balance", |connection| async {
                 read_one_moment(connection).await?;
-                let read = advanced(connection, shard, members(), currency, at, ReadOn::Locked);
+                let read = advanced(
+                    connection,
+                    shard,
+                    members(),
+                    (&applied.program, currency),
+                    at,
+                    ReadOn::Locked,
+                );
                 read.await.map_err(Interrupted::in_snapshot)
             });
         Ok(read?)
@@ -395,7 +404,7 @@ async fn advanced(
     connection: &mut PgConnection,
     shard: ShardId,
     members: impl Iterator<Item = (ProgramId, MemberId)>,
-    currency: &CurrencyId,
+    (program, currency): (&Program, &CurrencyId),
     at: Timestamp,
     read_on: ReadOn,
 ) -> Result<Vec<(Wallet, Wallet)>, Interrupted> {
@@ -410,7 +419,8 @@ async fn advanced(
     for slot in 0..work.len() {
         let stored = wallet(&work, slot);
         if stored.next_due.is_some_and(|due| due <= at) {
-            work.advance(connection, slot, currency, at.into()).await?;
+            work.advance(connection, slot, program, currency, at.into())
+                .await?;
         }
         read.push((stored, wallet(&work, slot)));
     }

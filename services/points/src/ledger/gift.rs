@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::{
     failure::Failure,
+    personal::unsealed,
     service::{Change, Ledger},
 };
 use crate::{
@@ -24,8 +25,8 @@ use crate::{
     lane::{self, principal, same_request},
     plan::plan,
     shard::{
-        Answer, Asked, ReadOn, ShardWork, Shards, Written, received, request_key,
-        store::{head::lock_head, rows::SeenRow},
+        Answer, Asked, PersonalValues, ReadOn, ShardWork, Shards, Written, received, request_key,
+        store::{self, head::lock_head, rows::SeenRow},
     },
 };
 
@@ -36,6 +37,15 @@ pub(crate) struct Given {
     pub(crate) answer: Answer,
     /// The recipient's transaction.
     pub(crate) recipient: TransactionPlace,
+}
+
+/// Who asks for a gift, and how.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    caller: &'a Caller,
+    request: (&'a RequestId, &'a Metadata),
+    command: &'a Command,
+    personal: Option<&'a PersonalValues>,
 }
 
 /// One side's member and shard.
@@ -56,7 +66,7 @@ impl Ledger {
         let Change {
             caller,
             request_id,
-            metadata,
+            mut metadata,
             program,
             member,
             command: gift,
@@ -72,8 +82,15 @@ impl Ledger {
             shard: self.shards.of(program, &gift.to),
             member: gift.to.clone(),
         };
-        let command = Command::Gift(gift);
-        let asked = (&caller, (&request_id, &metadata), &command);
+        let mut command = Command::Gift(gift);
+        let (name, request) = ((program, &giver.member), (&request_id, &mut metadata));
+        let personal = self.seal(name, request, &mut command).await?;
+        let asked = Asking {
+            caller: &caller,
+            request: (&request_id, &metadata),
+            command: &command,
+            personal: personal.as_ref(),
+        };
         let mut done = self.give_once(asked, program, [&giver, &taker]).await;
         if let Err(Failure::VersionPassed) = done {
             self.programs.refresh().await?;
@@ -84,7 +101,10 @@ impl Ledger {
                 for (shard, written) in written {
                     self.publisher.publish(shard, &written).await;
                 }
-                Ok(given)
+                Ok(Given {
+                    answer: unsealed(given.answer, personal.as_ref()),
+                    ..given
+                })
             }
             Err(failure) => Err(failure.into()),
         }
@@ -93,7 +113,7 @@ impl Ledger {
     /// Makes a gift, if the version of the programme that is known here is in force.
     async fn give_once(
         &self,
-        asked: (&Caller, (&RequestId, &Metadata), &Command),
+        asked: Asking<'_>,
         program: &ProgramId,
         sides: [&Side; 2],
     ) -> Result<(Vec<(ShardId, Written)>, Given), Failure> {
@@ -106,7 +126,12 @@ impl Ledger {
     async fn give_in(
         &self,
         connection: &mut PgConnection,
-        (caller, request, command): (&Caller, (&RequestId, &Metadata), &Command),
+        Asking {
+            caller,
+            request,
+            command,
+            personal,
+        }: Asking<'_>,
         program: &ProgramId,
         [giver, taker]: [&Side; 2],
     ) -> Result<(Vec<(ShardId, Written)>, Given), Failure> {
@@ -149,7 +174,7 @@ impl Ledger {
         let slot = usize::from(same_shard);
         // A refusal here undoes the whole: nothing of either side is written.
         let arrived = work
-            .receive(connection, slot, &gift)
+            .receive(connection, slot, &applied.program, &gift)
             .await?
             .map_err(|refusal| taker.refuses(self.shards, refusal))?;
         let mut written = Vec::new();
@@ -157,6 +182,10 @@ impl Ledger {
             let locked = ReadOn::Locked;
             let work = work.write(connection, self.shards.placement(), locked, None);
             written.push((shard, work.await?));
+        }
+        if let Some(values) = personal {
+            let name = (program, &giver.member);
+            store::personal::keep(connection, giver.shard, name, values).await?;
         }
         if let Some(entry) = &recorded {
             audit_log::append(&mut *connection, entry).await?;

@@ -84,6 +84,7 @@ impl Ledger {
                 let full = page.transactions.len() == limit;
                 if full || scanned == SCANNED_MAX || long && !page.transactions.is_empty() {
                     page.next = Some(before);
+                    self.unseal(&mut page.transactions).await?;
                     return Ok(page);
                 }
                 before = transaction.position;
@@ -94,6 +95,7 @@ impl Ledger {
                 }
             }
             if all_read {
+                self.unseal(&mut page.transactions).await?;
                 return Ok(page);
             }
         }
@@ -140,7 +142,9 @@ impl Ledger {
             By::Request(_, request_id) => request_id.to_string(),
             By::Order(order) => order.order_number.to_string(),
         };
-        transaction.ok_or(Error::TransactionNotFound(asked))
+        let mut transaction = transaction.ok_or(Error::TransactionNotFound(asked))?;
+        self.unseal(std::slice::from_mut(&mut transaction)).await?;
+        Ok(transaction)
     }
 
     /// Reads a transaction with what explains it.

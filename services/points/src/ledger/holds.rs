@@ -75,7 +75,8 @@ impl Ledger {
         for hold in holds {
             let row =
                 store::log::transaction_at(self.database.pool(), shard, hold.position).await?;
-            let made = row.ok_or(Error::Defect)?.transaction()?;
+            let mut made = row.ok_or(Error::Defect)?.transaction()?;
+            self.unseal(std::slice::from_mut(&mut made)).await?;
             let is_open = !hold.lots.is_empty() && hold.expires_at > now;
             read.push(HoldRead {
                 hold,

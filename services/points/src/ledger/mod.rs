@@ -14,9 +14,11 @@ mod history;
 mod holds;
 mod lots;
 pub(crate) mod overview;
+mod personal;
 mod service;
 mod sweeper;
 
 pub(crate) use failure::Failure;
 pub(crate) use history::By;
+pub(crate) use personal::unsealed;
 pub(crate) use service::{Change, Ledger};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fealty_auth::InReach;
 use fealty_ledger::{Lot, LotTerms, Wallet, WalletBook};
 use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg, run};
+use fealty_program::Program;
 use fealty_types::{Clock as _, CurrencyId, EventName, MemberId, ProgramId, ShardId, Timestamp};
 
 use super::service::Ledger;
@@ -108,7 +109,7 @@ impl Ledger {
         let read: Result<BTreeMap<CurrencyId, Overview>, DatabaseError> =
             run!(self.database, "overview", |connection| async {
                 read_one_moment(connection).await?;
-                read(connection, shard, member.clone(), now).await
+                read(connection, shard, &applied.program, member.clone(), now).await
             });
         let mut known = read?;
         let currencies = applied.program.currencies.keys();
@@ -123,6 +124,7 @@ impl Ledger {
 async fn read(
     connection: &mut PgConnection,
     shard: ShardId,
+    terms: &Program,
     (program, member): (ProgramId, MemberId),
     now: Timestamp,
 ) -> Result<BTreeMap<CurrencyId, Overview>, DatabaseError> {
@@ -144,7 +146,7 @@ async fn read(
     let currencies: Vec<CurrencyId> = work.book(0).wallets.keys().cloned().collect();
     let mut all = BTreeMap::new();
     for currency in currencies {
-        work.advance(connection, 0, &currency, now.into())
+        work.advance(connection, 0, terms, &currency, now.into())
             .await
             .map_err(Interrupted::in_snapshot)?;
         let wallet = work.book(0).wallets[&currency].wallet().clone();

@@ -7,10 +7,11 @@ use fealty_program::ProgramVersion;
 use fealty_server::{Programs, ServiceClock};
 use fealty_types::{BrandId, CurrencyId, MemberId, Metadata, ProgramId, RequestId, ShardId};
 
+use super::personal::unsealed;
 use crate::{
     error::Error,
     feed::Feed,
-    lane::{BalanceCache, Lanes, Publisher},
+    lane::{BalanceCache, Lanes, Publisher, Work},
     plan::PlanError,
     shard::{Answer, Shards, store},
 };
@@ -64,11 +65,11 @@ impl Ledger {
         let Change {
             caller,
             request_id,
-            metadata,
+            mut metadata,
             program,
             member,
             named_shard,
-            command,
+            mut command,
         } = change;
         let hold = command.holds().next().map(Named::Hold);
         if let (Some(named), Some(shard)) = (command.names().or(hold), named_shard) {
@@ -79,15 +80,17 @@ impl Ledger {
             }
             self.check_brand(&caller, shard, named).await?;
         }
-        self.lanes
-            .submit(
-                caller,
-                &program,
-                member.into_inner(),
-                (request_id, metadata),
-                command,
-            )
-            .await
+        let (name, request) = ((&*program, &*member), (&request_id, &mut metadata));
+        let personal = self.seal(name, request, &mut command).await?;
+        let request = Work::Request {
+            caller,
+            request_id,
+            metadata,
+            command,
+            personal: personal.clone(),
+        };
+        let answer = self.lanes.submit(&program, member.into_inner(), request);
+        Ok(unsealed(answer.await?, personal.as_ref()))
     }
 
     /// Checks that what is named is of a brand that the caller speaks for; else it is

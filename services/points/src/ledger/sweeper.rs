@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use fealty_postgres::{DatabaseError, foundation};
+use fealty_postgres::{DatabaseError, foundation, run};
 use fealty_types::{Clock as _, CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
 use futures::future::join_all;
 use opentelemetry::{KeyValue, global, metrics::Gauge};
@@ -24,6 +24,8 @@ const WALLETS_MAX: i64 = 1_000;
 /// Members of a shard whose tier changed in one go: what that means is written under the
 /// lock of the head.
 const MEMBERS_MAX: i64 = 200;
+/// Members noted in one go whom another version of their programme concerns.
+const RENEWED_MAX: i64 = 1_000;
 
 impl Ledger {
     /// Writes what falls due until the service ends.
@@ -95,8 +97,10 @@ async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
     let (pool, now) = (ledger.database.pool(), ledger.clock.now());
     // Most of the time nothing is due, and no lock is needed to see that.
     let oldest = store::wallets::oldest_due(pool, shard, now).await?;
-    let changed = store::tier_changes::due(pool, shard, now, 1).await?;
-    if oldest.is_none() && changed.is_empty() {
+    let programs = ledger.programs.ids();
+    let changed = store::tier_changes::due(pool, shard, &programs, now, 1).await?;
+    let renewing = store::tier_changes::is_renewing(pool, shard).await?;
+    if oldest.is_none() && changed.is_empty() && !renewing {
         return Ok(());
     }
     let mut transaction = pool.begin().await.map_err(DatabaseError::from)?;
@@ -108,31 +112,58 @@ async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
 }
 
 /// Writes what changed tiers mean; answers of how many members, and whether that is all.
-/// The rest is left to the next sweep.
+/// What cannot be done now is left to a later sweep, and keeps nothing else waiting.
 async fn change_tiers(
     ledger: &Ledger,
     shard: ShardId,
     now: Timestamp,
 ) -> Result<(i64, bool), Error> {
     let pool = ledger.database.pool();
-    let due = store::tier_changes::due(pool, shard, now, MEMBERS_MAX).await?;
-    let found = i64::try_from(due.len()).unwrap_or(i64::MAX);
-    let members: BTreeSet<(ProgramId, MemberId)> = due.into_iter().collect();
-    let work = members.into_iter().filter_map(|(program, member)| {
-        let applied = ledger.programs.newest(&program).ok()?;
-        Some(ledger.lanes.change_tier(shard, applied, member))
-    });
-    for done in join_all(work).await {
-        done?;
+    let programs = ledger.programs.ids();
+    let mut changed = 0;
+    loop {
+        let due = store::tier_changes::due(pool, shard, &programs, now, MEMBERS_MAX).await?;
+        let found = i64::try_from(due.len()).unwrap_or(i64::MAX);
+        let members: BTreeSet<(ProgramId, MemberId)> = due.into_iter().collect();
+        let work = members.into_iter().filter_map(|(program, member)| {
+            let applied = ledger.programs.newest(&program).ok()?;
+            Some(ledger.lanes.change_tier(shard, applied, member))
+        });
+        for done in join_all(work).await {
+            if let Err(error) = done {
+                tracing::debug!(%error, %shard, "what a tier means was not written");
+                return Ok((changed, false));
+            }
+        }
+        changed += found;
+        if found == 0 {
+            return Ok((
+                changed,
+                !store::tier_changes::is_renewing(pool, shard).await?,
+            ));
+        }
     }
-    Ok((found, found < MEMBERS_MAX))
+}
+
+/// Goes on with the members whom another version of their programme concerns.
+async fn renew_tiers(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
+    let some: Result<bool, DatabaseError> =
+        run!(ledger.database, "renew_tiers", |connection| async {
+            store::tier_changes::renew_some(connection, shard, RENEWED_MAX).await
+        });
+    some?;
+    Ok(())
 }
 
 async fn sweep_shard(ledger: &Ledger, shard: ShardId, now: Timestamp) -> Result<i64, Error> {
+    renew_tiers(ledger, shard).await?;
     // Before the changes of tier are looked for, so that all that is known is written.
     let tiers_known = foundation::feed_known_at(ledger.database.pool(), members::SOURCE).await?;
     let (mut swept, all) = change_tiers(ledger, shard, now).await?;
-    let tiers_known = tiers_known.filter(|_| all).unwrap_or(Timestamp::EPOCH);
+    let tiers_known = tiers_known
+        .filter(|_| all)
+        .unwrap_or(Timestamp::EPOCH)
+        .min(now);
     loop {
         let due = store::wallets::due(ledger.database.pool(), shard, now, WALLETS_MAX).await?;
         let found = i64::try_from(due.len()).unwrap_or(i64::MAX);

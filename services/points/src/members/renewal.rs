@@ -1,19 +1,16 @@
-//! A version of a programme that keeps other tiers' points than the one before: it is to
-//! begin in every shard in which that matters, also where nobody asks for anything.
+//! A version of a programme that keeps other tiers' points than the one before: what it
+//! says is to be written of all whom it concerns.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_postgres::PgConnection;
 use fealty_program::Program;
 use fealty_server::{OnApply, ProgramsError, ServiceClock, async_trait};
-use fealty_types::Clock as _;
+use fealty_types::{Clock as _, CurrencyId, TierId};
 
 use crate::shard::store::tier_changes;
 
-/// After how long every instance plans by a new version.
-const KNOWN_EVERYWHERE: Duration = Duration::from_secs(5);
-
-/// Has such a version begin in every shard.
+/// Has the members gone through that such a version concerns.
 pub(crate) struct Renewal {
     pub(crate) clock: ServiceClock,
 }
@@ -26,12 +23,18 @@ impl OnApply for Renewal {
         before: Option<&Program>,
         after: &Program,
     ) -> Result<(), ProgramsError> {
-        let before = before.into_iter().flat_map(Program::waivers);
-        if before.eq(after.waivers()) {
+        let waived = |program: &Program| -> BTreeMap<CurrencyId, BTreeSet<TierId>> {
+            let waivers = program.waivers();
+            waivers
+                .map(|(currency, tiers)| (currency.clone(), tiers.clone()))
+                .collect()
+        };
+        let (before, now) = (before.map(waived).unwrap_or_default(), waived(after));
+        if before == now {
             return Ok(());
         }
-        let now = self.clock.now();
-        let due_at = now.checked_add(KNOWN_EVERYWHERE).unwrap_or(now);
-        Ok(tier_changes::note_one_of_each_shard(connection, &after.id, due_at).await?)
+        let tiers: BTreeSet<&TierId> = before.values().chain(now.values()).flatten().collect();
+        let tiers: Vec<String> = tiers.into_iter().map(ToString::to_string).collect();
+        Ok(tier_changes::renew(connection, &after.id, self.clock.now(), &tiers).await?)
     }
 }

@@ -15,7 +15,7 @@ use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
 pub(crate) use error::{PlanError, field};
-pub(crate) use tier::tier_effects;
+pub(crate) use tier::{let_tiers_decide, tier_effects};
 
 /// The moment whose tier counts for a command; `None` where no tier does.
 pub(crate) fn tier_moment(
@@ -126,7 +126,6 @@ impl Plan<'_> {
             let active = until.map(|inactive_at| Active {
                 currency: currency.clone(),
                 inactive_at,
-                by_tier: self.program.keeps_by_tier(currency),
             });
             request.activity.extend(active);
         }

@@ -1,6 +1,6 @@
 //! What a member's tier means for its wallets.
 
-use fealty_ledger::{Inactivity, TierEffect};
+use fealty_ledger::{Inactivity, MemberBook, TierEffect};
 use fealty_program::{InactivityTerms, Program};
 use fealty_types::{TierId, Timestamp};
 
@@ -9,10 +9,9 @@ use fealty_types::{TierId, Timestamp};
 pub(crate) fn tier_effects(program: &Program, tier: &TierId, since: Timestamp) -> Vec<TierEffect> {
     let currencies = program.currencies.keys();
     let effects = currencies.map(|currency| {
-        let (inactivity, not_before) = match program.inactivity_in_tier(currency, Some(tier), since)
-        {
-            InactivityTerms::Counts => (Inactivity::Counts, since),
-            InactivityTerms::CountsInTier { not_before } => (Inactivity::CountsInTier, not_before),
+        let terms = program.inactivity_in_tier(currency, Some(tier), since);
+        let (inactivity, not_before) = match terms {
+            InactivityTerms::Counts { not_before } => (Inactivity::Counts, not_before),
             InactivityTerms::Waived => (Inactivity::Waived, since),
         };
         TierEffect {
@@ -22,4 +21,11 @@ pub(crate) fn tier_effects(program: &Program, tier: &TierId, since: Timestamp) -
         }
     });
     effects.collect()
+}
+
+/// Says of a member's wallets whether tiers decide if their points go with inactivity.
+pub(crate) fn let_tiers_decide(program: &Program, book: &mut MemberBook) {
+    for (currency, wallet) in &mut book.wallets {
+        wallet.set_tiers_decide(program.keeps_by_tier(currency));
+    }
 }

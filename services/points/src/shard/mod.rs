@@ -7,6 +7,7 @@ mod keys;
 mod logged;
 mod memory;
 mod orders;
+mod personal;
 mod placement;
 mod read;
 mod received;
@@ -20,6 +21,7 @@ pub(crate) use keys::{OrderName, order_key, order_name, order_shard, request_key
 pub(crate) use logged::Logged;
 pub(crate) use memory::Memory;
 pub(crate) use orders::Orders;
+pub(crate) use personal::{PersonalKey, PersonalValues, is_personal, seal, sealed_by, unseal};
 pub(crate) use placement::Placement;
 pub(crate) use received::received;
 pub(crate) use shards::Shards;

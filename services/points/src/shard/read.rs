@@ -130,7 +130,6 @@ impl ShardWork {
             slots,
             slot_of: Vec::new(),
             versions: found.versions,
-            tiers_renewed: BTreeSet::new(),
             orders: Vec::new(),
         };
         work.open(connection, asked).await?;

@@ -1,7 +1,7 @@
 //! Work on one shard: what was read of it (`read`), the engine over that,
 //! and the rows that come of it (`write`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{
     Command, Entry, Log, MemberBook, Moment, Named, Received, Refusal, Request, Said, Stop,
@@ -12,7 +12,7 @@ use fealty_program::{Program, ProgramVersion, text_digest};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use uuid::Uuid;
 
-use crate::plan::tier_effects;
+use crate::plan::{let_tiers_decide, tier_effects};
 
 use super::{
     memory::{Memory, Remembered},
@@ -160,8 +160,6 @@ pub(crate) struct ShardWork {
     pub(super) slot_of: Vec<Option<usize>>,
     /// The version that requests of each programme are planned by in the shard.
     pub(super) versions: HashMap<ProgramId, u32>,
-    /// Programmes whose version at hand says something else of tiers than the one in force.
-    pub(super) tiers_renewed: BTreeSet<ProgramId>,
     /// Orders that were recorded by what was written here.
     pub(super) orders: Vec<OrderRow>,
 }
@@ -218,13 +216,10 @@ impl ShardWork {
         if self.read_on == ReadOn::Never {
             return Err(Interrupted::NeedsLock);
         }
-        let stored = foundation::program(&mut *connection, program, Some(applied.version)).await?;
+        let stored = foundation::program(connection, program, Some(applied.version)).await?;
         let digest = applied.text_digest;
         if stored.is_none_or(|stored| text_digest(&stored.source) != digest) {
             return Err(passed());
-        }
-        if !same_waivers(connection, applied, before).await? {
-            self.tiers_renewed.insert(program.clone());
         }
         let position = self.log.next();
         self.log
@@ -274,6 +269,7 @@ impl ShardWork {
         request: &mut Request,
     ) -> Result<Result<Position, Refusal>, Interrupted> {
         let begun = self.begin_version(connection, applied).await?;
+        let_tiers_decide(&applied.program, &mut self.slots[slot].book);
         if let Some(named @ (Named::Transaction(_) | Named::Lot(_))) = request.command.names() {
             self.read_named(connection, slot, request, named).await?;
         }
@@ -292,22 +288,27 @@ impl ShardWork {
         &mut self,
         connection: &mut PgConnection,
         slot: usize,
+        program: &Program,
         received: &Received,
     ) -> Result<Result<Position, Refusal>, Interrupted> {
+        let_tiers_decide(program, &mut self.slots[slot].book);
         self.drive(connection, slot, |book, now, log| {
             fealty_ledger::receive(book, received, now, log)
         })
         .await
     }
 
-    /// Writes what is due in a wallet by a moment.
+    /// Writes what is due in a wallet by a moment, where the programme says whether that
+    /// waits for members' tiers.
     pub(crate) async fn advance(
         &mut self,
         connection: &mut PgConnection,
         slot: usize,
+        program: &Program,
         currency: &CurrencyId,
         moment: Moment,
     ) -> Result<(), Interrupted> {
+        let_tiers_decide(program, &mut self.slots[slot].book);
         let advanced = self.drive(connection, slot, |book, _, log| {
             fealty_ledger::advance(book, currency, moment, log)
         });
@@ -323,8 +324,8 @@ impl ShardWork {
         applied: &ProgramVersion,
         change: &TierChanged,
     ) -> Result<(), Interrupted> {
-        // Also where it changes nothing: what it says of tiers is then noted of all.
         self.begin_version(connection, applied).await?;
+        let_tiers_decide(&applied.program, &mut self.slots[slot].book);
         let effects = tier_effects(&applied.program, &change.tier, change.since);
         let changed = self.drive(connection, slot, |book, _, log| {
             fealty_ledger::change_tier(book, change, &effects, log)
@@ -354,21 +355,6 @@ impl ShardWork {
             }
         }
     }
-}
-
-/// Whether a version keeps the points of the same tiers as the one before.
-async fn same_waivers(
-    connection: &mut PgConnection,
-    applied: &ProgramVersion,
-    before: Option<u32>,
-) -> Result<bool, DatabaseError> {
-    let Some(before) = before else {
-        return Ok(applied.program.waivers().next().is_none());
-    };
-    let id = &applied.program.id;
-    let stored = foundation::program(connection, id, Some(before.into())).await?;
-    let parsed = stored.and_then(|stored| Program::parse(&stored.source).ok());
-    Ok(parsed.is_some_and(|parsed| parsed.program.waivers().eq(applied.program.waivers())))
 }
 
 /// The number of a version, as the log has it.

@@ -110,12 +110,6 @@ impl ShardWork {
                     return Err(Interrupted::OrdersTaken(claimed));
                 }
             }
-            for version in &rows.versions {
-                let begun = |program: &&ProgramId| program.as_str() == version.program;
-                if let Some(program) = self.tiers_renewed.iter().find(begun) {
-                    store::tier_changes::note_all(connection, shard, program, self.now).await?;
-                }
-            }
             if marks {
                 store::marks::mark(connection, self.shard, head.position).await?;
             }

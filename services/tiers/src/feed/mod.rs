@@ -3,4 +3,4 @@
 pub(crate) mod store;
 mod watch;
 
-pub(crate) use watch::{Feed, Watched};
+pub(crate) use watch::{Feed, Watched, with_tiers};

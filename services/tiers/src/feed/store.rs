@@ -117,19 +117,23 @@ pub(crate) async fn append(
 }
 
 /// Up to when all changes are written: what brought them about was consumed from the
-/// feed `source`, and who was due by then was judged. Nothing, where that feed says nothing.
+/// feed `source`, and who of the programmes that have tiers was due by then was judged.
+/// Nothing, where that feed says nothing.
 pub(crate) async fn known_at(
     executor: impl PgExecutor<'_>,
     source: &str,
+    programs: &[String],
 ) -> Result<Option<Timestamp>, DatabaseError> {
     let known_at = sqlx::query_scalar!(
         r#"-- tiers.changes.known_at
         SELECT least(known_at, (
             SELECT evaluate_at - interval '1 microsecond' FROM statuses
-            WHERE evaluate_at IS NOT NULL ORDER BY evaluate_at LIMIT 1
+            WHERE evaluate_at IS NOT NULL AND program = ANY($2)
+            ORDER BY evaluate_at LIMIT 1
         )) AS "known_at!"
         FROM feed_cursors WHERE source = $1 AND known_at IS NOT NULL"#,
         source,
+        programs,
     )
     .fetch_optional(executor)
     .await?;

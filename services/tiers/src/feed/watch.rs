@@ -3,13 +3,24 @@
 use std::time::Duration;
 
 use fealty_postgres::{Database, DatabaseError, Heads};
-use fealty_server::{HEARTBEAT, Start};
-use fealty_types::{Cursor, Timestamp};
+use fealty_server::{HEARTBEAT, Programs, Start};
+use fealty_types::{Cursor, ProgramId, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::store::{self, Logged};
 use crate::error::Error;
+
+/// The programmes that have tiers: of others nobody is judged.
+pub(crate) fn with_tiers(programs: &Programs) -> Vec<String> {
+    let mut ids = programs.ids();
+    ids.retain(|id| {
+        let id: Result<ProgramId, _> = id.parse();
+        let applied = id.ok().and_then(|id| programs.newest(&id).ok());
+        applied.is_some_and(|applied| applied.program.tiers.is_some())
+    });
+    ids
+}
 
 /// Changes in one response.
 const WATCH_BATCH_LEN_MAX: i64 = 500;
@@ -36,15 +47,17 @@ pub(crate) struct Feed {
     heads: Heads,
     /// The feed that brings the changes about.
     source: &'static str,
+    programs: Programs,
 }
 
 impl Feed {
-    pub(crate) fn new(database: Database, source: &'static str) -> Self {
+    pub(crate) fn new(database: Database, source: &'static str, programs: Programs) -> Self {
         let heads = Heads::new(1);
         Self {
             database,
             heads,
             source,
+            programs,
         }
     }
 
@@ -81,7 +94,7 @@ impl Feed {
     async fn next(&self, at: i64) -> Result<Watched, DatabaseError> {
         let pool = self.database.pool();
         // Before the log is read, so that all that is known is in it.
-        let known = store::known_at(pool, self.source).await?;
+        let known = store::known_at(pool, self.source, &with_tiers(&self.programs)).await?;
         let changes = store::read(pool, at, WATCH_BATCH_LEN_MAX).await?;
         let told = changes.last().map_or(at, |last| last.position);
         let len = i64::try_from(changes.len()).unwrap_or(i64::MAX);

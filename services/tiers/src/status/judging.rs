@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     domain::{self, Change, Spend, Status},
-    feed::store::{self as log, Logged},
+    feed::{
+        store::{self as log, Logged},
+        with_tiers,
+    },
 };
 
 const JUDGE_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,12 +41,13 @@ pub(crate) async fn keep_judging(of: Statuses, shutdown: CancellationToken) {
 /// Judges everybody who is due by now, and counts them.
 pub(crate) async fn judge_due(of: &Statuses) -> Result<i64, DatabaseError> {
     let now = of.clock.now();
+    let programs = with_tiers(&of.programs);
     let mut judged = 0;
     loop {
         let done: Result<(i64, i64), DatabaseError> =
             run!(of.database, "judge_due", |connection| async {
                 let mut judging = Judging::begin(connection, now).await?;
-                let due = statuses::due(connection, now, JUDGED_MAX).await?;
+                let due = statuses::due(connection, &programs, now, JUDGED_MAX).await?;
                 let count = i64::try_from(due.len()).unwrap_or(i64::MAX);
                 judging.read(connection, of, due, now).await?;
                 judging.advance_all(of, now);

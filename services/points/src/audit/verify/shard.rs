@@ -285,8 +285,12 @@ impl Shard {
         let request = self.request(transaction, programs)?;
         let effects = self.effects(transaction, programs)?;
         let member = (transaction.program.clone(), transaction.member.clone());
+        let waits = self.waits(transaction, programs)?;
         let known = self.members.get_mut(&member).expect("the member is known");
         let book = &mut known.book;
+        for (currency, wallet) in &mut book.wallets {
+            wallet.set_tiers_decide(waits.as_ref().is_none_or(|waits| waits.contains(currency)));
+        }
         // When it was written and its nonce follow from nothing; all else does.
         let stamp = Stamp {
             written_at: transaction.written_at,
@@ -299,7 +303,8 @@ impl Shard {
                 fealty_ledger::apply_received(book, received, at, &mut log)
             }
             (None, Cause::TierChanged(change)) => {
-                fealty_ledger::apply_tier(book, change, &effects, at, &mut log)
+                // What was due before it stands before it, so this makes but one.
+                fealty_ledger::change_tier(book, change, &effects, &mut log)
             }
             (None, cause) => match transaction.wallets.first() {
                 Some(wallet) => {
@@ -362,6 +367,28 @@ impl Shard {
         request.principal.clone_from(&transaction.principal);
         request.original = self.original.take().map(Box::new);
         Ok(Some(request))
+    }
+
+    /// The currencies of which tiers decide whether points go with inactivity, by the
+    /// version that a transaction names; `None` where it names none. What fell due may
+    /// have waited for them.
+    fn waits(
+        &self,
+        transaction: &Transaction,
+        programs: &Programs,
+    ) -> Result<Option<BTreeSet<CurrencyId>>, VerifyError> {
+        let version = match &transaction.cause {
+            Cause::Request {
+                program_version, ..
+            } => *program_version,
+            Cause::TierChanged(change) => change.program_version,
+            Cause::Due(_) | Cause::Received(_) => return Ok(None),
+        };
+        let applied = self.applied(transaction, version, programs)?;
+        let waivers = applied.program.waivers();
+        Ok(Some(
+            waivers.map(|(currency, _)| currency.clone()).collect(),
+        ))
     }
 
     /// What a change of tier means.

@@ -14,6 +14,7 @@ pub(crate) mod lots;
 pub(crate) mod marks;
 pub(crate) mod members;
 pub(crate) mod orders;
+pub(crate) mod personal;
 pub(crate) mod reversals;
 pub(crate) mod rows;
 pub(crate) mod tier_changes;

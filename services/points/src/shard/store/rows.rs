@@ -132,8 +132,7 @@ impl WalletRow {
             redeemed: wallet.redeemed,
             inactivity: match wallet.inactivity {
                 Inactivity::Counts => 0,
-                Inactivity::CountsInTier => 1,
-                Inactivity::Waived => 2,
+                Inactivity::Waived => 1,
             },
         })
     }

@@ -28,64 +28,128 @@ pub(crate) async fn note(
     Ok(())
 }
 
-/// Notes it of all members of a programme in a shard who ever had another tier than the
-/// lowest: the programme says something else of tiers from now on.
-pub(crate) async fn note_all(
+/// Begins to go through the members of every shard who ever had one of some tiers.
+pub(crate) async fn renew(
+    connection: &mut PgConnection,
+    program: &ProgramId,
+    since: Timestamp,
+    tiers: &[String],
+) -> Result<(), DatabaseError> {
+    sqlx::query!(
+        "-- points.tier_renewals.renew
+        INSERT INTO tier_renewals (program, shard, since, tiers)
+        SELECT $1, shard, $2, $3::text[] FROM shards
+        ON CONFLICT (program, shard) DO UPDATE SET
+            since = excluded.since, tiers = tier_renewals.tiers || excluded.tiers,
+            after_member = ''",
+        program.as_str(),
+        to_pg(since),
+        tiers,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whether members of a shard are still to be gone through.
+pub(crate) async fn is_renewing(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+) -> Result<bool, DatabaseError> {
+    let found = sqlx::query_scalar!(
+        "-- points.tier_renewals.is_renewing
+        SELECT 1 FROM tier_renewals WHERE shard = $1 LIMIT 1",
+        stored(shard),
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(found.is_some())
+}
+
+/// Goes through some more members of a shard, and notes them; answers whether there was
+/// something to go through.
+pub(crate) async fn renew_some(
     connection: &mut PgConnection,
     shard: ShardId,
-    program: &ProgramId,
-    due_at: Timestamp,
-) -> Result<(), DatabaseError> {
+    limit: i64,
+) -> Result<bool, DatabaseError> {
+    let renewal = sqlx::query!(
+        "-- points.tier_renewals.next
+        SELECT program, since, tiers, after_member FROM tier_renewals WHERE shard = $1
+        LIMIT 1 FOR UPDATE SKIP LOCKED",
+        stored(shard),
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(renewal) = renewal else {
+        return Ok(false);
+    };
+    let members = sqlx::query_scalar!(
+        "-- points.tier_renewals.members
+        SELECT DISTINCT member FROM member_tiers
+        WHERE shard = $1 AND program = $2 AND member > $3 AND tier = ANY($4)
+        ORDER BY member LIMIT $5",
+        stored(shard),
+        renewal.program,
+        renewal.after_member,
+        &renewal.tiers,
+        limit,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let Some(last) = members.last() else {
+        sqlx::query!(
+            "-- points.tier_renewals.end
+            DELETE FROM tier_renewals WHERE shard = $1 AND program = $2",
+            stored(shard),
+            renewal.program,
+        )
+        .execute(&mut *connection)
+        .await?;
+        return Ok(true);
+    };
     sqlx::query!(
-        "-- points.tier_changes_due.note_all
+        "-- points.tier_changes_due.note_some
         INSERT INTO tier_changes_due (shard, program, member, due_at)
-        SELECT DISTINCT shard, program, member, $3::timestamptz FROM member_tiers
-        WHERE shard = $1 AND program = $2
+        SELECT home.shard, $2, new.member, $3
+        FROM shards AS home, unnest($4::text[]) AS new (member) WHERE home.shard = $1
         ON CONFLICT DO NOTHING",
         stored(shard),
-        program.as_str(),
-        to_pg(due_at),
+        renewal.program,
+        renewal.since,
+        &members,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
-}
-
-/// Notes it of one of these members in each shard: what is written of it has the newest
-/// version begin there, which then notes it of all.
-pub(crate) async fn note_one_of_each_shard(
-    connection: &mut PgConnection,
-    program: &ProgramId,
-    due_at: Timestamp,
-) -> Result<(), DatabaseError> {
     sqlx::query!(
-        "-- points.tier_changes_due.note_one_of_each_shard
-        INSERT INTO tier_changes_due (shard, program, member, due_at)
-        SELECT shard, program, min(member), $2::timestamptz FROM member_tiers
-        WHERE program = $1 GROUP BY shard, program
-        ON CONFLICT DO NOTHING",
-        program.as_str(),
-        to_pg(due_at),
+        "-- points.tier_renewals.go_on
+        UPDATE tier_renewals SET after_member = $3 WHERE shard = $1 AND program = $2",
+        stored(shard),
+        renewal.program,
+        last,
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(true)
 }
 
-/// Members of whom something is due by `now`, the longest due first.
+/// Members of some programmes of whom something is due by `now`, the longest due first.
 pub(crate) async fn due(
     executor: impl PgExecutor<'_>,
     shard: ShardId,
+    programs: &[String],
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<(ProgramId, MemberId)>, DatabaseError> {
     let rows = sqlx::query!(
         "-- points.tier_changes_due.due
-        SELECT program, member FROM tier_changes_due WHERE shard = $1 AND due_at <= $2
+        SELECT program, member FROM tier_changes_due
+        WHERE shard = $1 AND due_at <= $2 AND program = ANY($4)
         ORDER BY due_at LIMIT $3",
         stored(shard),
         to_pg(now),
         limit,
+        programs,
     )
     .fetch_all(executor)
     .await?;
@@ -98,7 +162,7 @@ pub(crate) async fn due(
 }
 
 /// Takes what is due of some members by `now`, to be done in the same transaction:
-/// an index into those asked for, and the last moment of it.
+/// an index into those asked for, and since when, for each of them.
 pub(crate) async fn take(
     connection: &mut PgConnection,
     shard: ShardId,
@@ -117,7 +181,7 @@ pub(crate) async fn take(
               AND tier_changes_due.member = asked.member AND due_at <= $4
             RETURNING asked.index, due_at
         )
-        SELECT index AS "index!", max(due_at) AS "due_at!" FROM taken GROUP BY index"#,
+        SELECT index AS "index!", due_at AS "due_at!" FROM taken"#,
         stored(shard),
         programs,
         members,

@@ -38,8 +38,7 @@ impl WalletRow {
 fn inactivity(stored: i16) -> Option<Inactivity> {
     match stored {
         0 => Some(Inactivity::Counts),
-        1 => Some(Inactivity::CountsInTier),
-        2 => Some(Inactivity::Waived),
+        1 => Some(Inactivity::Waived),
         _ => None,
     }
 }

@@ -86,18 +86,20 @@ pub(crate) async fn write(
     Ok(())
 }
 
-/// Members to be judged by `now`, soonest first.
+/// Members of some programmes to be judged by `now`, soonest first.
 pub(crate) async fn due(
     connection: &mut PgConnection,
+    programs: &[String],
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<(ProgramId, MemberId)>, DatabaseError> {
     let rows = sqlx::query!(
         "-- tiers.statuses.due
-        SELECT program, member FROM statuses WHERE evaluate_at <= $1
+        SELECT program, member FROM statuses WHERE evaluate_at <= $1 AND program = ANY($3)
         ORDER BY evaluate_at LIMIT $2",
         to_pg(now),
         limit,
+        programs,
     )
     .fetch_all(connection)
     .await?;

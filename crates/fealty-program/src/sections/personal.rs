@@ -1,0 +1,82 @@
+//! `personal`: what callers keep with a change that must be deletable.
+
+use std::collections::BTreeSet;
+
+use fealty_types::{Metadata, MetadataKey};
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Check;
+
+/// Keys that a programme may name.
+const KEYS_MAX: usize = 64;
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PersonalText {
+    #[serde(default)]
+    metadata: Vec<MetadataKey>,
+    #[serde(default)]
+    notes: bool,
+}
+
+/// What stands beside the log, of which the log keeps a salted hash. Nothing, if nothing
+/// is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Personal {
+    /// The values of these metadata.
+    pub metadata: BTreeSet<MetadataKey>,
+    /// The notes of adjustments.
+    pub notes: bool,
+}
+
+impl Personal {
+    /// Whether some metadata have a value that is personal.
+    #[must_use]
+    pub fn concerns(&self, metadata: &Metadata) -> bool {
+        metadata.iter().any(|(key, _)| self.metadata.contains(key))
+    }
+}
+
+pub(crate) fn check(text: Option<&PersonalText>, check: &mut Check) -> Option<Personal> {
+    let Some(text) = text else {
+        return Some(Personal::default());
+    };
+    let metadata: BTreeSet<MetadataKey> = text.metadata.iter().cloned().collect();
+    check.within("personal.metadata", text.metadata.len(), KEYS_MAX);
+    if metadata.len() < text.metadata.len() {
+        check.wrong("personal.metadata", "names a key twice");
+        return None;
+    }
+    if metadata.is_empty() && !text.notes {
+        check.wrong(
+            "personal",
+            "must name something: `metadata`, `notes`, or both",
+        );
+        return None;
+    }
+    Some(Personal {
+        metadata,
+        notes: text.notes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::tests::{refused_at, with_section};
+
+    #[test]
+    fn what_is_personal_is_named() {
+        let program = with_section("personal: { metadata: [guest, cashier], notes: true }");
+        assert_eq!(
+            (program.personal.metadata.len(), program.personal.notes),
+            (2, true)
+        );
+        assert_eq!(with_section("").personal, super::Personal::default());
+        let path = |section: &str| refused_at(section);
+        assert_eq!(path("personal: { }"), ["personal"]);
+        assert_eq!(
+            path("personal: { metadata: [a, a] }"),
+            ["personal.metadata"]
+        );
+    }
+}

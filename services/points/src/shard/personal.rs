@@ -1,0 +1,140 @@
+//! What a programme declares personal: the log keeps a salted hash of it, the value
+//! stands beside the log and can be deleted.
+//!
+//! `sha256:` and the SHA-256 of salt and value, in hexadecimal. The salt is SHA-256 of the
+//! member's key, the request's and the field's name, so a request that is sent again is
+//! the same request. Once the key is deleted nobody can find a value by trying.
+
+use fealty_ledger::{Command, Transaction};
+use fealty_program::Personal;
+use fealty_types::{Metadata, MetadataValue, Reference};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::keys::request_key;
+
+/// What the hashes of a member's values are salted with.
+pub(crate) type PersonalKey = [u8; 32];
+
+/// The field of an adjustment's note.
+const NOTE: &str = "note";
+/// What a hash begins with.
+const SEALED: &str = "sha256:";
+
+/// A value that stands beside the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PersonalValue {
+    /// The field that it stood in: `note`, or `metadata.` and the key.
+    pub(crate) field: String,
+    pub(crate) value: String,
+}
+
+/// The values of a request, to be kept in the commit that writes its transaction.
+#[derive(Clone, Debug)]
+pub(crate) struct PersonalValues {
+    pub(crate) request_key: Uuid,
+    /// What they were hashed with: if the member has another by then, what is personal
+    /// was erased meanwhile, and they are not kept.
+    pub(crate) key: PersonalKey,
+    pub(crate) values: Vec<PersonalValue>,
+}
+
+/// Whether a request has something personal.
+pub(crate) fn is_personal(personal: &Personal, metadata: &Metadata, command: &Command) -> bool {
+    let has_note = matches!(command, Command::Adjust(adjust) if !adjust.note.as_str().is_empty());
+    personal.notes && has_note || personal.concerns(metadata)
+}
+
+/// Puts hashes in the place of what is personal.
+pub(crate) fn seal(
+    personal: &Personal,
+    (key, request_key): (PersonalKey, Uuid),
+    metadata: &mut Metadata,
+    command: &mut Command,
+) -> PersonalValues {
+    let mut values = Vec::new();
+    let mut sealed = |field: String, value: &str| {
+        let hash = hash(&key, request_key, &field, value);
+        let value = value.to_owned();
+        values.push(PersonalValue { field, value });
+        hash
+    };
+    metadata.change(|name, value| {
+        if personal.metadata.contains(name) {
+            let hash = sealed(format!("metadata.{name}"), value.as_str());
+            *value = hash
+                .parse::<MetadataValue>()
+                .expect("short, and no control characters");
+        }
+    });
+    if let Command::Adjust(adjust) = command
+        && personal.notes
+        && !adjust.note.as_str().is_empty()
+    {
+        let hash = sealed(NOTE.to_owned(), adjust.note.as_str());
+        adjust.note = hash
+            .parse::<Reference>()
+            .expect("short, and no control characters");
+    }
+    PersonalValues {
+        request_key,
+        key,
+        values,
+    }
+}
+
+/// The key of the request that made a transaction in which hashes may stand for values.
+pub(crate) fn sealed_by(transaction: &Transaction) -> Option<Uuid> {
+    let mut metadata = transaction.metadata()?.iter();
+    let has_note = match transaction.command() {
+        Some(Command::Adjust(adjust)) => adjust.note.as_str().starts_with(SEALED),
+        _ => false,
+    };
+    let is_sealed = has_note || metadata.any(|(_, value)| value.as_str().starts_with(SEALED));
+    let request_id = transaction.request_id().filter(|_| is_sealed)?;
+    Some(request_key(
+        &transaction.program,
+        &transaction.member,
+        request_id,
+    ))
+}
+
+/// Puts the values of the request that made a transaction in the place of their hashes.
+pub(crate) fn unseal(transaction: &mut Transaction, values: &[PersonalValue]) {
+    let fealty_ledger::Cause::Request {
+        command, metadata, ..
+    } = &mut transaction.cause
+    else {
+        return;
+    };
+    let value = |field: &str| {
+        let known = values.iter().find(|known| known.field == field);
+        known.map(|known| known.value.as_str())
+    };
+    metadata.change(|name, sealed| {
+        let value = value(&format!("metadata.{name}"));
+        if let Some(Ok(value)) = value.map(str::parse) {
+            *sealed = value;
+        }
+    });
+    if let Command::Adjust(adjust) = command
+        && let Some(Ok(note)) = value(NOTE).map(str::parse)
+    {
+        adjust.note = note;
+    }
+}
+
+fn hash(key: &PersonalKey, request_key: Uuid, field: &str, value: &str) -> String {
+    let salt = Sha256::new()
+        .chain_update(key)
+        .chain_update(request_key.as_bytes())
+        .chain_update(field)
+        .finalize();
+    let hash = Sha256::new()
+        .chain_update(salt)
+        .chain_update(value)
+        .finalize();
+    let hex = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = hex.filter_map(|nibble| char::from_digit(u32::from(nibble), 16));
+    SEALED.chars().chain(digits).collect()
+}

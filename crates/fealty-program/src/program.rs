@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fealty_types::{BrandId, CurrencyId, ProgramId, RefundTerms, RewardId, TierId, Timestamp};
+use fealty_types::{
+    BrandId, Code, CurrencyId, OrderScope, ProgramId, RefundTerms, RewardId, TierId, Timestamp,
+};
 use jiff::tz::TimeZone;
 
 use crate::{
     ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Currency, EarningRule, Expiry,
-    ExpiryTerms, InactivityTerms, MoneyUnit, Orders, Personal, Reward, TierScheme, calendar,
+    ExpiryTerms, InactivityTerms, MoneyUnit, OrderScopeMissing, Orders, Personal, Reward,
+    TierScheme, calendar,
 };
 
 /// A programme: its currencies, brands, earning rules, tiers and catalogue.
@@ -61,6 +64,15 @@ impl Program {
             .map_or(ExpiryTerms::Never, |expiry| {
                 expiry.of(earned_at, tier, &self.time_zone)
             })
+    }
+
+    /// What the order number of a purchase is unique within.
+    pub fn order_scope(
+        &self,
+        store: Option<&Code>,
+        purchased_at: Option<Timestamp>,
+    ) -> Result<OrderScope, OrderScopeMissing> {
+        self.orders.scope(store, purchased_at, &self.time_zone)
     }
 
     /// Whether the tier decides when points of `currency` expire.

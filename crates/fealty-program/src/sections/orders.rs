@@ -1,9 +1,10 @@
 //! `orders`: within what a brand's order numbers are unique.
 
 use fealty_types::{BusinessDate, Code, OrderScope, Timestamp};
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::{Program, calendar, faults::Check};
+use crate::{calendar, faults::Check};
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -36,21 +37,22 @@ pub enum OrderScopeMissing {
     PurchaseTime,
 }
 
-impl Program {
+impl Orders {
     /// What the order number of a purchase is unique within. What the programme does not
     /// ask for is left out.
-    pub fn order_scope(
-        &self,
+    pub fn scope(
+        self,
         store: Option<&Code>,
         purchased_at: Option<Timestamp>,
+        zone: &TimeZone,
     ) -> Result<OrderScope, OrderScopeMissing> {
         let mut scope = OrderScope::default();
-        if self.orders.by_store {
+        if self.by_store {
             scope.store = Some(store.cloned().ok_or(OrderScopeMissing::Store)?);
         }
-        if self.orders.by_day {
+        if self.by_day {
             let at = purchased_at.ok_or(OrderScopeMissing::PurchaseTime)?;
-            let date = calendar::date_of(at, &self.time_zone);
+            let date = calendar::date_of(at, zone);
             scope.business_date = Some(BusinessDate::new(date));
         }
         Ok(scope)

@@ -22,11 +22,12 @@ use super::{
 use crate::{
     error::Error,
     lane::{entry, principal, same_request},
-    ledger::{Change, Failure, Ledger, unsealed},
+    ledger::{Change, Failure, Ledger},
     plan::plan,
     shard::{
         Answer, Asked, PersonalValues, ReadOn, ShardWork, Written, request_key,
         store::{head::lock_head, personal},
+        unsealed,
     },
 };
 

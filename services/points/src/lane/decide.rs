@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    plan::plan,
+    plan::{plan, tier_effects},
     shard::{
         Answer, Asked, Interrupted, Memory, ReadOn, ShardWork, Shards, number, order_shard,
         request_key,
@@ -280,7 +280,8 @@ impl Jobs {
                 program_version: number(&job.applied),
             };
             let (work, slot) = (&mut self.work, self.slot_of[index]);
-            work.change_tier(connection, slot, &job.applied, &change)
+            let effects = tier_effects(&job.applied.program, &change.tier, since);
+            work.change_tier(connection, slot, &job.applied, (&change, &effects))
                 .await?;
         }
         Ok(Ok(()))

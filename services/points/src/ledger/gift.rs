@@ -17,7 +17,6 @@ use uuid::Uuid;
 
 use super::{
     failure::Failure,
-    personal::unsealed,
     service::{Change, Ledger},
 };
 use crate::{
@@ -27,6 +26,7 @@ use crate::{
     shard::{
         Answer, Asked, PersonalValues, ReadOn, ShardWork, Shards, Written, received, request_key,
         store::{self, head::lock_head, rows::SeenRow},
+        unsealed,
     },
 };
 

@@ -20,5 +20,4 @@ mod sweeper;
 
 pub(crate) use failure::Failure;
 pub(crate) use history::By;
-pub(crate) use personal::unsealed;
 pub(crate) use service::{Change, Ledger};

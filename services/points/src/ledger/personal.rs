@@ -1,7 +1,5 @@
 //! What is personal of a change: sealed on its way into the log, shown again to who reads.
 
-use std::sync::Arc;
-
 use fealty_ledger::{Command, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_program::ProgramVersion;
@@ -12,8 +10,8 @@ use super::service::Ledger;
 use crate::{
     error::Error,
     shard::{
-        Answer, PersonalKey, PersonalValues, is_personal, request_key, seal, sealed_by,
-        store::personal, unseal,
+        PersonalKey, PersonalValues, is_personal, request_key, seal, sealed_by, store::personal,
+        unseal,
     },
 };
 
@@ -90,18 +88,5 @@ async fn personal_key(
         let mut key = PersonalKey::default();
         rand::rng().fill_bytes(&mut key);
         personal::give_key(&mut *connection, shard, name, &key).await?;
-    }
-}
-
-/// An answer, as who asked knows it.
-pub(crate) fn unsealed(answer: Answer, personal: Option<&PersonalValues>) -> Answer {
-    let Some(personal) = personal else {
-        return answer;
-    };
-    let mut transaction = Transaction::clone(&answer.transaction);
-    unseal(&mut transaction, &personal.values);
-    Answer {
-        transaction: Arc::new(transaction),
-        ..answer
     }
 }

@@ -7,13 +7,12 @@ use fealty_program::ProgramVersion;
 use fealty_server::{Programs, ServiceClock};
 use fealty_types::{BrandId, CurrencyId, MemberId, Metadata, ProgramId, RequestId, ShardId};
 
-use super::personal::unsealed;
 use crate::{
     error::Error,
     feed::Feed,
     lane::{BalanceCache, Lanes, Publisher, Work},
     plan::PlanError,
-    shard::{Answer, Shards, store},
+    shard::{Answer, Shards, store, unsealed},
 };
 
 /// Changes and reads wallets.

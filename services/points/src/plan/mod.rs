@@ -15,7 +15,7 @@ use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
 pub(crate) use error::{PlanError, field};
-pub(crate) use tier::{let_tiers_decide, tier_effects};
+pub(crate) use tier::tier_effects;
 
 /// The moment whose tier counts for a command; `None` where no tier does.
 pub(crate) fn tier_moment(

@@ -1,6 +1,6 @@
 //! What a member's tier means for its wallets.
 
-use fealty_ledger::{Inactivity, MemberBook, TierEffect};
+use fealty_ledger::{Inactivity, TierEffect};
 use fealty_program::{InactivityTerms, Program};
 use fealty_types::{TierId, Timestamp};
 
@@ -21,11 +21,4 @@ pub(crate) fn tier_effects(program: &Program, tier: &TierId, since: Timestamp) -
         }
     });
     effects.collect()
-}
-
-/// Says of a member's wallets whether tiers decide if their points go with inactivity.
-pub(crate) fn let_tiers_decide(program: &Program, book: &mut MemberBook) {
-    for (currency, wallet) in &mut book.wallets {
-        wallet.set_tiers_decide(program.keeps_by_tier(currency));
-    }
 }

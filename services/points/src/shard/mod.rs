@@ -21,7 +21,9 @@ pub(crate) use keys::{OrderName, order_key, order_name, order_shard, request_key
 pub(crate) use logged::Logged;
 pub(crate) use memory::Memory;
 pub(crate) use orders::Orders;
-pub(crate) use personal::{PersonalKey, PersonalValues, is_personal, seal, sealed_by, unseal};
+pub(crate) use personal::{
+    PersonalKey, PersonalValues, is_personal, seal, sealed_by, unseal, unsealed,
+};
 pub(crate) use placement::Placement;
 pub(crate) use received::received;
 pub(crate) use shards::Shards;

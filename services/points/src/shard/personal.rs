@@ -5,13 +5,15 @@
 //! member's key, the request's and the field's name, so a request that is sent again is
 //! the same request. Once the key is deleted nobody can find a value by trying.
 
+use std::sync::Arc;
+
 use fealty_ledger::{Command, Transaction};
 use fealty_program::Personal;
 use fealty_types::{Metadata, MetadataValue, Reference};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::keys::request_key;
+use super::{keys::request_key, write::Answer};
 
 /// What the hashes of a member's values are salted with.
 pub(crate) type PersonalKey = [u8; 32];
@@ -121,6 +123,19 @@ pub(crate) fn unseal(transaction: &mut Transaction, values: &[PersonalValue]) {
         && let Some(Ok(note)) = value(NOTE).map(str::parse)
     {
         adjust.note = note;
+    }
+}
+
+/// An answer, as who asked knows it.
+pub(crate) fn unsealed(answer: Answer, personal: Option<&PersonalValues>) -> Answer {
+    let Some(personal) = personal else {
+        return answer;
+    };
+    let mut transaction = Transaction::clone(&answer.transaction);
+    unseal(&mut transaction, &personal.values);
+    Answer {
+        transaction: Arc::new(transaction),
+        ..answer
     }
 }
 

@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{
     Command, Entry, Log, MemberBook, Moment, Named, Received, Refusal, Request, Said, Stop,
-    TierChanged, WalletBook,
+    TierChanged, TierEffect, WalletBook,
 };
 use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, foundation};
 use fealty_program::{Program, ProgramVersion, text_digest};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use uuid::Uuid;
-
-use crate::plan::{let_tiers_decide, tier_effects};
 
 use super::{
     memory::{Memory, Remembered},
@@ -322,13 +320,12 @@ impl ShardWork {
         connection: &mut PgConnection,
         slot: usize,
         applied: &ProgramVersion,
-        change: &TierChanged,
+        (change, effects): (&TierChanged, &[TierEffect]),
     ) -> Result<(), Interrupted> {
         self.begin_version(connection, applied).await?;
         let_tiers_decide(&applied.program, &mut self.slots[slot].book);
-        let effects = tier_effects(&applied.program, &change.tier, change.since);
         let changed = self.drive(connection, slot, |book, _, log| {
-            fealty_ledger::change_tier(book, change, &effects, log)
+            fealty_ledger::change_tier(book, change, effects, log)
         });
         changed.await.map(|_| ())
     }
@@ -360,4 +357,11 @@ impl ShardWork {
 /// The number of a version, as the log has it.
 pub(crate) fn number(applied: &ProgramVersion) -> u32 {
     u32::try_from(applied.version).unwrap_or(u32::MAX)
+}
+
+/// Says of a member's wallets whether tiers decide if their points go with inactivity.
+fn let_tiers_decide(program: &Program, book: &mut MemberBook) {
+    for (currency, wallet) in &mut book.wallets {
+        wallet.set_tiers_decide(program.keeps_by_tier(currency));
+    }
 }

@@ -30,6 +30,11 @@ impl Metadata {
         }
     }
 
+    /// Keeps some of them.
+    pub fn retain(&mut self, mut keeps: impl FnMut(&MetadataKey, &MetadataValue) -> bool) {
+        self.0.retain(|key, value| keeps(key, value));
+    }
+
     /// Them, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&MetadataKey, &MetadataValue)> {
         self.0.iter()

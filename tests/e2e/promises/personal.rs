@@ -6,6 +6,7 @@ use fealty_cli::{
     apply::{How, apply},
     demo::{Fleet, PROGRAM},
 };
+use fealty_proto::operations::v1::ListAuditEntriesRequest;
 use fealty_proto::points::v1::{
     AccrueRequest, AdjustRequest, ErasePersonalDataRequest, GetTransactionRequest, GiftRequest,
     ListTransactionsRequest, PollTransactionsRequest, Transaction, get_transaction_request::By,
@@ -193,12 +194,62 @@ async fn what_is_personal_stands_beside_the_log_and_can_be_erased() {
         feed.into_iter().map(|one| one.canonical_bytes).collect()
     };
     assert_eq!(bytes(feed(&fleet).await), bytes(told));
+    let entries = ListAuditEntriesRequest {
+        program: CLUB.to_owned(),
+        ..ListAuditEntriesRequest::default()
+    };
+    let [(_, points), ..] = clients.audit_logs();
+    let entries = ask!(points, list_audit_entries, entries)
+        .expect("listed")
+        .entries;
+    let erasures = entries
+        .iter()
+        .filter(|entry| entry.after.contains("erased_values"));
+    assert_eq!(erasures.count(), 2, "who erases is known");
     // What comes later is kept as before.
     let later = accrue(clients, with_guest("two", GUEST))
         .await
         .expect("given");
     let later = later.transaction.expect("a transaction").id;
     assert_eq!(read(&fleet, &later).await.metadata, metadata(GUEST));
+    verify(&fleet).await.expect("the ledger is sound");
+}
+
+/// A request that is sent again after another version declares other things personal is
+/// the same request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_one_whatever_was_declared_meanwhile() {
+    let fleet = club().await;
+    let clients = fleet.clients();
+    let send = async |request_id: &str, guest: &str| {
+        let done = accrue(clients, with_guest(request_id, guest)).await;
+        done.map(|done| (done.replayed, done.transaction.expect("one").metadata))
+    };
+    assert_eq!(
+        send("plain", GUEST).await.expect("given"),
+        (false, metadata(GUEST))
+    );
+    let program = format!("{PROGRAM}\npersonal: {{ metadata: [guest] }}\n");
+    let declared = apply(clients, &program, How::Now).await;
+    declared.expect("the programme is applied");
+    assert_eq!(
+        send("plain", GUEST).await.expect("again"),
+        (true, metadata(GUEST))
+    );
+    let other = send("plain", "Ben Blum").await.expect_err("another");
+    assert_eq!(reason(&other), "REQUEST_ID_REUSED");
+    assert_eq!(
+        send("sealed", GUEST).await.expect("given"),
+        (false, metadata(GUEST))
+    );
+    let undeclared = apply(clients, PROGRAM, How::Now).await;
+    undeclared.expect("the programme is applied");
+    assert_eq!(
+        send("sealed", GUEST).await.expect("again"),
+        (true, metadata(GUEST))
+    );
+    let other = send("sealed", "Ben Blum").await.expect_err("another");
+    assert_eq!(reason(&other), "REQUEST_ID_REUSED");
     verify(&fleet).await.expect("the ledger is sound");
 }
 

@@ -318,6 +318,11 @@ impl WalletBook {
         };
     }
 
+    /// Has what waits for the member's tier looked at, whenever that was to be.
+    pub(crate) fn end_waiting(&mut self) {
+        self.due_by(self.inactive_at());
+    }
+
     /// Records activity: what goes with inactivity now lives until then at the least.
     pub(crate) fn keep_active(&mut self, active: &Active) {
         let inactive_at = active.inactive_at;

@@ -31,6 +31,10 @@ pub fn change_tier(
     });
     let at = at.fold(change.since, Timestamp::max);
     for effect in &changed {
+        if let Some(wallet) = book.wallets.get_mut(&effect.currency) {
+            // It may be waiting for the very tier that is known now.
+            wallet.end_waiting();
+        }
         advance(book, &effect.currency, Moment::new(at, before), log)?;
     }
     if changed.is_empty() {

@@ -137,12 +137,12 @@ impl Programs {
 
     /// The ids of all.
     #[must_use]
-    pub fn ids(&self) -> Vec<String> {
+    pub fn ids(&self) -> Vec<ProgramId> {
         let newest = self
             .newest
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        newest.keys().map(ToString::to_string).collect()
+        newest.keys().cloned().collect()
     }
 
     /// Looks for what other instances applied, until the service ends.

@@ -11,4 +11,4 @@ mod service;
 mod store;
 
 pub(crate) use service::Adjustments;
-pub(crate) use store::erase_notes;
+pub(crate) use store::erase;

@@ -9,6 +9,7 @@ use fealty_postgres::{
     audit_log::{self, NewAuditEntry},
     run,
 };
+use fealty_program::ProgramVersion;
 use fealty_server::audit_entry;
 use fealty_types::{
     Clock as _, Metadata, Position, ProgramId, Reference, RequestId, ShardId, Subject, Timestamp,
@@ -201,8 +202,7 @@ impl Adjustments {
         shard: ShardId,
         change: &Change<Deciding>,
     ) -> Result<(Approved, Option<Written>), Failure> {
-        let refused = |error: Error| Failure::Refused(error);
-        let caller = &change.caller;
+        let (refused, caller) = (Failure::Refused, &change.caller);
         // The head first, as everybody who writes to the shard.
         lock_head(connection, shard).await?;
         let mut proposal = self.lock(connection, shard, change).await?;
@@ -213,7 +213,12 @@ impl Adjustments {
         let mut command = command(&proposal, &by).map_err(refused)?;
         let mut metadata = proposal.proposed.metadata.clone();
         let request = (&change.request_id, &mut metadata);
-        let personal = self.seal(connection, change, request, &mut command).await?;
+        let applied = self.ledger.programs.newest(&change.program);
+        let applied = applied.map_err(|_| refused(Error::Defect))?;
+        let sealed =
+            self.ledger
+                .seal_in(connection, &applied, &change.member, request, &mut command);
+        let personal = sealed.await?;
         let request = (&change.request_id, &metadata);
         let key = request_key(&change.program, &change.member, &change.request_id);
         let mut asked = Asked {
@@ -239,7 +244,13 @@ impl Adjustments {
             return Err(refused(proposal.decided()));
         }
         let position = self
-            .execute(connection, &mut work, change, (request.1, &command), now)
+            .execute(
+                connection,
+                &mut work,
+                (change, &applied),
+                (request.1, &command),
+                now,
+            )
             .await?;
         let made = work.log().at(position).expect("it was just written");
         let entry = entry(caller, self.ledger.shards.ids(), made, None);
@@ -250,10 +261,8 @@ impl Adjustments {
         let decision = approval(by, now, &change.request_id);
         let (place, to) = ((shard, proposal.id), State::Approved);
         store::decide(&mut *connection, place, to, &decision, Some(position)).await?;
-        if let Some(values) = &personal {
-            let name = (&proposal.program, &proposal.member);
-            personal::keep(connection, shard, name, values).await?;
-        }
+        let name = (&proposal.program, &proposal.member);
+        personal::keep(connection, shard, name, personal.as_ref()).await?;
         audit_log::append(&mut *connection, &entry).await?;
         caller.mark_recorded();
         proposal.state = to;
@@ -264,40 +273,21 @@ impl Adjustments {
         Ok((approved, Some(written)))
     }
 
-    /// Puts hashes in the place of what is personal of an adjustment.
-    async fn seal(
-        &self,
-        connection: &mut PgConnection,
-        change: &Change<Deciding>,
-        request: (&RequestId, &mut Metadata),
-        command: &mut Command,
-    ) -> Result<Option<PersonalValues>, Failure> {
-        let applied = self.ledger.programs.newest(&change.program);
-        let applied = applied.map_err(|_| Failure::Refused(Error::Defect))?;
-        let member = &change.member;
-        let sealed = self
-            .ledger
-            .seal_in(connection, &applied, member, request, command);
-        Ok(sealed.await?)
-    }
-
     /// Makes the adjustment in the member's books.
     async fn execute(
         &self,
         connection: &mut PgConnection,
         work: &mut ShardWork,
-        change: &Change<Deciding>,
+        (change, applied): (&Change<Deciding>, &ProgramVersion),
         (metadata, command): (&Metadata, &Command),
         now: Timestamp,
     ) -> Result<Position, Failure> {
         let refused = |error: Error| Failure::Refused(error);
-        let applied = self.ledger.programs.newest(&change.program);
-        let applied = applied.map_err(|_| refused(Error::Defect))?;
         let request = (&change.request_id, metadata);
-        let planned = plan(&applied, request, command, None, now);
+        let planned = plan(applied, request, command, None, now);
         let mut planned = planned.map_err(|error| refused(error.into()))?;
         planned.principal = Some(principal(&change.caller));
-        let executed = work.execute(connection, 0, &applied, &mut planned).await?;
+        let executed = work.execute(connection, 0, applied, &mut planned).await?;
         let (shards, shard) = (self.ledger.shards, work.shard());
         executed.map_err(|refusal| refused(Error::refused(shards, shard, refusal)))
     }

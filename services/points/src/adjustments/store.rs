@@ -1,7 +1,8 @@
 //! Proposed adjustments and what became of them.
 
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
-use fealty_types::{BrandId, MemberId, Metadata, Position, ProgramId, RequestId, ShardId};
+use fealty_program::Personal;
+use fealty_types::{BrandId, MemberId, Position, ProgramId, RequestId, ShardId};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -212,11 +213,12 @@ pub(super) async fn list(
     rows.into_iter().map(Row::into_proposal).collect()
 }
 
-/// Deletes the words and the metadata of a member's proposals; answers how many had some.
-pub(crate) async fn erase_notes(
+/// Deletes what is declared personal of a member's proposals; answers how many values.
+pub(crate) async fn erase(
     connection: &mut PgConnection,
     shard: ShardId,
     (program, member): (&ProgramId, &MemberId),
+    declared: &Personal,
 ) -> Result<i64, DatabaseError> {
     let rows = sqlx::query!(
         "-- points.adjustments.of_member
@@ -230,26 +232,37 @@ pub(crate) async fn erase_notes(
     .await?;
     let mut erased = 0;
     for row in rows {
-        let stored_row = StoredRow::of("adjustments", row.id);
-        let mut proposed: Proposed = stored_row.check("body", borsh::from_slice(&row.body).ok())?;
-        let nothing =
-            proposed.note.as_str().is_empty() && proposed.metadata.iter().next().is_none();
-        if nothing && row.decision_note.is_empty() {
+        let known = StoredRow::of("adjustments", row.id);
+        let mut proposed: Proposed = known.check("body", borsh::from_slice(&row.body).ok())?;
+        let mut decision_note = row.decision_note;
+        let before = erased;
+        if declared.notes && !proposed.note.as_str().is_empty() {
+            proposed.note = known.parse("note", "")?;
+            erased += 1;
+        }
+        if declared.notes && !decision_note.is_empty() {
+            decision_note.clear();
+            erased += 1;
+        }
+        proposed.metadata.retain(|key, _| {
+            let goes = declared.metadata.contains(key);
+            erased += i64::from(goes);
+            !goes
+        });
+        if erased == before {
             continue;
         }
-        proposed.note = stored_row.parse("note", "")?;
-        proposed.metadata = Metadata::default();
         let body = borsh::to_vec(&proposed).map_err(|_| DatabaseError::Broken("a body"))?;
         sqlx::query!(
-            "-- points.adjustments.erase_notes
-            UPDATE adjustments SET body = $3, decision_note = '' WHERE shard = $1 AND id = $2",
+            "-- points.adjustments.erase
+            UPDATE adjustments SET body = $3, decision_note = $4 WHERE shard = $1 AND id = $2",
             stored(shard),
             row.id,
             body,
+            decision_note,
         )
         .execute(&mut *connection)
         .await?;
-        erased += 1;
     }
     Ok(erased)
 }

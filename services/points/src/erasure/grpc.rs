@@ -14,13 +14,14 @@ impl PersonalDataService for PersonalDataApi {
         &self,
         request: Request<wire::ErasePersonalDataRequest>,
     ) -> Result<Response<wire::ErasePersonalDataResponse>, Status> {
-        let (program, member) = Fields::read(caller(&request)?, |fields| {
+        let caller = caller(&request)?;
+        let (program, member) = Fields::read(caller, |fields| {
             let request = request.get_ref();
             let program = fields.program("program", &request.program);
             let member = fields.member("member", program.as_ref(), &request.member);
             program.zip(member)
         })?;
-        let values = self.0.erase(&program, &member).await?;
+        let values = self.0.erase(caller, &program, &member).await?;
         Ok(Response::new(wire::ErasePersonalDataResponse { values }))
     }
 }

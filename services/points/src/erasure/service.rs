@@ -1,9 +1,14 @@
 //! Deleting what is personal of a member.
 
-use fealty_auth::InReach;
-use fealty_postgres::{Database, DatabaseError, run};
-use fealty_server::Programs;
+use fealty_auth::{Caller, InReach};
+use fealty_postgres::{
+    Database, DatabaseError,
+    audit_log::{self, NewAuditEntry},
+    run,
+};
+use fealty_server::{Programs, audit_entry};
 use fealty_types::{MemberId, ProgramId};
+use serde_json::json;
 
 use crate::{
     adjustments,
@@ -28,21 +33,35 @@ impl Erasure {
         }
     }
 
-    /// Deletes what is personal of a member; answers how many values that were.
+    /// Deletes what is personal of a member, and tells the audit log; answers how many
+    /// values that were.
     pub(crate) async fn erase(
         &self,
+        caller: &Caller,
         program: &InReach<ProgramId>,
         member: &InReach<MemberId>,
     ) -> Result<i64, Error> {
-        self.programs.newest(program)?;
+        let applied = self.programs.newest(program)?;
+        let declared = &applied.program.personal;
         let shard = self.shards.of(program, member);
         let name = (&**program, &**member);
         let erased: Result<i64, DatabaseError> =
             run!(self.database, "erase_personal_data", |connection| async {
-                let values = store::personal::erase(connection, shard, name).await?;
-                let notes = adjustments::erase_notes(connection, shard, name).await?;
-                Ok(values + notes)
+                // In the order in which an approval takes them: the proposals, then the key.
+                let told = adjustments::erase(connection, shard, name, declared).await?;
+                let kept = store::personal::erase(connection, shard, name).await?;
+                let values = told + kept;
+                let entry = NewAuditEntry {
+                    program: Some((**program).clone()),
+                    member: Some((**member).clone()),
+                    after: Some(json!({ "erased_values": values }).to_string()),
+                    ..audit_entry(caller)
+                };
+                audit_log::append(&mut *connection, &entry).await?;
+                Ok(values)
             });
-        Ok(erased?)
+        let erased = erased?;
+        caller.mark_recorded();
+        Ok(erased)
     }
 }

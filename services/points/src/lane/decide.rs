@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use fealty_auth::Caller;
 use fealty_ledger::{Command, Lot, Moment, Purchase, TierChanged, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
+use fealty_program::Personal;
 use fealty_types::{MemberId, Metadata, Position, ProgramId, RequestId, ShardId, Timestamp};
 use uuid::Uuid;
 
@@ -70,6 +71,8 @@ pub(super) struct Jobs {
     unreachable: HashSet<Uuid>,
     /// Programmes whose version in force is not to be had here.
     unplanned: HashSet<ProgramId>,
+    /// Programmes whose version at hand is the newest stored.
+    newest: HashSet<ProgramId>,
     pending: Vec<Pending>,
     /// What the audit log is told of it.
     recorded: Vec<NewAuditEntry>,
@@ -131,6 +134,7 @@ impl Jobs {
             orders: known.recorded.clone(),
             unreachable: known.unreachable.clone(),
             unplanned: known.unplanned.clone(),
+            newest: HashSet::new(),
             pending: Vec::with_capacity(jobs.len()),
             recorded: Vec::new(),
         })
@@ -188,13 +192,14 @@ impl Jobs {
             metadata,
             command,
             personal,
+            declared,
         } = &job.work
         else {
             return Err(DatabaseError::Broken("a job without a request").into());
         };
         let slot = self.slot_of[index];
         let order = job.order();
-        if let Err(error) = self.may_be_planned(job, command, order) {
+        if let Err(error) = self.may_be_planned(job, (command, declared), order) {
             return Ok(Pending::Final(Err(error)));
         }
         let tier = self.tiers.of.get(&index).cloned();
@@ -226,10 +231,9 @@ impl Jobs {
                 return Ok(Pending::Final(Err(error)));
             }
         };
-        if let Some(values) = personal {
-            let name = (&job.applied.program.id, &job.member);
-            store::personal::keep(connection, self.work.shard(), name, values).await?;
-        }
+        let name = (&job.applied.program.id, &job.member);
+        let shard = self.work.shard();
+        store::personal::keep(connection, shard, name, personal.as_ref()).await?;
         if records {
             self.record(caller, position, lot.as_ref());
         }
@@ -266,12 +270,13 @@ impl Jobs {
             }
             return Ok(Err(Error::Unavailable));
         }
-        if !changes.is_empty() {
+        if !changes.is_empty() && !self.newest.contains(program) {
             // What is taken is decided once, so by what is stored, not by what is known.
             let newest = foundation::newest_version(&mut *connection, program).await?;
             if newest != Some(job.applied.version) {
                 return Err(Interrupted::VersionPassed(program.clone()));
             }
+            self.newest.insert(program.clone());
         }
         for (since, tier) in changes {
             let change = TierChanged {
@@ -287,15 +292,20 @@ impl Jobs {
         Ok(Ok(()))
     }
 
-    /// Whether its programme's version is at hand, and its order is nobody else's.
+    /// Whether its programme's version is at hand and is the one by which it was sealed,
+    /// and its order is nobody else's.
     fn may_be_planned(
         &self,
         job: &Job,
-        command: &Command,
+        (command, declared): (&Command, &Personal),
         order: Option<Uuid>,
     ) -> Result<(), Error> {
         let unreachable = order.is_some_and(|order| self.unreachable.contains(&order));
-        if unreachable || self.unplanned.contains(&job.applied.program.id) {
+        // Where another version declares other things personal, who asks again has them
+        // sealed by that.
+        let sealed_otherwise = *declared != job.applied.program.personal;
+        let unplanned = self.unplanned.contains(&job.applied.program.id);
+        if unreachable || unplanned || sealed_otherwise {
             return Err(Error::Unavailable);
         }
         match (order, command) {

@@ -2,7 +2,7 @@
 
 use fealty_auth::Caller;
 use fealty_ledger::{Command, Named};
-use fealty_program::ProgramVersion;
+use fealty_program::{Personal, ProgramVersion};
 use fealty_types::{CurrencyId, MemberId, Metadata, RequestId, Timestamp};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -26,8 +26,9 @@ pub(crate) enum Work {
         /// What it wants to be kept.
         metadata: Metadata,
         command: Command,
-        /// What is to stand beside the log.
+        /// What is to stand beside the log, and by which declaration that was decided.
         personal: Option<PersonalValues>,
+        declared: Personal,
     },
     /// Write what is due in a wallet, where it is known who had which tier up to a moment.
     Advance {

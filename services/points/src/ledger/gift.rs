@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fealty_auth::Caller;
 use fealty_ledger::{Command, Gift, Refusal, given};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log, run};
+use fealty_program::ProgramVersion;
 use fealty_server::ServiceClock;
 use fealty_types::{
     Clock as _, MemberId, Metadata, ProgramId, RequestId, ShardId, Timestamp, TransactionPlace,
@@ -46,6 +47,8 @@ struct Asking<'a> {
     request: (&'a RequestId, &'a Metadata),
     command: &'a Command,
     personal: Option<&'a PersonalValues>,
+    /// The version of the programme that says what is personal, and by which it is planned.
+    applied: &'a ProgramVersion,
 }
 
 /// One side's member and shard.
@@ -66,14 +69,13 @@ impl Ledger {
         let Change {
             caller,
             request_id,
-            mut metadata,
+            metadata,
             program,
             member,
             command: gift,
             ..
         } = change;
         let (program, member) = (&*program, member.into_inner());
-        self.programs.newest(program)?;
         let giver = Side {
             shard: self.shards.of(program, &member),
             member,
@@ -82,32 +84,48 @@ impl Ledger {
             shard: self.shards.of(program, &gift.to),
             member: gift.to.clone(),
         };
-        let mut command = Command::Gift(gift);
-        let (name, request) = ((program, &giver.member), (&request_id, &mut metadata));
-        let personal = self.seal(name, request, &mut command).await?;
-        let asked = Asking {
-            caller: &caller,
-            request: (&request_id, &metadata),
-            command: &command,
-            personal: personal.as_ref(),
-        };
-        let mut done = self.give_once(asked, program, [&giver, &taker]).await;
+        let command = Command::Gift(gift);
+        let asked = (&caller, (&request_id, &metadata), &command);
+        let mut done = self.give_sealed(asked, program, [&giver, &taker]).await?;
         if let Err(Failure::VersionPassed) = done {
             self.programs.refresh().await?;
-            done = self.give_once(asked, program, [&giver, &taker]).await;
+            done = self.give_sealed(asked, program, [&giver, &taker]).await?;
         }
         match done {
             Ok((written, given)) => {
                 for (shard, written) in written {
                     self.publisher.publish(shard, &written).await;
                 }
-                Ok(Given {
-                    answer: unsealed(given.answer, personal.as_ref()),
-                    ..given
-                })
+                Ok(given)
             }
             Err(failure) => Err(failure.into()),
         }
+    }
+
+    /// Makes a gift by the version of the programme that is known here, with hashes in the
+    /// place of what that declares personal.
+    async fn give_sealed(
+        &self,
+        (caller, (request_id, metadata), command): (&Caller, (&RequestId, &Metadata), &Command),
+        program: &ProgramId,
+        sides: [&Side; 2],
+    ) -> Result<Result<(Vec<(ShardId, Written)>, Given), Failure>, Error> {
+        let applied = self.programs.newest(program)?;
+        let (mut metadata, mut command) = (metadata.clone(), command.clone());
+        let (member, request) = (&sides[0].member, (request_id, &mut metadata));
+        let personal = self.seal(&applied, member, request, &mut command).await?;
+        let asked = Asking {
+            caller,
+            request: (request_id, &metadata),
+            command: &command,
+            personal: personal.as_ref(),
+            applied: &applied,
+        };
+        let done = self.give_once(asked, program, sides).await;
+        Ok(done.map(|(written, given)| {
+            let answer = unsealed(given.answer, personal.as_ref());
+            (written, Given { answer, ..given })
+        }))
     }
 
     /// Makes a gift, if the version of the programme that is known here is in force.
@@ -131,6 +149,7 @@ impl Ledger {
             request,
             command,
             personal,
+            applied,
         }: Asking<'_>,
         program: &ProgramId,
         [giver, taker]: [&Side; 2],
@@ -152,18 +171,14 @@ impl Ledger {
             };
             return Ok((Vec::new(), Given { answer, recipient }));
         }
-        let applied = self
-            .programs
-            .newest(program)
-            .map_err(|_| Failure::Refused(Error::Defect))?;
-        let mut planned = plan(&applied, request, command, None, now)
+        let mut planned = plan(applied, request, command, None, now)
             .map_err(|error| Failure::Refused(error.into()))?;
         planned.principal = Some(principal(caller));
         let same_shard = giver.shard == taker.shard;
         // The recipient's side is planned by no version: the points keep their terms.
         let work = works.get_mut(&giver.shard).expect("it was read");
         let position = work
-            .execute(connection, 0, &applied, &mut planned)
+            .execute(connection, 0, applied, &mut planned)
             .await?
             .map_err(|refusal| giver.refuses(self.shards, refusal))?;
         let written_gift = work.log().at(position).expect("it was just written");
@@ -183,10 +198,8 @@ impl Ledger {
             let work = work.write(connection, self.shards.placement(), locked, None);
             written.push((shard, work.await?));
         }
-        if let Some(values) = personal {
-            let name = (program, &giver.member);
-            store::personal::keep(connection, giver.shard, name, values).await?;
-        }
+        let name = (program, &giver.member);
+        store::personal::keep(connection, giver.shard, name, personal).await?;
         if let Some(entry) = &recorded {
             audit_log::append(&mut *connection, entry).await?;
             caller.mark_recorded();

@@ -9,29 +9,54 @@ use rand::RngCore as _;
 use super::service::Ledger;
 use crate::{
     error::Error,
+    lane::same_request,
     shard::{
-        PersonalKey, PersonalValues, is_personal, request_key, seal, sealed_by, store::personal,
+        Answer, PersonalKey, PersonalValues, is_personal, request_key, seal, sealed_by,
+        store::{self, personal},
         unseal,
     },
 };
 
 impl Ledger {
-    /// Puts hashes in the place of what a change has that the programme declares personal;
-    /// answers with the values, if there are some.
+    /// Puts hashes in the place of what a change has that a version of the programme
+    /// declares personal; answers with the values, if there are some.
     pub(super) async fn seal(
         &self,
-        name: (&ProgramId, &MemberId),
+        applied: &ProgramVersion,
+        member: &MemberId,
         request: (&RequestId, &mut Metadata),
         command: &mut Command,
     ) -> Result<Option<PersonalValues>, Error> {
-        let applied = self.programs.newest(name.0)?;
         if !is_personal(&applied.program.personal, request.1, command) {
             return Ok(None);
         }
         let pool = self.database.pool();
         let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
-        let sealed = self.seal_in(&mut connection, &applied, name.1, request, command);
+        let sealed = self.seal_in(&mut connection, applied, member, request, command);
         Ok(sealed.await?)
+    }
+
+    /// The answer to a request that differs from the one before by its hashes alone: what
+    /// is personal was declared otherwise then.
+    pub(super) async fn replayed(
+        &self,
+        (program, member): (&ProgramId, &MemberId),
+        request: (&RequestId, &Metadata),
+        command: &Command,
+    ) -> Result<Option<Answer>, Error> {
+        let shard = self.shards.of(program, member);
+        let key = request_key(program, member, request.0);
+        let before = store::log::by_request(self.database.pool(), shard, key).await?;
+        let Some(before) = before else {
+            return Ok(None);
+        };
+        let mut before = before.transaction()?;
+        self.unseal(std::slice::from_mut(&mut before)).await?;
+        let same = same_request(request, command, &before).is_ok();
+        Ok(same.then(|| Answer {
+            transaction: before.into(),
+            replayed: true,
+        }))
     }
 
     /// The same in a transaction, by a version of the programme.

@@ -79,17 +79,31 @@ impl Ledger {
             }
             self.check_brand(&caller, shard, named).await?;
         }
-        let (name, request) = ((&*program, &*member), (&request_id, &mut metadata));
-        let personal = self.seal(name, request, &mut command).await?;
+        let applied = self.programs.newest(&program)?;
+        let plain = (request_id.clone(), metadata.clone(), command.clone());
+        let request = (&request_id, &mut metadata);
+        let personal = self.seal(&applied, &member, request, &mut command).await?;
         let request = Work::Request {
             caller,
             request_id,
             metadata,
             command,
             personal: personal.clone(),
+            declared: applied.program.personal.clone(),
         };
-        let answer = self.lanes.submit(&program, member.into_inner(), request);
-        Ok(unsealed(answer.await?, personal.as_ref()))
+        match self
+            .lanes
+            .submit(&program, (*member).clone(), request)
+            .await
+        {
+            Err(Error::RequestIdReused { field }) => {
+                let (request_id, metadata, command) = &plain;
+                let (name, request) = ((&*program, &*member), (request_id, metadata));
+                let replayed = self.replayed(name, request, command).await?;
+                replayed.ok_or(Error::RequestIdReused { field })
+            }
+            done => Ok(unsealed(done?, personal.as_ref())),
+        }
     }
 
     /// Checks that what is named is of a brand that the caller speaks for; else it is

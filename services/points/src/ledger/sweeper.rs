@@ -97,10 +97,15 @@ async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
     let (pool, now) = (ledger.database.pool(), ledger.clock.now());
     // Most of the time nothing is due, and no lock is needed to see that.
     let oldest = store::wallets::oldest_due(pool, shard, now).await?;
-    let programs = ledger.programs.ids();
+    let programs: Vec<String> = ledger
+        .programs
+        .ids()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let changed = store::tier_changes::due(pool, shard, &programs, now, 1).await?;
-    let renewing = store::tier_changes::is_renewing(pool, shard).await?;
-    if oldest.is_none() && changed.is_empty() && !renewing {
+    let renewing = store::tier_changes::renewing(pool, shard).await?;
+    if oldest.is_none() && changed.is_empty() && renewing.is_empty() {
         return Ok(());
     }
     let mut transaction = pool.begin().await.map_err(DatabaseError::from)?;
@@ -111,36 +116,41 @@ async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes what changed tiers mean; answers of how many members, and whether that is all.
-/// What cannot be done now is left to a later sweep, and keeps nothing else waiting.
+/// Writes what changed tiers mean; answers of how many members, and of which programmes
+/// not all is written. What cannot be done now is left to a later sweep, and keeps no other
+/// programme waiting.
 async fn change_tiers(
     ledger: &Ledger,
     shard: ShardId,
     now: Timestamp,
-) -> Result<(i64, bool), Error> {
+) -> Result<(i64, BTreeSet<ProgramId>), Error> {
     let pool = ledger.database.pool();
-    let programs = ledger.programs.ids();
+    let mut programs: BTreeSet<ProgramId> = ledger.programs.ids().into_iter().collect();
+    let mut behind: BTreeSet<ProgramId> = BTreeSet::new();
     let mut changed = 0;
     loop {
-        let due = store::tier_changes::due(pool, shard, &programs, now, MEMBERS_MAX).await?;
-        let found = i64::try_from(due.len()).unwrap_or(i64::MAX);
+        let names: Vec<String> = programs.iter().map(ToString::to_string).collect();
+        let due = store::tier_changes::due(pool, shard, &names, now, MEMBERS_MAX).await?;
+        changed += i64::try_from(due.len()).unwrap_or(i64::MAX);
         let members: BTreeSet<(ProgramId, MemberId)> = due.into_iter().collect();
-        let work = members.into_iter().filter_map(|(program, member)| {
-            let applied = ledger.programs.newest(&program).ok()?;
-            Some(ledger.lanes.change_tier(shard, applied, member))
-        });
-        for done in join_all(work).await {
-            if let Err(error) = done {
-                tracing::debug!(%error, %shard, "what a tier means was not written");
-                return Ok((changed, false));
-            }
+        if members.is_empty() {
+            behind.extend(store::tier_changes::renewing(pool, shard).await?);
+            return Ok((changed, behind));
         }
-        changed += found;
-        if found == 0 {
-            return Ok((
-                changed,
-                !store::tier_changes::is_renewing(pool, shard).await?,
-            ));
+        let work = members.into_iter().map(|(program, member)| async {
+            let applied = ledger.programs.newest(&program).map_err(Error::from);
+            let done = match applied {
+                Ok(applied) => ledger.lanes.change_tier(shard, applied, member).await,
+                Err(error) => Err(error),
+            };
+            (program, done)
+        });
+        for (program, done) in join_all(work).await {
+            if let Err(error) = done {
+                tracing::debug!(%error, %program, %shard, "what a tier means was not written");
+                programs.remove(&program);
+                behind.insert(program);
+            }
         }
     }
 }
@@ -159,27 +169,34 @@ async fn sweep_shard(ledger: &Ledger, shard: ShardId, now: Timestamp) -> Result<
     renew_tiers(ledger, shard).await?;
     // Before the changes of tier are looked for, so that all that is known is written.
     let tiers_known = foundation::feed_known_at(ledger.database.pool(), members::SOURCE).await?;
-    let (mut swept, all) = change_tiers(ledger, shard, now).await?;
-    let tiers_known = tiers_known
-        .filter(|_| all)
-        .unwrap_or(Timestamp::EPOCH)
-        .min(now);
+    let (mut swept, behind) = change_tiers(ledger, shard, now).await?;
+    let tiers_known = tiers_known.unwrap_or(Timestamp::EPOCH).min(now);
     loop {
         let due = store::wallets::due(ledger.database.pool(), shard, now, WALLETS_MAX).await?;
         let found = i64::try_from(due.len()).unwrap_or(i64::MAX);
+        let mut made = 0;
         let work = due.into_iter().filter_map(|wallet| {
             let program: ProgramId = wallet.program.parse().ok()?;
             let member: MemberId = wallet.member.parse().ok()?;
             let currency: CurrencyId = wallet.currency.parse().ok()?;
             let applied = ledger.programs.newest(&program).ok()?;
-            let due = (currency, tiers_known);
+            let is_behind = behind.contains(&program);
+            let known = if is_behind {
+                Timestamp::EPOCH
+            } else {
+                tiers_known
+            };
+            let due = (currency, known);
+            made += 1;
             Some(ledger.lanes.advance(shard, applied, member, due))
         });
+        let work: Vec<_> = work.collect();
         for done in join_all(work).await {
             done?;
         }
         swept += found;
-        if found < WALLETS_MAX {
+        // Of programmes that cannot be read here nothing is done, however often.
+        if found < WALLETS_MAX || made == 0 {
             return Ok(swept);
         }
     }

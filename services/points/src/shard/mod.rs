@@ -22,7 +22,7 @@ pub(crate) use logged::Logged;
 pub(crate) use memory::Memory;
 pub(crate) use orders::Orders;
 pub(crate) use personal::{
-    PersonalKey, PersonalValues, is_personal, seal, sealed_by, unseal, unsealed,
+    PersonalKey, PersonalValues, has_plain, is_personal, seal, sealed_by, unseal, unsealed,
 };
 pub(crate) use placement::Placement;
 pub(crate) use received::received;

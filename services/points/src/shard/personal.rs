@@ -47,6 +47,16 @@ pub(crate) fn is_personal(personal: &Personal, metadata: &Metadata, command: &Co
     personal.notes && has_note || personal.concerns(metadata)
 }
 
+/// Whether something that is declared personal stands in a change as it is.
+pub(crate) fn has_plain(personal: &Personal, metadata: &Metadata, command: &Command) -> bool {
+    let is_plain = |text: &str| !text.is_empty() && !text.starts_with(SEALED);
+    let note = matches!(command, Command::Adjust(adjust) if is_plain(adjust.note.as_str()));
+    let mut declared = metadata
+        .iter()
+        .filter(|(key, _)| personal.metadata.contains(*key));
+    personal.notes && note || declared.any(|(_, value)| is_plain(value.as_str()))
+}
+
 /// Puts hashes in the place of what is personal.
 pub(crate) fn seal(
     personal: &Personal,

@@ -13,13 +13,12 @@ use crate::error::Error;
 
 /// The programmes that have tiers: of others nobody is judged.
 pub(crate) fn with_tiers(programs: &Programs) -> Vec<String> {
-    let mut ids = programs.ids();
-    ids.retain(|id| {
-        let id: Result<ProgramId, _> = id.parse();
-        let applied = id.ok().and_then(|id| programs.newest(&id).ok());
-        applied.is_some_and(|applied| applied.program.tiers.is_some())
-    });
-    ids
+    let has_tiers = |id: &ProgramId| {
+        let applied = programs.newest(id);
+        applied.is_ok_and(|applied| applied.program.tiers.is_some())
+    };
+    let ids = programs.ids().into_iter().filter(has_tiers);
+    ids.map(|id| id.to_string()).collect()
 }
 
 /// Changes in one response.

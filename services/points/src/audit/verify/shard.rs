@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Programs, VerifyError};
 use crate::{
     plan::{plan, tier_effects},
-    shard::{Shards, request_key, store::log::Row},
+    shard::{Shards, has_plain, request_key, store::log::Row},
 };
 
 /// Some of a log, in order, with the marks of the accounts among it.
@@ -356,6 +356,9 @@ impl Shard {
         };
         let position = transaction.position;
         let applied = self.applied(transaction, *program_version, programs)?;
+        if has_plain(&applied.program.personal, metadata, command) {
+            return Err(self.difference(position, "what is personal stands in the log"));
+        }
         let tier = match facts {
             Some(Facts::Purchase(facts)) => facts.tier.clone(),
             Some(Facts::Tier(tier)) => Some(tier.clone()),

@@ -51,14 +51,17 @@ pub(crate) async fn give_key(
     Ok(())
 }
 
-/// Keeps a request's values, unless what is personal of the member was erased since they
+/// Keeps a request's values, if it has some, unless what is personal of the member was erased since they
 /// were hashed. Whoever erases waits for this transaction, or this for them.
 pub(crate) async fn keep(
     connection: &mut PgConnection,
     shard: ShardId,
     (program, member): (&ProgramId, &MemberId),
-    values: &PersonalValues,
+    values: Option<&PersonalValues>,
 ) -> Result<(), DatabaseError> {
+    let Some(values) = values else {
+        return Ok(());
+    };
     let is_there = sqlx::query_scalar!(
         "-- points.personal.lock_key
         SELECT 1 FROM personal_keys

@@ -51,19 +51,22 @@ pub(crate) async fn renew(
     Ok(())
 }
 
-/// Whether members of a shard are still to be gone through.
-pub(crate) async fn is_renewing(
+/// The programmes of which members of a shard are still to be gone through.
+pub(crate) async fn renewing(
     executor: impl PgExecutor<'_>,
     shard: ShardId,
-) -> Result<bool, DatabaseError> {
-    let found = sqlx::query_scalar!(
-        "-- points.tier_renewals.is_renewing
-        SELECT 1 FROM tier_renewals WHERE shard = $1 LIMIT 1",
+) -> Result<Vec<ProgramId>, DatabaseError> {
+    let programs = sqlx::query_scalar!(
+        "-- points.tier_renewals.renewing
+        SELECT program FROM tier_renewals WHERE shard = $1",
         stored(shard),
     )
-    .fetch_optional(executor)
+    .fetch_all(executor)
     .await?;
-    Ok(found.is_some())
+    let programs = programs.iter();
+    programs
+        .map(|program| StoredRow::of("tier_renewals", program).parse("program", program))
+        .collect()
 }
 
 /// Goes through some more members of a shard, and notes them; answers whether there was

@@ -50,7 +50,7 @@ impl LotTerms {
 pub enum LotOrigin {
     /// Earned by a purchase.
     Purchase,
-    /// Given outside a purchase.
+    /// Given outside a purchase, or on top of what another rule gave for one.
     Promotion,
     /// Given by an operator who put something right.
     Adjustment,

@@ -1,17 +1,22 @@
 //! A purchase with its receipt, paid with points in part.
 
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use fealty_proto::{
     points::v1::{
         ExplainTransactionRequest, GetTransactionRequest, HoldRequest, ListTransactionsRequest,
-        PollTransactionsRequest, PurchaseLine, RecordPurchaseRequest, ReverseRequest, Tender,
-        TenderKind, get_transaction_request::By,
+        LotOrigin, PollTransactionsRequest, PurchaseLine, RecordPurchaseRequest, ReverseRequest,
+        Tender, TenderKind, get_transaction_request::By,
     },
     tiers::v1::GetStatusRequest,
 };
 
 use crate::harness::{
-    CLUB, POINTS, SHOP, accrual, accrue, ask, available, books, club, from, purchase, reason,
-    until, verify,
+    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, books, club, from, purchase,
+    reason, set_time, until, verify,
 };
 
 /// A receipt over 30.00: two records and a cup, 20.00 by card and 10.00 in points.
@@ -249,4 +254,47 @@ async fn a_part_of_what_was_paid_in_another_currency_comes_back() {
         "REVERSAL_EXCEEDED"
     );
     verify(&fleet).await.expect("the ledger verifies");
+}
+
+/// What a rule gives on top of another's points is a promotion, in a lot of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bonus_is_a_promotion() {
+    let fleet = club().await;
+    let buy = async |number: usize, cents: i64| {
+        let bought = ask!(
+            fleet.clients().earning(),
+            record_purchase,
+            purchase(number, "anna", cents)
+        );
+        bought.expect("recorded").transaction.expect("one")
+    };
+    let first = buy(0, 10_000).await;
+    assert_eq!(first.lots.len(), 1);
+    // The tier of the day's beginning counts, and points hears of it in a moment.
+    set_time(&fleet, START_S + 24 * 3_600).await;
+    let number = AtomicUsize::new(0);
+    let last = Mutex::new(first);
+    until("anna buys as silver", || async {
+        let bought = buy(number.fetch_add(1, Ordering::Relaxed) + 1, 1_000).await;
+        let tier = bought.purchase.as_ref().map(|bought| bought.tier.clone());
+        *last.lock().expect("nobody else") = bought;
+        tier.as_deref() == Some("silver")
+    })
+    .await;
+    let bought = last.into_inner().expect("nobody else");
+    let lots = bought.lots.iter().map(|lot| (lot.origin(), lot.amount));
+    let expected = [(LotOrigin::Purchase, 100), (LotOrigin::Promotion, 25)];
+    assert_eq!(lots.collect::<Vec<_>>(), expected);
+    // Undone as a whole, both go.
+    let before = available(fleet.clients(), "anna").await;
+    let reverse = ReverseRequest {
+        request_id: "back".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        transaction: bought.id,
+        ..ReverseRequest::default()
+    };
+    ask!(fleet.clients().ledger(), reverse, reverse).expect("reversed");
+    assert_eq!(available(fleet.clients(), "anna").await, before - 125);
+    verify(&fleet).await.expect("the ledger is sound");
 }

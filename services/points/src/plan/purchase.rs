@@ -21,7 +21,13 @@ impl Plan<'_> {
         for earned in &facts.earned {
             let terms = self.terms(&earned.currency, facts.purchased_at);
             let (rule, brand) = (Some(earned.rule.clone()), &purchase.brand);
-            let (points, origin) = (earned.points, LotOrigin::Purchase);
+            let points = earned.points;
+            // What is given on top is a promotion: accounts keep it apart.
+            let origin = if earned.bonus {
+                LotOrigin::Promotion
+            } else {
+                LotOrigin::Purchase
+            };
             let grant = terms.grant(rule, brand, points, origin, self.version);
             request.grants.push(grant);
         }

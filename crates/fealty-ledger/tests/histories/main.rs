@@ -13,6 +13,7 @@
 mod engine;
 mod model;
 mod steps;
+mod stored;
 
 use proptest::{prelude::*, test_runner::TestRunner};
 

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 
+use fealty_auth::Role;
 use fealty_cli::{
     apply::{How, apply},
     demo::{Fleet, PROGRAM},
+    token::grant,
 };
 use fealty_proto::operations::v1::ListAuditEntriesRequest;
 use fealty_proto::points::v1::{
-    AccrueRequest, AdjustRequest, ErasePersonalDataRequest, GetTransactionRequest, GiftRequest,
-    ListTransactionsRequest, PollTransactionsRequest, Transaction, get_transaction_request::By,
+    AccrueRequest, AdjustRequest, ApproveAdjustmentRequest, ErasePersonalDataRequest,
+    GetTransactionRequest, GiftRequest, ListTransactionsRequest, PollTransactionsRequest,
+    ProposeAdjustmentRequest, RejectAdjustmentRequest, Transaction, get_transaction_request::By,
 };
 use sqlx::{Connection as _, PgConnection, Row as _};
 
@@ -20,7 +23,10 @@ const NOTE: &str = "Her flight was late, she said";
 
 async fn fleet() -> Fleet {
     let fleet = club().await;
-    let program = format!("{PROGRAM}\npersonal: {{ metadata: [guest], notes: true }}\n");
+    let program = format!(
+        "{PROGRAM}\npersonal: {{ metadata: [guest], notes: true }}\n\
+         adjustments: {{ approval_above: 1000 }}\n"
+    );
     apply(fleet.clients(), &program, How::Now)
         .await
         .expect("the programme is applied");
@@ -31,6 +37,19 @@ fn with_guest(request_id: &str, guest: &str) -> AccrueRequest {
     AccrueRequest {
         metadata: metadata(guest),
         ..accrual(request_id, "anna", 100)
+    }
+}
+
+fn gift() -> GiftRequest {
+    GiftRequest {
+        request_id: "gift".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        recipient: "ben".to_owned(),
+        currency: POINTS.to_owned(),
+        points: 10,
+        metadata: metadata(GUEST),
+        ..GiftRequest::default()
     }
 }
 
@@ -124,17 +143,7 @@ async fn what_is_personal_stands_beside_the_log_and_can_be_erased() {
     };
     let adjusted = ask!(clients.ledger(), adjust, adjust).expect("adjusted");
     let adjusted = adjusted.transaction.expect("a transaction");
-    let gift = GiftRequest {
-        request_id: "gift".to_owned(),
-        program: CLUB.to_owned(),
-        member: "anna".to_owned(),
-        recipient: "ben".to_owned(),
-        currency: POINTS.to_owned(),
-        points: 10,
-        metadata: metadata(GUEST),
-        ..GiftRequest::default()
-    };
-    let gift = ask!(clients.ledger(), gift, gift)
+    let gift = ask!(clients.ledger(), gift, gift())
         .expect("given")
         .transaction;
     assert_eq!(gift.expect("a transaction").metadata, metadata(GUEST));
@@ -215,6 +224,86 @@ async fn what_is_personal_stands_beside_the_log_and_can_be_erased() {
     verify(&fleet).await.expect("the ledger is sound");
 }
 
+/// Proposals keep what they say until it is erased, undecided ones too; what is approved
+/// is sealed.
+#[tokio::test(flavor = "multi_thread")]
+async fn proposals_are_sealed_when_approved_and_erased_with_the_rest() {
+    let fleet = fleet().await;
+    let person = |name: &str| {
+        let caller = fleet.clients_as(&grant(name, &[Role::Operator]));
+        caller.expect("a token").adjustments()
+    };
+    let (ines, olga) = (person("ines"), person("olga"));
+    let propose = async |request_id: &str| {
+        let request = ProposeAdjustmentRequest {
+            request_id: request_id.to_owned(),
+            program: CLUB.to_owned(),
+            member: "anna".to_owned(),
+            brand: SHOP.to_owned(),
+            currency: POINTS.to_owned(),
+            points: 5_000,
+            reason: "lost-parcel".to_owned(),
+            note: NOTE.to_owned(),
+            metadata: metadata(GUEST),
+        };
+        let proposed = ask!(ines.clone(), propose_adjustment, request).expect("proposed");
+        proposed.adjustment.expect("one").id
+    };
+    let approve = async |adjustment: &str| {
+        let request = ApproveAdjustmentRequest {
+            request_id: format!("approve-{adjustment}"),
+            program: CLUB.to_owned(),
+            member: "anna".to_owned(),
+            adjustment: adjustment.to_owned(),
+        };
+        let approved = ask!(olga.clone(), approve_adjustment, request).expect("approved");
+        (approved.replayed, approved.transaction.expect("made"))
+    };
+    let note = |made: &Transaction| made.operator_action.as_ref().expect("who").note.clone();
+    let (made, open, rejected) = (propose("1").await, propose("2").await, propose("3").await);
+    for replayed in [false, true] {
+        let approved = approve(&made).await;
+        assert_eq!(
+            (approved.0, &approved.1.metadata),
+            (replayed, &metadata(GUEST))
+        );
+        assert_eq!(note(&approved.1), NOTE);
+    }
+    let reject = RejectAdjustmentRequest {
+        request_id: "reject".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        adjustment: rejected,
+        note: NOTE.to_owned(),
+    };
+    ask!(olga.clone(), reject_adjustment, reject).expect("rejected");
+    // Neither in the log nor in the audit log, of the proposals in their own table.
+    for personal in [GUEST, NOTE] {
+        let mut found = tables_with(&fleet, personal).await;
+        found.sort();
+        assert_eq!(found, ["adjustments", "personal_values"], "{personal}");
+    }
+    let erase = ErasePersonalDataRequest {
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+    };
+    let erased = ask!(fleet.clients().personal_data(), erase_personal_data, erase);
+    // Of each proposal the note and the guest, the note of the rejection, and what the
+    // approved one left beside the log.
+    assert_eq!(erased.expect("erased").values, 3 * 2 + 1 + 2);
+    for personal in [GUEST, NOTE] {
+        assert_eq!(tables_with(&fleet, personal).await, [""; 0]);
+    }
+    // What is undecided can still be approved, with what is not personal.
+    let (_, later) = approve(&open).await;
+    assert_eq!(note(&later), "");
+    assert_eq!(
+        later.metadata,
+        HashMap::from([("till".to_owned(), "7".to_owned())])
+    );
+    verify(&fleet).await.expect("the ledger is sound");
+}
+
 /// A request that is sent again after another version declares other things personal is
 /// the same request.
 #[tokio::test(flavor = "multi_thread")]
@@ -257,17 +346,7 @@ async fn a_retry_is_one_whatever_was_declared_meanwhile() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_keeps_nothing() {
     let fleet = fleet().await;
-    let gift = GiftRequest {
-        request_id: "gift".to_owned(),
-        program: CLUB.to_owned(),
-        member: "anna".to_owned(),
-        recipient: "ben".to_owned(),
-        currency: POINTS.to_owned(),
-        points: 10,
-        metadata: metadata(GUEST),
-        ..GiftRequest::default()
-    };
-    let refused = ask!(fleet.clients().ledger(), gift, gift).expect_err("anna has nothing");
+    let refused = ask!(fleet.clients().ledger(), gift, gift()).expect_err("anna has nothing");
     assert_eq!(reason(&refused), "INSUFFICIENT_POINTS");
     let mut unknown = with_guest("one", GUEST);
     unknown.brand = "no-brand".to_owned();

@@ -44,17 +44,9 @@ fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
     Ok(ProgramSource {
         program: Arc::new(program),
         source: source.to_owned(),
-        digest: hex(&Sha256::digest(meaning)),
+        digest: format!("{:x}", Sha256::digest(meaning)),
         text_digest: text_digest(source),
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
 }
 
 /// Checks all sections; a value only where none that it needs is missing.

@@ -127,6 +127,7 @@ async fn change_tiers(
     let pool = ledger.database.pool();
     let mut programs: BTreeSet<ProgramId> = ledger.programs.ids().into_iter().collect();
     let mut behind: BTreeSet<ProgramId> = BTreeSet::new();
+    let mut before = BTreeSet::new();
     let mut changed = 0;
     loop {
         let names: Vec<String> = programs.iter().map(ToString::to_string).collect();
@@ -137,6 +138,12 @@ async fn change_tiers(
             behind.extend(store::tier_changes::renewing(pool, shard).await?);
             return Ok((changed, behind));
         }
+        // A lane takes none of them while its clock is behind the one that found them due.
+        if members == before {
+            behind.extend(members.into_iter().map(|(program, _)| program));
+            return Ok((changed, behind));
+        }
+        before.clone_from(&members);
         let work = members.into_iter().map(|(program, member)| async {
             let applied = ledger.programs.newest(&program).map_err(Error::from);
             let done = match applied {

@@ -159,7 +159,5 @@ fn hash(key: &PersonalKey, request_key: Uuid, field: &str, value: &str) -> Strin
         .chain_update(salt)
         .chain_update(value)
         .finalize();
-    let hex = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    let digits = hex.filter_map(|nibble| char::from_digit(u32::from(nibble), 16));
-    SEALED.chars().chain(digits).collect()
+    format!("{SEALED}{hash:x}")
 }

@@ -7,7 +7,7 @@
 use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 
 use crate::{
-    Account, BucketName, Cause, Due, ENGINE, ExpiryChange, HoldLot, Log, MemberBook, Moment,
+    Account, BucketName, Cause, Due, Engine, ExpiryChange, HoldLot, Log, MemberBook, Moment,
     RELEASE_GRACE, Stop, TRANSFERS_PER_EXPIRY_MAX, Transaction, Transfer, WalletBook,
     book::{Event, Payment},
 };
@@ -58,7 +58,7 @@ pub fn advance_step(
             Due::Activate
         }
         Event::HoldTimeout(hold) => {
-            (transfers, expiry_changes) = release(wallet, currency, hold, at);
+            (transfers, expiry_changes) = release(wallet, currency, hold, (at, log.engine()));
             Due::HoldTimeout { hold }
         }
         Event::Expire
@@ -76,7 +76,7 @@ pub fn advance_step(
     };
     let after = wallet.touch(currency, log.next(), at, &transfers);
     log.append(Transaction {
-        engine: ENGINE,
+        engine: log.engine().number(),
         shard: log.shard(),
         position: log.next(),
         program: book.program.clone(),
@@ -151,12 +151,13 @@ fn expire(wallet: &mut WalletBook, currency: &CurrencyId, id: LotId) -> Transfer
     Transfer::of(currency, from, to, points, id, &brand)
 }
 
-/// Gives all that is left of a hold back to its lots, and ends it.
+/// Gives all that is left of a hold back to its lots, and ends it; what the wallet owes is
+/// repaid first.
 pub(crate) fn release(
     wallet: &mut WalletBook,
     currency: &CurrencyId,
     hold: Position,
-    at: Timestamp,
+    (at, engine): (Timestamp, Engine),
 ) -> (Vec<Transfer>, Vec<ExpiryChange>) {
     let mut transfers = Vec::new();
     let mut expiry_changes = Vec::new();
@@ -165,9 +166,26 @@ pub(crate) fn release(
     let grace_until = at.checked_add(RELEASE_GRACE).unwrap_or(at);
     for part in parts {
         let known = &wallet.lots[&part.lot].terms;
-        let too_soon = wallet
-            .expiry_of(known)
-            .is_some_and(|expires_at| expires_at < grace_until);
+        let issuer = known.brand.clone();
+        let (from, to) = (BucketName::Held, BucketName::Available);
+        let mut kept = part.points;
+        if engine.repays_by_what_comes_back() {
+            let payment = Payment {
+                currency,
+                from: &Account::Wallet(from),
+                issuer: &issuer,
+                part,
+                rule: None,
+            };
+            let repaid = wallet.repay(&payment, &mut transfers);
+            let left = kept.checked_sub(repaid);
+            kept = left.expect("no more is repaid than there is");
+        }
+        let known = &wallet.lots[&part.lot].terms;
+        let too_soon = !kept.is_zero()
+            && wallet
+                .expiry_of(known)
+                .is_some_and(|expires_at| expires_at < grace_until);
         wallet.change_lot(part.lot, |lot| {
             lot.held = lot
                 .held
@@ -175,7 +193,7 @@ pub(crate) fn release(
                 .expect("a lot covers its holds");
             lot.remaining = lot
                 .remaining
-                .checked_add(part.points)
+                .checked_add(kept)
                 .expect("a lot is within the wallet's total");
             if too_soon {
                 lot.terms.expires_at = Some(grace_until);
@@ -187,9 +205,15 @@ pub(crate) fn release(
                 expires_at: grace_until,
             });
         }
-        let (from, to) = (BucketName::Held, BucketName::Available);
-        wallet.shift(Some(from), Some(to), part.points);
-        transfers.push(within(wallet, currency, from, to, part));
+        wallet.shift(Some(from), None, part.points);
+        wallet.shift(None, Some(to), kept);
+        if !kept.is_zero() {
+            let part = HoldLot {
+                points: kept,
+                ..part
+            };
+            transfers.push(within(wallet, currency, from, to, part));
+        }
     }
     (transfers, expiry_changes)
 }

@@ -21,7 +21,7 @@ pub enum Entry {
 /// its shard. The order of the fields is the order of the canonical bytes.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Notice {
-    /// The number of the engine that made it; see [`crate::ENGINE`].
+    /// The number of the engine that made it; see [`crate::Engine`].
     pub engine: u16,
     /// The shard.
     pub shard: ShardId,

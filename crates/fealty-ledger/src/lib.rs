@@ -27,6 +27,7 @@ mod advance;
 mod book;
 pub mod canonical;
 mod command;
+mod engine;
 mod entry;
 mod execute;
 mod facts;
@@ -49,6 +50,7 @@ pub use command::{
     Accrue, Activate, Activation, Adjust, Capture, Command, Extend, ExtendHold, Gift,
     Hold as HoldCommand, Named, Purchase, Redeem, Reinstate, Release, Reverse, Spend,
 };
+pub use engine::Engine;
 pub use entry::{Entry, Notice, Said};
 pub use execute::{apply, apply_received, apply_tier, change_tier, execute, given, receive};
 pub use facts::{Facts, GivenLot, PurchaseFacts, ReversalFacts, RuleResult};
@@ -67,6 +69,6 @@ pub use terms::{LotOrigin, LotTerms};
 pub use tier::{Inactivity, Moment, TierChanged, TierEffect};
 pub use totals::{AccountKey, AccountTotals, Sums};
 pub use transaction::{
-    Cause, Due, ENGINE, ExpiryChange, Received, Transaction, Transfer, WalletAfter,
+    Cause, Due, ExpiryChange, Received, Transaction, Transfer, WalletAfter,
 };
 pub use wallet::{Buckets, Debt, Hold, HoldLot, Lot, Reversal, Wallet};

@@ -3,7 +3,7 @@
 use fealty_types::{Position, ProgramId, ShardId, Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use crate::{ENGINE, Entry, Notice, Said, Transaction};
+use crate::{Engine, Entry, Notice, Said, Transaction};
 
 /// What a batch's entries are stamped with: when they are written, and a random
 /// seed that nobody else has, from which each gets its nonce.
@@ -21,6 +21,7 @@ pub struct Log {
     shard: ShardId,
     next: Position,
     stamp: Stamp,
+    engine: Engine,
     written: Vec<Entry>,
 }
 
@@ -32,8 +33,20 @@ impl Log {
             shard,
             next,
             stamp,
+            engine: Engine::NEWEST,
             written: Vec::new(),
         }
+    }
+
+    /// Has an earlier engine write it: for one who makes its entries again.
+    #[must_use]
+    pub fn by(self, engine: Engine) -> Self {
+        Self { engine, ..self }
+    }
+
+    /// The engine that writes it.
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// The shard.
@@ -92,7 +105,7 @@ impl Log {
     /// Says something that holds for all that follows.
     pub fn announce(&mut self, program: &ProgramId, says: Said) {
         let notice = Notice {
-            engine: ENGINE,
+            engine: self.engine.number(),
             shard: self.shard,
             position: self.next,
             program: program.clone(),

@@ -31,6 +31,9 @@ pub struct Request {
     pub activity: Vec<Active>,
     /// How points that were given are taken back.
     pub refunds: RefundTerms,
+    /// Until when points that go with inactivity live at the least, for the member who
+    /// receives them; nothing where the programme has none such.
+    pub term_ends: Option<Timestamp>,
     /// The transaction that the command names, if there is one.
     pub original: Option<Box<Transaction>>,
 }

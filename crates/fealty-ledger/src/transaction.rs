@@ -13,16 +13,12 @@ use crate::{
     TierChanged,
 };
 
-/// The number of this engine. It grows with each change by which the same request in
-/// the same state would make another transaction.
-pub const ENGINE: u16 = 1;
-
 /// One entry of a shard's log, of one member. Immutable. The order of the
 /// fields is the order of the canonical bytes.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Transaction {
     /// The number of the engine that made it: a later one verifies it by that one's
-    /// rules. See [`ENGINE`].
+    /// rules. See [`crate::Engine`].
     pub engine: u16,
     /// The shard.
     pub shard: ShardId,

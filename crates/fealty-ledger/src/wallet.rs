@@ -1,5 +1,7 @@
 //! Wallets, lots and holds.
 
+use std::collections::BTreeMap;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{BrandId, LotId, Points, Position, Timestamp};
 
@@ -133,24 +135,24 @@ pub struct Reversal {
 }
 
 impl Reversal {
-    /// The points of a lot that have been reversed.
-    #[must_use]
-    pub fn of(&self, lot: LotId) -> Points {
-        self.parts
-            .iter()
-            .find(|part| part.lot == lot)
-            .map_or(Points::ZERO, |part| part.points)
+    /// The points that have been reversed, by lot.
+    pub(crate) fn by_lot(&self) -> BTreeMap<LotId, Points> {
+        let parts = self.parts.iter();
+        parts.map(|part| (part.lot, part.points)).collect()
     }
 
-    pub(crate) fn add(&mut self, part: HoldLot) {
-        match self.parts.iter_mut().find(|known| known.lot == part.lot) {
-            Some(known) => {
-                known.points = known
-                    .points
-                    .checked_add(part.points)
-                    .expect("no more is reversed than a transaction moved");
-            }
-            None => self.parts.push(part),
+    /// Adds parts, each of another lot.
+    pub(crate) fn add(&mut self, parts: &[HoldLot]) {
+        let numbered = self.parts.iter().enumerate();
+        let index_of: BTreeMap<LotId, usize> = numbered.map(|(i, part)| (part.lot, i)).collect();
+        for part in parts {
+            let Some(index) = index_of.get(&part.lot) else {
+                self.parts.push(*part);
+                continue;
+            };
+            let known = &mut self.parts[*index].points;
+            let sum = known.checked_add(part.points);
+            *known = sum.expect("no more is reversed than a transaction moved");
         }
     }
 }

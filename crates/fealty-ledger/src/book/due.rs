@@ -24,38 +24,53 @@ pub(crate) enum Event {
 impl WalletBook {
     /// When points that go with inactivity are gone, as things stand.
     pub(super) fn inactive_at(&self) -> Option<Timestamp> {
+        self.goes_at(None)
+    }
+
+    /// When points that go with inactivity, but not before a moment, are gone, as things
+    /// stand.
+    pub(super) fn goes_at(&self, not_before: Option<Timestamp>) -> Option<Timestamp> {
         let waived = self.wallet.inactivity == Inactivity::Waived;
-        self.wallet.inactive_at.filter(|_| !waived)
+        let gone_at = self.wallet.inactive_at.max(not_before);
+        gone_at.filter(|_| !waived)
     }
 
     /// When points that go with inactivity are due. Where a tier decides and it is not
     /// known yet, that is when to look again.
-    fn inactivity_due(&self, moment: Moment) -> Option<Timestamp> {
-        let inactive_at = self.inactive_at()?;
-        let waits =
-            self.tiers_decide && inactive_at <= moment.now && inactive_at > moment.tiers_known;
+    fn inactivity_due(
+        &self,
+        not_before: Option<Timestamp>,
+        moment: Moment,
+    ) -> Option<Timestamp> {
+        let goes_at = self.goes_at(not_before)?;
+        let waits = self.tiers_decide && goes_at <= moment.now && goes_at > moment.tiers_known;
         if !waits {
-            return Some(inactive_at);
+            return Some(goes_at);
         }
         let again = moment.now.checked_add(TIER_WAIT_STEP);
-        let latest = self.latest_inactive_at();
+        let latest = self.latest(goes_at);
         again.into_iter().chain(latest).min()
     }
 
-    /// When points that go with inactivity are gone at the latest.
-    fn latest_inactive_at(&self) -> Option<Timestamp> {
-        let inactive_at = self.inactive_at()?;
+    /// Until when what goes with inactivity may wait for the member's tier.
+    fn latest(&self, goes_at: Timestamp) -> Option<Timestamp> {
         if self.tiers_decide {
-            inactive_at.checked_add(TIER_WAIT_MAX)
+            goes_at.checked_add(TIER_WAIT_MAX)
         } else {
-            Some(inactive_at)
+            Some(goes_at)
         }
+    }
+
+    /// When points that go with inactivity are gone at the latest.
+    pub(super) fn latest_inactive_at(&self) -> Option<Timestamp> {
+        self.latest(self.inactive_at()?)
     }
 
     /// Whether the points of a lot are gone at a moment, whatever is not known yet.
     pub(crate) fn is_gone(&self, terms: &LotTerms, at: Timestamp) -> bool {
-        let gone_at = if terms.expires_at == Some(LotTerms::WITH_ACTIVITY) {
-            self.latest_inactive_at()
+        let gone_at = if terms.goes_with_inactivity() {
+            let goes_at = self.goes_at(terms.not_before());
+            goes_at.and_then(|goes_at| self.latest(goes_at))
         } else {
             terms.expires_at
         };
@@ -86,8 +101,8 @@ impl WalletBook {
             .min();
         let waiting = self.waiting().filter_map(|lot| {
             let terms = &self.lots[&lot].terms;
-            if terms.expires_at == Some(LotTerms::WITH_ACTIVITY) {
-                let at = self.inactivity_due(moment);
+            if terms.goes_with_inactivity() {
+                let at = self.inactivity_due(terms.not_before(), moment);
                 at.map(|at| (at, Event::ExpirePendingInactive))
             } else {
                 terms.expires_at.map(|at| (at, Event::ExpirePending))
@@ -125,33 +140,44 @@ impl WalletBook {
         let dated = first
             .filter(|key| key.expires_at < LotTerms::WITH_ACTIVITY)
             .map(|key| (key.expires_at, Event::Expire));
-        let Some(inactive_at) = self.inactivity_due(moment) else {
+        let Some(earliest) = self.inactivity_due(None, moment) else {
             return Ok(dated);
         };
-        if dated.is_some_and(|(at, _)| at <= inactive_at) {
+        if dated.is_some_and(|(at, _)| at <= earliest) {
             return Ok(dated);
         }
-        if self.with_activity().next().is_some() {
-            return Ok(Some((inactive_at, Event::ExpireInactive)));
+        match self.with_activity().next() {
+            // None goes before the wallet's own date; that some do later, is known of the
+            // first of them.
+            Some(first) if first.expires_at == LotTerms::WITH_ACTIVITY || self.has_read(first) => {
+                let not_before = LotTerms::not_before_of(first.expires_at);
+                let due = self.inactivity_due(not_before, moment);
+                let due = due.map(|due| (due, Event::ExpireInactive));
+                Ok(dated.into_iter().chain(due).min())
+            }
+            _ if self.has_read_past(LotTerms::NEVER) => Ok(dated),
+            _ => needed(),
         }
-        let read_past = match self.read_through {
-            ReadThrough::Nothing => false,
-            ReadThrough::Key(key) => key.expires_at > LotTerms::WITH_ACTIVITY,
-            ReadThrough::All => true,
-        };
-        if read_past { Ok(dated) } else { needed() }
     }
 
-    /// Lots that go with inactivity, as far as they are known.
-    fn with_activity(&self) -> impl Iterator<Item = LotId> {
+    /// Lots that go with inactivity, as far as they are known, in the order in which they
+    /// do.
+    fn with_activity(&self) -> impl Iterator<Item = &SpendKey> {
         let from = SpendKey {
             expires_at: LotTerms::WITH_ACTIVITY,
             lot: LotId::from_stored(0),
         };
-        self.spendable
-            .range(from..)
-            .take_while(|key| key.expires_at == LotTerms::WITH_ACTIVITY)
-            .map(|key| key.lot)
+        let lots = self.spendable.range(from..);
+        lots.take_while(|key| LotTerms::is_with_activity(key.expires_at))
+    }
+
+    /// Whether all lots that can be spent and expire before a moment have been read.
+    fn has_read_past(&self, expires_at: Timestamp) -> bool {
+        match self.read_through {
+            ReadThrough::Nothing => false,
+            ReadThrough::Key(key) => key.expires_at >= expires_at,
+            ReadThrough::All => true,
+        }
     }
 
     /// When the next thing falls due at the latest, of a wallet that has been read so
@@ -188,36 +214,50 @@ impl WalletBook {
         max: usize,
     ) -> Result<Vec<LotId>, Stop> {
         if matches!(event, Event::ExpirePending | Event::ExpirePendingInactive) {
-            let of_event = match event {
-                Event::ExpirePending => at,
-                _ => LotTerms::WITH_ACTIVITY,
+            let due = |lot: &LotId| match event {
+                Event::ExpirePending => self.lots[lot].terms.expires_at == Some(at),
+                _ => self.lots[lot].terms.goes_with_inactivity(),
             };
-            let due = |lot: &LotId| self.lots[lot].terms.expires_at == Some(of_event);
             return Ok(self.waiting().filter(due).take(max).collect());
         }
-        let (lots, date): (Vec<LotId>, Timestamp) = if event == Event::ExpireInactive {
-            (
-                self.with_activity().take(max).collect(),
-                LotTerms::WITH_ACTIVITY,
-            )
-        } else {
-            let at_instant = self
-                .spendable
-                .iter()
-                .take_while(|key| key.expires_at == at && self.has_read(key));
-            (at_instant.take(max).map(|key| key.lot).collect(), at)
+        // Those that go with inactivity go together as far as their date is the same.
+        let first = self.with_activity().next();
+        let first = first.and_then(|key| self.goes_at(LotTerms::not_before_of(key.expires_at)));
+        let goes = |key: &&SpendKey| match event {
+            Event::ExpireInactive => {
+                LotTerms::is_with_activity(key.expires_at)
+                    && self.goes_at(LotTerms::not_before_of(key.expires_at)) <= first
+            }
+            _ => key.expires_at == at,
         };
-        let all_read = match self.read_through {
-            ReadThrough::Nothing => false,
-            ReadThrough::Key(key) => key.expires_at > date,
-            ReadThrough::All => true,
+        let from = SpendKey {
+            expires_at: match event {
+                Event::ExpireInactive => LotTerms::WITH_ACTIVITY,
+                _ => at,
+            },
+            lot: LotId::from_stored(0),
         };
-        if (lots.len() < max || event == Event::ExpireInactive) && !all_read {
+        let lots = self.spendable.range(from..);
+        let lots = lots.take_while(|key| self.has_read(key)).take_while(goes);
+        let lots: Vec<SpendKey> = lots.take(max).copied().collect();
+        let all_read = match event {
+            // Of a lot that goes later the first has been read, if any has.
+            Event::ExpireInactive => {
+                let last = lots.last().copied();
+                let later = self.with_activity().find(|key| Some(**key) > last);
+                self.has_read_past(LotTerms::NEVER) || later.is_some_and(|key| self.has_read(key))
+            }
+            _ => match self.read_through {
+                ReadThrough::Key(key) => key.expires_at > at,
+                ReadThrough::Nothing | ReadThrough::All => self.has_read_past(at),
+            },
+        };
+        if lots.len() < max && !all_read {
             return Err(Stop::LotsNeeded {
                 currency: currency.clone(),
             });
         }
-        Ok(lots)
+        Ok(lots.into_iter().map(|key| key.lot).collect())
     }
 
     /// Sets when the wallet is to be looked at next.

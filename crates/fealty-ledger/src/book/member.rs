@@ -81,9 +81,7 @@ impl MemberBook {
 
     pub(crate) fn note_reversal(&mut self, transaction: Position, parts: &[HoldLot]) {
         let reversal = self.reversals.entry(transaction).or_default();
-        for part in parts {
-            reversal.add(*part);
-        }
+        reversal.add(parts);
         self.changed_reversals.insert(transaction);
     }
 

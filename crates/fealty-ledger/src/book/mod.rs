@@ -23,7 +23,7 @@ pub use member::MemberBook;
 /// oldest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct SpendKey {
-    /// When it expires; [`LotTerms::NEVER`] and [`LotTerms::WITH_ACTIVITY`]
+    /// When it expires; [`LotTerms::WITH_ACTIVITY`] and its year, and [`LotTerms::NEVER`],
     /// come last.
     pub expires_at: Timestamp,
     /// The lot: an older one has a lower number.
@@ -217,8 +217,8 @@ impl WalletBook {
     /// When a lot's points are gone, as things stand.
     #[must_use]
     pub fn expiry_of(&self, terms: &LotTerms) -> Option<Timestamp> {
-        if terms.expires_at == Some(LotTerms::WITH_ACTIVITY) {
-            self.inactive_at()
+        if terms.goes_with_inactivity() {
+            self.goes_at(terms.not_before())
         } else {
             terms.expires_at
         }
@@ -341,6 +341,21 @@ impl WalletBook {
         }
     }
 
+    /// Has points come in that go with inactivity, but not before a moment: receiving is no
+    /// activity, so what is there goes when it would have gone. Answers with their expiry.
+    pub(crate) fn receive_until(&mut self, not_before: Timestamp, at: Timestamp) -> Timestamp {
+        let known = self.wallet.inactive_at;
+        let is_empty = known.is_none() || self.latest_inactive_at().is_some_and(|gone| gone <= at);
+        if is_empty {
+            // What went with inactivity is gone, so these may as well be the wallet's own.
+            self.wallet.inactive_at = known.max(Some(not_before));
+        }
+        if is_empty || known >= Some(not_before) {
+            return LotTerms::WITH_ACTIVITY;
+        }
+        LotTerms::with_activity_not_before(not_before)
+    }
+
     /// Has a tier decide whether points go with inactivity. Those that stayed so far live
     /// until `not_before` at the least.
     pub(crate) fn decide_by_tier(&mut self, effect: &TierEffect) {
@@ -434,7 +449,7 @@ impl WalletBook {
         &self,
         currency: &CurrencyId,
         points: Points,
-        taken: &[HoldLot],
+        taken: &BTreeMap<LotId, Points>,
     ) -> Result<Vec<HoldLot>, Stop> {
         let mut parts = Vec::new();
         let mut missing = points;
@@ -443,8 +458,8 @@ impl WalletBook {
         }
         for key in self.spendable.iter().take_while(|key| self.has_read(key)) {
             let mut remaining = self.lots[&key.lot].remaining;
-            for taken in taken.iter().filter(|taken| taken.lot == key.lot) {
-                remaining = remaining.checked_sub(taken.points).unwrap_or(Points::ZERO);
+            if let Some(taken) = taken.get(&key.lot) {
+                remaining = remaining.checked_sub(*taken).unwrap_or(Points::ZERO);
             }
             let part = remaining.min(missing);
             if part.is_zero() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fealty_types::{CurrencyId, LotId, Points, RuleId};
+use fealty_types::{CurrencyId, LotId, Points, RuleId, Timestamp};
 
 use super::{Draft, give, keep_active, take};
 use crate::{
@@ -65,7 +65,16 @@ impl Draft {
         let currency = &received.currency;
         fits(book, currency, received.lots.iter().map(|lot| lot.points))?;
         let wallet = wallet_of(book, currency);
-        for (number, given) in (0_u16..).zip(&received.lots) {
+        let expiries: Vec<Option<Timestamp>> = received
+            .lots
+            .iter()
+            .map(|given| {
+                let expires_at = given.expires_at?;
+                let not_before = LotTerms::not_before_of(expires_at);
+                Some(not_before.map_or(expires_at, |until| wallet.receive_until(until, self.at)))
+            })
+            .collect();
+        for ((number, given), expires_at) in (0_u16..).zip(&received.lots).zip(expiries) {
             let terms = LotTerms {
                 lot: LotId::new(log.next(), number),
                 currency: currency.clone(),
@@ -74,7 +83,7 @@ impl Draft {
                 earned_at: given.earned_at,
                 activates_at: None,
                 activates_on: None,
-                expires_at: given.expires_at,
+                expires_at,
                 origin: given.origin,
                 unit_value_micros: given.unit_value_micros,
                 program_version: given.program_version,

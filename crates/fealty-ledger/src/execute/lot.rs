@@ -2,10 +2,10 @@
 
 use fealty_types::LotId;
 
-use super::{Draft, reverse::restore_to, take};
+use super::{Draft, take};
 use crate::{
-    Account, BucketName, ExpiryChange, HoldLot, LotTerms, MemberBook, Refusal, Request, Stop,
-    Transfer, WalletBook,
+    Account, ExpiryChange, HoldLot, LotTerms, MemberBook, Refusal, Request, Stop,
+    WalletBook,
     advance::activate,
     command::{Activate, Extend, Reinstate},
 };
@@ -57,14 +57,9 @@ impl Draft {
             take(&mut lot.expired, points);
             lot.pending = false;
         });
-        restore_to(wallet, lot, points, Some(expires_at));
-        self.expiry_changes.push(ExpiryChange { lot, expires_at });
-        let (from, to) = (
-            Account::Expired(brand.clone()),
-            Account::Wallet(BucketName::Available),
-        );
-        self.transfers
-            .push(Transfer::of(&currency, from, to, points, lot, &brand));
+        let from = Account::Expired(brand);
+        let part = HoldLot { lot, points };
+        self.bring_back(wallet, &currency, &from, part, Some(expires_at));
         self.touch(wallet, &currency);
         Ok(())
     }

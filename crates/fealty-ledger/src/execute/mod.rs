@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use fealty_types::{CurrencyId, Points, Timestamp};
 
 use crate::{
-    Active, Cause, Command, ENGINE, ExpiryChange, Facts, GivenLot, Log, LotTerms, MemberBook,
+    Active, Cause, Command, Engine, ExpiryChange, Facts, GivenLot, Log, LotTerms, MemberBook,
     Named, Principal, Received, Refusal, Request, Stop, Transaction, Transfer, WalletAfter,
     WalletBook, advance::advance,
 };
@@ -145,23 +145,37 @@ pub fn apply(
     Ok(())
 }
 
-/// The receiver's side of a gift that was just written.
+/// The receiver's side of a gift that was just written. Points that go with inactivity
+/// live a full term, until `term_ends`, where the programme has one.
 ///
 /// # Panics
 /// If the transaction is no gift of this book's member.
 #[must_use]
-pub fn given(book: &MemberBook, gift: &Transaction) -> Received {
+pub fn given(
+    book: &MemberBook,
+    gift: &Transaction,
+    term_ends: Option<Timestamp>,
+) -> Received {
     let Some(Command::Gift(command)) = gift.command() else {
         panic!("only a gift gives points to another member");
     };
     let wallet = &book.wallets[&command.currency];
+    let engine = Engine::numbered(gift.engine);
+    let has_term = engine.is_some_and(Engine::gives_a_term_to_what_is_received);
+    let term_ends = term_ends.filter(|_| has_term);
+    let expires_at = |terms: &LotTerms| match term_ends {
+        Some(term_ends) if terms.goes_with_inactivity() => {
+            Some(LotTerms::with_activity_not_before(term_ends))
+        }
+        _ => terms.expires_at,
+    };
     let lots = gift.transfers.iter().map(|part| {
         let terms = &wallet.lots[&part.lot].terms;
         GivenLot {
             points: part.amount,
             brand: terms.brand.clone(),
             earned_at: terms.earned_at,
-            expires_at: terms.expires_at,
+            expires_at: expires_at(terms),
             origin: terms.origin,
             unit_value_micros: terms.unit_value_micros,
             program_version: terms.program_version,
@@ -191,6 +205,7 @@ pub fn apply_received(
 /// A transaction in the making.
 struct Draft {
     at: Timestamp,
+    engine: Engine,
     position: fealty_types::Position,
     facts: Option<Facts>,
     transfers: Vec<Transfer>,
@@ -203,6 +218,7 @@ impl Draft {
     fn new(at: Timestamp, log: &Log) -> Self {
         Self {
             at,
+            engine: log.engine(),
             position: log.next(),
             facts: None,
             transfers: Vec::new(),
@@ -214,7 +230,7 @@ impl Draft {
 
     fn append(self, book: &MemberBook, cause: Cause, principal: Option<Principal>, log: &mut Log) {
         log.append(Transaction {
-            engine: ENGINE,
+            engine: self.engine.number(),
             shard: log.shard(),
             position: self.position,
             program: book.program.clone(),

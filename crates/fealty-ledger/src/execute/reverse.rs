@@ -13,7 +13,8 @@ use fealty_types::{CurrencyId, LotId, Points, RefundPolicy, Timestamp};
 use super::{Draft, give, take};
 use crate::{
     Account, BucketName, Command, ExpiryChange, Facts, HoldLot, LotTerms, MemberBook, Named,
-    Refusal, Request, ReversalFacts, Stop, Transaction, Transfer, WalletBook, command::Reverse,
+    Refusal, Request, Reversal, ReversalFacts, Stop, Transaction, Transfer, WalletBook, book::Payment,
+    command::Reverse,
 };
 
 /// Points of a lot that an earlier transaction moved: what can be reversed.
@@ -171,31 +172,52 @@ impl Draft {
             }
             // What waits for the member's tier comes back for as long as what is gone.
             let moved = grace_until.filter(|_| is_past);
-            restore_to(wallet, lot, points, moved);
-            self.expiry_changes
-                .extend(moved.map(|expires_at| ExpiryChange { lot, expires_at }));
-            let to = Account::Wallet(BucketName::Available);
-            let transfer = Transfer::of(currency, from, to, points, lot, &terms.brand);
-            self.transfers.push(transfer);
+            self.bring_back(wallet, currency, &from, HoldLot { lot, points }, moved);
         }
         Ok(facts)
     }
-}
 
-/// Puts points back into a lot, with a new expiry where it has one.
-pub(super) fn restore_to(
-    wallet: &mut WalletBook,
-    lot: LotId,
-    points: Points,
-    expires_at: Option<Timestamp>,
-) {
-    wallet.change_lot(lot, |lot| {
-        give(&mut lot.remaining, points);
-        if expires_at.is_some() {
-            lot.terms.expires_at = expires_at.filter(|at| *at < LotTerms::NEVER);
+    /// Puts points back into a lot from an account, with a new expiry where it has one.
+    /// What the wallet owes is repaid first.
+    pub(super) fn bring_back(
+        &mut self,
+        wallet: &mut WalletBook,
+        currency: &CurrencyId,
+        from: &Account,
+        part: HoldLot,
+        expires_at: Option<Timestamp>,
+    ) {
+        let lot = part.lot;
+        let issuer = wallet.lots[&lot].terms.brand.clone();
+        let mut kept = part.points;
+        if self.engine.repays_by_what_comes_back() {
+            let payment = Payment {
+                currency,
+                from,
+                issuer: &issuer,
+                part,
+                rule: None,
+            };
+            let repaid = wallet.repay(&payment, &mut self.transfers);
+            take(&mut kept, repaid);
         }
-    });
-    wallet.shift(None, Some(BucketName::Available), points);
+        if kept.is_zero() {
+            // All of them count as spent.
+            return;
+        }
+        wallet.change_lot(lot, |lot| {
+            give(&mut lot.remaining, kept);
+            if expires_at.is_some() {
+                lot.terms.expires_at = expires_at.filter(|at| *at < LotTerms::NEVER);
+            }
+        });
+        wallet.shift(None, Some(BucketName::Available), kept);
+        self.expiry_changes
+            .extend(expires_at.map(|expires_at| ExpiryChange { lot, expires_at }));
+        let to = Account::Wallet(BucketName::Available);
+        let transfer = Transfer::of(currency, from.clone(), to, kept, lot, &issuer);
+        self.transfers.push(transfer);
+    }
 }
 
 /// What a transaction moved between the wallet and an account outside, in the
@@ -212,7 +234,10 @@ fn moved(original: &Transaction) -> Result<Vec<Moved>, Refusal> {
             });
         }
     };
+    let made: BTreeMap<LotId, &LotTerms> =
+        original.lots.iter().map(|made| (made.lot, made)).collect();
     let mut moved: Vec<Moved> = Vec::new();
+    let mut index_of: BTreeMap<LotId, usize> = BTreeMap::new();
     for transfer in &original.transfers {
         // A purchase also spends, where it was paid in points.
         let held = Account::Wallet(BucketName::Held);
@@ -224,16 +249,16 @@ fn moved(original: &Transaction) -> Result<Vec<Moved>, Refusal> {
         };
         // Where points of a lot repaid another brand, that brand's side is none of the
         // lot's.
-        let of_lot = |terms: &LotTerms| terms.lot == transfer.lot;
-        let made = original.lots.iter().find(|terms| of_lot(terms));
+        let made = made.get(&transfer.lot);
         let of_another = made.is_some_and(|made| made.brand != *transfer.issuer());
         if matches!(outside, Account::Wallet(_)) || of_another {
             continue;
         }
-        if let Some(known) = moved.iter_mut().find(|known| known.lot == transfer.lot) {
-            give(&mut known.points, transfer.amount);
+        if let Some(index) = index_of.get(&transfer.lot) {
+            give(&mut moved[*index].points, transfer.amount);
             continue;
         }
+        index_of.insert(transfer.lot, moved.len());
         moved.push(Moved {
             currency: transfer.currency.clone(),
             lot: transfer.lot,
@@ -259,7 +284,8 @@ fn parts(book: &MemberBook, reverse: &Reverse, moved: &[Moved]) -> Result<Vec<Mo
     {
         return Err(unclear());
     }
-    let known = book.reversal(transaction);
+    let known = book.reversal(transaction).map(Reversal::by_lot);
+    let known = known.unwrap_or_default();
     let mut left = Points::ZERO;
     let mut open = Vec::new();
     let currency = reverse.currency.as_ref();
@@ -272,7 +298,7 @@ fn parts(book: &MemberBook, reverse: &Reverse, moved: &[Moved]) -> Result<Vec<Mo
         if book.wallet_of_lot(part.lot).is_none() {
             return Err(Refusal::LotNotFound { lot: part.lot });
         }
-        let reversed = known.map_or(Points::ZERO, |known| known.of(part.lot));
+        let reversed = known.get(&part.lot).copied().unwrap_or(Points::ZERO);
         let mut part = part.clone();
         take(&mut part.points, reversed);
         left = left.checked_add(part.points).ok_or(Refusal::AmountLimit)?;
@@ -362,14 +388,11 @@ fn plan_taking_back<'a>(
         .iter()
         .map(|part| Taking::from_own_lot(book, part))
         .collect();
-    let mut planned: BTreeMap<CurrencyId, Vec<HoldLot>> = BTreeMap::new();
+    let mut planned: BTreeMap<CurrencyId, BTreeMap<LotId, Points>> = BTreeMap::new();
     for taking in takings.iter().filter(|taking| !taking.pending) {
         if !taking.own.is_zero() {
             let taken = planned.entry(taking.part.currency.clone()).or_default();
-            taken.push(HoldLot {
-                lot: taking.part.lot,
-                points: taking.own,
-            });
+            give(taken.entry(taking.part.lot).or_default(), taking.own);
         }
     }
     let mut owed: BTreeMap<CurrencyId, Points> = BTreeMap::new();
@@ -384,12 +407,14 @@ fn plan_taking_back<'a>(
         let taken = planned.entry(part.currency.clone()).or_default();
         if request.refunds.policy != RefundPolicy::LotOnly {
             let mut left = wallet.wallet.buckets.available;
-            for taken in &*taken {
-                take(&mut left, taken.points);
+            for points in taken.values() {
+                take(&mut left, *points);
             }
             let elsewhere = left.min(taking.missing);
             taking.others = wallet.plan_spend(&part.currency, elsewhere, taken)?;
-            taken.extend(&taking.others);
+            for other in &taking.others {
+                give(taken.entry(other.lot).or_default(), other.points);
+            }
             take(&mut taking.missing, elsewhere);
         }
         if request.refunds.policy == RefundPolicy::Debt && !taking.missing.is_zero() {

@@ -1,5 +1,7 @@
 //! Points that leave a wallet, or are set aside in it.
 
+use std::collections::BTreeMap;
+
 use fealty_types::{CurrencyId, Points, Position};
 
 use super::{Draft, covering, give, keep_active, take};
@@ -20,7 +22,7 @@ impl Draft {
         to: &Account,
     ) -> Result<(), Stop> {
         let wallet = covering(book, currency, points)?;
-        let parts = wallet.plan_spend(currency, points, &[])?;
+        let parts = wallet.plan_spend(currency, points, &BTreeMap::new())?;
         for part in parts {
             self.take_available(wallet, currency, part, to);
         }
@@ -76,7 +78,7 @@ impl Draft {
             .checked_add(hold.timeout())
             .ok_or(Refusal::TimeOutOfRange)?;
         let wallet = covering(book, currency, hold.points)?;
-        let parts = wallet.plan_spend(currency, hold.points, &[])?;
+        let parts = wallet.plan_spend(currency, hold.points, &BTreeMap::new())?;
         let open = wallet.holds().filter(|hold| !hold.lots.is_empty()).count();
         if open >= HOLDS_PER_WALLET_MAX {
             return Err(Refusal::TooManyHolds.into());
@@ -121,7 +123,8 @@ impl Draft {
         }
         self.spend_held(wallet, &currency, capture.hold, points);
         if !capture.keeps_rest {
-            let (transfers, expiry_changes) = release(wallet, &currency, capture.hold, self.at);
+            let moment = (self.at, self.engine);
+            let (transfers, expiry_changes) = release(wallet, &currency, capture.hold, moment);
             self.transfers.extend(transfers);
             self.expiry_changes = expiry_changes;
         }
@@ -169,7 +172,9 @@ impl Draft {
 
     pub(super) fn release(&mut self, book: &mut MemberBook, command: &Release) -> Result<(), Stop> {
         let (currency, wallet) = open_hold(book, command.hold)?;
-        (self.transfers, self.expiry_changes) = release(wallet, &currency, command.hold, self.at);
+        let moment = (self.at, self.engine);
+        (self.transfers, self.expiry_changes) =
+            release(wallet, &currency, command.hold, moment);
         self.touch(wallet, &currency);
         Ok(())
     }

@@ -133,7 +133,8 @@ impl Engine {
             let lots = transaction.lots.iter().map(|terms| terms.lot);
             self.members[member].lots.extend(lots);
             if let What::Transfer { to, .. } = step.what {
-                let received = given(&self.members[member].known, &transaction.clone());
+                let giver = &self.members[member].known;
+                let received = given(giver, transaction, request.term_ends);
                 self.receive(to, &received)?;
                 let log = &self.logs[shard_of(to)];
                 let lots = log
@@ -269,6 +270,7 @@ impl Engine {
         let of = &self.members[member];
         let (mut grants, mut activity) = (Vec::new(), Vec::new());
         let mut refunds = RefundTerms::default();
+        let mut term_ends = None;
         let mut grant = |amount: i64, brand: BrandId, activates_at, expires_at, origin| {
             grants.push(Grant {
                 activates_on: None,
@@ -424,12 +426,19 @@ impl Engine {
                     reference: text(""),
                 })
             }
-            What::Transfer { to, points: amount } => Command::Gift(Gift {
-                to: (*to != member).then(|| self.members[*to].known.member.clone())?,
-                currency: currency(),
-                points: points(*amount),
-                reference: text(""),
-            }),
+            What::Transfer {
+                to,
+                points: amount,
+                term,
+            } => {
+                term_ends = term.map(later);
+                Command::Gift(Gift {
+                    to: (*to != member).then(|| self.members[*to].known.member.clone())?,
+                    currency: currency(),
+                    points: points(*amount),
+                    reference: text(""),
+                })
+            }
             What::Extend { lot, hours } => Command::Extend(Extend {
                 lot: *of.lots.get(*lot)?,
                 expires_at: later(*hours),
@@ -473,6 +482,7 @@ impl Engine {
             grants,
             activity,
             refunds,
+            term_ends,
             original: original.map(Box::new),
         })
     }

@@ -41,6 +41,8 @@ struct Lot {
     activates: Option<i64>,
     /// Hour of expiry; `None`: with inactivity; `NEVER`: never.
     expires: Option<i64>,
+    /// Hour before which it does not go with inactivity: a full term since it was received.
+    lives_until: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -139,12 +141,11 @@ impl Member {
     }
 
     fn expiry(&self, lot: &Lot) -> i64 {
-        lot.expires.or(self.inactive()).unwrap_or(NEVER)
-    }
-
-    fn inactive(&self) -> Option<i64> {
-        let waived = self.inactivity == Inactivity::Waived;
-        self.inactive.filter(|_| !waived)
+        match lot.expires {
+            Some(hour) => hour,
+            None if self.inactivity == Inactivity::Waived => NEVER,
+            None => self.inactive.max(lot.lives_until).unwrap_or(NEVER),
+        }
     }
 
     /// Whether a lot's points go by an hour, of which the tier is known before `known`.
@@ -156,6 +157,21 @@ impl Member {
         self.inactive = Some(self.inactive.map_or(until, |known| known.max(until)));
     }
 
+    /// Points that go with inactivity come in, and live so long at the least. Where all
+    /// before them are gone, or none ever was, the date is all the wallet's.
+    fn receive_until(&mut self, until: i64, at: i64) -> Option<i64> {
+        let wait = i64::from(self.tiers_decide);
+        let waived = self.inactivity == Inactivity::Waived;
+        let all_gone = match self.inactive {
+            None => true,
+            Some(inactive) => !waived && inactive + wait <= at,
+        };
+        if all_gone {
+            self.keep_active(until);
+        }
+        (self.inactive < Some(until)).then_some(until)
+    }
+
     /// Lots in the order of spending, with what they have left.
     fn in_order(&self) -> Vec<(LotName, i64)> {
         let mut open: Vec<&Lot> = self
@@ -164,7 +180,10 @@ impl Member {
             .filter(|lot| lot.left > 0 && lot.activates.is_none())
             .collect();
         // With inactivity comes after every date, and before never.
-        open.sort_by_key(|lot| (lot.expires.unwrap_or(NEVER - 1), lot.name));
+        open.sort_by_key(|lot| {
+            let expires = lot.expires.unwrap_or(NEVER - 1);
+            (expires, lot.lives_until, lot.name)
+        });
         open.iter().map(|lot| (lot.name, lot.left)).collect()
     }
 
@@ -298,16 +317,20 @@ impl Model {
 
     fn release(&mut self, member: usize, hold: &Hold, at: i64) {
         for (name, points) in &hold.parts {
-            let inactive = self.members[member].inactive();
-            let lot = self.members[member].lot(*name);
+            let brand = self.members[member].lot(*name).brand;
+            let owed = self.repay(member, ("held", None), brand, *points);
+            let back = points - owed;
+            let of = &mut self.members[member];
+            let known = of.lot(*name).clone();
+            let expiry = of.expiry(&known);
+            let lot = of.lot(*name);
             lot.held -= points;
-            lot.left += points;
-            let expiry = lot.expires.or(inactive).unwrap_or(NEVER);
-            if expiry < at + RELEASE_GRACE {
+            lot.left += back;
+            if back > 0 && expiry < at + RELEASE_GRACE {
                 lot.expires = Some(at + RELEASE_GRACE);
+                lot.lives_until = None;
             }
-            let brand = lot.brand;
-            self.book(("held", None), ("available", None), brand, *points);
+            self.book(("held", None), ("available", None), brand, back);
         }
     }
 
@@ -680,7 +703,7 @@ impl Model {
             } => {
                 return self.reverse(member, *transaction, *points, *policy, *grace, at);
             }
-            What::Transfer { to, points } => {
+            What::Transfer { to, points, term } => {
                 if available < *points {
                     return Some("insufficient points");
                 }
@@ -693,7 +716,12 @@ impl Model {
                 let position = self.next(*to);
                 for (number, (name, points)) in (0..).zip(&parts) {
                     let given = self.members[member].lot(*name).clone();
+                    let until = term.map(|hours| self.now + hours).or(given.lives_until);
+                    let until = until.filter(|_| given.expires.is_none());
+                    let taker = &mut self.members[*to];
+                    let lives_until = until.and_then(|until| taker.receive_until(until, there));
                     let lot = Lot {
+                        lives_until,
                         name: (shard_of(*to), position, number),
                         left: *points,
                         held: 0,
@@ -714,7 +742,9 @@ impl Model {
                 if until <= at || until <= self.members[member].expiry(&known) {
                     return Some("expiry not later");
                 }
-                self.members[member].lot(name).expires = Some(until);
+                let lot = self.members[member].lot(name);
+                lot.expires = Some(until);
+                lot.lives_until = None;
                 self.done(member, None, ("", 0), Vec::new());
             }
             What::Reinstate { lot, points, hours } => {
@@ -730,11 +760,9 @@ impl Model {
                 }
                 let known = self.members[member].lot(name);
                 known.expired -= points;
-                known.left += points;
                 known.activates = None;
-                known.expires = Some(until);
                 let brand = known.brand;
-                self.book(("expired", Some(brand)), ("available", None), brand, points);
+                self.bring_back(member, name, points, Some(until), ("expired", Some(brand)));
                 self.done(member, None, ("", 0), Vec::new());
             }
             What::Activate { transaction } => {
@@ -786,6 +814,7 @@ impl Model {
             expired: 0,
             activates: activates.filter(|activates| *activates > at),
             expires,
+            lives_until: None,
         };
         self.put(member, &lot, (source, Some(brand)));
     }
@@ -904,10 +933,27 @@ impl Model {
             self.book(account, ("expired", Some(lot.brand)), lot.brand, points);
             return;
         }
-        known.left += points;
-        if let (true, Some(hours)) = (past, grace) {
-            known.expires = Some(at + hours);
+        let until = grace.filter(|_| past).map(|hours| at + hours);
+        self.bring_back(member, name, points, until, account);
+    }
+
+    /// Points come back into a lot; what is owed is repaid first.
+    fn bring_back(
+        &mut self,
+        member: usize,
+        name: LotName,
+        points: i64,
+        until: Option<i64>,
+        account: (&'static str, Option<usize>),
+    ) {
+        let brand = self.members[member].lot(name).brand;
+        let back = points - self.repay(member, account, brand, points);
+        let lot = self.members[member].lot(name);
+        lot.left += back;
+        if back > 0 && until.is_some() {
+            lot.expires = until;
+            lot.lives_until = None;
         }
-        self.book(account, ("available", None), lot.brand, points);
+        self.book(account, ("available", None), brand, back);
     }
 }

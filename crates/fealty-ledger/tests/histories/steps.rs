@@ -72,6 +72,8 @@ pub(crate) enum What {
     Transfer {
         to: usize,
         points: i64,
+        /// For how many hours points that go with inactivity live from then at the least.
+        term: Option<i64>,
     },
     Extend {
         lot: usize,
@@ -138,7 +140,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             |(transaction, points, policy, grace)| What::Reverse { transaction, points, policy, grace }),
         1 => (points(), brand(), any::<bool>()).prop_map(
             |(points, brand, gives)| What::Adjust { points, brand, gives }),
-        2 => (0..MEMBERS, points()).prop_map(|(to, points)| What::Transfer { to, points }),
+        2 => (0..MEMBERS, points(), prop::option::weighted(0.8, Just(150))).prop_map(
+            |(to, points, term)| What::Transfer { to, points, term }),
         1 => (number(), 1_i64..400).prop_map(|(lot, hours)| What::Extend { lot, hours }),
         1 => (number(), some_points(), 1_i64..400).prop_map(
             |(lot, points, hours)| What::Reinstate { lot, points, hours }),

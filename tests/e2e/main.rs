@@ -10,6 +10,7 @@ mod connections;
 mod contention;
 mod contracts;
 mod crash;
+mod dates;
 mod distributed;
 mod feed;
 mod figures;

@@ -117,6 +117,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             (before, after) => println!("~ {}: {before} -> {after}", change.path),
         }
     }
+    for note in &compared.notes {
+        println!("! {}: {}", note.path, note.message);
+    }
     let version = compared.version.clone().unwrap_or_default();
     if compared.changes.is_empty() {
         println!("{} is at version {}", version.program, version.version);

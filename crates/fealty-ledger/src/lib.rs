@@ -68,7 +68,5 @@ pub use request::{Active, Grant, Request};
 pub use terms::{LotOrigin, LotTerms};
 pub use tier::{Inactivity, Moment, TierChanged, TierEffect};
 pub use totals::{AccountKey, AccountTotals, Sums};
-pub use transaction::{
-    Cause, Due, ExpiryChange, Received, Transaction, Transfer, WalletAfter,
-};
+pub use transaction::{Cause, Due, ExpiryChange, Received, Transaction, Transfer, WalletAfter};
 pub use wallet::{Buckets, Debt, Hold, HoldLot, Lot, Reversal, Wallet};

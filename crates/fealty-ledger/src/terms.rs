@@ -49,7 +49,10 @@ impl LotTerms {
     /// up. So it is spent after what may go sooner.
     #[must_use]
     pub fn with_activity_not_before(not_before: Timestamp) -> Timestamp {
-        let seconds = not_before.micros().saturating_add(999_999).div_euclid(1_000_000);
+        let seconds = not_before
+            .micros()
+            .saturating_add(999_999)
+            .div_euclid(1_000_000);
         let year = Self::NEVER.micros() - Self::WITH_ACTIVITY.micros();
         let micros = Self::WITH_ACTIVITY.micros() + seconds.clamp(1, year - 1);
         Timestamp::from_micros(micros).unwrap_or(Self::WITH_ACTIVITY)

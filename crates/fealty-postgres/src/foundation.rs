@@ -457,3 +457,14 @@ pub async fn set_test_time(
     .await?;
     Ok(())
 }
+
+/// Makes all reads of a transaction see one moment; its first statement. Over
+/// several nodes, one moment of each.
+pub async fn read_one_moment(connection: &mut PgConnection) -> Result<(), DatabaseError> {
+    sqlx::query!(
+        "-- foundation.read_one_moment\nSET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

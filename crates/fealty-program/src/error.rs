@@ -17,6 +17,15 @@ pub struct ProgramError {
     pub location: Option<(u64, u64)>,
 }
 
+/// Something that a programme does and its reader may not expect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramNote {
+    /// Where in the file.
+    pub path: String,
+    /// What happens.
+    pub message: String,
+}
+
 impl ProgramError {
     /// What is wrong, with line and column where they are known.
     #[must_use]

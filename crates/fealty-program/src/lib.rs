@@ -24,7 +24,7 @@ mod version;
 pub use calendar::Period;
 pub use decimal::Ratio;
 pub use diff::{Change, diff};
-pub use error::{ProgramError, ProgramErrors};
+pub use error::{ProgramError, ProgramErrors, ProgramNote};
 pub use program::Program;
 pub use sections::{
     adjustments::Adjustments,

@@ -9,8 +9,8 @@ use jiff::tz::TimeZone;
 
 use crate::{
     ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Currency, EarningRule, Expiry,
-    ExpiryTerms, InactivityTerms, MoneyUnit, OrderScopeMissing, Orders, Personal, Reward,
-    TierScheme, calendar,
+    ExpiryTerms, InactivityTerms, MoneyUnit, OrderScopeMissing, Orders, Personal, ProgramNote,
+    Reward, TierScheme, calendar, sections::currencies,
 };
 
 /// A programme: its currencies, brands, earning rules, tiers and catalogue.
@@ -64,6 +64,32 @@ impl Program {
             .map_or(ExpiryTerms::Never, |expiry| {
                 expiry.of(earned_at, tier, &self.time_zone)
             })
+    }
+
+    /// When points of `currency` expire that become available at `activates_at`: those
+    /// that would be gone by then live from then on, as if they were earned then.
+    #[must_use]
+    pub fn expiry_when_active(
+        &self,
+        currency: &CurrencyId,
+        (earned_at, activates_at): (Timestamp, Timestamp),
+        tier: Option<&TierId>,
+    ) -> ExpiryTerms {
+        match self.expiry_of(currency, earned_at, tier) {
+            ExpiryTerms::At(gone_at) if gone_at <= activates_at => {
+                self.expiry_of(currency, activates_at, tier)
+            }
+            terms => terms,
+        }
+    }
+
+    /// What the programme does that its reader may not expect.
+    #[must_use]
+    pub fn notes(&self) -> Vec<ProgramNote> {
+        let currencies = self.currencies.iter();
+        currencies
+            .filter_map(|(id, currency)| currencies::note(id, currency))
+            .collect()
     }
 
     /// What the order number of a purchase is unique within.

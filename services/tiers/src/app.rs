@@ -33,6 +33,7 @@ impl App {
             database,
             clock,
             feed,
+            judged: status::Judged::default(),
         };
         tokio::spawn(statuses.programs.clone().keep_fresh(shutdown.clone()));
         tokio::spawn(statuses.feed.clone().follow_head(shutdown.clone()));

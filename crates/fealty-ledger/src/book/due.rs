@@ -37,11 +37,7 @@ impl WalletBook {
 
     /// When points that go with inactivity are due. Where a tier decides and it is not
     /// known yet, that is when to look again.
-    fn inactivity_due(
-        &self,
-        not_before: Option<Timestamp>,
-        moment: Moment,
-    ) -> Option<Timestamp> {
+    fn inactivity_due(&self, not_before: Option<Timestamp>, moment: Moment) -> Option<Timestamp> {
         let goes_at = self.goes_at(not_before)?;
         let waits = self.tiers_decide && goes_at <= moment.now && goes_at > moment.tiers_known;
         if !waits {

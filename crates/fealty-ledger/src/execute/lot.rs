@@ -4,8 +4,7 @@ use fealty_types::LotId;
 
 use super::{Draft, take};
 use crate::{
-    Account, ExpiryChange, HoldLot, LotTerms, MemberBook, Refusal, Request, Stop,
-    WalletBook,
+    Account, ExpiryChange, HoldLot, LotTerms, MemberBook, Refusal, Request, Stop, WalletBook,
     advance::activate,
     command::{Activate, Extend, Reinstate},
 };

@@ -151,11 +151,7 @@ pub fn apply(
 /// # Panics
 /// If the transaction is no gift of this book's member.
 #[must_use]
-pub fn given(
-    book: &MemberBook,
-    gift: &Transaction,
-    term_ends: Option<Timestamp>,
-) -> Received {
+pub fn given(book: &MemberBook, gift: &Transaction, term_ends: Option<Timestamp>) -> Received {
     let Some(Command::Gift(command)) = gift.command() else {
         panic!("only a gift gives points to another member");
     };

@@ -13,8 +13,8 @@ use fealty_types::{CurrencyId, LotId, Points, RefundPolicy, Timestamp};
 use super::{Draft, give, take};
 use crate::{
     Account, BucketName, Command, ExpiryChange, Facts, HoldLot, LotTerms, MemberBook, Named,
-    Refusal, Request, Reversal, ReversalFacts, Stop, Transaction, Transfer, WalletBook, book::Payment,
-    command::Reverse,
+    Refusal, Request, Reversal, ReversalFacts, Stop, Transaction, Transfer, WalletBook,
+    book::Payment, command::Reverse,
 };
 
 /// Points of a lot that an earlier transaction moved: what can be reversed.

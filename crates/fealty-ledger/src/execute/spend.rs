@@ -173,8 +173,7 @@ impl Draft {
     pub(super) fn release(&mut self, book: &mut MemberBook, command: &Release) -> Result<(), Stop> {
         let (currency, wallet) = open_hold(book, command.hold)?;
         let moment = (self.at, self.engine);
-        (self.transfers, self.expiry_changes) =
-            release(wallet, &currency, command.hold, moment);
+        (self.transfers, self.expiry_changes) = release(wallet, &currency, command.hold, moment);
         self.touch(wallet, &currency);
         Ok(())
     }

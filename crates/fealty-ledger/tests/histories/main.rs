@@ -34,7 +34,11 @@ fn play(steps: &[Step]) -> Result<(), TestCaseError> {
         let picture = engine.picture();
         for [_, available, _, debt] in &picture.buckets {
             let owes = *available > 0 && *debt > 0;
-            prop_assert!(!owes, "there are points to spend, and some owed: {:?}", step);
+            prop_assert!(
+                !owes,
+                "there are points to spend, and some owed: {:?}",
+                step
+            );
         }
         prop_assert_eq!(picture, model.picture(), "after {:?}", step);
     }

@@ -7,7 +7,7 @@ use fealty_types::{CurrencyId, EventName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Expiry, Ratio, TierScheme,
+    Expiry, ProgramNote, Ratio, TierScheme,
     calendar::Period,
     faults::{Check, DECIMALS_MAX},
     sections::expiry::{self, ExpiresText},
@@ -118,6 +118,29 @@ fn currency(
         expiry: expiry.map_or(Some(None), |checked| checked.map(Some))?,
         activation: activation.map_or(Some(None), |checked| checked.map(Some))?,
         unit_value_micros: unit_value.map_or(Some(None), |checked| checked.map(Some))?,
+    })
+}
+
+/// Where points may be gone before they are there, what happens then.
+pub(crate) fn note(id: &CurrencyId, currency: &Currency) -> Option<ProgramNote> {
+    let Some(ActivationRule::After(wait)) = &currency.activation else {
+        return None;
+    };
+    let overlaps = match currency.expiry.as_ref()? {
+        Expiry::Yearly { at_least, .. } => {
+            at_least.is_none_or(|at_least| at_least.days_at_least() <= wait.days_at_most())
+        }
+        Expiry::After { by_tier, .. } => {
+            let mut periods = by_tier.values().flatten();
+            periods.any(|period| period.days_at_least() <= wait.days_at_most())
+        }
+        Expiry::Inactivity { .. } => false,
+    };
+    overlaps.then(|| ProgramNote {
+        path: format!("currencies.{id}.activates.after"),
+        message: "points that would expire before they can be spent expire as if they were \
+                  earned when they become available"
+            .to_owned(),
     })
 }
 

@@ -7,7 +7,7 @@ use fealty_postgres::{
     foundation::{self, ProgramRequest, StoredProgram},
     run,
 };
-use fealty_program::{Change, Program, ProgramErrors, ProgramSource, diff};
+use fealty_program::{Change, Program, ProgramErrors, ProgramNote, ProgramSource, diff};
 use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::{Clock as _, ProgramId, Reference, RequestId};
 use serde_json::json;
@@ -35,6 +35,8 @@ pub(super) struct Applied {
     pub(super) program: ProgramId,
     pub(super) stored: StoredProgram,
     pub(super) changes: Vec<Change>,
+    /// What it does that its reader may not expect.
+    pub(super) notes: Vec<ProgramNote>,
     /// Whether it was there already, from the same request sent before.
     pub(super) replayed: bool,
 }
@@ -55,7 +57,7 @@ impl Programs {
         let applied: Result<Applied, ProgramsError> =
             run!(self.database, "apply_program", |connection| async {
                 foundation::lock_programs(connection).await?;
-                match asked.answered(connection, id, &parsed.digest).await? {
+                match asked.answered(connection, &parsed).await? {
                     Some(answered) => Ok(answered),
                     None => self.apply_in(connection, caller, asked, &parsed).await,
                 }
@@ -83,6 +85,7 @@ impl Programs {
             program: id.clone(),
             stored,
             changes,
+            notes: parsed.program.notes(),
             replayed: false,
         };
         let before = foundation::program(&mut *connection, id, None).await?;
@@ -130,16 +133,16 @@ impl Applying {
     async fn answered(
         &self,
         connection: &mut PgConnection,
-        program: &ProgramId,
-        digest: &str,
+        parsed: &ProgramSource,
     ) -> Result<Option<Applied>, ProgramsError> {
+        let program = &parsed.program.id;
         let request_id = self.request_id.as_str();
         let before = foundation::program_request(&mut *connection, program, request_id).await?;
         let Some(before) = before.filter(|_| !self.dry_run) else {
             return Ok(None);
         };
         let differs = [
-            ("source", before.digest != digest),
+            ("source", before.digest != parsed.digest),
             ("note", before.note != self.note.as_str()),
         ];
         if let Some((field, _)) = differs.into_iter().find(|(_, differs)| *differs) {
@@ -152,6 +155,7 @@ impl Applying {
             program: program.clone(),
             stored: stored.ok_or(DatabaseError::Broken("a version that was applied is kept"))?,
             changes: Vec::new(),
+            notes: parsed.program.notes(),
             replayed: true,
         }))
     }

@@ -90,10 +90,15 @@ impl ProgramService for Programs {
                 before: change.before.unwrap_or_default(),
                 after: change.after.unwrap_or_default(),
             });
+        let notes = applied.notes.into_iter().map(|note| wire::ProgramNote {
+            path: note.path,
+            message: note.message,
+        });
         Ok(Response::new(wire::ApplyProgramResponse {
             version: Some(to_wire_version(&applied.program, &applied.stored)),
             changes: changes.collect(),
             replayed: applied.replayed,
+            notes: notes.collect(),
         }))
     }
 

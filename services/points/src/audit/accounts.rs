@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fealty_auth::InReach;
 use fealty_ledger::{Account, AccountTotals, Sums};
-use fealty_postgres::{DatabaseError, PgConnection, run};
+use fealty_postgres::{DatabaseError, PgConnection, foundation, run};
 use fealty_types::{BrandId, CurrencyId, Cursor, Position, ProgramId, ShardId};
 
 use super::{service::Audit, store};
@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     plan::PlanError,
     shard::store::{
-        head::{self, Head, read_one_moment},
+        head::{self, Head},
         log,
     },
 };
@@ -36,7 +36,7 @@ impl Audit {
         };
         let read: Result<_, DatabaseError> =
             run!(self.database, "account_totals", |connection| async {
-                read_one_moment(connection).await?;
+                foundation::read_one_moment(connection).await?;
                 // Shard by shard, each at its own head: the cursor says where.
                 let (mut totals, mut positions) = (AccountTotals::default(), Vec::new());
                 for shard in self.shards.all() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fealty_auth::InReach;
 use fealty_ledger::{Transaction, Wallet, WalletAfter};
-use fealty_postgres::{DatabaseError, PgConnection, run};
+use fealty_postgres::{DatabaseError, PgConnection, foundation, run};
 use fealty_program::Program;
 use fealty_types::{
     Clock as _, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionPlace,
@@ -15,10 +15,7 @@ use crate::{
     error::Error,
     shard::{
         Asked, Interrupted, KnownWallet, ReadOn, ShardWork,
-        store::{
-            head::{head, read_one_moment},
-            log, members,
-        },
+        store::{head::head, log, members},
     },
 };
 
@@ -193,7 +190,7 @@ impl Ledger {
         }
         let read: Result<Vec<(Wallet, Wallet)>, DatabaseError> =
             run!(self.database, "balance", |connection| async {
-                read_one_moment(connection).await?;
+                foundation::read_one_moment(connection).await?;
                 let read = advanced(
                     connection,
                     shard,

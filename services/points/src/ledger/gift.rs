@@ -182,7 +182,7 @@ impl Ledger {
             .await?
             .map_err(|refusal| giver.refuses(self.shards, refusal))?;
         let written_gift = work.log().at(position).expect("it was just written");
-        let gift = given(work.book(0), written_gift);
+        let gift = given(work.book(0), written_gift, planned.term_ends);
         let records = lane::is_recorded(caller, command);
         let recorded = records.then(|| lane::entry(caller, self.shards.ids(), written_gift, None));
         let work = works.get_mut(&taker.shard).expect("it was read");

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fealty_auth::InReach;
-use fealty_ledger::{Lot, LotTerms, Wallet, WalletBook};
-use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg, run};
+use fealty_ledger::{Inactivity, Lot, LotTerms, Wallet, WalletBook};
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow, foundation, from_pg, run};
 use fealty_program::Program;
 use fealty_types::{Clock as _, CurrencyId, EventName, MemberId, ProgramId, ShardId, Timestamp};
 
@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     shard::{
         Asked, Interrupted, ReadOn, ShardWork,
-        store::{self, head::read_one_moment, lots::Stretch},
+        store::{self, lots::Stretch},
     },
 };
 
@@ -68,8 +68,17 @@ impl Overview {
             }
             (false, false) => {
                 let at = row.check("expires_at", stretch.expires_at.map(from_pg))?;
-                if at == LotTerms::WITH_ACTIVITY {
-                    self.with_inactivity += points;
+                if LotTerms::is_with_activity(at) {
+                    let not_before = LotTerms::not_before_of(at);
+                    let (inactive_at, inactivity) =
+                        (self.wallet.inactive_at, self.wallet.inactivity);
+                    let later = not_before.filter(|_| inactivity != Inactivity::Waived);
+                    match later.filter(|later| inactive_at < Some(*later)) {
+                        Some(later) => {
+                            self.expiring_later += put(&mut self.expiries, later, points);
+                        }
+                        None => self.with_inactivity += points,
+                    }
                 } else if at == LotTerms::NEVER {
                     self.never_expiring += points;
                 } else {
@@ -108,7 +117,7 @@ impl Ledger {
         let member = ((**program).clone(), (**member).clone());
         let read: Result<BTreeMap<CurrencyId, Overview>, DatabaseError> =
             run!(self.database, "overview", |connection| async {
-                read_one_moment(connection).await?;
+                foundation::read_one_moment(connection).await?;
                 read(connection, shard, &applied.program, member.clone(), now).await
             });
         let mut known = read?;

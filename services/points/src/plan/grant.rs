@@ -14,14 +14,9 @@ impl Plan<'_> {
         if earned_at > self.now {
             return Err(PlanError::EarnedInFuture);
         }
-        let mut terms = self.terms(&accrue.currency, earned_at);
-        if let Some(activation) = &accrue.activation {
-            (terms.activates_at, terms.activates_on) = match activation {
-                Activation::AtOnce => (None, None),
-                Activation::At(at) => (Some(*at), None),
-                Activation::OnEvent(event) => (Some(LotTerms::ON_EVENT), Some(event.clone())),
-            };
-        }
+        let activation = accrue.activation.clone();
+        let activation = activation.unwrap_or_else(|| self.activation(&accrue.currency, earned_at));
+        let mut terms = self.terms(&accrue.currency, earned_at, activation);
         terms.expires_at = accrue.expires_at.or(terms.expires_at);
         if terms
             .expires_at
@@ -47,8 +42,7 @@ impl Plan<'_> {
         }
         if adjust.gives {
             // An operator's points are there at once.
-            let mut terms = self.terms(&adjust.currency, self.now);
-            (terms.activates_at, terms.activates_on) = (None, None);
+            let terms = self.terms(&adjust.currency, self.now, Activation::AtOnce);
             let (brand, points) = (&adjust.brand, adjust.points);
             let grant = terms.grant(None, brand, points, LotOrigin::Adjustment, self.version);
             request.grants.push(grant);
@@ -69,21 +63,40 @@ impl Plan<'_> {
         known.ok_or_else(|| PlanError::BrandNotFound(brand.clone()))
     }
 
+    /// When the programme has points become available that are earned at some moment.
+    pub(super) fn activation(&self, currency: &CurrencyId, earned_at: Timestamp) -> Activation {
+        match self.program.activation_of(currency, earned_at) {
+            ActivationTerms::AtOnce => Activation::AtOnce,
+            ActivationTerms::At(at) => Activation::At(at),
+            ActivationTerms::OnEvent(event) => Activation::OnEvent(event),
+        }
+    }
+
     /// The programme's terms for points earned at some moment.
-    pub(super) fn terms(&self, currency: &CurrencyId, earned_at: Timestamp) -> Terms {
+    pub(super) fn terms(
+        &self,
+        currency: &CurrencyId,
+        earned_at: Timestamp,
+        activation: Activation,
+    ) -> Terms {
         let known = self.program.currencies.get(currency);
         let tier = self.tier.as_ref();
-        let (activates_at, activates_on) = match self.program.activation_of(currency, earned_at) {
-            ActivationTerms::AtOnce => (None, None),
-            ActivationTerms::At(at) => (Some(at), None),
-            ActivationTerms::OnEvent(event) => (Some(LotTerms::ON_EVENT), Some(event)),
+        let active_at = match &activation {
+            Activation::At(at) => *at,
+            Activation::AtOnce | Activation::OnEvent(_) => earned_at,
         };
+        let (activates_at, activates_on) = match activation {
+            Activation::AtOnce => (None, None),
+            Activation::At(at) => (Some(at), None),
+            Activation::OnEvent(event) => (Some(LotTerms::ON_EVENT), Some(event)),
+        };
+        let times = (earned_at, active_at);
         Terms {
             currency: currency.clone(),
             earned_at,
             activates_at,
             activates_on,
-            expires_at: match self.program.expiry_of(currency, earned_at, tier) {
+            expires_at: match self.program.expiry_when_active(currency, times, tier) {
                 ExpiryTerms::Never => None,
                 ExpiryTerms::At(at) => Some(at),
                 ExpiryTerms::WithInactivity => Some(LotTerms::WITH_ACTIVITY),

@@ -66,6 +66,7 @@ pub(crate) fn plan(
         grants: Vec::new(),
         activity: Vec::new(),
         refunds: program.refunds,
+        term_ends: None,
         original: None,
     };
     match command {
@@ -74,7 +75,10 @@ pub(crate) fn plan(
         Command::Adjust(adjust) => plan.adjust(adjust, &mut request)?,
         Command::Redeem(redeem) => plan.spend(&redeem.brand, &redeem.currency, &mut request)?,
         Command::Hold(hold) => plan.spend(&hold.brand, &hold.currency, &mut request)?,
-        Command::Gift(gift) => plan.currency(&gift.currency)?,
+        Command::Gift(gift) => {
+            plan.currency(&gift.currency)?;
+            request.term_ends = program.active_until(&gift.currency, None, now);
+        }
         Command::Capture(_)
         | Command::Release(_)
         | Command::ExtendHold(_)

@@ -19,7 +19,8 @@ impl Plan<'_> {
     ) -> Result<(), PlanError> {
         let facts = self.facts(purchase)?;
         for earned in &facts.earned {
-            let terms = self.terms(&earned.currency, facts.purchased_at);
+            let activation = self.activation(&earned.currency, facts.purchased_at);
+            let terms = self.terms(&earned.currency, facts.purchased_at, activation);
             let (rule, brand) = (Some(earned.rule.clone()), &purchase.brand);
             let points = earned.points;
             // What is given on top is a promotion: accounts keep it apart.

@@ -1,6 +1,6 @@
 //! Purchases, as the points service's feed tells of them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use fealty_client::{Channel, FEED_MESSAGE_BYTES_MAX, FeedConsumer};
 use fealty_postgres::{DatabaseError, StoredRow, foundation, run};
@@ -10,7 +10,7 @@ use fealty_proto::points::v1::{
 };
 use fealty_proto::r#type::v1::{FeedStart, feed_start::At};
 use fealty_server::from_wire_time;
-use fealty_types::Clock as _;
+use fealty_types::{Clock as _, MemberId, ProgramId, Timestamp};
 use tonic::{Response, Status, Streaming, async_trait};
 
 use super::{
@@ -93,11 +93,12 @@ impl FeedConsumer for PointsConsumer {
         let known = item.known_time.and_then(|time| from_wire_time(time).ok());
         let made = item.transactions.iter().filter_map(purchase);
         let made: Vec<Purchase> = made.collect::<Result<_, _>>()?;
-        let earliest = made.iter().map(|purchase| purchase.spend.at).min();
-        let members: BTreeSet<_> = made
-            .iter()
-            .map(|purchase| (purchase.program.clone(), purchase.member.clone()))
-            .collect();
+        let mut earliest: BTreeMap<(ProgramId, MemberId), Timestamp> = BTreeMap::new();
+        for purchase in &made {
+            let member = (purchase.program.clone(), purchase.member.clone());
+            let known = earliest.entry(member).or_insert(purchase.spend.at);
+            *known = (*known).min(purchase.spend.at);
+        }
         let taken: Result<Option<i64>, DatabaseError> = run!(
             self.statuses.database,
             "take_transactions",
@@ -106,16 +107,17 @@ impl FeedConsumer for PointsConsumer {
                 if !foundation::move_feed_cursor(connection, SOURCE, moved, known).await? {
                     return Ok(None);
                 }
-                let Some(earliest) = earliest else {
+                if earliest.is_empty() {
                     return Ok(Some(0));
-                };
+                }
                 let mut judging = Judging::begin(connection, self.statuses.clock.now()).await?;
-                let members = members.iter().cloned().collect();
-                judging
-                    .read(connection, &self.statuses, members, earliest)
-                    .await?;
-                judging.credit_all(&self.statuses, &made);
+                let members = earliest.iter();
+                let members = members.map(|((p, m), earliest)| (p.clone(), m.clone(), *earliest));
+                let (statuses, members) = (&self.statuses, members.collect());
+                judging.read(connection, statuses, members).await?;
+                judging.credit_all(connection, statuses, &made).await?;
                 purchases::insert(connection, &made).await?;
+                purchases::add_to_days(connection, &made).await?;
                 judging.write(connection).await?;
                 Ok(Some(judging.position))
             }

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use fealty_postgres::{DatabaseError, PgConnection, run};
+use fealty_program::{Program, TierScheme};
 use fealty_types::{Clock as _, MemberId, ProgramId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{self, Change, Spend, Status},
+    domain::{self, Change, Day, DayNeeded, Spends, Status},
     feed::{
         store::{self as log, Logged},
         with_tiers,
@@ -38,29 +39,68 @@ pub(crate) async fn keep_judging(of: Statuses, shutdown: CancellationToken) {
     }
 }
 
-/// Judges everybody who is due by now, and counts them.
+/// Judges everybody who is due by now, and who has a tier that is no more, and counts them.
 pub(crate) async fn judge_due(of: &Statuses) -> Result<i64, DatabaseError> {
     let now = of.clock.now();
+    let mut judged = judge_removed(of, now).await?;
     let programs = with_tiers(&of.programs);
-    let mut judged = 0;
+    let mut before = Vec::new();
     loop {
-        let done: Result<(i64, i64), DatabaseError> =
-            run!(of.database, "judge_due", |connection| async {
-                let mut judging = Judging::begin(connection, now).await?;
-                let due = statuses::due(connection, &programs, now, JUDGED_MAX).await?;
-                let count = i64::try_from(due.len()).unwrap_or(i64::MAX);
-                judging.read(connection, of, due, now).await?;
-                judging.advance_all(of, now);
-                judging.write(connection).await?;
-                Ok((count, judging.position))
-            });
-        let (count, position) = done?;
+        let done: Result<_, DatabaseError> = run!(of.database, "judge_due", |connection| async {
+            let judging = Judging::begin(connection, now).await?;
+            let due = statuses::due(connection, &programs, now, JUDGED_MAX).await?;
+            judging.judge(connection, of, due).await
+        });
+        let (members, position) = done?;
         of.feed.reached(position);
-        judged += count;
-        if count < JUDGED_MAX {
-            return Ok(judged);
+        let count = i64::try_from(members.len()).unwrap_or(i64::MAX);
+        // Whoever is found again was not judged, and would be found for ever.
+        if count < JUDGED_MAX || members == before {
+            return Ok(judged + count);
         }
+        judged += count;
+        before = members;
     }
+}
+
+/// Judges members whose tier their programme has no more, once for each of its versions.
+async fn judge_removed(of: &Statuses, now: Timestamp) -> Result<i64, DatabaseError> {
+    let mut judged = 0;
+    for program in of.programs.ids() {
+        let Ok(applied) = of.programs.newest(&program) else {
+            continue;
+        };
+        // Who has a tier of a programme without tiers is judged when it has some again.
+        let Some(scheme) = &applied.program.tiers else {
+            continue;
+        };
+        if of.judged.knows(&program, applied.version) {
+            continue;
+        }
+        let levels = scheme.levels.iter();
+        let tiers: Vec<String> = levels.map(|level| level.tier.to_string()).collect();
+        let mut before = Vec::new();
+        loop {
+            let done: Result<_, DatabaseError> =
+                run!(of.database, "judge_removed", |connection| async {
+                    let judging = Judging::begin(connection, now).await?;
+                    let limit = JUDGED_MAX;
+                    let found =
+                        statuses::with_other_tiers(connection, &program, &tiers, limit).await?;
+                    let members = found.into_iter().map(|member| (program.clone(), member));
+                    judging.judge(connection, of, members.collect()).await
+                });
+            let (members, position) = done?;
+            of.feed.reached(position);
+            judged += i64::try_from(members.len()).unwrap_or(i64::MAX);
+            if members.is_empty() || members == before {
+                break;
+            }
+            before = members;
+        }
+        of.judged.note(program, applied.version);
+    }
+    Ok(judged)
 }
 
 /// A member being judged.
@@ -68,17 +108,21 @@ struct Member {
     program: ProgramId,
     member: MemberId,
     status: Option<Status>,
-    spends: Vec<Spend>,
+    spends: Spends,
     changed: bool,
 }
 
 /// Members being judged, under the lock of the log.
 pub(super) struct Judging {
     pub(super) position: i64,
+    now: Timestamp,
     written_at: Timestamp,
     members: Vec<Member>,
     log: Vec<Logged>,
 }
+
+/// Members as their programme and id.
+type Names = Vec<(ProgramId, MemberId)>;
 
 impl Judging {
     /// Locks the log: from here to the end of the transaction nobody else
@@ -90,81 +134,133 @@ impl Judging {
         let head = log::lock_head(connection).await?;
         Ok(Self {
             position: head.position,
+            now,
             written_at: head.written_at.max(now),
             members: Vec::new(),
             log: Vec::new(),
         })
     }
 
-    /// Reads members' statuses, and the purchases that count for a judgement at
-    /// `earliest` or later.
+    /// Judges members as of now; answers with them, and how far the log reaches.
+    async fn judge(
+        mut self,
+        connection: &mut PgConnection,
+        of: &Statuses,
+        members: Names,
+    ) -> Result<(Names, i64), DatabaseError> {
+        let now = self.now;
+        let from: Vec<(ProgramId, MemberId, Timestamp)> = members
+            .iter()
+            .map(|(program, member)| (program.clone(), member.clone(), now))
+            .collect();
+        self.read(connection, of, from).await?;
+        self.advance_all(connection, of).await?;
+        self.write(connection).await?;
+        Ok((members, self.position))
+    }
+
+    /// Reads members' statuses, and by day what counts for a judgement at the moment that
+    /// is named with each, or later.
     pub(super) async fn read(
         &mut self,
         connection: &mut PgConnection,
         of: &Statuses,
-        members: Vec<(ProgramId, MemberId)>,
-        earliest: Timestamp,
+        members: Vec<(ProgramId, MemberId, Timestamp)>,
     ) -> Result<(), DatabaseError> {
-        let programs: Vec<String> = members.iter().map(|(p, _)| p.to_string()).collect();
-        let names: Vec<String> = members.iter().map(|(_, m)| m.to_string()).collect();
+        let programs: Vec<String> = members.iter().map(|(p, ..)| p.to_string()).collect();
+        let names: Vec<String> = members.iter().map(|(_, m, _)| m.to_string()).collect();
+        let earliest: Vec<Timestamp> = members.iter().map(|(.., earliest)| *earliest).collect();
         self.members = members
             .into_iter()
-            .map(|(program, member)| Member {
+            .map(|(program, member, _)| Member {
                 program,
                 member,
                 status: None,
-                spends: Vec::new(),
+                spends: Spends::default(),
                 changed: false,
             })
             .collect();
         for (index, status) in statuses::find(connection, &programs, &names).await? {
             self.members[index].status = Some(status);
         }
-        let start = self
-            .members
-            .iter()
-            .filter_map(|member| {
-                let program = of.programs.newest(&member.program).ok()?.program;
+        let known = self.members.iter().zip(earliest);
+        let from: Vec<Day> = known
+            .map(|(member, earliest)| {
+                let program = of.programs.newest(&member.program).ok();
+                let Some(program) = program.map(|applied| applied.program) else {
+                    return Day::of(earliest);
+                };
                 let due = member.status.as_ref().and_then(|status| status.evaluate_at);
                 let from = due.map_or(earliest, |due| due.min(earliest));
-                Some(
-                    program
-                        .tiers
-                        .as_ref()?
-                        .window
-                        .before(from, &program.time_zone),
-                )
+                let scheme = program.tiers.as_ref();
+                let before = scheme.map(|scheme| scheme.window.before(from, &program.time_zone));
+                Day::of(before.unwrap_or(from))
             })
-            .min();
-        if let Some(start) = start {
-            let spends = purchases::spends(connection, &programs, &names, start).await?;
-            for (index, spend) in spends {
-                self.members[index].spends.push(spend);
+            .collect();
+        for (index, day, spent) in purchases::days(connection, &programs, &names, &from).await? {
+            self.members[index].spends.add_day(day, spent);
+        }
+        Ok(())
+    }
+
+    /// Decides something of a member, and reads the days that this needs. Members without
+    /// a scheme are left as they are.
+    async fn decide(
+        &mut self,
+        connection: &mut PgConnection,
+        of: &Statuses,
+        index: usize,
+        decide: impl Fn(&Program, &TierScheme, &mut Status, &Spends) -> Result<Vec<Change>, DayNeeded>,
+    ) -> Result<Vec<Change>, DatabaseError> {
+        let member = &mut self.members[index];
+        let applied = of.programs.newest(&member.program).ok();
+        let Some(program) = applied.map(|applied| applied.program) else {
+            return Ok(Vec::new());
+        };
+        let (Some(scheme), Some(status)) = (&program.tiers, &mut member.status) else {
+            return Ok(Vec::new());
+        };
+        let changes = loop {
+            match decide(&program, scheme, status, &member.spends) {
+                Ok(changes) => break changes,
+                Err(DayNeeded(day)) => {
+                    let programs = [member.program.to_string()];
+                    let (names, days) = ([member.member.to_string()], [day]);
+                    let read = purchases::of_days(&mut *connection, &programs, &names, &days);
+                    let read = read.await?.into_iter().map(|(_, spend)| spend);
+                    member.spends.read_day(day, read);
+                }
+            }
+        };
+        member.changed = true;
+        Ok(changes)
+    }
+
+    /// Judges everybody whose validity has ended by now.
+    async fn advance_all(
+        &mut self,
+        connection: &mut PgConnection,
+        of: &Statuses,
+    ) -> Result<(), DatabaseError> {
+        let now = self.now;
+        for index in 0..self.members.len() {
+            let decided = self.decide(connection, of, index, |program, scheme, status, spends| {
+                domain::advance(program, scheme, status, spends, now)
+            });
+            for change in decided.await? {
+                self.log(index, change, String::new());
             }
         }
         Ok(())
     }
 
-    /// Judges everybody whose validity has ended by `now`.
-    fn advance_all(&mut self, of: &Statuses, now: Timestamp) {
-        for index in 0..self.members.len() {
-            let member = &mut self.members[index];
-            let Some(program) = of.programs.newest(&member.program).ok().map(|p| p.program) else {
-                continue;
-            };
-            let (Some(scheme), Some(status)) = (&program.tiers, &mut member.status) else {
-                continue;
-            };
-            let changes = domain::advance(&program, scheme, status, &member.spends, now);
-            member.changed = true;
-            for change in changes {
-                self.log(index, change, String::new());
-            }
-        }
-    }
-
     /// Credits purchases, in their order; their members have been read.
-    pub(super) fn credit_all(&mut self, of: &Statuses, made: &[Purchase]) {
+    pub(super) async fn credit_all(
+        &mut self,
+        connection: &mut PgConnection,
+        of: &Statuses,
+        made: &[Purchase],
+    ) -> Result<(), DatabaseError> {
         let index_of: HashMap<(ProgramId, MemberId), usize> = self
             .members
             .iter()
@@ -175,33 +271,29 @@ impl Judging {
             let index = index_of[&(purchase.program.clone(), purchase.member.clone())];
             let member = &mut self.members[index];
             let at = purchase.spend.at;
-            let place = member.spends.partition_point(|spend| spend.at <= at);
-            member.spends.insert(place, purchase.spend);
+            member.spends.add(purchase.spend);
             // Without a scheme, the purchase waits for one.
-            let Ok(applied) = of.programs.newest(&purchase.program) else {
+            let applied = of.programs.newest(&purchase.program).ok();
+            let scheme = applied.as_ref().and_then(|a| a.program.tiers.as_ref());
+            let Some(scheme) = scheme else {
                 continue;
             };
-            let program = &*applied.program;
-            let Some(scheme) = &program.tiers else {
-                continue;
-            };
-            let status = member
-                .status
-                .get_or_insert_with(|| Status::beginning(scheme));
-            member.changed = true;
-            let mut changes = domain::advance(program, scheme, status, &member.spends, at);
-            let judged = changes.len();
-            changes.extend(domain::credit(program, scheme, status, &member.spends, at));
-            for (number, change) in changes.into_iter().enumerate() {
-                let by_purchase = number >= judged;
-                let by = if by_purchase {
-                    purchase.transaction.clone()
-                } else {
-                    String::new()
-                };
-                self.log(index, change, by);
+            let status = &mut member.status;
+            status.get_or_insert_with(|| Status::beginning(scheme));
+            let judged = self.decide(connection, of, index, |program, scheme, status, spends| {
+                domain::advance(program, scheme, status, spends, at)
+            });
+            for change in judged.await? {
+                self.log(index, change, String::new());
+            }
+            let lifted = self.decide(connection, of, index, |program, scheme, status, spends| {
+                domain::credit(program, scheme, status, spends, at)
+            });
+            for change in lifted.await? {
+                self.log(index, change, purchase.transaction.clone());
             }
         }
+        Ok(())
     }
 
     fn log(&mut self, index: usize, change: Change, transaction: String) {

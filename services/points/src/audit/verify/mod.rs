@@ -27,7 +27,7 @@ use crate::{
         Shards,
         store::{
             self,
-            head::{Head, head, positions, read_one_moment},
+            head::{Head, head, positions},
         },
     },
 };
@@ -185,7 +185,7 @@ async fn verify_shard(
     progress: &(dyn Fn(i64) + Send + Sync),
 ) -> Result<(Shard, i64), VerifyError> {
     run!(database, "verify_shard", |connection| async {
-        read_one_moment(connection).await?;
+        foundation::read_one_moment(connection).await?;
         let head = head(&mut *connection, id).await?;
         let state = options.state.as_deref();
         let mut shard = match state {

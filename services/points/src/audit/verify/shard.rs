@@ -9,7 +9,7 @@ use std::{
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    AccountKey, AccountTotals, Cause, Command, Due, ENGINE, Entry, Facts, Log, Lot, MemberBook,
+    AccountKey, AccountTotals, Cause, Command, Due, Engine, Entry, Facts, Log, Lot, MemberBook,
     Moment, Named, Notice, Received, Request, Said, Stamp, TierEffect, Transaction, WalletBook,
     canonical::{self, CHAIN_START, Chain},
     given,
@@ -181,7 +181,7 @@ impl Shard {
         if entry.position() != position || entry.shard() != self.shard {
             return Err(self.difference(position, "the entry names another place"));
         }
-        if entry.engine() != ENGINE {
+        if Engine::numbered(entry.engine()).is_none() {
             let what = format!("engine {} made it, which is not known", entry.engine());
             return Err(self.difference(position, what));
         }
@@ -296,7 +296,8 @@ impl Shard {
             written_at: transaction.written_at,
             seed: [0; 32],
         };
-        let mut log = Log::new(self.shard, position, stamp);
+        let engine = Engine::numbered(transaction.engine).unwrap_or(Engine::NEWEST);
+        let mut log = Log::new(self.shard, position, stamp).by(engine);
         let made = match (&request, &transaction.cause) {
             (Some(request), _) => fealty_ledger::apply(book, request, at, &mut log),
             (None, Cause::Received(received)) => {
@@ -323,7 +324,8 @@ impl Shard {
             }
             (_, [written]) => {
                 if let Some(Command::Gift(gift)) = written.command() {
-                    let sum = side(&gift.to, &given(book, written));
+                    let term_ends = request.as_ref().and_then(|request| request.term_ends);
+                    let sum = side(&gift.to, &given(book, written, term_ends));
                     self.gifts = self.gifts.wrapping_add(sum);
                 }
             }

@@ -216,7 +216,12 @@ fn reversal(of: String, facts: &ReversalFacts) -> wire::ReversalOutcome {
 
 fn lot(ids: Ids, shard: ShardId, terms: &LotTerms) -> wire::Lot {
     let on_event = terms.activates_at == Some(LotTerms::ON_EVENT);
-    let with_inactivity = terms.expires_at == Some(LotTerms::WITH_ACTIVITY);
+    let with_inactivity = terms.goes_with_inactivity();
+    let expires_at = if with_inactivity {
+        terms.not_before()
+    } else {
+        terms.expires_at
+    };
     wire::Lot {
         id: ids.lot(LotPlace {
             shard,
@@ -227,10 +232,7 @@ fn lot(ids: Ids, shard: ShardId, terms: &LotTerms) -> wire::Lot {
         amount: terms.amount.get(),
         earned_time: Some(to_wire_time(terms.earned_at)),
         activation_time: terms.activates_at.filter(|_| !on_event).map(to_wire_time),
-        expiry_time: terms
-            .expires_at
-            .filter(|_| !with_inactivity)
-            .map(to_wire_time),
+        expiry_time: expires_at.map(to_wire_time),
         origin: match terms.origin {
             LotOrigin::Purchase => wire::LotOrigin::Purchase.into(),
             LotOrigin::Promotion => wire::LotOrigin::Promotion.into(),

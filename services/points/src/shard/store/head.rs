@@ -152,14 +152,3 @@ pub(crate) async fn try_sweep(
     .await?;
     Ok(taken)
 }
-
-/// Makes all reads of a transaction see one moment; its first statement. Over
-/// several nodes, one moment of each.
-pub(crate) async fn read_one_moment(connection: &mut PgConnection) -> Result<(), DatabaseError> {
-    sqlx::query!(
-        "-- points.reads.one_moment\nSET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}

@@ -107,6 +107,7 @@ pub(crate) async fn stretches(
         but_for,
         to_pg(LotTerms::WITH_ACTIVITY),
         rows_max,
+        to_pg(LotTerms::NEVER),
     )
     .fetch_all(executor)
     .await?;

@@ -1,9 +1,11 @@
 //! Purchases, as the points service told of them.
 
-use fealty_postgres::{DatabaseError, PgConnection, PgTime, from_pg, to_pg};
-use fealty_types::{MemberId, ProgramId, Timestamp};
+use std::collections::BTreeMap;
 
-use crate::domain::Spend;
+use fealty_postgres::{DatabaseError, PgConnection, PgTime, from_pg, to_pg};
+use fealty_types::{MemberId, ProgramId};
+
+use crate::domain::{Day, Spend};
 
 /// A purchase, with its place in the points log.
 #[derive(Clone, Debug)]
@@ -50,41 +52,115 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// What members spent after a moment, oldest first: an index into the members
-/// asked for, and the purchase.
-pub(crate) async fn spends(
+/// Adds to what members have spent by day, one row for each member and day.
+pub(crate) async fn add_to_days(
+    connection: &mut PgConnection,
+    purchases: &[Purchase],
+) -> Result<(), DatabaseError> {
+    let mut days: BTreeMap<(&ProgramId, &MemberId, Day), i64> = BTreeMap::new();
+    for Purchase {
+        program,
+        member,
+        spend,
+        ..
+    } in purchases
+    {
+        let known = days
+            .entry((program, member, Day::of(spend.at)))
+            .or_default();
+        *known = known.saturating_add(spend.minor_units);
+    }
+    let programs: Vec<String> = days.keys().map(|key| key.0.to_string()).collect();
+    let members: Vec<String> = days.keys().map(|key| key.1.to_string()).collect();
+    let numbers: Vec<i32> = days.keys().map(|key| key.2.number()).collect();
+    let amounts: Vec<i64> = days.values().copied().collect();
+    sqlx::query!(
+        "-- tiers.purchases.add_to_days
+        INSERT INTO spend_days (program, member, day, minor_units)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::integer[], $4::bigint[])
+        ON CONFLICT (program, member, day) DO UPDATE
+        SET minor_units = spend_days.minor_units + excluded.minor_units",
+        &programs,
+        &members,
+        &numbers,
+        &amounts,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What members spent by day, each from a day of its own on: an index into the members
+/// asked for, the day, and the sum.
+pub(crate) async fn days(
     connection: &mut PgConnection,
     programs: &[String],
     members: &[String],
-    after: Timestamp,
-) -> Result<Vec<(usize, Spend)>, DatabaseError> {
+    from: &[Day],
+) -> Result<Vec<(usize, Day, i64)>, DatabaseError> {
+    let from: Vec<i32> = from.iter().map(|day| day.number()).collect();
     let rows = sqlx::query!(
-        r#"-- tiers.purchases.spends
+        r#"-- tiers.purchases.days
+        SELECT asked.index AS "index!", d.day AS "day!", d.minor_units AS "minor_units!"
+        FROM unnest($1::text[], $2::text[], $3::integer[])
+            WITH ORDINALITY AS asked (program, member, day, index)
+        CROSS JOIN LATERAL (
+            SELECT day, minor_units FROM spend_days
+            WHERE program = asked.program AND member = asked.member AND day >= asked.day
+            OFFSET 0
+        ) d"#,
+        programs,
+        members,
+        &from,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok((asked(row.index)?, Day::numbered(row.day), row.minor_units)))
+        .collect()
+}
+
+/// Members' purchases of some days: an index into the days asked for, and the purchase, the
+/// oldest of a day first.
+pub(crate) async fn of_days(
+    connection: &mut PgConnection,
+    programs: &[String],
+    members: &[String],
+    days: &[Day],
+) -> Result<Vec<(usize, Spend)>, DatabaseError> {
+    let starts: Vec<PgTime> = days.iter().map(|day| to_pg(day.bounds().0)).collect();
+    let ends: Vec<PgTime> = days.iter().map(|day| to_pg(day.bounds().1)).collect();
+    let rows = sqlx::query!(
+        r#"-- tiers.purchases.of_days
         SELECT asked.index AS "index!", p.purchased_at AS "purchased_at!",
                p.minor_units AS "minor_units!"
-        FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (program, member, index)
+        FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+            WITH ORDINALITY AS asked (program, member, starts, ends, index)
         CROSS JOIN LATERAL (
             SELECT purchased_at, minor_units FROM purchases
-            WHERE program = asked.program AND member = asked.member AND purchased_at > $3
-            ORDER BY purchased_at LIMIT 1000000
+            WHERE program = asked.program AND member = asked.member
+              AND purchased_at >= asked.starts AND purchased_at < asked.ends
+            ORDER BY purchased_at, shard, position
         ) p"#,
         programs,
         members,
-        to_pg(after),
+        &starts,
+        &ends,
     )
     .fetch_all(connection)
     .await?;
     rows.into_iter()
         .map(|row| {
-            let index = usize::try_from(row.index - 1)
-                .map_err(|_| DatabaseError::Broken("an index that was not asked for"))?;
-            Ok((
-                index,
-                Spend {
-                    at: from_pg(row.purchased_at),
-                    minor_units: row.minor_units,
-                },
-            ))
+            let spend = Spend {
+                at: from_pg(row.purchased_at),
+                minor_units: row.minor_units,
+            };
+            Ok((asked(row.index)?, spend))
         })
         .collect()
+}
+
+fn asked(index: i64) -> Result<usize, DatabaseError> {
+    let index = usize::try_from(index - 1);
+    index.map_err(|_| DatabaseError::Broken("an index that was not asked for"))
 }

@@ -112,6 +112,27 @@ pub(crate) async fn due(
         .collect()
 }
 
+/// Members of a programme whose tier is none of these, some of them.
+pub(crate) async fn with_other_tiers(
+    connection: &mut PgConnection,
+    program: &ProgramId,
+    tiers: &[String],
+    limit: i64,
+) -> Result<Vec<MemberId>, DatabaseError> {
+    let rows = sqlx::query_scalar!(
+        "-- tiers.statuses.with_other_tiers
+        SELECT member FROM statuses WHERE program = $1 AND tier <> ALL($2) LIMIT $3",
+        program.as_str(),
+        tiers,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|member| StoredRow::of("statuses", &member).parse("member", &member))
+        .collect()
+}
+
 /// How many members have each tier.
 pub(crate) async fn count(
     executor: impl PgExecutor<'_>,

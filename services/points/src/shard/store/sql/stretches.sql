@@ -4,7 +4,10 @@ WITH stretches AS (
            CASE WHEN pending THEN activates_at END AS activates_at,
            CASE WHEN pending THEN activates_on END AS activates_on,
            CASE WHEN NOT pending THEN expires_at END AS expires_at,
-           NOT pending AND expires_at >= $4 AS undated,
+           CASE WHEN pending OR expires_at < $4 THEN 'dated'
+                WHEN expires_at < $6 THEN 'with activity'
+                ELSE 'never'
+           END AS class,
            sum(remaining)::bigint AS points
     FROM lots
     WHERE shard = $1 AND member_no = $2 AND (spendable OR pending) AND lot <> ALL($3)
@@ -12,7 +15,7 @@ WITH stretches AS (
 ),
 numbered AS (
     SELECT *, row_number() OVER (
-        PARTITION BY currency, pending, undated ORDER BY activates_at, activates_on, expires_at
+        PARTITION BY currency, pending, class ORDER BY activates_at, activates_on, expires_at
     ) > $5 AS rest
     FROM stretches
 )

@@ -1,0 +1,137 @@
+//! What a member has spent, by day: a window is the sum of its days, and of the purchases
+//! of the two days at its edges. So a member with a hundred thousand purchases is judged as
+//! quickly as one with ten.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fealty_program::{Program, TierScheme};
+use fealty_types::Timestamp;
+
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
+/// A day, from 1970-01-01 in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Day(i32);
+
+impl Day {
+    /// The day of a moment.
+    pub(crate) fn of(at: Timestamp) -> Self {
+        let days = at.micros().div_euclid(DAY);
+        Self(i32::try_from(days).expect("a timestamp is within the years that there are"))
+    }
+
+    /// Its number, as stored.
+    pub(crate) fn number(self) -> i32 {
+        self.0
+    }
+
+    /// The day with a number.
+    pub(crate) fn numbered(number: i32) -> Self {
+        Self(number)
+    }
+
+    /// Its first moment, and that of the next.
+    pub(crate) fn bounds(self) -> (Timestamp, Timestamp) {
+        let start = |day: i32| {
+            let at = Timestamp::from_micros(i64::from(day) * DAY);
+            at.unwrap_or(Timestamp::EPOCH)
+        };
+        (start(self.0), start(self.0 + 1))
+    }
+}
+
+/// A purchase, as far as tiers go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spend {
+    /// When it was made.
+    pub(crate) at: Timestamp,
+    /// What was paid, in minor units.
+    pub(crate) minor_units: i64,
+}
+
+/// The purchases of this day must be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DayNeeded(pub(crate) Day);
+
+/// What a member has spent, as far as it has been read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spends {
+    /// What was spent on each day.
+    days: BTreeMap<Day, i64>,
+    /// The days of which there are stored purchases that have not been read.
+    unread: BTreeSet<Day>,
+    /// Purchases of some days, in their order.
+    purchases: BTreeMap<Day, Vec<Spend>>,
+}
+
+impl Spends {
+    /// Adds what is stored of a day.
+    pub(crate) fn add_day(&mut self, day: Day, minor_units: i64) {
+        let known = self.days.entry(day).or_default();
+        *known = known.saturating_add(minor_units);
+        self.unread.insert(day);
+    }
+
+    /// Adds the stored purchases of a day, which is in here already.
+    pub(crate) fn read_day(&mut self, day: Day, stored: impl IntoIterator<Item = Spend>) {
+        if self.unread.remove(&day) {
+            let purchases = self.purchases.entry(day).or_default();
+            purchases.extend(stored);
+            purchases.sort_by_key(|spend| spend.at);
+        }
+    }
+
+    /// Adds a purchase that is not stored yet.
+    pub(crate) fn add(&mut self, spend: Spend) {
+        let day = Day::of(spend.at);
+        let known = self.days.entry(day).or_default();
+        *known = known.saturating_add(spend.minor_units);
+        let purchases = self.purchases.entry(day).or_default();
+        let place = purchases.partition_point(|known| known.at <= spend.at);
+        purchases.insert(place, spend);
+    }
+
+    /// The purchases of a day.
+    pub(super) fn of_day(&self, day: Day) -> Result<&[Spend], DayNeeded> {
+        if self.unread.contains(&day) {
+            return Err(DayNeeded(day));
+        }
+        Ok(self.purchases.get(&day).map_or(&[], Vec::as_slice))
+    }
+
+    /// The days from one on on which something was bought.
+    pub(super) fn days_from(&self, day: Day) -> impl Iterator<Item = Day> {
+        self.days.range(day..).map(|(day, _)| *day)
+    }
+
+    /// Money spent in the scheme's window up to a moment, that moment included and the one
+    /// a window before it not.
+    pub(super) fn spent(
+        &self,
+        program: &Program,
+        scheme: &TierScheme,
+        at: Timestamp,
+    ) -> Result<i64, DayNeeded> {
+        let start = scheme.window.before(at, &program.time_zone);
+        let (first, last) = (Day::of(start), Day::of(at));
+        let mut sum = 0_i64;
+        for (day, minor_units) in self.days.range(first..=last) {
+            if *day > first && *day < last {
+                sum = sum.saturating_add(*minor_units);
+                continue;
+            }
+            let purchases = self.of_day(*day)?.iter();
+            let inside = purchases.filter(|spend| start < spend.at && spend.at <= at);
+            sum = inside.fold(sum, |sum, spend| sum.saturating_add(spend.minor_units));
+        }
+        Ok(sum)
+    }
+
+    /// Money spent in the scheme's window up to any moment of a day, at the most.
+    pub(super) fn spent_at_most(&self, program: &Program, scheme: &TierScheme, day: Day) -> i64 {
+        let start = scheme.window.before(day.bounds().0, &program.time_zone);
+        let days = self.days.range(Day::of(start)..=day);
+        days.fold(0, |sum, (_, minor_units)| sum.saturating_add(*minor_units))
+    }
+}

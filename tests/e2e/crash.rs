@@ -366,7 +366,9 @@ async fn kill_now_this_now_that(variables: &[(&str, &str)]) {
         .count();
     assert_eq!(done + late, log.len(), "all that was acknowledged is there");
     assert!(done > CALLERS, "only {done} requests were done");
-    let verified = Database::open(&database, 1).await.expect("a URL");
+    let verified = Database::open_within(&database, 1, fealty_postgres::Limits::LONG_READ)
+        .await
+        .expect("a URL");
     let verified = verify(&verified, &Options::default(), |_, _| {}).await;
     assert!(verified.expect("the ledger verifies").debits_equal_credits);
     // Both instances tell the same of every member, from wherever.

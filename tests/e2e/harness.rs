@@ -226,9 +226,13 @@ pub(crate) async fn books(fleet: &Fleet) -> (i64, String) {
 
 /// Verifies a fleet's ledger.
 pub(crate) async fn verify(fleet: &Fleet) -> Result<i64, String> {
-    let database = fealty_postgres::Database::open(fleet.points_database_url(), 1)
-        .await
-        .expect("a URL");
+    let database = fealty_postgres::Database::open_within(
+        fleet.points_database_url(),
+        1,
+        fealty_postgres::Limits::LONG_READ,
+    )
+    .await
+    .expect("a URL");
     let verified =
         fealty_points::audit::verify::verify(&database, &Options::default(), |_, _| {}).await;
     verified

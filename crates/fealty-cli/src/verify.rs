@@ -53,7 +53,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         options.checkpoint = Checkpoint::parse(&file, key)?.heads()?;
     }
-    let database = Database::open(&arguments.database_url, 1).await?;
+    let database = Database::open_within(
+        &arguments.database_url,
+        1,
+        fealty_postgres::Limits::LONG_READ,
+    )
+    .await?;
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
         "verifying {bar:40} {pos}/{len} transactions, {per_sec}, {eta} left",
     )?);

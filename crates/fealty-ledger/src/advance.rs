@@ -44,6 +44,9 @@ pub fn advance_step(
         wallet.set_next_due(next.map(|(due, _)| due));
         return Ok(false);
     };
+    if log.due_left() == 0 {
+        return Err(Stop::MoreIsDue);
+    }
     // A purchase recorded late may make a lot whose expiry lies before what
     // the wallet has seen; its log stays in order of time.
     let at = wallet.wallet.last_at.map_or(due, |last| last.max(due));
@@ -74,6 +77,7 @@ pub fn advance_step(
             }
         }
     };
+    log.spend_due(transfers.len().max(1));
     let after = wallet.touch(currency, log.next(), at, &transfers);
     log.append(Transaction {
         engine: log.engine().number(),

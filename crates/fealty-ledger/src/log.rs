@@ -22,6 +22,8 @@ pub struct Log {
     next: Position,
     stamp: Stamp,
     engine: Engine,
+    /// How many lots what falls due may still change.
+    due_left: usize,
     written: Vec<Entry>,
 }
 
@@ -34,6 +36,7 @@ impl Log {
             next,
             stamp,
             engine: Engine::NEWEST,
+            due_left: usize::MAX,
             written: Vec::new(),
         }
     }
@@ -42,6 +45,23 @@ impl Log {
     #[must_use]
     pub fn by(self, engine: Engine) -> Self {
         Self { engine, ..self }
+    }
+
+    /// Has what falls due change so many lots from here on, or a few hundred more; then the
+    /// engine stops by [`crate::Stop::MoreIsDue`].
+    pub fn allow_due(&mut self, lots: usize) {
+        self.due_left = lots;
+    }
+
+    /// How many lots what falls due may still change.
+    #[must_use]
+    pub fn due_left(&self) -> usize {
+        self.due_left
+    }
+
+    /// Counts what fell due.
+    pub(crate) fn spend_due(&mut self, lots: usize) {
+        self.due_left = self.due_left.saturating_sub(lots);
     }
 
     /// The engine that writes it.

@@ -15,6 +15,10 @@ pub enum Stop {
         /// Whose wallet.
         currency: CurrencyId,
     },
+    /// More is due in the wallets than is to be written at once. What was written holds;
+    /// the rest is written when the step is called again, with another log.
+    #[error("more is due than is written at once")]
+    MoreIsDue,
 }
 
 /// Why a request is refused.

@@ -4,24 +4,85 @@ use std::{str::FromStr as _, time::Duration};
 
 use opentelemetry::{KeyValue, global, metrics::Counter};
 use sqlx::{
-    Connection as _, PgConnection, PgPool, Postgres, Transaction,
+    Connection as _, PgConnection, Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
 
-use crate::{DatabaseError, HasDatabaseError};
+use crate::{DatabaseError, HasDatabaseError, Pool};
 
 /// How often a transaction that lost against another one is run again.
 const ATTEMPTS_MAX: u32 = 5;
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
-/// A statement that takes longer is ended, so that nothing waits for ever.
-const STATEMENT_TIMEOUT: &str = "30s";
+/// How long a statement may take if nothing else is said, so that nothing waits for ever.
+const STATEMENT_MAX: Duration = Duration::from_secs(30);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much longer than Postgres one waits here for a statement or a short transaction.
+const ANSWER_GRACE: Duration = Duration::from_secs(2);
+/// How long a connection that comes back has to show that it works.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+/// After how long without a word Postgres looks whether the other end is still there, and
+/// how often it asks, and how often in vain.
+const KEEPALIVE: [(&str, &str); 3] = [
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+];
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A statement: Postgres ends it.
+    pub statement: Duration,
+    /// Whether that also holds for the answer here, for a whole transaction, and for its
+    /// pauses: a lock is held no longer by one who is frozen or gone. Not for one who
+    /// reads for hours at one moment.
+    pub transactions: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            statement: STATEMENT_MAX,
+            transactions: true,
+        }
+    }
+}
+
+impl Limits {
+    /// Of one who reads for long in one transaction.
+    pub const LONG_READ: Self = Self {
+        statement: STATEMENT_MAX,
+        transactions: false,
+    };
+
+    /// What a connection is told.
+    fn settings(self) -> Vec<(&'static str, String)> {
+        let millis = |time: Duration| time.as_millis().to_string();
+        let pauses = if self.transactions {
+            millis(self.statement)
+        } else {
+            "0".to_owned()
+        };
+        let mut settings = vec![
+            ("statement_timeout", millis(self.statement)),
+            ("idle_in_transaction_session_timeout", pauses),
+            ("tcp_user_timeout", millis(self.statement)),
+        ];
+        settings.extend(KEEPALIVE.map(|(name, value)| (name, value.to_owned())));
+        settings
+    }
+
+    fn deadline(self) -> Option<Duration> {
+        let deadline = self.statement.saturating_add(ANSWER_GRACE);
+        self.transactions.then_some(deadline)
+    }
+}
 
 /// A service's own database.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pool: PgPool,
+    pool: Pool,
     retries: Counter<u64>,
 }
 
@@ -30,10 +91,19 @@ impl Database {
     /// need not answer yet: with `sslmode=prefer` it is tried, for at most five
     /// seconds.
     pub async fn open(url: &str, connections_max: u32) -> Result<Self, DatabaseError> {
+        Self::open_within(url, connections_max, Limits::default()).await
+    }
+
+    /// Opens a pool whose statements and transactions have these limits.
+    pub async fn open_within(
+        url: &str,
+        connections_max: u32,
+        limits: Limits,
+    ) -> Result<Self, DatabaseError> {
         let options = options(url).await?;
         let options = options
+            .options(limits.settings())
             .options([
-                ("statement_timeout", STATEMENT_TIMEOUT),
                 ("jit", "off"),
                 // A plan that was made while a table was young would otherwise
                 // read it whole for ever.
@@ -46,8 +116,9 @@ impl Database {
             // A lane uses its connection all the time; a broken one shows at once.
             .test_before_acquire(false)
             .after_connect(|connection, _| Box::pin(set_plan_cache_mode(connection)))
+            .after_release(|connection, _| Box::pin(still_works(connection)))
             .connect_lazy_with(options);
-        Ok(Self::of(pool))
+        Ok(Self::of(Pool::new(pool, limits.deadline())))
     }
 
     /// Opens a pool for the owner of the tables, who brings them up to date: no
@@ -56,11 +127,11 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options(url).await?);
-        Ok(Self::of(pool))
+            .connect_lazy_with(options(url).await?.options(KEEPALIVE));
+        Ok(Self::of(Pool::new(pool, None)))
     }
 
-    fn of(pool: PgPool) -> Self {
+    fn of(pool: Pool) -> Self {
         let retries = global::meter("fealty")
             .u64_counter("fealty.db.transaction.retries")
             .with_description("Transactions run again after a conflict")
@@ -70,12 +141,13 @@ impl Database {
 
     /// Brings the tables up to date. Safe to call from many instances at once.
     pub async fn migrate(&self, migrator: &Migrator) -> Result<(), DatabaseError> {
-        migrator.run(&self.pool).await.map_err(Into::into)
+        let mut connection = self.pool.acquire().await?;
+        migrator.run(&mut *connection).await.map_err(Into::into)
     }
 
     /// The pool, for reads that need no transaction.
     #[must_use]
-    pub fn pool(&self) -> &PgPool {
+    pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
@@ -83,6 +155,17 @@ impl Database {
     pub async fn answers(&self, timeout: Duration) -> bool {
         let ping = async { self.pool.acquire().await?.ping().await };
         matches!(tokio::time::timeout(timeout, ping).await, Ok(Ok(())))
+    }
+
+    /// Does some work in the database, which is given up where it takes longer than
+    /// transactions may. What it had under way may or may not have been done.
+    pub async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, DatabaseError> {
+        match self.pool.deadline() {
+            None => Ok(work.await),
+            Some(deadline) => tokio::time::timeout(deadline, work)
+                .await
+                .map_err(|_| DatabaseError::NoAnswer),
+        }
     }
 
     /// The attempts that [`run!`](crate::run) makes.
@@ -153,6 +236,15 @@ async fn set_plan_cache_mode(connection: &mut PgConnection) -> Result<(), sqlx::
     .map(drop)
 }
 
+/// Whether a connection that comes back answers: one of which a statement was given up on
+/// may never do so, and would keep its place in the pool.
+async fn still_works(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
+}
+
 /// The attempts at one transaction.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -199,8 +291,8 @@ impl Attempts<'_> {
 ///
 /// A conflict with another transaction runs it again, a few times; `work` must
 /// not have effects outside the database. A lost connection is not tried again
-/// here: the commit may have reached the database. The caller's request id
-/// finds out.
+/// here, nor one that does not answer in time: the commit may have reached the
+/// database. The caller's request id finds out.
 ///
 /// A macro, for a function that takes such a closure cannot promise that its
 /// future may move between threads.
@@ -209,15 +301,21 @@ macro_rules! run {
     ($database:expr, $name:literal, |$connection:ident| $work:expr) => {{
         let mut attempts = $database.attempts($name);
         loop {
-            let finished = match attempts.begin().await {
-                Err(error) => Some(Err(error.into())),
-                Ok(mut transaction) => {
-                    let done = {
-                        let $connection: &mut $crate::PgConnection = &mut transaction;
-                        $work.await
-                    };
-                    attempts.finish(transaction, done).await
+            let attempt = async {
+                match attempts.begin().await {
+                    Err(error) => Some(Err(error.into())),
+                    Ok(mut transaction) => {
+                        let done = {
+                            let $connection: &mut $crate::PgConnection = &mut transaction;
+                            $work.await
+                        };
+                        attempts.finish(transaction, done).await
+                    }
                 }
+            };
+            let finished = match $database.within(attempt).await {
+                Ok(finished) => finished,
+                Err(error) => Some(Err(error.into())),
             };
             if let Some(finished) = finished {
                 break finished;

@@ -20,6 +20,10 @@ pub enum DatabaseError {
     /// The database took longer than a statement may.
     #[error("the statement took too long")]
     Timeout(#[source] sqlx::Error),
+    /// No answer came in time: its host or the way to it is gone. Whether the work was done
+    /// is not known.
+    #[error("the database does not answer")]
+    NoAnswer,
     /// A row that cannot be what a service wrote.
     #[error("{table}.{column} of {key} cannot be read")]
     Corrupt {
@@ -43,9 +47,11 @@ impl DatabaseError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Conflict(_) | Self::Contended(_) | Self::Timeout(_) => {
-                true
-            }
+            Self::Unavailable(_)
+            | Self::Conflict(_)
+            | Self::Contended(_)
+            | Self::Timeout(_)
+            | Self::NoAnswer => true,
             Self::Corrupt { .. } | Self::Broken(_) | Self::Defect(_) => false,
         }
     }

@@ -458,6 +458,17 @@ pub async fn set_test_time(
     Ok(())
 }
 
+/// The database's clock.
+pub async fn time_of_database(executor: impl PgExecutor<'_>) -> Result<Timestamp, DatabaseError> {
+    let now = sqlx::query_scalar!(
+        r#"-- foundation.time_of_database
+        SELECT clock_timestamp() AS "now!""#
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(from_pg(now))
+}
+
 /// Makes all reads of a transaction see one moment; its first statement. Over
 /// several nodes, one moment of each.
 pub async fn read_one_moment(connection: &mut PgConnection) -> Result<(), DatabaseError> {

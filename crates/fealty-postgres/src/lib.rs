@@ -6,13 +6,15 @@ mod database;
 mod error;
 pub mod foundation;
 mod heads;
+mod pool;
 mod time;
 
 #[doc(hidden)]
 pub use database::Attempts;
-pub use database::Database;
+pub use database::{Database, Limits};
 pub use error::{DatabaseError, HasDatabaseError, StoredRow};
 pub use foundation::Schema;
 pub use heads::Heads;
+pub use pool::Pool;
 pub use sqlx::{PgConnection, migrate::Migrator};
 pub use time::{PgTime, from_pg, to_pg};

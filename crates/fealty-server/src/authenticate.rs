@@ -104,6 +104,10 @@ where
                     Status::from(Rejection::new(ErrorReason::MethodNotFound, told)).into_http(),
                 );
             }
+            if let Some(told) = gate.clock.distrust() {
+                let rejection = Rejection::new(ErrorReason::Unavailable, told);
+                return Ok(Status::from(rejection).into_http());
+            }
             let under_way = match gate.rates.begin(caller.identity()) {
                 Ok(of_caller) => UnderWay::begin(peer.as_ref(), of_caller),
                 Err(rejection) => return Ok(Status::from(rejection).into_http()),

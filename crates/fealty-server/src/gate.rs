@@ -15,7 +15,7 @@ use fealty_types::{Clock as _, Subject, SystemClock};
 use http::HeaderValue;
 
 use crate::{
-    Rejection,
+    Rejection, ServiceClock,
     connections::{CallOnConnection, Peer},
     rates::{CallOfCaller, Rates},
 };
@@ -38,6 +38,8 @@ pub(crate) struct Gate {
     pub(crate) rates: Rates,
     /// Where the audit log is.
     pub(crate) database: Database,
+    /// Without it, nothing is done.
+    pub(crate) clock: ServiceClock,
 }
 
 /// What of a call says who makes it.

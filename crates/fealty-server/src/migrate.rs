@@ -1,6 +1,8 @@
 //! Bringing a service's tables up to date.
 
-use fealty_postgres::{Database, DatabaseError, Schema, foundation};
+use std::time::Duration;
+
+use fealty_postgres::{Database, DatabaseError, Limits, Schema, foundation};
 use secrecy::ExposeSecret as _;
 
 use crate::config::DatabaseSection;
@@ -11,7 +13,11 @@ const CONNECTIONS_MAX: u32 = 2;
 impl DatabaseSection {
     /// Opens the database with a number of connections.
     pub async fn open(&self, connections_max: u32) -> Result<Database, DatabaseError> {
-        Database::open(self.url.expose_secret(), connections_max).await
+        let limits = Limits {
+            statement: Duration::from_millis(self.statement_timeout_ms),
+            ..Limits::default()
+        };
+        Database::open_within(self.url.expose_secret(), connections_max, limits).await
     }
 
     /// Brings a service's tables up to date, as their owner, and gives the

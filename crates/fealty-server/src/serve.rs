@@ -13,22 +13,18 @@ use http::{HeaderName, HeaderValue, Method};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
-use tonic_health::{
-    ServingStatus,
-    pb::health_server::{Health, HealthServer},
-    server::HealthReporter,
-};
-
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::layer::util::{Identity, Stack};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
-    Operations, ServiceClock,
+    Operations, ServiceClock, Troubles,
     audit::AuditLogApi,
     authenticate::AuthenticateLayer,
     config::{ConfigError, LimitsSection, ServerSection, TlsSection},
     connections::{Acceptor, CallsUnderWay, Connections, Tls},
     gate::{Authentication, Gate},
+    health,
     observe::ObserveLayer,
     operations::{ClockApi, FeedApi},
     rates::Rates,
@@ -48,9 +44,6 @@ const CORS_MAX_AGE: Duration = Duration::from_hours(1);
 /// Files that the process needs besides connections: the database's, the logs.
 const OTHER_FILES: usize = 256;
 
-/// How often the health looks at the database, and how long it waits for it.
-const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between `NOT_SERVING` and the end of accepting: load balancers turn away.
 const DRAIN_NOTICE: Duration = Duration::from_millis(200);
 
@@ -66,6 +59,8 @@ pub struct Service {
     pub database: Database,
     /// Its clock.
     pub clock: ServiceClock,
+    /// What keeps its parts from their work.
+    pub troubles: Troubles,
     /// What it does for those who run it.
     pub operations: Arc<dyn Operations>,
     /// Cancelled when it is to end; its background work listens too.
@@ -148,6 +143,7 @@ impl Serving<'_> {
             authentication: self.authentication(&service.shutdown).await?,
             rates: Rates::new(self.limits),
             database: service.database.clone(),
+            clock: service.clock.clone(),
         });
         let (forgetting, shutdown) = (Arc::clone(&gate), service.shutdown.clone());
         tokio::spawn(async move { forgetting.rates.forget(shutdown).await });
@@ -272,8 +268,14 @@ pub async fn serve(service: Service, serving: Serving<'_>) -> Result<Served, Ser
     let acceptor = serving.acceptor(&gate, &calls, &service.shutdown)?;
     let listener = TcpListener::bind(section.listen).await?;
     let address = listener.local_addr()?;
-    let (health, health_server) = tonic_health::server::health_reporter();
-    let watching = watch_health(health, service.database.clone(), service.shutdown.clone());
+    let (reporter, health_server) = tonic_health::server::health_reporter();
+    let watched = (service.database.clone(), service.clock.clone());
+    let watching = health::watch(
+        reporter,
+        watched,
+        service.troubles.clone(),
+        service.shutdown.clone(),
+    );
     tokio::spawn(watching);
     let mut routes = with_operations(&service, health_server);
     if section.reflection {
@@ -375,24 +377,6 @@ async fn end_within_grace(
             Ok(())
         }
     }
-}
-
-async fn watch_health(health: HealthReporter, database: Database, shutdown: CancellationToken) {
-    loop {
-        let status = if database.answers(HEALTH_TIMEOUT).await {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        health.set_service_status("", status).await;
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            () = tokio::time::sleep(HEALTH_INTERVAL) => {}
-        }
-    }
-    health
-        .set_service_status("", ServingStatus::NotServing)
-        .await;
 }
 
 /// Completes on SIGTERM or Ctrl-C.

@@ -3,7 +3,7 @@
 
 use fealty_postgres::{Database, DatabaseError, Heads, foundation};
 use fealty_server::{
-    ConsumedFeed, FeedStatus, Operations, Programs, Rejection, ServiceClock, async_trait,
+    ConsumedFeed, FeedStatus, Operations, Programs, Rejection, ServiceClock, Troubles, async_trait,
 };
 use fealty_types::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,7 @@ impl App {
     pub(crate) async fn start(
         parts: Parts,
         settings: &LedgerSection,
+        troubles: &Troubles,
         shutdown: &CancellationToken,
     ) -> Result<Self, DatabaseError> {
         let Parts {
@@ -108,6 +109,7 @@ impl App {
         };
         let ending = || shutdown.clone();
         tokio::spawn(programs.clone().keep_fresh(ending()));
+        tokio::spawn(ledger.lanes.clone().watch(troubles.clone(), ending()));
         tokio::spawn(feed.follow_heads(ending()));
         tokio::spawn(lane::tail(cache, database.clone(), shards, heads, ending()));
         tokio::spawn(ledger.clone().sweep(ending()));

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use fealty_cache::Cache;
 use fealty_postgres::{Migrator, Schema};
-use fealty_server::{Programs, Served, Service, ServiceClock};
+use fealty_server::{Programs, Served, Service, ServiceClock, Troubles};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
@@ -128,7 +128,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         programs,
         signer,
     };
-    let app = App::start(parts, &config.ledger, &shutdown).await?;
+    let troubles = Troubles::default();
+    let app = App::start(parts, &config.ledger, &troubles, &shutdown).await?;
     if let Some(url) = &config.tiers.url {
         let credentials = config.credentials.for_calls();
         let tiers = fealty_client::connect(url, &credentials).context("tiers.url")?;
@@ -141,6 +142,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         services: &grpc::SERVICES,
         database,
         clock,
+        troubles,
         operations: Arc::new(app),
         shutdown,
     };

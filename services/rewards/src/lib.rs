@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fealty_postgres::{Database, Migrator, Schema};
-use fealty_server::{Programs, Served, Service, ServiceClock};
+use fealty_server::{Programs, Served, Service, ServiceClock, Troubles};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +81,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         services: &grpc::SERVICES,
         database,
         clock,
+        troubles: Troubles::default(),
         operations: Arc::new(app),
         shutdown,
     };

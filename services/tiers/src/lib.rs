@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fealty_postgres::{Migrator, Schema};
-use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock};
+use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock, Troubles};
 use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, config::Config};
@@ -61,6 +61,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         services: &grpc::SERVICES,
         database,
         clock,
+        troubles: Troubles::default(),
         operations: Arc::new(app),
         shutdown,
     };

@@ -264,7 +264,7 @@ pub(super) async fn large_ledger(
 
 /// Verifies a ledger, and measures that.
 pub(super) async fn verified(url: &str, report: &mut Report) -> anyhow::Result<()> {
-    let database = Database::open(url, 1).await?;
+    let database = Database::open_within(url, 1, fealty_postgres::Limits::LONG_READ).await?;
     let begun = Instant::now();
     let verified = verify(&database, &Options::default(), |_, _| {}).await?;
     anyhow::ensure!(verified.debits_equal_credits, "debits do not equal credits");

@@ -342,7 +342,12 @@ impl Player<'_> {
             .unwrap_or(u64::MAX)
             .max(1);
         self.report.purchases_per_second = self.report.purchases * 1_000_000 / micros;
-        let database = fealty_postgres::Database::open(fleet.points_database_url(), 1).await?;
+        let database = fealty_postgres::Database::open_within(
+            fleet.points_database_url(),
+            1,
+            fealty_postgres::Limits::LONG_READ,
+        )
+        .await?;
         let verified =
             fealty_points::audit::verify::verify(&database, &Options::default(), |_, _| {}).await;
         if let Err(error) = &verified {

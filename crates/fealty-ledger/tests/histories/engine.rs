@@ -578,7 +578,7 @@ fn advancing_in_steps_is_advancing_at_once(
 
 fn reason(stop: &Stop) -> &'static str {
     let Stop::Refused(refusal) = stop else {
-        return "lots needed";
+        return "not all is done";
     };
     match refusal {
         Refusal::InsufficientPoints { .. } => "insufficient points",

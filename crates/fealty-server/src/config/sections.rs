@@ -170,6 +170,11 @@ pub struct DatabaseSection {
     /// Connections at the most.
     #[serde(default = "connections_max")]
     pub connections_max: u32,
+    /// How long a statement may take, in milliseconds. Whoever waits for longer, or has a
+    /// transaction open and does nothing for so long, is taken for gone: locks are freed,
+    /// connections thrown away, calls answered with UNAVAILABLE.
+    #[serde(default = "statement_timeout_ms")]
+    pub statement_timeout_ms: u64,
     /// Whether to bring the tables up to date before serving. In production a
     /// Job does it.
     #[serde(default = "yes")]
@@ -183,6 +188,10 @@ pub struct DatabaseSection {
 
 fn connections_max() -> u32 {
     32
+}
+
+fn statement_timeout_ms() -> u64 {
+    30_000
 }
 
 fn yes() -> bool {

@@ -26,7 +26,7 @@ use crate::{
     ledger::{Change, Failure, Ledger},
     plan::plan,
     shard::{
-        Answer, Asked, PersonalValues, ReadOn, ShardWork, Written, request_key,
+        Answer, Asked, Driven, PersonalValues, ReadOn, ShardWork, Written, request_key,
         store::{head::lock_head, personal},
         unsealed,
     },
@@ -289,7 +289,11 @@ impl Adjustments {
         planned.principal = Some(principal(&change.caller));
         let executed = work.execute(connection, 0, applied, &mut planned).await?;
         let (shards, shard) = (self.ledger.shards, work.shard());
-        executed.map_err(|refusal| refused(Error::refused(shards, shard, refusal)))
+        match executed {
+            Driven::Done(position) => Ok(position),
+            Driven::Refused(refusal) => Err(refused(Error::refused(shards, shard, refusal))),
+            Driven::MoreIsDue => Err(refused(Error::Unavailable)),
+        }
     }
 
     /// Rejects a proposal; answers also whether it was rejected already.

@@ -46,8 +46,8 @@ const ORDERS_TAKEN_MAX: u32 = 5;
 
 /// What a batch brought about, once it is committed.
 pub(super) struct Outcome {
-    /// For each job.
-    pub(super) done: Vec<Done>,
+    /// For each job; nothing for one that is left to a later batch.
+    pub(super) done: Vec<Option<Done>>,
     /// What was written.
     pub(super) written: Written,
 }
@@ -98,6 +98,9 @@ impl Batches {
         course: &mut Course,
         memory: &mut Memory,
     ) -> Result<Outcome, DatabaseError> {
+        if self.clock.distrust().is_some() {
+            return Err(DatabaseError::Contended("the clock is not to be trusted"));
+        }
         let mut known = Known::default();
         if course.orders_left > 0 {
             course.orders_left -= 1;
@@ -168,16 +171,20 @@ impl Batches {
         memory: &mut Memory,
     ) -> Result<Outcome, Interrupted> {
         if !course.locks(jobs) {
-            let pool = self.database.pool();
-            let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
-            let attempt = Attempt {
-                batches: self,
-                jobs,
-                now: self.clock.now(),
-                read_on: ReadOn::Never,
-                known,
+            let attempt = async {
+                let pool = self.database.pool();
+                let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
+                let attempt = Attempt {
+                    batches: self,
+                    jobs,
+                    now: self.clock.now(),
+                    read_on: ReadOn::Never,
+                    known,
+                };
+                attempt.run(&mut connection, memory).await
             };
-            match attempt.run(&mut connection, memory).await {
+            let attempted = self.database.within(attempt).await;
+            match attempted.unwrap_or_else(|error| Err(error.into())) {
                 Err(Interrupted::Overtaken) => course.locked_left = LOCKED_BATCHES,
                 Err(Interrupted::NeedsLock | Interrupted::Database(DatabaseError::Conflict(_))) => {
                 }
@@ -252,8 +259,11 @@ impl Attempt<'_> {
             audit_log::append(&mut *connection, entry).await?;
         }
         let done = pending.into_iter().map(|pending| match pending {
-            Pending::Final(done) => done,
-            Pending::Written { position, replayed } => Ok(Some(written.answer(position, replayed))),
+            Pending::Final(done) => Some(done),
+            Pending::Written { position, replayed } => {
+                Some(Ok(Some(written.answer(position, replayed))))
+            }
+            Pending::Postponed => None,
         });
         Ok(Outcome {
             done: done.collect(),

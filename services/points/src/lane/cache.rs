@@ -179,7 +179,8 @@ pub(crate) async fn tail(
     };
     loop {
         let failures = inner.failures.load(Ordering::SeqCst);
-        match mend(&database, shards, &heads, &inner.cache).await {
+        let mended = database.within(mend(&database, shards, &heads, &inner.cache));
+        match mended.await.unwrap_or_else(|error| Err(error.into())) {
             Ok(()) => {
                 let was_whole = inner.is_whole();
                 inner.mended.store(failures, Ordering::SeqCst);

@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     plan::{plan, tier_effects},
     shard::{
-        Answer, Asked, Interrupted, Memory, ReadOn, ShardWork, Shards, number, order_shard,
+        Answer, Asked, Driven, Interrupted, Memory, ReadOn, ShardWork, Shards, number, order_shard,
         request_key,
         store::{
             self,
@@ -34,7 +34,18 @@ pub(super) enum Pending {
     Written { position: Position, replayed: bool },
     /// Done, whatever is written.
     Final(Done),
+    /// Left to a later batch: this one has enough to do.
+    Postponed,
 }
+
+/// Lots that what is due before one request may change: then it is to be sent again.
+const DUE_PER_REQUEST: usize = 5_000;
+/// Lots that one wallet which the sweeper found may change in a batch.
+const DUE_PER_WALLET: usize = 1_000;
+/// Lots that what is due may change in a batch; further jobs are left to the next.
+const DUE_PER_BATCH: usize = 2_000;
+/// The same for wallets that the sweeper found, where callers wait for the batch.
+const DUE_BESIDE_CALLERS: usize = 250;
 
 /// What is known of a batch's orders and programmes before it is decided.
 #[derive(Debug, Default)]
@@ -74,6 +85,10 @@ pub(super) struct Jobs {
     /// Programmes whose version at hand is the newest stored.
     newest: HashSet<ProgramId>,
     pending: Vec<Pending>,
+    /// Lots that were changed by what was due.
+    due_done: usize,
+    /// Whether callers wait for the batch.
+    has_callers: bool,
     /// What the audit log is told of it.
     recorded: Vec<NewAuditEntry>,
 }
@@ -136,11 +151,13 @@ impl Jobs {
             unplanned: known.unplanned.clone(),
             newest: HashSet::new(),
             pending: Vec::with_capacity(jobs.len()),
+            due_done: 0,
+            has_callers: jobs.iter().any(|job| !job.is_due()),
             recorded: Vec::new(),
         })
     }
 
-    /// Decides the next job.
+    /// Decides the next job, or leaves it to a later batch.
     pub(super) async fn decide(
         &mut self,
         connection: &mut PgConnection,
@@ -149,10 +166,33 @@ impl Jobs {
     ) -> Result<(), Interrupted> {
         let pending = match self.replay(index, job)? {
             Some(pending) => pending,
-            None => self.perform(connection, index, job).await?,
+            None if !self.has_room(job) => Pending::Postponed,
+            None => {
+                let allowed = match &job.work {
+                    Work::Request { .. } => DUE_PER_REQUEST,
+                    Work::Advance { .. } => DUE_PER_WALLET,
+                    Work::ChangeTier => usize::MAX,
+                };
+                self.work.allow_due(allowed);
+                let (_, reads_before) = self.work.due_left();
+                let pending = self.perform(connection, index, job).await?;
+                let (left, reads) = self.work.due_left();
+                self.due_done += allowed.saturating_sub(left) + (reads - reads_before);
+                pending
+            }
         };
         self.pending.push(pending);
         Ok(())
+    }
+
+    /// Whether a job may still be done in this batch.
+    fn has_room(&self, job: &Job) -> bool {
+        match &job.work {
+            // It was taken, and would be lost.
+            Work::ChangeTier => true,
+            Work::Advance { .. } if self.has_callers => self.due_done < DUE_BESIDE_CALLERS,
+            Work::Request { .. } | Work::Advance { .. } => self.due_done < DUE_PER_BATCH,
+        }
     }
 
     async fn perform(
@@ -225,8 +265,10 @@ impl Jobs {
             .work
             .execute(connection, slot, &job.applied, &mut request);
         let position = match executed.await? {
-            Ok(position) => position,
-            Err(refusal) => {
+            Driven::Done(position) => position,
+            // What was due is written as far as it was; whoever asks again finds less of it.
+            Driven::MoreIsDue => return Ok(Pending::Final(Err(Error::Unavailable))),
+            Driven::Refused(refusal) => {
                 let error = Error::refused(self.shards, self.work.shard(), refusal);
                 return Ok(Pending::Final(Err(error)));
             }

@@ -1,5 +1,7 @@
 //! What a lane is asked to do.
 
+use std::fmt;
+
 use fealty_auth::Caller;
 use fealty_ledger::{Command, Named};
 use fealty_program::{Personal, ProgramVersion};
@@ -52,7 +54,27 @@ pub(super) struct Job {
     pub(super) span: tracing::Span,
 }
 
+impl fmt::Display for Job {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (program, member) = (&self.applied.program.id, &self.member);
+        match &self.work {
+            Work::Request { request_id, .. } => {
+                write!(formatter, "request {request_id} of {program}/{member}")
+            }
+            Work::Advance { currency, .. } => {
+                write!(formatter, "what is due of {program}/{member} in {currency}")
+            }
+            Work::ChangeTier => write!(formatter, "the tier of {program}/{member}"),
+        }
+    }
+}
+
 impl Job {
+    /// Whether it writes what is due, and no caller waits for it.
+    pub(super) fn is_due(&self) -> bool {
+        matches!(self.work, Work::Advance { .. } | Work::ChangeTier)
+    }
+
     /// Whether it reads what only the lock of the head keeps as it is (an earlier
     /// transaction, a lot, a change of tier), or writes by further statements.
     pub(super) fn needs_lock(&self) -> bool {

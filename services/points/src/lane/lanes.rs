@@ -1,18 +1,26 @@
 //! The lanes of an instance.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
-use fealty_server::{Programs, ServiceClock};
+use fealty_server::{Programs, ServiceClock, Trouble, Troubles};
 use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::{batch::Batches, job::Work, publish::Publisher, run::Lane};
 use crate::{
     error::Error,
-    shard::{Answer, Memory, Orders, Shards},
+    shard::{Answer, Orders, Shards},
 };
+
+/// How often it is looked how the lanes are.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+/// A batch that takes longer keeps its shard from working.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// For how long the health tells that a lane broke off.
+const BROKE_OFF_SHOWN: Duration = Duration::from_mins(1);
 
 /// How an instance's lanes work.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +66,7 @@ impl Lanes {
                     batches,
                     publisher.clone(),
                     Arc::clone(&in_flight),
-                    Memory::new(remembered),
+                    remembered,
                 )
             })
             .collect();
@@ -111,6 +119,34 @@ impl Lanes {
         let done = lane.submit(applied, member, Work::ChangeTier).await?;
         debug_assert!(done.is_none(), "a change of tier has no answer");
         Ok(())
+    }
+
+    /// Says how the lanes are, until the service ends.
+    pub(crate) async fn watch(self, troubles: Troubles, shutdown: CancellationToken) {
+        loop {
+            troubles.report("lanes", self.trouble());
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(WATCH_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// What is wrong with a lane, if something is.
+    fn trouble(&self) -> Option<Trouble> {
+        let lanes = || self.shards.all().zip(&*self.lanes);
+        let mut stuck = lanes().filter_map(|(shard, lane)| {
+            let since = lane.progress().under_way_for()?;
+            let seconds = since.as_secs();
+            let told = format!("a batch of shard {shard} has been under way for {seconds} s");
+            (since > STUCK_AFTER).then_some(Trouble::Stops(told))
+        });
+        let mut broken = lanes().filter_map(|(shard, lane)| {
+            let ago = lane.progress().broke_off_ago()?;
+            let told = format!("a batch of shard {shard} broke off by a defect of ours");
+            (ago < BROKE_OFF_SHOWN).then_some(Trouble::Limits(told))
+        });
+        stuck.next().or_else(|| broken.next())
     }
 
     fn lane(&self, shard: ShardId) -> &Lane {

@@ -8,12 +8,20 @@
 //! Only so many lanes of an instance commit at once. More would share the same
 //! processors and disk, in smaller batches that each cost as much to begin.
 
-use std::sync::Arc;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use fealty_postgres::DatabaseError;
 use fealty_program::ProgramVersion;
 use fealty_types::{MemberId, ShardId};
-use opentelemetry::{KeyValue, global, metrics::Histogram};
+use futures::FutureExt as _;
+use opentelemetry::{
+    KeyValue, global,
+    metrics::{Counter, Histogram},
+};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::Instrument as _;
 
@@ -22,7 +30,10 @@ use super::{
     job::{Done, Job, Work},
     publish::Publisher,
 };
-use crate::{error::Error, shard::Memory};
+use crate::{
+    error::Error,
+    shard::{Memory, Written},
+};
 
 /// Requests in one commit.
 const BATCH_LEN_MAX: usize = 512;
@@ -32,10 +43,47 @@ const QUEUE_LEN_MAX: usize = 4_096;
 /// Committed batches of a lane that wait to be told of.
 const FINISHED_MAX: usize = 2;
 
+/// Wallets with something due that are written beside requests. Their callers do not wait
+/// for them, so they only take what room there is.
+const DUE_LEN_MAX: usize = 64;
+
 /// The way into a lane.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
-    jobs: mpsc::Sender<Job>,
+    requests: mpsc::Sender<Job>,
+    /// What is due, and can wait a little.
+    due: mpsc::Sender<Job>,
+    progress: Arc<Progress>,
+}
+
+/// What others see of a lane at work.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Since when the batch at hand is under way; none while there is none.
+    since: Mutex<Option<Instant>>,
+    /// When a batch last broke off by a defect of ours.
+    broke_off: Mutex<Option<Instant>>,
+}
+
+impl Progress {
+    fn set(at: &Mutex<Option<Instant>>, moment: Option<Instant>) {
+        *at.lock().unwrap_or_else(PoisonError::into_inner) = moment;
+    }
+
+    fn elapsed(at: &Mutex<Option<Instant>>) -> Option<Duration> {
+        let at = at.lock().unwrap_or_else(PoisonError::into_inner);
+        at.map(|moment| moment.elapsed())
+    }
+
+    /// For how long the batch at hand has been under way.
+    pub(super) fn under_way_for(&self) -> Option<Duration> {
+        Self::elapsed(&self.since)
+    }
+
+    /// How long ago a batch broke off by a defect of ours.
+    pub(super) fn broke_off_ago(&self) -> Option<Duration> {
+        Self::elapsed(&self.broke_off)
+    }
 }
 
 impl Lane {
@@ -43,18 +91,35 @@ impl Lane {
         batches: Batches,
         publisher: Publisher,
         in_flight: Arc<Semaphore>,
-        memory: Memory,
+        members_in_memory: usize,
     ) -> Self {
-        let (jobs, waiting) = mpsc::channel(QUEUE_LEN_MAX);
-        let meters = Meters::new(batches.shard);
+        let (requests, requested) = mpsc::channel(QUEUE_LEN_MAX);
+        let (due, waiting) = mpsc::channel(QUEUE_LEN_MAX);
+        let progress = Arc::new(Progress::default());
         let runner = Runner {
+            meters: Meters::new(batches.shard),
             batches,
             publisher,
             in_flight,
-            meters,
+            progress: Arc::clone(&progress),
+            members_in_memory,
+            memory: Memory::new(members_in_memory),
+            course: batch::Course::default(),
         };
-        tokio::spawn(runner.run(waiting, memory));
-        Self { jobs }
+        tokio::spawn(runner.run(Waiting {
+            requested,
+            due: waiting,
+        }));
+        Self {
+            requests,
+            due,
+            progress,
+        }
+    }
+
+    /// What is to be seen of it.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Waits for the work to be done. A full queue refuses at once.
@@ -72,7 +137,12 @@ impl Lane {
             reply,
             span: tracing::Span::current(),
         };
-        self.jobs.try_send(job).map_err(|error| match error {
+        let queue = if job.is_due() {
+            &self.due
+        } else {
+            &self.requests
+        };
+        queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Error::Ending,
         })?;
@@ -80,9 +150,47 @@ impl Lane {
     }
 }
 
+/// What waits for a lane.
+struct Waiting {
+    requested: mpsc::Receiver<Job>,
+    due: mpsc::Receiver<Job>,
+}
+
+impl Waiting {
+    /// Waits for a job; `false` when all who could submit have ended.
+    async fn wait(&mut self, jobs: &mut Vec<Job>) -> bool {
+        let job = tokio::select! {
+            biased;
+            Some(job) = self.requested.recv() => job,
+            Some(job) = self.due.recv() => job,
+            else => return false,
+        };
+        jobs.push(job);
+        true
+    }
+
+    /// Adds what waits, requests first.
+    fn fill(&mut self, jobs: &mut Vec<Job>) {
+        let add = |queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, max: usize| {
+            while jobs.len() < max
+                && let Ok(job) = queue.try_recv()
+            {
+                jobs.push(job);
+            }
+        };
+        add(&mut self.requested, jobs, BATCH_LEN_MAX);
+        let due = jobs.iter().filter(|job| job.is_due()).count();
+        let max = jobs.len() + DUE_LEN_MAX.saturating_sub(due);
+        add(&mut self.due, jobs, max.min(BATCH_LEN_MAX));
+        // A stable order: who was first is first.
+        jobs.sort_by_key(Job::is_due);
+    }
+}
+
 struct Meters {
     batch_len: Histogram<u64>,
     commit: Histogram<f64>,
+    broke_off: Counter<u64>,
     labels: [KeyValue; 1],
 }
 
@@ -95,6 +203,10 @@ impl Meters {
                 .f64_histogram("fealty.lane.commit.duration")
                 .with_unit("s")
                 .build(),
+            broke_off: meter
+                .u64_counter("fealty.lane.broke_off")
+                .with_description("Jobs that were refused because a defect of ours broke them off")
+                .build(),
             labels: [KeyValue::new("fealty.shard", i64::from(shard.get()))],
         }
     }
@@ -105,52 +217,134 @@ struct Runner {
     publisher: Publisher,
     in_flight: Arc<Semaphore>,
     meters: Meters,
+    progress: Arc<Progress>,
+    members_in_memory: usize,
+    memory: Memory,
+    course: batch::Course,
 }
 
 /// A batch that is committed, or could not be.
 struct Finished {
     jobs: Vec<Job>,
-    done: Result<batch::Outcome, DatabaseError>,
+    done: Result<Committed, DatabaseError>,
+}
+
+/// What a batch brought about, and what its jobs came to.
+struct Committed {
+    done: Vec<Done>,
+    written: Written,
 }
 
 impl Runner {
     /// Ends when all who could submit have ended.
-    async fn run(self, mut waiting: mpsc::Receiver<Job>, mut memory: Memory) {
+    async fn run(mut self, mut waiting: Waiting) {
         let shard = self.batches.shard;
         let (finished, publishing) = mpsc::channel(FINISHED_MAX);
         tokio::spawn(publish_all(shard, self.publisher.clone(), publishing));
-        let mut course = batch::Course::default();
         let mut jobs = Vec::new();
-        while waiting.recv_many(&mut jobs, 1).await > 0 {
+        while !jobs.is_empty() || waiting.wait(&mut jobs).await {
+            Progress::set(&self.progress.since, Some(Instant::now()));
             // While other lanes commit, more comes for this one.
-            let Ok(permit) = self.in_flight.acquire().await else {
+            let in_flight = Arc::clone(&self.in_flight);
+            let Ok(permit) = in_flight.acquire().await else {
                 return;
             };
-            while jobs.len() < BATCH_LEN_MAX
-                && let Ok(job) = waiting.try_recv()
-            {
-                jobs.push(job);
-            }
-            let span = tracing::info_span!("batch", %shard, length = jobs.len());
-            for job in &jobs {
-                // The spans belong together: the caller's waits for the batch's.
-                span.follows_from(&job.span);
-            }
-            let begun = tokio::time::Instant::now();
-            let done = self.batches.run(&mut jobs, &mut course, &mut memory);
-            let done = done.instrument(span).await;
+            waiting.fill(&mut jobs);
+            let run = AssertUnwindSafe(self.run_batch(&mut jobs))
+                .catch_unwind()
+                .await;
+            let batches = match run {
+                Ok(batch) => vec![batch],
+                Err(_) => self.run_one_by_one(&mut jobs).await,
+            };
             drop(permit);
-            self.meters
-                .batch_len
-                .record(jobs.len() as u64, &self.meters.labels);
-            self.meters
-                .commit
-                .record(begun.elapsed().as_secs_f64(), &self.meters.labels);
-            let jobs = std::mem::take(&mut jobs);
-            if finished.send(Finished { jobs, done }).await.is_err() {
-                return;
+            Progress::set(&self.progress.since, None);
+            for batch in batches {
+                if finished.send(batch).await.is_err() {
+                    return;
+                }
             }
         }
+    }
+
+    /// Runs a batch; what it leaves to a later one stays among the jobs.
+    async fn run_batch(&mut self, jobs: &mut Vec<Job>) -> Finished {
+        let (shard, length) = (self.batches.shard, jobs.len());
+        let span = tracing::info_span!("batch", %shard, length);
+        for job in &*jobs {
+            // The spans belong together: the caller's waits for the batch's.
+            span.follows_from(&job.span);
+        }
+        let begun = tokio::time::Instant::now();
+        let done = self
+            .batches
+            .run(jobs, &mut self.course, &mut self.memory)
+            .instrument(span)
+            .await;
+        let labels = &self.meters.labels;
+        self.meters.batch_len.record(length as u64, labels);
+        self.meters
+            .commit
+            .record(begun.elapsed().as_secs_f64(), labels);
+        let all = std::mem::take(jobs);
+        let batch::Outcome { done, written } = match done {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                return Finished {
+                    jobs: all,
+                    done: Err(error),
+                };
+            }
+        };
+        let (mut finished, mut answers) = (Vec::new(), Vec::new());
+        for (job, done) in all.into_iter().zip(done) {
+            match done {
+                Some(done) => {
+                    finished.push(job);
+                    answers.push(done);
+                }
+                None => jobs.push(job),
+            }
+        }
+        let done = Ok(Committed {
+            done: answers,
+            written,
+        });
+        Finished {
+            jobs: finished,
+            done,
+        }
+    }
+
+    /// A batch broke off by a defect of ours: runs each of its jobs alone, with nothing
+    /// remembered. The one that brings it about again is refused, and no other.
+    async fn run_one_by_one(&mut self, jobs: &mut Vec<Job>) -> Vec<Finished> {
+        Progress::set(&self.progress.broke_off, Some(Instant::now()));
+        let shard = self.batches.shard;
+        let mut batches = Vec::with_capacity(jobs.len());
+        for job in std::mem::take(jobs) {
+            self.memory = Memory::new(self.members_in_memory);
+            self.course = batch::Course::default();
+            let (told, span) = (job.to_string(), job.span.clone());
+            let mut alone = vec![job];
+            let run = AssertUnwindSafe(self.run_batch(&mut alone)).catch_unwind();
+            if let Ok(batch) = run.await {
+                batches.push(batch);
+                jobs.append(&mut alone);
+                continue;
+            }
+            self.meters.broke_off.add(1, &self.meters.labels);
+            span.in_scope(|| {
+                tracing::error!(%shard, job = told, "a defect of ours: the lane goes on without it");
+            });
+            for job in alone {
+                // A caller that has gone away wants no answer.
+                let _ = job.reply.send(Err(Error::Defect));
+            }
+        }
+        self.memory = Memory::new(self.members_in_memory);
+        self.course = batch::Course::default();
+        batches
     }
 }
 
@@ -163,9 +357,12 @@ async fn publish_all(
 ) {
     while let Some(Finished { jobs, done }) = publishing.recv().await {
         match done {
-            Ok(outcome) => {
-                publisher.publish(shard, &outcome.written).await;
-                for (job, done) in jobs.into_iter().zip(outcome.done) {
+            Ok(committed) => {
+                let told = AssertUnwindSafe(publisher.publish(shard, &committed.written));
+                if told.catch_unwind().await.is_err() {
+                    tracing::error!(%shard, "a defect of ours: the cache is not told of a batch");
+                }
+                for (job, done) in jobs.into_iter().zip(committed.done) {
                     // A caller that has gone away wants no answer.
                     let _ = job.reply.send(done);
                 }

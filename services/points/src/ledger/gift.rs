@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Gift, Refusal, given};
+use fealty_ledger::{Command, Gift, given};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log, run};
 use fealty_program::ProgramVersion;
 use fealty_server::ServiceClock;
 use fealty_types::{
-    Clock as _, MemberId, Metadata, ProgramId, RequestId, ShardId, Timestamp, TransactionPlace,
+    Clock as _, MemberId, Metadata, Position, ProgramId, RequestId, ShardId, Timestamp,
+    TransactionPlace,
 };
 use uuid::Uuid;
 
@@ -25,7 +26,8 @@ use crate::{
     lane::{self, principal, same_request},
     plan::plan,
     shard::{
-        Answer, Asked, PersonalValues, ReadOn, ShardWork, Shards, Written, received, request_key,
+        Answer, Asked, Driven, PersonalValues, ReadOn, ShardWork, Shards, Written, received,
+        request_key,
         store::{self, head::lock_head, rows::SeenRow},
         unsealed,
     },
@@ -58,8 +60,15 @@ struct Side {
 }
 
 impl Side {
-    fn refuses(&self, shards: Shards, refusal: Refusal) -> Failure {
-        Failure::Refused(Error::refused(shards, self.shard, refusal))
+    /// Where what was done stands.
+    fn place(&self, shards: Shards, done: Driven) -> Result<Position, Failure> {
+        match done {
+            Driven::Done(position) => Ok(position),
+            Driven::Refused(refusal) => Err(Failure::Refused(Error::refused(
+                shards, self.shard, refusal,
+            ))),
+            Driven::MoreIsDue => Err(Failure::Refused(Error::Unavailable)),
+        }
     }
 }
 
@@ -177,10 +186,8 @@ impl Ledger {
         let same_shard = giver.shard == taker.shard;
         // The recipient's side is planned by no version: the points keep their terms.
         let work = works.get_mut(&giver.shard).expect("it was read");
-        let position = work
-            .execute(connection, 0, applied, &mut planned)
-            .await?
-            .map_err(|refusal| giver.refuses(self.shards, refusal))?;
+        let done = work.execute(connection, 0, applied, &mut planned).await?;
+        let position = giver.place(self.shards, done)?;
         let written_gift = work.log().at(position).expect("it was just written");
         let gift = given(work.book(0), written_gift, planned.term_ends);
         let records = lane::is_recorded(caller, command);
@@ -188,10 +195,8 @@ impl Ledger {
         let work = works.get_mut(&taker.shard).expect("it was read");
         let slot = usize::from(same_shard);
         // A refusal here undoes the whole: nothing of either side is written.
-        let arrived = work
-            .receive(connection, slot, &applied.program, &gift)
-            .await?
-            .map_err(|refusal| taker.refuses(self.shards, refusal))?;
+        let done = work.receive(connection, slot, &applied.program, &gift);
+        let arrived = taker.place(self.shards, done.await?)?;
         let mut written = Vec::new();
         for (shard, work) in works {
             let locked = ReadOn::Locked;

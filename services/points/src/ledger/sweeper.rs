@@ -109,11 +109,15 @@ async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
         return Ok(());
     }
     let mut transaction = pool.begin().await.map_err(DatabaseError::from)?;
-    if store::head::try_sweep(&mut transaction, shard).await? {
-        sweep_shard(ledger, shard, now).await?;
-    }
-    transaction.rollback().await.map_err(DatabaseError::from)?;
-    Ok(())
+    let is_free = store::head::try_sweep(&mut transaction, shard);
+    let swept = if ledger.database.within(is_free).await?? {
+        sweep_shard(ledger, shard, now).await.map(|_| ())
+    } else {
+        Ok(())
+    };
+    let ended = ledger.database.within(transaction.rollback()).await?;
+    ended.map_err(DatabaseError::from)?;
+    swept
 }
 
 /// Writes what changed tiers mean; answers of how many members, and of which programmes

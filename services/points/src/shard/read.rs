@@ -24,7 +24,7 @@ use super::{
 /// How often members are recalled for one batch, before all of them are read.
 const RECALLED_MAX: u32 = 2;
 /// Lots read of a wallet in which something is due; most often it is the first.
-const LOTS_DUE: i32 = 32;
+const LOTS_DUE: i32 = 64;
 /// Lots read at the most for a spend; one that needs more locks the head.
 const LOTS_SPENT_MAX: i32 = 500;
 /// Lots read at each further need.
@@ -131,6 +131,7 @@ impl ShardWork {
             slot_of: Vec::new(),
             versions: found.versions,
             orders: Vec::new(),
+            further_reads: 0,
         };
         work.open(connection, asked).await?;
         Ok((work, found.seen))
@@ -245,6 +246,11 @@ impl ShardWork {
             .wallets
             .get_mut(currency)
             .expect("the engine named a wallet");
+        if wallet.read_through() == ReadThrough::All && wallet.due_is_read() {
+            return Err(DatabaseError::Broken(
+                "a wallet has more than its lots have",
+            ));
+        }
         if let ReadThrough::Key(after) = wallet.read_through()
             && (wallet.due_is_read() || !wallet.is_due(now))
         {

@@ -73,6 +73,19 @@ impl From<DatabaseError> for Interrupted {
     }
 }
 
+/// What became of a step of the engine.
+pub(crate) enum Driven {
+    /// It is done; where it stands.
+    Done(Position),
+    /// It is refused.
+    Refused(Refusal),
+    /// Some of what was due before it is written, and more is due: it is to be asked again.
+    MoreIsDue,
+}
+
+/// What one more reading of lots counts for, in lots that are changed.
+const LOTS_PER_READ: usize = 100;
+
 /// What is spent of a wallet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
@@ -160,9 +173,22 @@ pub(crate) struct ShardWork {
     pub(super) versions: HashMap<ProgramId, u32>,
     /// Orders that were recorded by what was written here.
     pub(super) orders: Vec<OrderRow>,
+    /// How often lots were read beyond what all began with.
+    pub(super) further_reads: usize,
 }
 
 impl ShardWork {
+    /// Bounds what falls due from here on: so many lots are changed, or a few hundred more.
+    pub(crate) fn allow_due(&mut self, lots: usize) {
+        self.log.allow_due(lots);
+    }
+
+    /// How much of that is left, and how many lots were read beyond what all began with,
+    /// in lots that are changed.
+    pub(crate) fn due_left(&self) -> (usize, usize) {
+        (self.log.due_left(), self.further_reads * LOTS_PER_READ)
+    }
+
     /// Whose books they are.
     pub(crate) fn shard(&self) -> ShardId {
         self.shard
@@ -265,7 +291,7 @@ impl ShardWork {
         slot: usize,
         applied: &ProgramVersion,
         request: &mut Request,
-    ) -> Result<Result<Position, Refusal>, Interrupted> {
+    ) -> Result<Driven, Interrupted> {
         let begun = self.begin_version(connection, applied).await?;
         let_tiers_decide(&applied.program, &mut self.slots[slot].book);
         if let Some(named @ (Named::Transaction(_) | Named::Lot(_))) = request.command.names() {
@@ -275,7 +301,7 @@ impl ShardWork {
             fealty_ledger::execute(book, request, now, log)
         });
         let executed = executed.await?;
-        if let (Err(_), Some(begun)) = (&executed, begun) {
+        if let (Driven::Refused(_) | Driven::MoreIsDue, Some(begun)) = (&executed, begun) {
             self.withdraw_version(&applied.program.id, &begun);
         }
         Ok(executed)
@@ -288,7 +314,7 @@ impl ShardWork {
         slot: usize,
         program: &Program,
         received: &Received,
-    ) -> Result<Result<Position, Refusal>, Interrupted> {
+    ) -> Result<Driven, Interrupted> {
         let_tiers_decide(program, &mut self.slots[slot].book);
         self.drive(connection, slot, |book, now, log| {
             fealty_ledger::receive(book, received, now, log)
@@ -336,17 +362,19 @@ impl ShardWork {
         connection: &mut PgConnection,
         slot: usize,
         mut step: impl FnMut(&mut MemberBook, Timestamp, &mut Log) -> Result<(), Stop>,
-    ) -> Result<Result<Position, Refusal>, Interrupted> {
+    ) -> Result<Driven, Interrupted> {
         loop {
             let stepped = step(&mut self.slots[slot].book, self.now, &mut self.log);
             self.slot_of.resize(self.log.written().len(), Some(slot));
             match stepped {
-                Ok(()) => return Ok(Ok(Position::new(self.log.next().get() - 1))),
-                Err(Stop::Refused(refusal)) => return Ok(Err(refusal)),
+                Ok(()) => return Ok(Driven::Done(Position::new(self.log.next().get() - 1))),
+                Err(Stop::Refused(refusal)) => return Ok(Driven::Refused(refusal)),
+                Err(Stop::MoreIsDue) => return Ok(Driven::MoreIsDue),
                 Err(Stop::LotsNeeded { currency }) => {
                     if self.read_on == ReadOn::Never {
                         return Err(Interrupted::NeedsLock);
                     }
+                    self.further_reads += 1;
                     self.read_lots(connection, slot, &currency).await?;
                 }
             }

@@ -41,6 +41,9 @@ pub(crate) async fn keep_judging(of: Statuses, shutdown: CancellationToken) {
 
 /// Judges everybody who is due by now, and who has a tier that is no more, and counts them.
 pub(crate) async fn judge_due(of: &Statuses) -> Result<i64, DatabaseError> {
+    if of.clock.distrust().is_some() {
+        return Ok(0);
+    }
     let now = of.clock.now();
     let mut judged = judge_removed(of, now).await?;
     let programs = with_tiers(&of.programs);

@@ -126,7 +126,7 @@ fn carry_out(parsed: Result<Change, Rejection>) {
         request.original = log.transactions().next().cloned().map(Box::new);
         match execute(&mut book, &request, now, &mut log) {
             Ok(()) | Err(Stop::Refused(_)) => {}
-            Err(Stop::LotsNeeded { .. }) => panic!("all lots are known"),
+            Err(Stop::LotsNeeded { .. } | Stop::MoreIsDue) => panic!("all lots are known"),
         }
         for transaction in log.transactions() {
             for wallet in &transaction.wallets {

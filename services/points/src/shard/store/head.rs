@@ -143,12 +143,14 @@ pub(crate) async fn try_sweep(
     shard: ShardId,
 ) -> Result<bool, DatabaseError> {
     // The first number tells this lock from others of the database.
-    let taken = sqlx::query_scalar!(
+    let row = sqlx::query!(
         r#"-- points.sweep.try_lock
-        SELECT pg_try_advisory_xact_lock(7351, $1) AS "taken!""#,
+        SELECT pg_try_advisory_xact_lock(7351, $1) AS "taken!",
+               -- It is kept for as long as the sweep takes, and nothing is said meanwhile.
+               set_config('idle_in_transaction_session_timeout', '0', true)"#,
         i32::from(shard.get()),
     )
     .fetch_one(connection)
     .await?;
-    Ok(taken)
+    Ok(row.taken)
 }

@@ -54,7 +54,7 @@ pub fn advance_step(
     let mut expiry_changes = Vec::new();
     let due = match event {
         Event::Activate => {
-            for lot in wallet.activating(due, TRANSFERS_PER_EXPIRY_MAX) {
+            for lot in wallet.pending_at(currency, event, due, TRANSFERS_PER_EXPIRY_MAX)? {
                 let points = wallet.lots[&lot].remaining;
                 transfers.extend(activate(wallet, currency, HoldLot { lot, points }));
             }

@@ -45,7 +45,7 @@ mod wallet;
 
 pub use account::{Account, BucketName};
 pub use advance::{advance, advance_step};
-pub use book::{MemberBook, ReadThrough, SpendKey, WalletBook};
+pub use book::{MemberBook, PendingKey, PendingThrough, ReadThrough, SpendKey, WalletBook};
 pub use command::{
     Accrue, Activate, Activation, Adjust, Capture, Command, Extend, ExtendHold, Gift,
     Hold as HoldCommand, Named, Purchase, Redeem, Reinstate, Release, Reverse, Spend,

@@ -37,7 +37,11 @@ impl WalletBook {
 
     /// When points that go with inactivity are due. Where a tier decides and it is not
     /// known yet, that is when to look again.
-    fn inactivity_due(&self, not_before: Option<Timestamp>, moment: Moment) -> Option<Timestamp> {
+    pub(super) fn inactivity_due(
+        &self,
+        not_before: Option<Timestamp>,
+        moment: Moment,
+    ) -> Option<Timestamp> {
         let goes_at = self.goes_at(not_before)?;
         let waits = self.tiers_decide && goes_at <= moment.now && goes_at > moment.tiers_known;
         if !waits {
@@ -84,38 +88,15 @@ impl WalletBook {
                 currency: currency.clone(),
             });
         }
-        let activation = self
-            .pending
-            .first()
-            .filter(|(at, _)| *at < LotTerms::ON_EVENT)
-            .map(|(at, _)| (*at, Event::Activate));
         let timeout = self
             .holds
             .values()
             .filter(|hold| !hold.lots.is_empty())
             .map(|hold| (hold.expires_at, Event::HoldTimeout(hold.position)))
             .min();
-        let waiting = self.waiting().filter_map(|lot| {
-            let terms = &self.lots[&lot].terms;
-            if terms.goes_with_inactivity() {
-                let at = self.inactivity_due(terms.not_before(), moment);
-                at.map(|at| (at, Event::ExpirePendingInactive))
-            } else {
-                terms.expires_at.map(|at| (at, Event::ExpirePending))
-            }
-        });
-        let waiting = waiting.min();
+        let pending = self.next_pending(currency, moment)?;
         let expiry = self.next_expiry(currency, moment)?;
-        Ok([activation, timeout, expiry, waiting]
-            .into_iter()
-            .flatten()
-            .min())
-    }
-
-    /// Lots that wait for an event.
-    fn waiting(&self) -> impl Iterator<Item = LotId> {
-        let from = (LotTerms::ON_EVENT, LotId::from_stored(0));
-        self.pending.range(from..).map(|(_, lot)| *lot)
+        Ok([pending, timeout, expiry].into_iter().flatten().min())
     }
 
     fn next_expiry(
@@ -192,15 +173,6 @@ impl WalletBook {
             _ => due,
         }))
     }
-    /// The first `max` pending lots that are activated at `at`.
-    pub(crate) fn activating(&self, at: Timestamp, max: usize) -> Vec<LotId> {
-        let at_instant = self
-            .pending
-            .iter()
-            .take_while(|(activates_at, _)| *activates_at == at);
-        at_instant.take(max).map(|(_, lot)| *lot).collect()
-    }
-
     /// The first `max` lots that an expiry at `at` ends.
     pub(crate) fn expiring(
         &self,
@@ -210,11 +182,7 @@ impl WalletBook {
         max: usize,
     ) -> Result<Vec<LotId>, Stop> {
         if matches!(event, Event::ExpirePending | Event::ExpirePendingInactive) {
-            let due = |lot: &LotId| match event {
-                Event::ExpirePending => self.lots[lot].terms.expires_at == Some(at),
-                _ => self.lots[lot].terms.goes_with_inactivity(),
-            };
-            return Ok(self.waiting().filter(due).take(max).collect());
+            return self.pending_at(currency, event, at, max);
         }
         // Those that go with inactivity go together as far as their date is the same.
         let first = self.with_activity().next();

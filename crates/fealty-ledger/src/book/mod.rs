@@ -1,9 +1,11 @@
 //! Wallets as far as they have been read, and what the engine changed in them;
-//! `due` is what falls due in one, `debt` what it owes, `member` all of a member's.
+//! `due` is what falls due in one, `pending` what waits in it, `debt` what it owes, `member`
+//! all of a member's.
 
 mod debt;
 mod due;
 mod member;
+mod pending;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +20,7 @@ use crate::{
 pub(crate) use debt::Payment;
 pub(crate) use due::Event;
 pub use member::MemberBook;
+pub use pending::{PendingKey, PendingThrough};
 
 /// Where a lot stands in the order of spending: soonest-expiring first, then
 /// oldest.
@@ -64,8 +67,9 @@ pub struct WalletBook {
     /// Lots with available points. One beyond `read_through` is here because
     /// it was touched or named; others beyond may exist unread.
     spendable: BTreeSet<SpendKey>,
-    /// Lots with pending points, by activation.
-    pending: BTreeSet<(Timestamp, LotId)>,
+    /// Lots with pending points, by what becomes of them.
+    pending: BTreeSet<PendingKey>,
+    pending_through: PendingThrough,
     pub(crate) holds: BTreeMap<Position, Hold>,
     read_through: ReadThrough,
     /// Whether pending lots, open holds and their lots have been left unread: a
@@ -99,6 +103,7 @@ impl WalletBook {
             lots: BTreeMap::new(),
             spendable: BTreeSet::new(),
             pending: BTreeSet::new(),
+            pending_through: PendingThrough::All,
             holds: BTreeMap::new(),
             read_through,
             due_unread: false,
@@ -132,6 +137,7 @@ impl WalletBook {
     ) {
         self.add_named(lots, holds);
         self.read_through = read_through;
+        self.pending_through = PendingThrough::All;
         self.due_unread = false;
     }
 
@@ -242,21 +248,16 @@ impl WalletBook {
         if lot.remaining.is_zero() {
             return;
         }
-        match lot.terms.activates_at {
-            Some(activates_at) if lot.pending => {
-                self.pending.insert((activates_at, lot.terms.lot));
-            }
-            _ => {
-                self.spendable.insert(SpendKey::of(lot));
-            }
+        if lot.pending {
+            self.pending.insert(PendingKey::of(lot));
+        } else {
+            self.spendable.insert(SpendKey::of(lot));
         }
     }
 
     fn unfile(&mut self, lot: &Lot) {
         self.spendable.remove(&SpendKey::of(lot));
-        if let Some(activates_at) = lot.terms.activates_at {
-            self.pending.remove(&(activates_at, lot.terms.lot));
-        }
+        self.pending.remove(&PendingKey::of(lot));
     }
 
     /// Changes a lot and keeps the orders true.

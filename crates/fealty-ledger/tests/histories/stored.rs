@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use fealty_ledger::{
-    Command, Hold, Lot, LotTerms, MemberBook, Named, ReadThrough, Request, Reversal, SpendKey,
-    Wallet, WalletBook,
+    Command, Hold, Lot, LotTerms, MemberBook, Named, PendingKey, PendingThrough, ReadThrough,
+    Request, Reversal, SpendKey, Wallet, WalletBook,
 };
 use fealty_types::{CurrencyId, LotId, Position, Timestamp};
 
@@ -88,6 +88,12 @@ impl Stored {
             expires_at: lot.terms.expires_at.unwrap_or(LotTerms::NEVER),
             lot: lot.terms.lot,
         };
+        if wallet.due_is_read()
+            && let PendingThrough::Key(read) = wallet.pending_through()
+        {
+            let (pending, through) = self.pending_after(Some(read));
+            wallet.add_pending(pending, through);
+        }
         let all_read = wallet.read_through() == ReadThrough::All;
         let all_else = !wallet.due_is_read() && (wallet.is_due(now) || all_read);
         let open = self
@@ -110,10 +116,30 @@ impl Stored {
         if !all_else {
             return wallet.add_spendable(lots, through);
         }
-        let other = |lot: &&Lot| (lot.pending && !lot.remaining.is_zero()) || !lot.held.is_zero();
-        lots.extend(self.lots.values().filter(other).cloned());
+        lots.extend(
+            self.lots
+                .values()
+                .filter(|lot| !lot.held.is_zero())
+                .cloned(),
+        );
         let holds = self.holds.values().filter(|hold| !hold.lots.is_empty());
         wallet.add_read(lots, holds.cloned(), through);
+        let (pending, through) = self.pending_after(None);
+        wallet.add_pending(pending, through);
+    }
+
+    /// The next few lots that wait, and how far these reach.
+    fn pending_after(&self, after: Option<PendingKey>) -> (Vec<Lot>, PendingThrough) {
+        let waits = |lot: &&Lot| lot.pending && !lot.remaining.is_zero();
+        let mut pending: Vec<&Lot> = self.lots.values().filter(waits).collect();
+        pending.retain(|lot| Some(PendingKey::of(lot)) > after);
+        pending.sort_by_key(|lot| PendingKey::of(lot));
+        pending.truncate(SLICE);
+        let through = match pending.get(SLICE - 1) {
+            Some(last) => PendingThrough::Key(PendingKey::of(last)),
+            None => PendingThrough::All,
+        };
+        (pending.into_iter().cloned().collect(), through)
     }
 
     pub(crate) fn write(&mut self, book: &MemberBook) {

@@ -4,7 +4,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use fealty_ledger::{
-    Log, Lot, MemberBook, Named, ReadThrough, Request, SpendKey, Transaction, WalletBook,
+    Log, Lot, MemberBook, Named, PendingKey, PendingThrough, ReadThrough, Request, SpendKey,
+    Transaction, WalletBook,
 };
 use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
@@ -14,7 +15,7 @@ use super::{
     memory::Memory,
     store::{
         self,
-        batch_read::{Opened, Wanted},
+        batch_read::{self, Opened, Wanted},
         head::Head,
         rows::{AskedWallet, SeenRow},
     },
@@ -194,7 +195,15 @@ impl ShardWork {
         for slot in &mut self.slots {
             books.extend(slot.member_no.map(|number| (number, &mut slot.book)));
         }
+        let mut pending: HashMap<(i64, CurrencyId), Vec<PendingKey>> = HashMap::new();
         for (member_no, lot) in opened.others {
+            if lot.pending {
+                let wallet = (member_no, lot.terms.currency.clone());
+                pending
+                    .entry(wallet)
+                    .or_default()
+                    .push(PendingKey::of(&lot));
+            }
             let book = books.get_mut(&member_no);
             if let Some(wallet) = book.and_then(|book| book.wallets.get_mut(&lot.terms.currency)) {
                 wallet.add_named([lot], []);
@@ -222,6 +231,10 @@ impl ShardWork {
             let through = through(&lots, asked);
             if asked.due {
                 wallet.add_read(lots, [], through);
+                let pending = pending.remove(&(asked.member_no, currency.clone()));
+                let pending = pending.unwrap_or_default();
+                let last = pending.iter().max().copied();
+                wallet.add_pending([], pending_through(pending.len(), last));
             } else {
                 wallet.add_spendable(lots, through);
             }
@@ -246,10 +259,25 @@ impl ShardWork {
             .wallets
             .get_mut(currency)
             .expect("the engine named a wallet");
-        if wallet.read_through() == ReadThrough::All && wallet.due_is_read() {
+        let all_pending = wallet.pending_through() == PendingThrough::All;
+        if wallet.read_through() == ReadThrough::All && wallet.due_is_read() && all_pending {
             return Err(DatabaseError::Broken(
                 "a wallet has more than its lots have",
             ));
+        }
+        if wallet.due_is_read()
+            && let PendingThrough::Key(after) = wallet.pending_through()
+        {
+            let (shard, max) = (self.shard, batch_read::PENDING_MAX);
+            let lots =
+                store::lots::pending(&mut *connection, shard, member_no, currency, after, max);
+            let lots = lots.await?;
+            let last = lots.iter().map(PendingKey::of).max();
+            let through = pending_through(lots.len(), last);
+            wallet.add_pending(lots, through);
+            if wallet.read_through() == ReadThrough::All {
+                return Ok(());
+            }
         }
         if let ReadThrough::Key(after) = wallet.read_through()
             && (wallet.due_is_read() || !wallet.is_due(now))
@@ -326,6 +354,16 @@ impl ShardWork {
             }
         }
         Ok(())
+    }
+}
+
+/// How far pending lots reach of which so many were read.
+fn pending_through(len: usize, last: Option<PendingKey>) -> PendingThrough {
+    match last {
+        Some(last) if i64::try_from(len) == Ok(batch_read::PENDING_MAX) => {
+            PendingThrough::Key(last)
+        }
+        _ => PendingThrough::All,
     }
 }
 

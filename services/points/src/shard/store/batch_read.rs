@@ -160,6 +160,9 @@ pub(crate) struct Opened {
 }
 
 /// Reads lots and holds of wallets, and holds by name, all at one moment.
+/// Pending lots read of a wallet in which something is due.
+pub(crate) const PENDING_MAX: i64 = 512;
+
 pub(crate) async fn open(
     connection: &mut PgConnection,
     shard: ShardId,
@@ -171,6 +174,7 @@ pub(crate) async fn open(
         &wanted.wallets as &[AskedWallet],
         &wanted.hold_member_nos,
         &wanted.holds,
+        PENDING_MAX,
     )
     .fetch_one(connection)
     .await?;

@@ -1,6 +1,6 @@
 //! Lots.
 
-use fealty_ledger::{Lot, LotOrigin, LotTerms, SpendKey};
+use fealty_ledger::{Lot, LotOrigin, LotTerms, PendingKey, SpendKey};
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
 use fealty_types::{CurrencyId, LotId, Points, ShardId};
 use sqlx::PgExecutor;
@@ -146,6 +146,39 @@ pub(crate) async fn spendable(
     lots(rows)
 }
 
+/// The next pending lots of a wallet, at most `limit`, in the order in which something
+/// becomes of them.
+pub(crate) async fn pending(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    member_no: i64,
+    currency: &CurrencyId,
+    after: PendingKey,
+    limit: i64,
+) -> Result<Vec<Lot>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        LotRow,
+        "-- points.lots.pending
+        SELECT member_no, lot, currency, brand, amount, remaining, held, expired, earned_at,
+               activates_at, expires_at, unit_value_micros, program_version, origin, pending,
+               spendable, activates_on
+        FROM lots
+        WHERE shard = $1 AND member_no = $2 AND currency = $3 AND pending AND remaining > 0
+          AND (least(activates_at, expires_at), activates_at, lot) > ($4, $5, $6)
+        ORDER BY least(activates_at, expires_at), activates_at, lot LIMIT $7",
+        stored(shard),
+        member_no,
+        currency.as_str(),
+        to_pg(after.due),
+        to_pg(after.activates_at),
+        after.lot.get(),
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    lots(rows)
+}
+
 /// The open lots of a wallet that are pending or entirely held, from `after`
 /// on, at most `limit`.
 pub(crate) async fn not_spendable(
@@ -167,7 +200,7 @@ pub(crate) async fn not_spendable(
                pending AS "pending!", spendable AS "spendable!", activates_on
         FROM (
             SELECT lot FROM lots
-            WHERE shard = $1 AND member_no = $2 AND currency = $3 AND pending
+            WHERE shard = $1 AND member_no = $2 AND currency = $3 AND pending AND remaining > 0
             UNION
             SELECT unnest(lots) FROM holds
             WHERE shard = $1 AND member_no = $2 AND currency = $3 AND open

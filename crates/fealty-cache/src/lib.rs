@@ -32,7 +32,7 @@ const REST_AFTER_FAILURE: Duration = Duration::from_millis(200);
 const ENTRY_TTL_S: u64 = 24 * 60 * 60;
 
 /// Digits of an entry's version, in hexadecimal, before its value.
-const VERSION_LEN: usize = 16;
+const VERSION_LEN: usize = 32;
 /// Reads that wait to be sent together.
 const READS_MAX: usize = 4_096;
 
@@ -43,8 +43,8 @@ const READS_MAX: usize = 4_096;
 const PUT: &str = r"
 for i = 2, #KEYS do
   local entry = ARGV[i + 2]
-  local known = redis.call('GETRANGE', KEYS[i], 0, 15)
-  if known < string.sub(entry, 1, 16) then
+  local known = redis.call('GETRANGE', KEYS[i], 0, 31)
+  if known < string.sub(entry, 1, 32) then
     redis.call('SET', KEYS[i], entry, 'EX', ARGV[3])
   end
 end
@@ -54,6 +54,49 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
 end
 return 0
 ";
+
+/// Entries that were read, not written. `KEYS[1]`: where the shard's progress is kept; the
+/// rest: entries. `ARGV[1]`: how far the shard's log reached when they were read;
+/// `ARGV[2]`: time to live; then each entry. A cache that knows more, or has lost its
+/// memory since, takes none.
+const PUT_READ: &str = r"
+local progress = redis.call('GET', KEYS[1])
+if not progress or tonumber(string.match(progress, '^%d+')) > tonumber(ARGV[1]) then
+  return 0
+end
+for i = 2, #KEYS do
+  local entry = ARGV[i + 1]
+  local known = redis.call('GETRANGE', KEYS[i], 0, 31)
+  if known < string.sub(entry, 1, 32) then
+    redis.call('SET', KEYS[i], entry, 'EX', ARGV[2])
+  end
+end
+return 1
+";
+
+/// How far a shard's log has been written: a position, and a mark by which the entry there
+/// is known again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The last position, 0 for none.
+    pub position: i64,
+    /// The mark: letters and digits.
+    pub mark: String,
+}
+
+impl Progress {
+    fn text(&self) -> String {
+        format!("{}:{}", self.position, self.mark)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (position, mark) = text.split_once(':')?;
+        Some(Self {
+            position: position.parse().ok()?,
+            mark: mark.to_owned(),
+        })
+    }
+}
 
 /// The cache did not answer; the database knows.
 #[derive(Debug, thiserror::Error)]
@@ -89,8 +132,8 @@ struct Read {
 pub struct Entry {
     /// Its key, without the cache's own prefix.
     pub key: String,
-    /// Its version: the higher is the newer.
-    pub version: i64,
+    /// Its version: the higher is the newer, by the first number, then the second.
+    pub version: (i64, i64),
     /// Its value.
     pub value: Vec<u8>,
 }
@@ -103,6 +146,7 @@ struct Inner {
     client: Client,
     prefix: String,
     put: Script,
+    put_read: Script,
     reads: OnceLock<mpsc::Sender<Read>>,
     connection: Mutex<Option<MultiplexedConnection>>,
     started: Instant,
@@ -133,6 +177,7 @@ impl Cache {
             client,
             prefix: prefix.to_owned(),
             put: Script::new(PUT),
+            put_read: Script::new(PUT_READ),
             reads: OnceLock::new(),
             connection: Mutex::new(None),
             started: Instant::now(),
@@ -211,18 +256,45 @@ impl Cache {
     pub async fn put(
         &self,
         shard: u8,
-        after: i64,
-        through: i64,
+        after: &Progress,
+        through: &Progress,
         entries: &[Entry],
     ) -> Result<bool, CacheError> {
         let mut script = self.0.put.prepare_invoke();
         script
             .key(self.progress_key(shard))
-            .arg(after)
-            .arg(through)
+            .arg(after.text())
+            .arg(through.text())
             .arg(ENTRY_TTL_S);
+        self.invoke(script, entries).await
+    }
+
+    /// Writes entries that were read when a shard's log reached to `head`; `false` if the
+    /// cache knows more by now, or has lost its memory.
+    pub async fn put_read(
+        &self,
+        shard: u8,
+        head: i64,
+        entries: &[Entry],
+    ) -> Result<bool, CacheError> {
+        let mut script = self.0.put_read.prepare_invoke();
+        script
+            .key(self.progress_key(shard))
+            .arg(head)
+            .arg(ENTRY_TTL_S);
+        self.invoke(script, entries).await
+    }
+
+    async fn invoke(
+        &self,
+        mut script: redis::ScriptInvocation<'_>,
+        entries: &[Entry],
+    ) -> Result<bool, CacheError> {
+        // So that the digits are in the order of the numbers.
+        let digits = |number: i64| format!("{:016x}", number.cast_unsigned() ^ (1 << 63));
         for entry in entries {
-            let mut value = format!("{:016x}", entry.version).into_bytes();
+            let (first, second) = entry.version;
+            let mut value = (digits(first) + &digits(second)).into_bytes();
             value.extend_from_slice(&entry.value);
             script.key(self.entry_key(&entry.key)).arg(value);
         }
@@ -235,18 +307,28 @@ impl Cache {
 
     /// How far each shard has been written; `None` for one of which the cache
     /// knows nothing.
-    pub async fn progress(&self, shards: u16) -> Result<Vec<Option<i64>>, CacheError> {
+    pub async fn progress(&self, shards: u16) -> Result<Vec<Option<Progress>>, CacheError> {
         let keys: Vec<String> = (0..shards)
             .filter_map(|shard| u8::try_from(shard).ok())
             .map(|s| self.progress_key(s))
             .collect();
         let mut read = redis::cmd("MGET");
         read.arg(&keys);
-        self.call(read).await
+        let read: Vec<Option<String>> = self.call(read).await?;
+        Ok(read
+            .into_iter()
+            .map(|text| Progress::parse(&text?))
+            .collect())
     }
 
-    /// Forgets every entry of this cache, and begins again at these positions.
-    pub async fn reset(&self, positions: &[i64]) -> Result<(), CacheError> {
+    /// Forgets every entry of this cache, and begins again there.
+    pub async fn reset(&self, progress: &[Progress]) -> Result<(), CacheError> {
+        // First what says how far it is: what is read meanwhile is not taken any more.
+        let shards = (0..=u8::MAX).zip(progress);
+        let keys: Vec<String> = shards.map(|(shard, _)| self.progress_key(shard)).collect();
+        let mut unlink = redis::cmd("UNLINK");
+        unlink.arg(&keys);
+        let _: i64 = self.call(unlink).await?;
         let pattern = format!("{}:*", self.0.prefix);
         let mut at = 0_u64;
         loop {
@@ -268,8 +350,8 @@ impl Cache {
             at = next;
         }
         let mut set = redis::cmd("MSET");
-        for (shard, position) in (0..=u8::MAX).zip(positions) {
-            set.arg(self.progress_key(shard)).arg(*position);
+        for (shard, progress) in (0..=u8::MAX).zip(progress) {
+            set.arg(self.progress_key(shard)).arg(progress.text());
         }
         self.call(set).await
     }

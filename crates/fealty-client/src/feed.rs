@@ -1,8 +1,11 @@
 //! Consuming a feed, so that each entry takes effect exactly once.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use opentelemetry::{KeyValue, global};
@@ -24,12 +27,16 @@ enum Broken {
     Ended(String),
     /// Its token is not taken.
     Denied(Status),
+    /// Its cursor is of a log that is no more: the other service's database was restored.
+    /// Nothing is taken until somebody has set it right.
+    AnotherLog(Status),
 }
 
 impl From<Status> for Broken {
     fn from(status: Status) -> Self {
         match status.code() {
             Code::Unauthenticated | Code::PermissionDenied => Self::Denied(status),
+            Code::OutOfRange => Self::AnotherLog(status),
             _ => Self::Ended(status.to_string()),
         }
     }
@@ -66,20 +73,44 @@ pub async fn consume<C: FeedConsumer>(source: &'static str, consumer: C) {
         .i64_gauge("fealty.feed.lag")
         .with_description("Entries of the feed that are still to be taken")
         .build();
+    let stopped = global::meter("fealty")
+        .u64_gauge("fealty.feed.stopped")
+        .with_description("1 while nothing is taken from the feed, until somebody sets it right")
+        .build();
+    let stale = global::meter("fealty")
+        .u64_gauge("fealty.feed.silent")
+        .with_unit("s")
+        .with_description(
+            "For how long nothing was heard from the feed, so that its lag is not known",
+        )
+        .build();
     let labels = [KeyValue::new("fealty.feed", source)];
+    let mut heard_at = Instant::now();
     // How often it broke since the cursor last moved.
     let broken_for = AtomicU32::new(0);
     loop {
+        let heard = Mutex::new(heard_at);
         let taken = |behind, moved| {
             if moved {
                 broken_for.store(0, Ordering::Relaxed);
             }
+            *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             lag.record(behind, &labels);
+            stopped.record(0, &labels);
+            stale.record(0, &labels);
         };
         let broken = consume_once(&consumer, taken).await;
+        heard_at = heard.into_inner().unwrap_or_else(PoisonError::into_inner);
+        stale.record(heard_at.elapsed().as_secs(), &labels);
         let pause = match broken {
             Err(Broken::Denied(status)) => {
                 tracing::warn!(source, reason = status.message(), "the feed is refused");
+                PAUSE_DENIED
+            }
+            Err(Broken::AnotherLog(status)) => {
+                stopped.record(1, &labels);
+                let reason = status.message();
+                tracing::error!(source, reason, "nothing is taken from the feed");
                 PAUSE_DENIED
             }
             Err(Broken::Ended(broken)) => {

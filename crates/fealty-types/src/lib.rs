@@ -16,7 +16,7 @@ mod refund;
 mod shard;
 mod time;
 
-pub use cursor::{Cursor, InvalidCursor};
+pub use cursor::{Cursor, InvalidCursor, Mark};
 pub use id::{
     BrandId, Code, CurrencyId, EventName, MemberId, MetadataKey, MetadataValue, OrderNumber,
     ProgramId, Reference, RequestId, RewardId, RuleId, Subject, TierId,

@@ -58,6 +58,12 @@ pub(crate) enum Error {
     /// The cursor is beyond the log.
     #[error("the cursor lies beyond the end of the log")]
     CursorOutOfRange,
+    /// The log is another one than the cursor was given for.
+    #[error(
+        "the log was restored to an earlier moment and went on otherwise: the cursor is of what \
+         was lost; see docs/restoring.md"
+    )]
+    AnotherLog,
     /// There is no key to sign checkpoints with.
     #[error("the service has no key to sign checkpoints with")]
     CheckpointsDisabled,

@@ -116,7 +116,7 @@ impl From<Error> for Rejection {
                 .with("adjustment", adjustment)
                 .with("state", state),
             Error::SecondPersonRequired(id) => told(R::SecondPersonRequired).with("adjustment", id),
-            Error::CursorOutOfRange => told(R::CursorOutOfRange),
+            Error::CursorOutOfRange | Error::AnotherLog => told(R::CursorOutOfRange),
             Error::CheckpointsDisabled => told(R::CheckpointsDisabled),
             Error::Overloaded => told(R::Overloaded).retry_after(RETRY_AFTER),
             Error::Ending | Error::Unavailable => told(R::Unavailable).retry_after(RETRY_AFTER),

@@ -48,7 +48,9 @@ impl From<Error> for Rejection {
             Error::NoTiers(program) => {
                 Self::new(ErrorReason::ProgramNotFound, message).with("program", program)
             }
-            Error::CursorOutOfRange => Self::new(ErrorReason::CursorOutOfRange, message),
+            Error::CursorOutOfRange | Error::AnotherLog => {
+                Self::new(ErrorReason::CursorOutOfRange, message)
+            }
             Error::Ending => Self::new(ErrorReason::Unavailable, message),
             Error::Database(error) => error.into(),
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fealty_auth::InReach;
 use fealty_ledger::{Account, AccountTotals, Sums};
 use fealty_postgres::{DatabaseError, PgConnection, foundation, run};
-use fealty_types::{BrandId, CurrencyId, Cursor, Position, ProgramId, ShardId};
+use fealty_types::{BrandId, CurrencyId, Cursor, Mark, Position, ProgramId, ShardId};
 
 use super::{service::Audit, store};
 use crate::{
@@ -38,27 +38,28 @@ impl Audit {
             run!(self.database, "account_totals", |connection| async {
                 foundation::read_one_moment(connection).await?;
                 // Shard by shard, each at its own head: the cursor says where.
-                let (mut totals, mut positions) = (AccountTotals::default(), Vec::new());
+                let (mut totals, mut cursor) = (AccountTotals::default(), Vec::new());
                 for shard in self.shards.all() {
-                    let (of_shard, position) = match &at {
+                    let (of_shard, end) = match &at {
                         None => {
                             let head = head::head(&mut *connection, shard).await?;
                             let of_shard = store::of_program(connection, shard, program).await?;
-                            (of_shard, head.position)
+                            (of_shard, (head.position.get(), Mark::of(&head.chain)))
                         }
                         Some(at) => {
                             let position = at.positions()[usize::from(shard.get())];
                             let position = Position::new(position);
                             let of_shard = totals_at(connection, program, shard, position).await?;
-                            (of_shard, position)
+                            let mark = log::mark_at(&mut *connection, shard, position).await?;
+                            (of_shard, (position.get(), mark))
                         }
                     };
-                    positions.push(position.get());
+                    cursor.push(end);
                     for (key, sums) in of_shard.rows() {
                         totals.add_sums(key.clone(), *sums);
                     }
                 }
-                Ok((totals, Cursor::new(positions)))
+                Ok((totals, Cursor::marked(cursor)))
             });
         Ok(read?)
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use fealty_ledger::canonical::{self, CHAIN_START, Chain};
 use fealty_postgres::{Database, DatabaseError, Heads};
 use fealty_server::{HEARTBEAT, ServiceClock, Start};
-use fealty_types::{Clock as _, Cursor, Position, ShardId, Timestamp};
+use fealty_types::{Clock as _, Cursor, Mark, Position, ShardId, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,13 @@ pub(crate) struct Watched {
     pub(crate) behind: i64,
     /// All that was written by then has been told.
     pub(crate) known: Option<Timestamp>,
+}
+
+/// Where somebody who follows the logs stands.
+struct Place {
+    cursor: Cursor,
+    /// The chains there.
+    chains: Vec<Chain>,
 }
 
 /// The logs, for those who follow them.
@@ -81,11 +89,14 @@ impl Feed {
             Start::Now => Ok(look_at_all_heads(&self.database, &self.heads).await?),
             Start::Time(time) => {
                 let heads = look_at_all_heads(&self.database, &self.heads).await?;
-                let mut positions = Vec::with_capacity(heads.positions().len());
+                let mut entries = Vec::with_capacity(heads.positions().len());
                 for (shard, head) in self.shards.all().zip(heads.positions()) {
-                    positions.push(self.last_before(shard, *head, *time).await?);
+                    let before = self.last_before(shard, *head, *time).await?;
+                    let pool = self.database.pool();
+                    let mark = store::log::mark_at(pool, shard, Position::new(before)).await?;
+                    entries.push((before, mark));
                 }
-                Ok(Cursor::new(positions))
+                Ok(Cursor::marked(entries))
             }
         }
     }
@@ -157,11 +168,19 @@ impl Feed {
             .map_err(|_| Error::CursorOutOfRange)?;
         let heads = self.head().await?;
         for (shard, at) in self.shards.all().zip(cursor.positions()) {
-            if *at <= heads.positions()[usize::from(shard.get())] {
+            let (index, pool) = (usize::from(shard.get()), self.database.pool());
+            if let Some(mark) = cursor.mark(index) {
+                let row = store::log::at(pool, shard, Position::new(*at)).await?;
+                if row.is_none_or(|row| Mark::of(&row.chain) != mark) {
+                    return Err(Error::AnotherLog);
+                }
+                continue;
+            }
+            if *at <= heads.positions()[index] {
                 continue;
             }
             // Its node may not have answered.
-            let head = store::head::head(self.database.pool(), shard).await?;
+            let head = store::head::head(pool, shard).await?;
             if *at > head.position.get() {
                 return Err(Error::CursorOutOfRange);
             }
@@ -169,12 +188,28 @@ impl Feed {
         Ok(cursor)
     }
 
+    /// The chains at a cursor: what follows it goes on from them.
+    async fn chains_at(&self, cursor: &Cursor) -> Result<Vec<Chain>, Error> {
+        let mut chains = Vec::with_capacity(cursor.positions().len());
+        for (shard, at) in self.shards.all().zip(cursor.positions()) {
+            if *at == 0 {
+                chains.push(CHAIN_START);
+                continue;
+            }
+            let pool = self.database.pool();
+            let row = store::log::at(pool, shard, Position::new(*at)).await?;
+            let chain = row.and_then(|row| row.chain.try_into().ok());
+            chains.push(chain.ok_or(Error::AnotherLog)?);
+        }
+        Ok(chains)
+    }
+
     /// Sends everything from a cursor on that the filter wants, until nobody
     /// listens or the database fails. The channel's bound holds it back to the
     /// listener's speed.
     pub(crate) async fn watch(
         self,
-        mut cursor: Cursor,
+        cursor: Cursor,
         filter: Filter,
         listener: mpsc::Sender<Result<Watched, Error>>,
     ) {
@@ -191,21 +226,30 @@ impl Feed {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.reset();
         let mut is_heard = false;
+        let broken = |error: Error| {
+            tracing::warn!(%error, "a feed broke off");
+            error
+        };
+        let mut at = match self.chains_at(&cursor).await {
+            Ok(chains) => Place { cursor, chains },
+            Err(error) => {
+                // The listener may have gone as well.
+                let _ = listener.send(Err(broken(error))).await;
+                return;
+            }
+        };
         loop {
             heads.borrow_and_update();
             let sent = if is_heard {
-                self.send_known(&mut cursor, &filter, &listener).await
+                self.send_known(&mut at, &filter, &listener).await
             } else {
-                self.send_all(&mut cursor, &filter, &listener).await
+                self.send_all(&mut at, &filter, &listener).await
             };
             match sent {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    let told = Error::from(&error);
-                    tracing::warn!(%error, "a feed broke off");
-                    // The listener may have gone as well.
-                    let _ = listener.send(Err(told)).await;
+                    let _ = listener.send(Err(broken(error))).await;
                     return;
                 }
             }
@@ -226,19 +270,19 @@ impl Feed {
     /// While a shard cannot be looked at, nobody knows.
     async fn send_known(
         &self,
-        cursor: &mut Cursor,
+        at: &mut Place,
         filter: &Filter,
         listener: &mpsc::Sender<Result<Watched, Error>>,
-    ) -> Result<bool, DatabaseError> {
+    ) -> Result<bool, Error> {
         let known = self.clock.now().checked_sub(WRITING_MAX);
         let looked_at = look_at_all_heads(&self.database, &self.heads).await;
-        if !self.send_all(cursor, filter, listener).await? {
+        if !self.send_all(at, filter, listener).await? {
             return Ok(false);
         }
         let heard = Watched {
             entries: Vec::new(),
-            cursor: cursor.clone(),
-            behind: self.behind(cursor).max(0),
+            cursor: at.cursor.clone(),
+            behind: self.behind(&at.cursor).max(0),
             known: known.filter(|_| looked_at.is_ok()),
         };
         Ok(listener.send(Ok(heard)).await.is_ok())
@@ -252,10 +296,10 @@ impl Feed {
     /// Sends what the logs have beyond the cursor; `false` once nobody listens.
     async fn send_all(
         &self,
-        cursor: &mut Cursor,
+        Place { cursor, chains }: &mut Place,
         filter: &Filter,
         listener: &mpsc::Sender<Result<Watched, Error>>,
-    ) -> Result<bool, DatabaseError> {
+    ) -> Result<bool, Error> {
         let heads = self.heads.cursor();
         for shard in self.shards.all() {
             let index = usize::from(shard.get());
@@ -265,9 +309,13 @@ impl Feed {
                 let pool = self.database.pool();
                 let (len, bytes) = (WATCH_BATCH_LEN_MAX, WATCH_BATCH_BYTES_MAX);
                 let rows = store::log::read_within(pool, shard, after, len, bytes).await?;
-                let Some(last) = rows.last().map(|row| row.position) else {
+                let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
                     break;
                 };
+                if canonical::chain(&chains[index], &first.body)[..] != first.chain[..] {
+                    return Err(Error::AnotherLog);
+                }
+                let (last, chain) = (last.position, last.chain.clone());
                 let mut entries = Vec::with_capacity(rows.len());
                 for row in rows {
                     let logged = Logged::try_from(row)?;
@@ -275,7 +323,8 @@ impl Feed {
                         entries.push(logged);
                     }
                 }
-                cursor.advance(index, last);
+                cursor.advance(index, last, Mark::of(&chain));
+                chains[index] = chain.try_into().map_err(|_| Error::Defect)?;
                 // A filter that leaves everything out still moves the cursor,
                 // now and then and at the end.
                 let at_end = last >= heads.positions()[index];

@@ -112,7 +112,7 @@ impl Batches {
             rounds += 1;
             match self.run_knowing(&known, jobs, course, memory).await {
                 Ok(outcome) => {
-                    course.head = Some(outcome.written.through);
+                    course.head = Some(outcome.written.through.0);
                     return Ok(outcome);
                 }
                 Err(Interrupted::OrdersTaken(claimed)) => {

@@ -11,23 +11,29 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use borsh::BorshDeserialize as _;
-use fealty_cache::{Cache, CacheError, Entry};
-use fealty_ledger::Wallet;
+use fealty_cache::{Cache, CacheError, Entry, Progress};
+use fealty_ledger::{
+    Wallet,
+    canonical::{CHAIN_START, Chain},
+};
 use fealty_postgres::{Database, DatabaseError, Heads};
-use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId};
+use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::shard::{KnownWallet, Shards, look_at_all_heads, store};
+use crate::shard::{KnownWallet, Shards, look_at_all_ends, store};
 
 /// How often the tailer compares the cache with the log.
 const TAIL_INTERVAL: Duration = Duration::from_millis(100);
 const TAIL_BATCH_LEN: i64 = 1_000;
+/// An instance that has not compared the cache with the log for so long does not know
+/// whether it is whole.
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 fn key(program: &ProgramId, member: &MemberId, currency: &CurrencyId) -> String {
     format!("{program}/{currency}/{member}")
@@ -44,6 +50,11 @@ struct Inner {
     /// How many had failed when the tailer last began a look after which
     /// everything committed was in the cache; 0 before the first.
     mended: AtomicU64,
+    /// Whether something that was committed a look ago is not there yet.
+    behind: AtomicBool,
+    /// Milliseconds after `started` when the tailer last finished a look.
+    looked_at_ms: AtomicU64,
+    started: Instant,
 }
 
 impl BalanceCache {
@@ -54,6 +65,9 @@ impl BalanceCache {
             cache,
             failures: AtomicU64::new(1),
             mended: AtomicU64::new(0),
+            behind: AtomicBool::new(false),
+            looked_at_ms: AtomicU64::new(0),
+            started: Instant::now(),
         })))
     }
 
@@ -113,19 +127,29 @@ impl BalanceCache {
     pub(crate) async fn put(
         &self,
         shard: ShardId,
-        after: Position,
-        through: Position,
+        after: (Position, Chain),
+        through: (Position, Chain),
         wallets: &[KnownWallet],
     ) {
         let Some(inner) = self.0.as_deref() else {
             return;
         };
         let entries: Vec<Entry> = wallets.iter().map(entry).collect();
-        if let Err(error) = inner
-            .cache
-            .put(shard.get(), after.get(), through.get(), &entries)
-            .await
-        {
+        let (after, through) = (progress(after), progress(through));
+        let put = inner.cache.put(shard.get(), &after, &through, &entries);
+        if let Err(error) = put.await {
+            inner.failed(&error);
+        }
+    }
+
+    /// Writes wallets that were read when the log of their shard reached to `head`.
+    pub(crate) async fn put_read(&self, shard: ShardId, head: Position, wallets: &[KnownWallet]) {
+        let Some(inner) = self.0.as_deref() else {
+            return;
+        };
+        let entries: Vec<Entry> = wallets.iter().map(entry).collect();
+        let put = inner.cache.put_read(shard.get(), head.get(), &entries);
+        if let Err(error) = put.await {
             inner.failed(&error);
         }
     }
@@ -133,9 +157,18 @@ impl BalanceCache {
 
 impl Inner {
     /// Whether everything committed is known to be in the cache. A failure
-    /// during the tailer's look counts as one after it.
+    /// during the tailer's look counts as one after it. Other instances write, too: who
+    /// has not looked for a while, or sees that something is missing, does not know.
     fn is_whole(&self) -> bool {
+        let looked_at = Duration::from_millis(self.looked_at_ms.load(Ordering::SeqCst));
         self.mended.load(Ordering::SeqCst) == self.failures.load(Ordering::SeqCst)
+            && !self.behind.load(Ordering::SeqCst)
+            && self.started.elapsed().saturating_sub(looked_at) <= LOOK_MAX
+    }
+
+    fn looked(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.looked_at_ms.store(now, Ordering::SeqCst);
     }
 
     fn failed(&self, error: &CacheError) {
@@ -148,11 +181,22 @@ impl Inner {
     }
 }
 
+fn progress((position, chain): (Position, Chain)) -> Progress {
+    Progress {
+        position: position.get(),
+        mark: data_encoding::HEXLOWER.encode(&chain[..8]),
+    }
+}
+
 fn entry(cached: &KnownWallet) -> Entry {
     let wallet = &cached.wallet;
     Entry {
         key: key(&cached.program, &cached.member, &cached.currency),
-        version: wallet.sequence,
+        // Between two transactions only that becomes known which was to be looked at later.
+        version: (
+            wallet.sequence,
+            wallet.next_due.map_or(i64::MAX, Timestamp::micros),
+        ),
         value: borsh::to_vec(wallet).expect("writing to memory does not fail"),
     }
 }
@@ -177,13 +221,16 @@ pub(crate) async fn tail(
     let Some(inner) = cache.0 else {
         return;
     };
+    let mut before = Vec::new();
     loop {
         let failures = inner.failures.load(Ordering::SeqCst);
-        let mended = database.within(mend(&database, shards, &heads, &inner.cache));
+        let mended = database.within(mend(&database, shards, &heads, &inner, &mut before));
         match mended.await.unwrap_or_else(|error| Err(error.into())) {
             Ok(()) => {
                 let was_whole = inner.is_whole();
                 inner.mended.store(failures, Ordering::SeqCst);
+                inner.behind.store(false, Ordering::SeqCst);
+                inner.looked();
                 if !was_whole && inner.is_whole() {
                     tracing::info!("the cache of balances is whole");
                 }
@@ -201,24 +248,45 @@ pub(crate) async fn tail(
     }
 }
 
-/// Writes to the cache what the log has and it has not.
+/// Writes to the cache what the log has and it has not. `before` is how far the logs reached
+/// at the last look.
 async fn mend(
     database: &Database,
     shards: Shards,
     heads: &Heads,
-    cache: &Cache,
+    inner: &Inner,
+    before: &mut Vec<i64>,
 ) -> Result<(), TailError> {
-    let heads = look_at_all_heads(database, heads).await?;
-    let progress = cache.progress(shards.count()).await?;
-    if progress.iter().any(Option::is_none) {
-        // It lost its memory, or part of it. What it still holds may be old.
-        cache.reset(heads.positions()).await?;
-        return Ok(());
+    let cache = &inner.cache;
+    let ends = look_at_all_ends(database, heads).await?;
+    let written = cache.progress(shards.count()).await?;
+    let mut reaches = Vec::with_capacity(written.len());
+    for ((shard, written), (position, chain)) in shards.all().zip(written).zip(&ends) {
+        let end = progress((Position::new(*position), *chain));
+        match written {
+            Some(written) if written == end => reaches.push(written),
+            Some(written) if is_of_log(database, shard, &written).await? => reaches.push(written),
+            // It lost its memory, or part of it, or it is of another log: the database was
+            // restored, or another one took its place. What it still holds may be old.
+            _ => {
+                tracing::warn!(%shard, "the cache is not of this log: it is emptied");
+                let ends = ends.iter();
+                let ends =
+                    ends.map(|(position, chain)| progress((Position::new(*position), *chain)));
+                cache.reset(&ends.collect::<Vec<_>>()).await?;
+                before.clear();
+                return Ok(());
+            }
+        }
     }
-    for ((shard, written), head) in shards.all().zip(progress).zip(heads.positions()) {
-        let mut written = written.unwrap_or_default();
-        while written < *head {
-            let through = mend_shard(database, cache, shard, written).await?;
+    let mut then = reaches.iter().zip(&*before);
+    if then.any(|(written, before)| written.position < *before) {
+        inner.behind.store(true, Ordering::SeqCst);
+    }
+    *before = ends.iter().map(|(position, _)| *position).collect();
+    for ((shard, mut written), (head, _)) in shards.all().zip(reaches).zip(&ends) {
+        while written.position < *head {
+            let through = mend_shard(database, cache, shard, &written).await?;
             if through == written {
                 break;
             }
@@ -228,16 +296,35 @@ async fn mend(
     Ok(())
 }
 
+/// Whether a shard's log has been where the cache says it has.
+async fn is_of_log(
+    database: &Database,
+    shard: ShardId,
+    written: &Progress,
+) -> Result<bool, DatabaseError> {
+    if written.position == 0 {
+        return Ok(*written == progress((Position::new(0), CHAIN_START)));
+    }
+    let position = Position::new(written.position);
+    let row = store::log::at(database.pool(), shard, position).await?;
+    let chain = row.and_then(|row| row.chain.try_into().ok());
+    Ok(chain.is_some_and(|chain| *written == progress((position, chain))))
+}
+
 async fn mend_shard(
     database: &Database,
     cache: &Cache,
     shard: ShardId,
-    written: i64,
-) -> Result<i64, TailError> {
-    let after = Position::new(written);
+    written: &Progress,
+) -> Result<Progress, TailError> {
+    let after = Position::new(written.position);
     let rows = store::log::read(database.pool(), shard, after, TAIL_BATCH_LEN).await?;
-    let Some(last) = rows.last().map(|row| row.position) else {
-        return Ok(written);
+    let last = rows.last().and_then(|row| {
+        let chain = row.chain.clone().try_into().ok()?;
+        Some(progress((Position::new(row.position), chain)))
+    });
+    let Some(last) = last else {
+        return Ok(written.clone());
     };
     let mut members = HashSet::new();
     for row in &rows {
@@ -266,6 +353,6 @@ async fn mend_shard(
             wallet,
         }));
     }
-    cache.put(shard.get(), written, last, &entries).await?;
+    cache.put(shard.get(), written, &last, &entries).await?;
     Ok(last)
 }

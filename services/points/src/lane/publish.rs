@@ -30,13 +30,14 @@ impl Publisher {
     /// Before the answers, so that a caller who then asks the cache finds what
     /// it was told.
     pub(crate) async fn publish(&self, shard: ShardId, written: &Written) {
-        let through = written.through.get();
-        if through > written.after.get() {
+        let (after, through) = (written.after.0, written.through.0);
+        // Where only the date changed on which to look, the log has nothing of it.
+        if through > after || !written.wallets.is_empty() {
             self.cache
                 .put(shard, written.after, written.through, &written.wallets)
                 .await;
-            self.heads.reached(usize::from(shard.get()), through);
         }
+        self.heads.reached(usize::from(shard.get()), through.get());
         for (kind, points) in &written.moved {
             self.points
                 .add(*points, &[KeyValue::new("fealty.account", *kind)]);

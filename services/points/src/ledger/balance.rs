@@ -112,7 +112,7 @@ impl Ledger {
         at: Timestamp,
         source: Source,
     ) -> Result<Vec<BalanceRead>, Error> {
-        let read = self
+        let (head, read) = self
             .read_wallets(shard, program, members, currency, at)
             .await?;
         if source == Source::Cache {
@@ -128,10 +128,8 @@ impl Ledger {
                     wallet: stored.clone(),
                 })
                 .collect();
-            // No stretch of the log: the entries alone, where they are newer.
-            let nowhere = Position::new(-1);
             if !cached.is_empty() {
-                self.cache.put(shard, nowhere, nowhere, &cached).await;
+                self.cache.put_read(shard, head, &cached).await;
             }
         }
         let balances = read.into_iter().map(|(stored, wallet)| BalanceRead {
@@ -153,11 +151,11 @@ impl Ledger {
     ) -> Result<(Wallet, Wallet), Error> {
         let members = [member];
         let read = self.read_wallets(shard, program, &members, currency, at);
-        Ok(read.await?.remove(0))
+        Ok(read.await?.1.remove(0))
     }
 
     /// Reads wallets of members of one shard, as stored, and as they stand at
-    /// `at`, all at one moment.
+    /// `at`, all at one moment; answers also with how far the log reached then.
     async fn read_wallets(
         &self,
         shard: ShardId,
@@ -165,7 +163,7 @@ impl Ledger {
         members: &[&MemberId],
         currency: &CurrencyId,
         at: Timestamp,
-    ) -> Result<Vec<(Wallet, Wallet)>, Error> {
+    ) -> Result<(Position, Vec<(Wallet, Wallet)>), Error> {
         let members = || {
             members
                 .iter()
@@ -188,7 +186,7 @@ impl Ledger {
             Err(Interrupted::Database(error)) => return Err(error.into()),
             Err(_) => drop(connection),
         }
-        let read: Result<Vec<(Wallet, Wallet)>, DatabaseError> =
+        let read: Result<(Position, Vec<(Wallet, Wallet)>), DatabaseError> =
             run!(self.database, "balance", |connection| async {
                 foundation::read_one_moment(connection).await?;
                 let read = advanced(
@@ -404,7 +402,7 @@ async fn advanced(
     (program, currency): (&Program, &CurrencyId),
     at: Timestamp,
     read_on: ReadOn,
-) -> Result<Vec<(Wallet, Wallet)>, Interrupted> {
+) -> Result<(Position, Vec<(Wallet, Wallet)>), Interrupted> {
     let asked = Asked::default();
     let (mut work, _) =
         ShardWork::read(connection, shard, members, &asked, at, read_on, None).await?;
@@ -421,5 +419,5 @@ async fn advanced(
         }
         read.push((stored, wallet(&work, slot)));
     }
-    Ok(read)
+    Ok((work.head_before(), read))
 }

@@ -130,10 +130,47 @@ impl Ledger {
             personal: personal.as_ref(),
             applied: &applied,
         };
-        let done = self.give_once(asked, program, sides).await;
+        let done = match self.given_before(asked, program, sides).await {
+            Ok(None) => self.give_once(asked, program, sides).await,
+            Ok(Some(given)) => Ok((Vec::new(), given)),
+            Err(failure) => Err(failure),
+        };
         Ok(done.map(|(written, given)| {
             let answer = unsealed(given.answer, personal.as_ref());
             (written, Given { answer, ..given })
+        }))
+    }
+
+    /// The gift that the request made before, if it did: no lock is needed to say so.
+    async fn given_before(
+        &self,
+        asked: Asking<'_>,
+        program: &ProgramId,
+        [giver, taker]: [&Side; 2],
+    ) -> Result<Option<Given>, Failure> {
+        let key = request_key(program, &giver.member, asked.request.0);
+        let seen = store::log::by_request(self.database.pool(), giver.shard, key).await?;
+        let Some(seen) = seen else {
+            return Ok(None);
+        };
+        let transaction = seen.transaction()?;
+        same_request(asked.request, asked.command, &transaction).map_err(Failure::Refused)?;
+        let pool = self.database.pool();
+        let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
+        let member = (program, &taker.member);
+        let gift = transaction.place();
+        let found = received(&mut connection, taker.shard, member, gift).await?;
+        // A copy of the logs may be of two moments where they lie on several nodes.
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        let answer = Answer {
+            transaction: transaction.into(),
+            replayed: true,
+        };
+        Ok(Some(Given {
+            answer,
+            recipient: found.place(),
         }))
     }
 

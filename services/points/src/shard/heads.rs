@@ -1,7 +1,8 @@
 //! How far the logs reach.
 
+use fealty_ledger::canonical::Chain;
 use fealty_postgres::{Database, DatabaseError, Heads};
-use fealty_types::Cursor;
+use fealty_types::{Cursor, Mark};
 use futures::future::join_all;
 
 use super::{placement::Placement, shards::Shards, store::head};
@@ -41,7 +42,19 @@ pub(crate) async fn look_at_all_heads(
     database: &Database,
     heads: &Heads,
 ) -> Result<Cursor, DatabaseError> {
-    let cursor = Cursor::new(head::positions(database.pool()).await?);
-    heads.reached_all(&cursor);
-    Ok(cursor)
+    Ok(cursor_at(&look_at_all_ends(database, heads).await?))
+}
+
+/// The same, with the chains.
+pub(crate) async fn look_at_all_ends(
+    database: &Database,
+    heads: &Heads,
+) -> Result<Vec<(i64, Chain)>, DatabaseError> {
+    let ends = head::ends(database.pool()).await?;
+    heads.reached_all(&cursor_at(&ends));
+    Ok(ends)
+}
+
+fn cursor_at(ends: &[(i64, Chain)]) -> Cursor {
+    Cursor::marked(ends.iter().map(|(at, chain)| (*at, Mark::of(chain))))
 }

@@ -2,9 +2,11 @@
 //! equal with a chance below 10^-14; a request's full id is compared all the
 //! same.
 
-use fealty_ledger::Purchase;
+use fealty_ledger::{Cause, Purchase, Transaction};
 use fealty_program::Program;
-use fealty_types::{BrandId, MemberId, OrderNumber, OrderScope, ProgramId, RequestId, ShardId};
+use fealty_types::{
+    BrandId, MemberId, OrderNumber, OrderScope, ProgramId, RequestId, ShardId, TransactionPlace,
+};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -14,6 +16,26 @@ use super::shards::Shards;
 #[must_use]
 pub(crate) fn request_key(program: &ProgramId, member: &MemberId, request_id: &RequestId) -> Uuid {
     key([program.as_str(), member.as_str(), request_id.as_str()])
+}
+
+/// The key of what a member received by a gift. No request has it: no id of a programme
+/// has such letters in it.
+#[must_use]
+pub(crate) fn received_key(program: &ProgramId, member: &MemberId, gift: TransactionPlace) -> Uuid {
+    let (shard, position) = (gift.shard.to_string(), gift.position.to_string());
+    let (program, member) = (program.as_str(), member.as_str());
+    key(["received\0", program, member, &shard, &position])
+}
+
+/// The key of a transaction: that of its request, or of what was received.
+#[must_use]
+pub(crate) fn key_of(transaction: &Transaction) -> Option<Uuid> {
+    let (program, member) = (&transaction.program, &transaction.member);
+    match &transaction.cause {
+        Cause::Request { request_id, .. } => Some(request_key(program, member, request_id)),
+        Cause::Received(received) => Some(received_key(program, member, received.gift)),
+        Cause::Due(_) | Cause::TierChanged(_) => None,
+    }
 }
 
 /// What names an order in a programme.

@@ -34,8 +34,8 @@ impl Shards {
             placement,
             ids: Ids::new(installation::id_key(pool).await?),
         };
-        let there = match head::positions(pool).await {
-            Ok(positions) => positions.len(),
+        let there = match head::ends(pool).await {
+            Ok(ends) => ends.len(),
             // A node that is down keeps no instance from starting.
             Err(error) if known_before && error.is_passing() => return Ok(shards),
             Err(error) => return Err(error),

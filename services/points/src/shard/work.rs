@@ -204,6 +204,11 @@ impl ShardWork {
         &self.orders
     }
 
+    /// How far the log reached when it was read.
+    pub(crate) fn head_before(&self) -> Position {
+        self.before.position
+    }
+
     /// How many members it has.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()

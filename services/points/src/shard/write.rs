@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use fealty_ledger::{Transaction, Wallet};
+use fealty_ledger::{Transaction, Wallet, canonical::Chain};
 use fealty_postgres::PgConnection;
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
 
 use super::{
-    keys::request_key,
+    keys::key_of,
     memory::Memory,
     orders::Claimed,
     placement::Placement,
@@ -43,10 +43,10 @@ pub(crate) struct KnownWallet {
 
 /// What was written to a shard.
 pub(crate) struct Written {
-    /// The head before.
-    pub(crate) after: Position,
-    /// The head now.
-    pub(crate) through: Position,
+    /// The head before, and the chain there.
+    pub(crate) after: (Position, Chain),
+    /// The head now, and the chain there.
+    pub(crate) through: (Position, Chain),
     /// The transactions, in order.
     pub(crate) transactions: Vec<Arc<Transaction>>,
     /// The wallets that changed.
@@ -114,15 +114,15 @@ impl ShardWork {
                 store::marks::mark(connection, self.shard, head.position).await?;
             }
         }
-        let through = head.position;
+        let (through, chain) = (head.position, head.chain);
         if let Some(memory) = memory {
             let seen = self.slots.into_iter();
             memory.remember(head, seen.filter_map(Slot::into_remembered));
         }
         let transactions = self.log.into_transactions().map(Arc::new);
         Ok(Written {
-            after,
-            through,
+            after: (after, self.before.chain),
+            through: (through, chain),
             transactions: transactions.collect(),
             wallets,
             moved,
@@ -135,11 +135,7 @@ impl ShardWork {
         let mut moved: HashMap<&'static str, u64> = HashMap::new();
         for (entry, slot) in self.log.written().iter().zip(&self.slot_of) {
             let transaction = entry.transaction();
-            let key = transaction.and_then(|transaction| {
-                let request_id = transaction.request_id()?;
-                let (program, member) = (&transaction.program, &transaction.member);
-                Some(request_key(program, member, request_id))
-            });
+            let key = transaction.and_then(key_of);
             let number = slot.and_then(|slot| self.slots[slot].member_no);
             rows.log.push(head.append(entry, number, key));
             let Some(transaction) = transaction else {

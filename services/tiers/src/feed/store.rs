@@ -1,7 +1,8 @@
 //! The service's own log: changes of tier.
 
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
-use fealty_types::{MemberId, ProgramId, Timestamp};
+use fealty_types::{Mark, MemberId, ProgramId, Timestamp};
+use sha2::{Digest as _, Sha256};
 use sqlx::PgExecutor;
 
 use crate::domain::{Change, Reason, Status};
@@ -21,6 +22,28 @@ pub(crate) struct Logged {
     pub(crate) transaction: String,
     /// When it was written; not before the one before it.
     pub(crate) written_at: Timestamp,
+}
+
+impl Logged {
+    /// By what it is known again. Two that were written at the same position, one before
+    /// and one after the log was restored, were not written at the same time.
+    pub(crate) fn mark(&self) -> Mark {
+        let mut hash = Sha256::new();
+        let texts = [
+            self.program.as_str(),
+            self.member.as_str(),
+            self.change.status.tier.as_str(),
+            &self.transaction,
+        ];
+        for text in texts {
+            hash.update(text);
+            hash.update([0]);
+        }
+        for number in [self.position, self.written_at.micros()] {
+            hash.update(number.to_le_bytes());
+        }
+        Mark::of(&hash.finalize())
+    }
 }
 
 /// The end of the log.

@@ -73,41 +73,70 @@ impl Feed {
     }
 
     /// The position from which a caller wants to hear.
-    pub(crate) async fn start(&self, start: &Start) -> Result<i64, Error> {
+    pub(crate) async fn start(&self, start: &Start) -> Result<Cursor, Error> {
+        let pool = self.database.pool();
         let head = self.head().await?.positions()[0];
         match start {
-            Start::Now => Ok(head),
-            Start::Time(time) => Ok(store::last_before(self.database.pool(), *time).await?),
+            Start::Now => self.marked(head).await,
+            Start::Time(time) => self.marked(store::last_before(pool, *time).await?).await,
             Start::Cursor(token) => {
                 let cursor = Cursor::parse(token, 1).map_err(|_| Error::CursorOutOfRange)?;
                 let at = cursor.positions()[0];
-                if at > head {
-                    return Err(Error::CursorOutOfRange);
+                match cursor.mark(0) {
+                    None if at > head => Err(Error::CursorOutOfRange),
+                    None => self.marked(at).await,
+                    Some(_) if self.marked(at).await? != cursor => Err(Error::AnotherLog),
+                    Some(_) => Ok(cursor),
                 }
-                Ok(at)
             }
         }
     }
 
-    /// What the log has next after a position.
-    async fn next(&self, at: i64) -> Result<Watched, DatabaseError> {
+    /// A cursor after the entry at a position.
+    async fn marked(&self, at: i64) -> Result<Cursor, Error> {
+        let mut cursor = Cursor::new(vec![0]);
+        if at > 0 {
+            let entry = store::read(self.database.pool(), at - 1, 1).await?.pop();
+            let entry = entry.filter(|entry| entry.position == at);
+            cursor.advance(0, at, entry.ok_or(Error::AnotherLog)?.mark());
+        }
+        Ok(cursor)
+    }
+
+    /// What the log has next after a cursor. It begins with the entry at the cursor, which
+    /// must still be the one that was taken.
+    async fn next(&self, at: &Cursor) -> Result<Watched, Error> {
         let pool = self.database.pool();
         // Before the log is read, so that all that is known is in it.
         let known = store::known_at(pool, self.source, &with_tiers(&self.programs)).await?;
-        let changes = store::read(pool, at, WATCH_BATCH_LEN_MAX).await?;
-        let told = changes.last().map_or(at, |last| last.position);
+        let taken = at.positions()[0];
+        let skipped = i64::from(taken > 0);
+        let max = WATCH_BATCH_LEN_MAX + skipped;
+        let mut changes = store::read(pool, taken - skipped, max).await?;
+        let mut cursor = at.clone();
+        if taken > 0 {
+            let first = (!changes.is_empty()).then(|| changes.remove(0));
+            let is_same =
+                |first: &Logged| first.position == taken && Some(first.mark()) == at.mark(0);
+            if !first.as_ref().is_some_and(is_same) {
+                return Err(Error::AnotherLog);
+            }
+        }
+        if let Some(last) = changes.last() {
+            cursor.advance(0, last.position, last.mark());
+        }
         let len = i64::try_from(changes.len()).unwrap_or(i64::MAX);
         let head = self.heads.cursor().positions()[0];
         Ok(Watched {
+            behind: (head - cursor.positions()[0]).max(0),
             changes,
-            cursor: Cursor::new(vec![told]),
-            behind: (head - told).max(0),
+            cursor,
             known: known.filter(|_| len < WATCH_BATCH_LEN_MAX),
         })
     }
 
     /// What the log has next, as soon as there is something, or after a while.
-    pub(crate) async fn poll(&self, at: i64, wait: Duration) -> Result<Watched, Error> {
+    pub(crate) async fn poll(&self, at: &Cursor, wait: Duration) -> Result<Watched, Error> {
         let ends = tokio::time::Instant::now() + wait;
         let mut heads = self.heads.watch();
         loop {
@@ -125,12 +154,16 @@ impl Feed {
 
     /// Sends everything after a position, until nobody listens or the database
     /// fails. The channel's bound holds it back to the listener's speed.
-    pub(crate) async fn watch(self, mut at: i64, listener: mpsc::Sender<Result<Watched, Error>>) {
+    pub(crate) async fn watch(
+        self,
+        mut at: Cursor,
+        listener: mpsc::Sender<Result<Watched, Error>>,
+    ) {
         let mut heads = self.heads.watch();
         let first = Watched {
             changes: Vec::new(),
-            cursor: Cursor::new(vec![at]),
-            behind: heads.borrow()[0] - at,
+            behind: heads.borrow()[0] - at.positions()[0],
+            cursor: at.clone(),
             known: None,
         };
         if listener.send(Ok(first)).await.is_err() {
@@ -141,15 +174,15 @@ impl Feed {
         let mut is_heard = false;
         loop {
             let head = heads.borrow_and_update()[0];
-            while at < head || is_heard {
+            while at.positions()[0] < head || is_heard {
                 is_heard = false;
-                let next = self.next(at).await;
+                let next = self.next(&at).await;
                 if let Err(error) = &next {
                     tracing::warn!(%error, "a feed broke off");
                 }
-                let reached = next.as_ref().ok().map(|next| next.cursor.positions()[0]);
+                let reached = next.as_ref().ok().map(|next| next.cursor.clone());
                 // The listener may have gone, or the feed broken off.
-                let sent = listener.send(next.map_err(Error::from)).await;
+                let sent = listener.send(next).await;
                 let (Ok(()), Some(reached)) = (sent, reached) else {
                     return;
                 };

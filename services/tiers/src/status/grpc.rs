@@ -150,7 +150,7 @@ impl TierService for TierApi {
         let feed = &self.statuses.feed;
         let at = feed.start(&start).await?;
         let polled = tokio::select! {
-            polled = feed.poll(at, wait) => polled?,
+            polled = feed.poll(&at, wait) => polled?,
             () = self.shutdown.cancelled() => return Err(Error::Ending.into()),
         };
         Ok(Response::new(wire::PollTierChangesResponse {

@@ -27,7 +27,7 @@ use crate::{
         Shards,
         store::{
             self,
-            head::{Head, head, positions},
+            head::{Head, ends, head},
         },
     },
 };
@@ -118,7 +118,8 @@ pub async fn verify(
     options: &Options,
     progress: impl Fn(i64, i64) + Send + Sync,
 ) -> Result<Verified, VerifyError> {
-    let all: i64 = positions(database.pool()).await?.iter().sum();
+    let ends = ends(database.pool()).await?;
+    let all: i64 = ends.iter().map(|(position, _)| position).sum();
     let shards = Shards::known(database).await?;
     let shards = shards.ok_or(DatabaseError::Broken("the installation has no shards"))?;
     for (shard, position, _) in &options.checkpoint {

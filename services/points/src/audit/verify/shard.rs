@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Programs, VerifyError};
 use crate::{
     plan::{plan, tier_effects},
-    shard::{Shards, has_plain, request_key, store::log::Row},
+    shard::{Shards, has_plain, key_of, store::log::Row},
 };
 
 /// Some of a log, in order, with the marks of the accounts among it.
@@ -246,9 +246,11 @@ impl Shard {
             return Ok(Some(named));
         }
         let (program, member) = (&transaction.program, &transaction.member);
-        let key = transaction
-            .request_id()
-            .map(|id| request_key(program, member, id));
+        let key = key_of(transaction);
+        // What was received has a key since engine 2.
+        let keyless = matches!(transaction.cause, Cause::Received(_))
+            && transaction.engine == Engine::FIRST.number()
+            && row.request_key.is_none();
         let name = (program.clone(), member.clone());
         let next = i64::try_from(self.members.len()).unwrap_or(i64::MAX) + 1;
         let known = self.members.get(&name).map(|known| known.number);
@@ -260,7 +262,7 @@ impl Shard {
             self.members.insert(name, Known { number: next, book });
             next
         });
-        if row.member_no != Some(number) || row.request_key != key {
+        if row.member_no != Some(number) || (row.request_key != key && !keyless) {
             return Err(self.difference(position, "a column differs from the transaction"));
         }
         let mut again = self.run_again(transaction, programs)?;

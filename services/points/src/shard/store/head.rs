@@ -111,15 +111,23 @@ pub(crate) async fn head(
     row.into_head(shard)
 }
 
-/// The last position of every shard, in their order. Each is right by itself;
-/// over several nodes they are not of one moment.
-pub(crate) async fn positions(executor: impl PgExecutor<'_>) -> Result<Vec<i64>, DatabaseError> {
-    let positions = sqlx::query_scalar!(
-        "-- points.heads.positions\nSELECT position FROM shards ORDER BY shard"
+/// The last position of every shard, in their order, and the chain there. Each is right by
+/// itself; over several nodes they are not of one moment.
+pub(crate) async fn ends(
+    executor: impl PgExecutor<'_>,
+) -> Result<Vec<(i64, Chain)>, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- points.heads.ends\nSELECT shard, position, chain FROM shards ORDER BY shard"
     )
     .fetch_all(executor)
     .await?;
-    Ok(positions)
+    rows.into_iter()
+        .map(|row| {
+            let chain = row.chain.try_into().ok();
+            let chain = StoredRow::of("shards", row.shard).check("chain", chain)?;
+            Ok((row.position, chain))
+        })
+        .collect()
 }
 
 /// Keeps batches that have read a shard's head before from writing.

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use fealty_ledger::{
     Entry, Transaction,
-    canonical::{self, Chain},
+    canonical::{self, CHAIN_START, Chain},
 };
 use fealty_postgres::{DatabaseError, StoredRow};
-use fealty_types::{Position, ShardId};
+use fealty_types::{Mark, Position, ShardId};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -137,6 +137,20 @@ pub(crate) async fn at(
     .fetch_optional(executor)
     .await?;
     Ok(row)
+}
+
+/// By what the transaction at a position is known again; there is none at 0.
+pub(crate) async fn mark_at(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    position: Position,
+) -> Result<Mark, DatabaseError> {
+    if position.get() == 0 {
+        return Ok(Mark::of(&CHAIN_START));
+    }
+    let row = at(executor, shard, position).await?;
+    let row = row.ok_or(DatabaseError::Broken("a log has no gaps"))?;
+    Ok(Mark::of(&row.chain))
 }
 
 /// Reads a log on from `after`, oldest first.

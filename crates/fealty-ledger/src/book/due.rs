@@ -77,6 +77,18 @@ impl WalletBook {
         gone_at.is_some_and(|gone_at| gone_at <= at)
     }
 
+    /// Whether something is due by a moment, of a wallet that has been read so far as to
+    /// tell.
+    pub fn is_due_by(
+        &self,
+        currency: &CurrencyId,
+        moment: impl Into<Moment>,
+    ) -> Result<bool, Stop> {
+        let moment = moment.into();
+        let next = self.next_event(currency, moment)?;
+        Ok(next.is_some_and(|(due, _)| due <= moment.now))
+    }
+
     /// What falls due first, whenever that is.
     pub(crate) fn next_event(
         &self,

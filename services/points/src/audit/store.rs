@@ -184,3 +184,27 @@ pub(crate) async fn marks_between(
     }
     Ok(marks)
 }
+
+/// The first position of a part of a log at which accounts are marked and no mark is.
+pub(crate) async fn stray_mark(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    after: Position,
+    through: Position,
+) -> Result<Option<Position>, DatabaseError> {
+    let stray = sqlx::query_scalar!(
+        "-- points.accounts.stray_mark
+        SELECT a.position FROM account_marks a
+        WHERE a.shard = $1 AND a.position > $2 AND a.position <= $3
+          AND NOT EXISTS (
+              SELECT FROM marks m WHERE m.shard = $1 AND m.position = a.position
+          )
+        ORDER BY a.position LIMIT 1",
+        stored(shard),
+        after.get(),
+        through.get(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(stray.map(Position::new))
+}

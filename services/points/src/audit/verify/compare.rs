@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use fealty_ledger::{Hold, Lot, MemberBook, Reversal, Wallet, WalletBook};
-use fealty_types::{CurrencyId, Position, ProgramId};
+use fealty_types::{CurrencyId, Position, ProgramId, Timestamp};
 
 use super::{VerifyError, shard::Shard};
 use crate::shard::store::rows::VersionRow;
@@ -121,6 +121,26 @@ impl Shard {
             .filter(|hold| !hold.lots.is_empty());
         if open.count() != stored.len() {
             return Err(self.difference(self.position, "there are holds that are not stored"));
+        }
+        Ok(())
+    }
+
+    /// What counted must have been told. What was told besides, and by whom, only the tiers
+    /// service's own log shows.
+    pub(super) fn compare_tiers(
+        &self,
+        stored: &[(String, String, Timestamp)],
+    ) -> Result<(), VerifyError> {
+        let first: HashMap<(&str, &str), Timestamp> = stored
+            .iter()
+            .map(|(program, member, first)| ((program.as_str(), member.as_str()), *first))
+            .collect();
+        for ((program, member), (moment, position)) in &self.tiers {
+            let told = first.get(&(program.as_str(), member.as_str()));
+            if told.is_none_or(|told| told > moment) {
+                let what = "a tier counted for it of which nothing is stored";
+                return Err(self.difference(*position, what));
+            }
         }
         Ok(())
     }

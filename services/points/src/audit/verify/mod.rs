@@ -16,15 +16,16 @@ use std::{
     sync::Arc,
 };
 
-use fealty_ledger::{AccountTotals, canonical::Chain};
+use fealty_ledger::{AccountTotals, Hold, canonical::Chain};
 use fealty_postgres::{Database, DatabaseError, PgConnection, foundation, run};
 use fealty_program::{Program, ProgramVersion};
-use fealty_types::{LotId, Position, ProgramId, ShardId};
+use fealty_types::{CurrencyId, LotId, Position, ProgramId, ShardId};
+use uuid::Uuid;
 
 use crate::{
     audit::store as accounts,
     shard::{
-        Shards,
+        Placement, Shards, order_shard,
         store::{
             self,
             head::{Head, ends, head},
@@ -35,6 +36,10 @@ use shard::{Chunk, Shard, Stopped};
 
 /// Transactions read at a time.
 const READ_LEN: i64 = 5_000;
+/// Transactions that an earlier run has verified, hashed at a time.
+const REHASH_LEN: i64 = 50_000;
+/// Orders looked up at a time.
+const ORDERS_LEN: usize = 5_000;
 /// Lots read at a time for the comparison at the end.
 const LOTS_LEN: i64 = 5_000;
 /// Transactions after which the state is kept, where it is.
@@ -52,6 +57,14 @@ pub enum VerifyError {
         position: Position,
         /// What differs.
         what: String,
+    },
+    /// An order is recorded that no purchase is of.
+    #[error("shard {shard}: the order {order} is recorded, and no purchase is of it")]
+    OrderWithoutPurchase {
+        /// The order's shard.
+        shard: ShardId,
+        /// Its key.
+        order: Uuid,
     },
     /// What members gave is not what members received.
     #[error("the two sides of transfers between members differ")]
@@ -167,6 +180,9 @@ pub async fn verify(
     if !gifts::settled(database, shards, &heads, gifts).await? {
         return Err(VerifyError::TransfersDiffer);
     }
+    if shards.placement() == Placement::OneNode {
+        no_order_without_purchase(database, shards).await?;
+    }
     let sums = totals.rows().map(|(_, sums)| sums);
     let (debits, credits) = sums.fold((0, 0), |(debits, credits), sums| {
         (debits + sums.debits, credits + sums.credits)
@@ -185,19 +201,32 @@ async fn verify_shard(
     options: &Options,
     progress: &(dyn Fn(i64) + Send + Sync),
 ) -> Result<(Shard, i64), VerifyError> {
+    let state = options.state.as_deref();
+    let mut shard = match state {
+        Some(folder) => Shard::load(id, shards, folder)?,
+        None => Shard::new(id, shards),
+    };
+    let before = shard.transactions;
+    // What is written never changes, so it is walked without a snapshot, which would keep
+    // Postgres from cleaning up what batches leave behind. One is taken for the rest of the
+    // log, and for what is compared.
+    let walking = database.pool().acquire().await;
+    let mut walking = walking.map_err(DatabaseError::from)?;
+    confirm_state(&mut walking, &shard).await?;
+    let far = head(&mut *walking, id).await?;
+    shard = walk(&mut walking, shard, &far, &programs, state, progress).await?;
+    drop(walking);
+    let mut walked = Some(shard);
     run!(database, "verify_shard", |connection| async {
+        let mut shard = walked.take().ok_or(VerifyError::BrokenOff)?;
         foundation::read_one_moment(connection).await?;
         let head = head(&mut *connection, id).await?;
-        let state = options.state.as_deref();
-        let mut shard = match state {
-            Some(folder) => Shard::load(id, shards, folder)?,
-            None => Shard::new(id, shards),
-        };
-        let before = shard.transactions;
-        confirm_state(connection, &shard).await?;
         shard = walk(connection, shard, &head, &programs, state, progress).await?;
+        if shard.chain != head.chain {
+            return Err(shard.difference(shard.position, "the head has another chain value"));
+        }
         check_checkpoint(connection, &shard, &options.checkpoint).await?;
-        compare(connection, &shard, &head).await?;
+        compare(connection, &shard, (&head, shards)).await?;
         if let Some(folder) = state {
             shard.keep(folder)?;
         }
@@ -230,10 +259,20 @@ async fn programs(connection: &mut PgConnection) -> Result<Programs, DatabaseErr
     Ok(programs)
 }
 
-/// What an earlier run verified must still be there.
+/// What an earlier run verified must still be there: its bytes are hashed again.
 async fn confirm_state(connection: &mut PgConnection, shard: &Shard) -> Result<(), VerifyError> {
     if shard.position.get() == 0 {
         return Ok(());
+    }
+    let mut from = 0;
+    while from < shard.position.get() {
+        let through = shard.position.get().min(from + REHASH_LEN);
+        let (first, last) = (Position::new(from), Position::new(through));
+        let found = store::log::first_unchained(&mut *connection, shard.shard, first, last);
+        if let Some(position) = found.await? {
+            return Err(shard.difference(position, "the chain does not fit the entry"));
+        }
+        from = through;
     }
     let row = store::log::at(connection, shard.shard, shard.position).await?;
     if row.is_none_or(|row| row.chain != shard.chain) {
@@ -291,12 +330,9 @@ async fn walk(
             kept = shard.position;
         }
     }
-    if shard.position != head.position {
+    if shard.position < head.position {
         let what = format!("the log ends here, the head says {}", head.position);
         return Err(shard.difference(shard.position.next(), what));
-    }
-    if shard.chain != head.chain {
-        return Err(shard.difference(shard.position, "the head has another chain value"));
     }
     Ok(shard)
 }
@@ -305,11 +341,18 @@ async fn read(
     connection: &mut PgConnection,
     shard: ShardId,
     after: Position,
-) -> Result<Chunk, DatabaseError> {
+) -> Result<Chunk, VerifyError> {
     let rows = store::log::read(&mut *connection, shard, after, READ_LEN).await?;
     let marks = match rows.last() {
         Some(last) => {
             let through = Position::new(last.position);
+            if let Some(position) = accounts::stray_mark(connection, shard, after, through).await? {
+                return Err(VerifyError::Difference {
+                    shard,
+                    position,
+                    what: "accounts are marked where no mark is".to_owned(),
+                });
+            }
             accounts::marks_between(connection, shard, after, through).await?
         }
         None => Vec::new(),
@@ -350,7 +393,7 @@ async fn check_checkpoint(
 async fn compare(
     connection: &mut PgConnection,
     shard: &Shard,
-    head: &Head,
+    (head, shards): (&Head, Shards),
 ) -> Result<(), VerifyError> {
     let members = store::members::all(connection, shard.shard).await?;
     shard.compare_members(&members, head.members)?;
@@ -376,6 +419,10 @@ async fn compare(
     }
     let holds = store::holds::all_open(connection, shard.shard).await?;
     shard.compare_holds(&by_number, &holds)?;
+    compare_ended_holds(connection, shard, &holds).await?;
+    compare_orders(connection, shard, shards).await?;
+    let tiers = store::members::first_tiers(connection, shard.shard).await?;
+    shard.compare_tiers(&tiers)?;
     let reversals = store::reversals::of_shard(connection, shard.shard).await?;
     shard.compare_reversals(&by_number, &reversals)?;
     let accounts = accounts::of_shard(connection, shard.shard).await?;
@@ -383,4 +430,80 @@ async fn compare(
         return Err(shard.difference(shard.position, "the accounts differ"));
     }
     Ok(())
+}
+
+/// Compares the holds that have ended: a hold that is not there is one of which nobody
+/// knows what became.
+async fn compare_ended_holds(
+    connection: &mut PgConnection,
+    shard: &Shard,
+    open: &[(i64, CurrencyId, Hold)],
+) -> Result<(), VerifyError> {
+    let (mut after, mut stored) = (Position::new(0), open.len());
+    loop {
+        let ended = store::holds::ended(connection, shard.shard, after, LOTS_LEN).await?;
+        let Some((last, ..)) = ended.last() else {
+            break;
+        };
+        after = *last;
+        stored += ended.len();
+        for (hold, number, is_empty) in &ended {
+            let is_open = open
+                .binary_search_by_key(hold, |open| open.2.position)
+                .is_ok();
+            if shard.holds.get(hold) != Some(number) || !is_empty || is_open {
+                return Err(shard.difference(*hold, "the hold that it made differs"));
+            }
+        }
+    }
+    if stored != shard.holds.len() {
+        return Err(shard.difference(shard.position, "there are holds that are not stored"));
+    }
+    Ok(())
+}
+
+/// Each purchase's order must be recorded: else its receipt earns again.
+async fn compare_orders(
+    connection: &mut PgConnection,
+    shard: &Shard,
+    shards: Shards,
+) -> Result<(), VerifyError> {
+    let all: Vec<_> = shard.orders.iter().collect();
+    for some in all.chunks(ORDERS_LEN) {
+        let keys: Vec<Uuid> = some
+            .iter()
+            .map(|(key, _)| Uuid::from_bytes(**key))
+            .collect();
+        let of = |key: &Uuid| store::stored(order_shard(*key, shards));
+        let in_shards: Vec<i16> = keys.iter().map(of).collect();
+        let found = store::orders::requests_of(&mut *connection, &in_shards, &keys).await?;
+        let found: HashMap<Uuid, Uuid> = found.into_iter().collect();
+        for (key, (request, position)) in some {
+            let recorded = found.get(&Uuid::from_bytes(**key));
+            if recorded != Some(&Uuid::from_bytes(*request)) {
+                let what = "its order is not recorded for it: the receipt could earn again";
+                return Err(shard.difference(*position, what));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An order that nothing was made for would keep its receipt from ever earning.
+async fn no_order_without_purchase(database: &Database, shards: Shards) -> Result<(), VerifyError> {
+    let mut after = Uuid::nil();
+    loop {
+        let limit = i64::try_from(ORDERS_LEN).unwrap_or(i64::MAX);
+        let orders = store::orders::with_transactions(database.pool(), after, limit).await?;
+        let Some((last, _)) = orders.last() else {
+            return Ok(());
+        };
+        after = *last;
+        if let Some((order, _)) = orders.iter().find(|(_, is_made)| !is_made) {
+            return Err(VerifyError::OrderWithoutPurchase {
+                shard: order_shard(*order, shards),
+                order: *order,
+            });
+        }
+    }
 }

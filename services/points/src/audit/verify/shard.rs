@@ -20,9 +20,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Programs, VerifyError};
 use crate::{
-    plan::{plan, tier_effects},
-    shard::{Shards, has_plain, key_of, store::log::Row},
+    plan::{plan, tier_effects, tier_moment},
+    shard::{OrderName, Shards, has_plain, key_of, order_key, store::log::Row},
 };
+
+/// What a file of this release begins with.
+const STATE_HEADER: &[u8] = b"fealty verified 2\n";
 
 /// Some of a log, in order, with the marks of the accounts among it.
 #[derive(Debug)]
@@ -72,6 +75,13 @@ pub(super) struct Shard {
     pub(super) versions: BTreeMap<ProgramId, (u32, Position)>,
     /// Accounts that changed since the last mark.
     unmarked: BTreeSet<AccountKey>,
+    /// What recorded each order: the request's key, and where it stands.
+    pub(super) orders: HashMap<[u8; 16], ([u8; 16], Position)>,
+    /// All holds that were ever made, with their members' numbers.
+    pub(super) holds: BTreeMap<Position, i64>,
+    /// Members whose tier counted for something, the earliest moment at which it did, and
+    /// where that stands.
+    pub(super) tiers: HashMap<(ProgramId, MemberId), (Timestamp, Position)>,
     /// A sum over what was given to other members less what was received: 0
     /// over all shards, for every transfer has two sides that are the same.
     pub(super) gifts: u128,
@@ -93,6 +103,9 @@ impl Shard {
             transactions: 0,
             versions: BTreeMap::new(),
             unmarked: BTreeSet::new(),
+            orders: HashMap::new(),
+            holds: BTreeMap::new(),
+            tiers: HashMap::new(),
             gifts: 0,
             original: None,
         }
@@ -106,7 +119,11 @@ impl Shard {
     pub(super) fn load(shard: ShardId, shards: Shards, folder: &Path) -> Result<Self, VerifyError> {
         let path = Self::path(shard, folder);
         let read = match fs::read(&path) {
-            Ok(bytes) => borsh::from_slice::<Self>(&bytes),
+            // Another release kept other things: it is verified from the beginning.
+            Ok(bytes) => match bytes.strip_prefix(STATE_HEADER) {
+                None => return Ok(Self::new(shard, shards)),
+                Some(bytes) => borsh::from_slice::<Self>(bytes),
+            },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self::new(shard, shards));
             }
@@ -122,6 +139,7 @@ impl Shard {
             fs::create_dir_all(folder)?;
             let new = path.with_extension("new");
             let mut file = std::io::BufWriter::new(fs::File::create(&new)?);
+            file.write_all(STATE_HEADER)?;
             borsh::to_writer(&mut file, self)?;
             file.flush()?;
             fs::rename(new, &path)
@@ -265,17 +283,104 @@ impl Shard {
         if row.member_no != Some(number) || (row.request_key != key && !keyless) {
             return Err(self.difference(position, "a column differs from the transaction"));
         }
+        self.check_time(transaction, programs)?;
         let mut again = self.run_again(transaction, programs)?;
         again.nonce = transaction.nonce;
         if again != *transaction {
             let what = format!("the engine makes another {} of it", transaction.kind());
             return Err(self.difference(position, what));
         }
+        self.note(transaction, number, programs);
         for key in self.totals.add(transaction) {
             self.unmarked.insert(key);
         }
         self.transactions += 1;
         Ok(None)
+    }
+
+    /// Checks that time does not run backwards in a wallet, and that all that was due before
+    /// a request stands before it.
+    fn check_time(
+        &mut self,
+        transaction: &Transaction,
+        programs: &Programs,
+    ) -> Result<(), VerifyError> {
+        let (position, at) = (transaction.position, transaction.effective_at);
+        let waits = self.waits(transaction, programs)?;
+        let asked = matches!(
+            transaction.cause,
+            Cause::Request { .. } | Cause::Received(_)
+        );
+        let member = (transaction.program.clone(), transaction.member.clone());
+        let known = self.members.get_mut(&member).expect("the member is known");
+        for after in &transaction.wallets {
+            let currency = &after.currency;
+            let Some(wallet) = known.book.wallets.get_mut(currency) else {
+                continue;
+            };
+            if wallet.wallet().last_at > Some(at) {
+                let what = "it took effect before the one before it in its wallet";
+                return Err(self.difference(position, what));
+            }
+            wallet.set_tiers_decide(waits.as_ref().is_none_or(|waits| waits.contains(currency)));
+            match wallet.is_due_by(currency, at) {
+                Ok(true) if asked => {
+                    let what = "something was due before it, and is left out";
+                    return Err(self.difference(position, what));
+                }
+                Ok(_) => {}
+                Err(stop) => return Err(self.difference(position, stop.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what other tables must have of a transaction.
+    fn note(&mut self, transaction: &Transaction, number: i64, programs: &Programs) {
+        let Cause::Request {
+            command,
+            facts,
+            asked_at,
+            program_version,
+            ..
+        } = &transaction.cause
+        else {
+            return;
+        };
+        let (program, position) = (&transaction.program, transaction.position);
+        if matches!(command, Command::Hold(_)) {
+            self.holds.insert(position, number);
+        }
+        let mut tier = None;
+        match facts {
+            Some(Facts::Purchase(facts)) => {
+                tier.clone_from(&facts.tier);
+                if let (Command::Purchase(purchase), Some(key)) = (command, key_of(transaction)) {
+                    let order = OrderName {
+                        brand: purchase.brand.clone(),
+                        order_number: purchase.order_number.clone(),
+                        scope: facts.order_scope.clone(),
+                    };
+                    let order = order_key(program, &order).into_bytes();
+                    self.orders.insert(order, (key.into_bytes(), position));
+                }
+            }
+            Some(Facts::Tier(of)) => tier = Some(of.clone()),
+            Some(Facts::Reversal(_)) | None => {}
+        }
+        let Some(applied) = programs.get(&(program.clone(), *program_version)) else {
+            return;
+        };
+        let now = asked_at.unwrap_or(transaction.effective_at);
+        let lowest = applied.program.tiers.as_ref();
+        let lowest = lowest.and_then(|scheme| Some(&scheme.levels.first()?.tier));
+        // Everybody has the lowest, without being told.
+        let told = tier.is_some() && tier.as_ref() != lowest;
+        if let Some(moment) = tier_moment(&applied.program, command, now).filter(|_| told) {
+            let member = (program.clone(), transaction.member.clone());
+            let known = self.tiers.entry(member).or_insert((moment, position));
+            *known = (*known).min((moment, position));
+        }
     }
 
     fn run_again(

@@ -103,10 +103,34 @@ pub(crate) async fn all_open(
         HoldRow,
         "-- points.holds.all_open
         SELECT hold, member_no, currency, brand, expires_at, lots, points, open FROM holds
-        WHERE shard = $1 AND open",
+        WHERE shard = $1 AND open ORDER BY hold",
         stored(shard),
     )
     .fetch_all(connection)
     .await?;
     rows.into_iter().map(HoldRow::into_hold).collect()
+}
+
+/// The next holds of a shard after `after` that have ended: each with its member's number,
+/// and whether nothing is left in it.
+pub(crate) async fn ended(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    after: Position,
+    limit: i64,
+) -> Result<Vec<(Position, i64, bool)>, DatabaseError> {
+    let rows = sqlx::query!(
+        r#"-- points.holds.ended
+        SELECT hold, member_no, cardinality(lots) = 0 AS "is_empty!" FROM holds
+        WHERE shard = $1 AND hold > $2 AND NOT open ORDER BY hold LIMIT $3"#,
+        stored(shard),
+        after.get(),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|row| (Position::new(row.hold), row.member_no, row.is_empty))
+        .collect())
 }

@@ -153,6 +153,34 @@ pub(crate) async fn mark_at(
     Ok(Mark::of(&row.chain))
 }
 
+/// The first entry of a part of a log whose chain does not fit its bytes and the chain before
+/// it. The part begins with the entry at `from`, or with the log.
+pub(crate) async fn first_unchained(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    from: Position,
+    through: Position,
+) -> Result<Option<Position>, DatabaseError> {
+    let found = sqlx::query_scalar!(
+        r#"-- points.log.first_unchained
+        SELECT position AS "position!" FROM (
+            SELECT position, chain, sha256(
+                coalesce(lag(chain) OVER (ORDER BY position), decode(repeat('00', 32), 'hex'))
+                || body
+            ) AS expected
+            FROM transactions WHERE shard = $1 AND position >= $2 AND position <= $3
+        ) checked
+        WHERE chain <> expected AND (position > $2 OR $2 = 0)
+        ORDER BY position LIMIT 1"#,
+        stored(shard),
+        from.get(),
+        through.get(),
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(found.map(Position::new))
+}
+
 /// Reads a log on from `after`, oldest first.
 pub(crate) async fn read(
     executor: impl PgExecutor<'_>,

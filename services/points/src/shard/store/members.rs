@@ -1,7 +1,7 @@
 //! Members by number.
 
-use fealty_postgres::{DatabaseError, PgConnection};
-use fealty_types::{MemberId, ProgramId, ShardId};
+use fealty_postgres::{DatabaseError, PgConnection, from_pg};
+use fealty_types::{MemberId, ProgramId, ShardId, Timestamp};
 use sqlx::PgExecutor;
 
 use super::stored;
@@ -40,5 +40,24 @@ pub(crate) async fn all(
     Ok(rows
         .into_iter()
         .map(|row| (row.member_no, row.program, row.member))
+        .collect())
+}
+
+/// The members of a shard who were told to have a tier, and since when the first.
+pub(crate) async fn first_tiers(
+    connection: &mut PgConnection,
+    shard: ShardId,
+) -> Result<Vec<(String, String, Timestamp)>, DatabaseError> {
+    let rows = sqlx::query!(
+        r#"-- points.members.first_tiers
+        SELECT program, member, min(effective_at) AS "first!" FROM member_tiers
+        WHERE shard = $1 GROUP BY program, member"#,
+        stored(shard),
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|row| (row.program, row.member, from_pg(row.first)))
         .collect())
 }

@@ -133,3 +133,52 @@ pub(crate) async fn end_claim(
     .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// The requests that these orders are recorded for, each with the order's key; its shard
+/// follows from that.
+pub(crate) async fn requests_of(
+    executor: impl PgExecutor<'_>,
+    shards: &[i16],
+    keys: &[Uuid],
+) -> Result<Vec<(Uuid, Uuid)>, DatabaseError> {
+    let rows = sqlx::query!(
+        r#"-- points.orders.requests_of
+        SELECT o.order_key AS "order_key!", o.request_key AS "request_key!"
+        FROM unnest($1::smallint[], $2::uuid[]) AS asked (shard, key)
+        CROSS JOIN LATERAL (
+            SELECT order_key, request_key FROM orders
+            WHERE order_key = asked.key AND shard = asked.shard LIMIT 1
+        ) o"#,
+        shards,
+        keys,
+    )
+    .fetch_all(executor)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows.map(|row| (row.order_key, row.request_key)).collect())
+}
+
+/// The next orders after a key, and whether a transaction was made by the request that
+/// each is recorded for; only where all shards lie on one node.
+pub(crate) async fn with_transactions(
+    executor: impl PgExecutor<'_>,
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<(Uuid, bool)>, DatabaseError> {
+    let rows = sqlx::query!(
+        r#"-- points.orders.with_transactions
+        SELECT o.order_key, EXISTS (
+            SELECT FROM transactions t
+            WHERE t.request_key = o.request_key AND t.shard = o.member_shard
+        ) AS "is_made!"
+        FROM orders o WHERE o.order_key > $1 ORDER BY o.order_key LIMIT $2"#,
+        after,
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.order_key, row.is_made))
+        .collect())
+}

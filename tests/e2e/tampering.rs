@@ -6,7 +6,10 @@ use std::process::Command;
 use fealty_cli::demo::Fleet;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::harness::{accrual, accrue, club, fealty, verify};
+use crate::harness::{
+    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, club, fealty, purchase, set_time, until,
+    verify,
+};
 
 /// A fleet with 40 transactions of members in several shards.
 async fn ledger() -> Fleet {
@@ -167,4 +170,140 @@ async fn the_database_itself_refuses_to_change_the_log() {
         service.execute(statement).await.expect_err(statement);
     }
     assert_eq!(verify(&fleet).await, Ok(40));
+}
+
+/// A fleet with purchases by a silver member, and a hold that has ended.
+async fn shop() -> Fleet {
+    use fealty_proto::points::v1::{HoldRequest, ReleaseRequest};
+    let fleet = club().await;
+    for number in 0..5 {
+        let asked = purchase(number, "anna", 9_000);
+        ask!(fleet.clients().earning(), record_purchase, asked).expect("recorded");
+        let told = format!("anna is silver for purchase {number}");
+        if number == 1 {
+            until(&told, || async {
+                let mut reader = reader(&fleet).await;
+                let silver = "SELECT count(*) FROM member_tiers WHERE tier = 'silver'";
+                sqlx::query_scalar::<_, i64>(silver)
+                    .fetch_one(&mut reader)
+                    .await
+                    .expect("it runs")
+                    == 1
+            })
+            .await;
+            // The tier that counts is that of the day's beginning.
+            set_time(&fleet, START_S + 86_400).await;
+        }
+    }
+    let hold = HoldRequest {
+        request_id: "hold-1".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 10,
+        ..HoldRequest::default()
+    };
+    let held = ask!(fleet.clients().ledger(), hold, hold).expect("held");
+    let release = ReleaseRequest {
+        request_id: "release-1".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        hold: held.transaction.expect("a transaction").id,
+        ..ReleaseRequest::default()
+    };
+    ask!(fleet.clients().ledger(), release, release).expect("released");
+    verify(&fleet).await.expect("the ledger holds");
+    fleet
+}
+
+async fn reader(fleet: &Fleet) -> PgConnection {
+    let connected = PgConnection::connect(fleet.points_database_url()).await;
+    connected.expect("the database answers")
+}
+
+/// What was done to a shop's database, and what verify says.
+async fn found_after(statement: &'static str) -> String {
+    let fleet = shop().await;
+    assert!(forge(&fleet, statement).await > 0, "{statement}");
+    verify(&fleet).await.expect_err("it is found")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_order_is_found() {
+    let found = found_after("DELETE FROM orders WHERE ctid = (SELECT min(ctid) FROM orders)").await;
+    assert!(found.contains("its order is not recorded"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_nothing_was_bought_for_is_found() {
+    let found = found_after(
+        "INSERT INTO orders SELECT (o).* FROM (
+             SELECT jsonb_populate_record(o, '{\"order_key\": \"00000000-0000-0000-0000-000000000001\",
+                 \"request_key\": \"00000000-0000-0000-0000-000000000002\"}') AS o
+             FROM orders o LIMIT 1
+         ) made",
+    )
+    .await;
+    assert!(found.contains("no purchase is of it"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_hold_that_had_ended_is_found() {
+    let found = found_after("DELETE FROM holds WHERE NOT open").await;
+    assert!(found.contains("there are holds that are not stored"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tier_that_counted_and_is_no_more_is_found() {
+    let found = found_after("DELETE FROM member_tiers").await;
+    assert!(found.contains("a tier counted for it"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_that_are_marked_between_marks_are_found() {
+    let fleet = ledger().await;
+    let (shard, _) = busiest(&fleet).await;
+    let marked = forge(
+        &fleet,
+        "INSERT INTO account_marks SELECT (m).* FROM (
+             SELECT jsonb_populate_record(NULL::account_marks,
+                 to_jsonb(a) || '{\"position\": 2, \"debits\": 1000000}') AS m
+             FROM accounts a
+             WHERE shard = (SELECT shard FROM shards ORDER BY position DESC, shard LIMIT 1)
+             LIMIT 1
+         ) made",
+    );
+    assert_eq!(marked.await, 1);
+    let found = verify(&fleet).await.expect_err("it is found");
+    let expected = format!("shard {shard}, position 2: accounts are marked where no mark is");
+    assert_eq!(found, expected);
+}
+
+/// What an earlier run has verified is hashed again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_changed_below_what_was_verified_before_is_found() {
+    let fleet = ledger().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = || {
+        Command::new(fealty())
+            .args(["verify", "--database-url", fleet.points_database_url()])
+            .args(["--state".as_ref(), folder.path().as_os_str()])
+            .output()
+            .expect("the command runs")
+    };
+    assert!(run().status.success());
+    assert!(run().status.success(), "a second time, from where it came to");
+    let (shard, _) = busiest(&fleet).await;
+    let changed = forge(
+        &fleet,
+        "UPDATE transactions SET body = set_byte(body, 40, get_byte(body, 40) # 1)
+         WHERE position = 2
+           AND shard = (SELECT shard FROM shards ORDER BY position DESC, shard LIMIT 1)",
+    );
+    assert_eq!(changed.await, 1);
+    let output = run();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(told.contains(&format!("shard {shard}, position 2:")), "{told}");
 }

@@ -6,7 +6,7 @@ use fealty_cli::{
 };
 use fealty_proto::{
     points::v1::{Balance, Consistency, ListTransactionsRequest, TransactionKind},
-    tiers::v1::{PollTierChangesRequest, PollTierChangesResponse},
+    tiers::v1::{GetStatusRequest, PollTierChangesRequest, PollTierChangesResponse},
     r#type::v1::{FeedStart, feed_start::At},
 };
 use sqlx::{Connection as _, PgConnection};
@@ -244,4 +244,73 @@ async fn the_feed_of_tiers_begins_at_a_time_or_now_and_can_be_polled() {
     let (heard, ()) = tokio::join!(waiting, buy(&fleet, 3, "carl", 10_000));
     assert_eq!(heard.changes.len(), 1);
     assert_eq!(heard.changes[0].member, "carl");
+}
+
+/// What the tiers service's database commits in a second.
+async fn commits_in_a_second(fleet: &Fleet) -> i64 {
+    let url = fleet.stack.read().await.postgres.url("tiers");
+    let mut connection = PgConnection::connect(&url).await.expect("it answers");
+    let mut commits = [0_i64; 2];
+    for read in &mut commits {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let counted = "SELECT xact_commit FROM pg_stat_database WHERE datname = 'tiers'";
+        let counted = sqlx::query_scalar(counted).fetch_one(&mut connection);
+        *read = counted.await.expect("it counts");
+    }
+    commits[1] - commits[0]
+}
+
+/// 501 members are due when their programme has no tiers any more: nobody goes round in
+/// circles. When it has some again, who has one that is no more is judged at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_tiers_that_are_removed_are_judged_when_there_are_some_again() {
+    let fleet = club().await;
+    let calls = (0..501).map(|number| {
+        let asked = purchase(number, &format!("member-{number}"), 40_000);
+        let mut client = fleet.clients().earning();
+        async move { client.record_purchase(asked).await.map(|_| ()) }
+    });
+    for made in futures::future::join_all(calls).await {
+        made.expect("recorded");
+    }
+    let tier = |member: &'static str| {
+        let mut client = fleet.clients().tier();
+        async move {
+            let request = GetStatusRequest {
+                program: CLUB.to_owned(),
+                member: member.to_owned(),
+            };
+            let read = client.get_status(request).await.ok()?.into_inner();
+            Some(read.status?.tier)
+        }
+    };
+    until("the last is gold", || async { tier("member-500").await.as_deref() == Some("gold") })
+        .await;
+    // No tiers: nothing that earns by them, either.
+    let section = |name: &str, file: &str| {
+        let start = file.find(&format!("\n{name}:")).expect("it has it");
+        let end = file[start + 1..].find("\n\n").map_or(file.len(), |len| start + 1 + len);
+        (start, end)
+    };
+    let mut without = PROGRAM.to_owned();
+    let (start, end) = section("tiers", &without);
+    without.replace_range(start..end, "");
+    let bonus = without.find("  # A factor is the whole").expect("the bonus");
+    let end = without[bonus..].find("\n\n").expect("an end") + bonus;
+    without.replace_range(bonus..end, "");
+    apply_to(&fleet, &without).await;
+    set_time(&fleet, START_S + 400 * DAY).await;
+    let commits = commits_in_a_second(&fleet).await;
+    assert!(commits < 300, "{commits} commits in a second where there is nothing to do");
+
+    // There are tiers again, but no gold.
+    let without_gold = PROGRAM
+        .replace("    - { tier: gold, from: \"300.00\" }\n", "")
+        .replace("gold: \"1.50\", ", "");
+    set_time(&fleet, START_S + 200 * DAY).await;
+    apply_to(&fleet, &without_gold).await;
+    until("the last is silver", || async {
+        tier("member-500").await.as_deref() == Some("silver")
+    })
+    .await;
 }

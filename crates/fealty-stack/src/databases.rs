@@ -99,6 +99,22 @@ impl Databases {
         }
     }
 
+    /// Keeps a copy of the private server's data; does nothing to a given one.
+    pub fn save_copy(&mut self) -> Result<(), StackError> {
+        match self {
+            Self::Private(postgres) => postgres.save_copy(),
+            Self::Given(_) => Ok(()),
+        }
+    }
+
+    /// Puts the copy in the place of the private server's data.
+    pub fn restore_copy(&mut self) -> Result<(), StackError> {
+        match self {
+            Self::Private(postgres) => postgres.restore_copy(),
+            Self::Given(_) => Ok(()),
+        }
+    }
+
     /// Has a server crash and recover: the private one, or one of the given
     /// cluster's workers (its coordinator, if it has none), each in its turn.
     pub fn crash(&mut self) -> Result<(), StackError> {

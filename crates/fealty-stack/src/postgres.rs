@@ -17,6 +17,8 @@ const START_TIMEOUT: Duration = Duration::from_mins(1);
 const SUPERUSER: &str = "fealty";
 /// The cluster's folder in the server's.
 const DATA: &str = "data";
+/// A copy of it.
+const COPY: &str = "data.copy";
 
 /// Whether commits reach the disk before they are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +179,39 @@ impl Postgres {
             thread::sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+
+    /// Keeps a copy of all its data, as a backup would have it. It does not answer meanwhile.
+    pub fn save_copy(&mut self) -> Result<(), StackError> {
+        self.interrupt("INT");
+        self.copy(DATA, COPY)?;
+        self.resume()
+    }
+
+    /// Puts the copy in the place of its data: what was committed since is lost.
+    pub fn restore_copy(&mut self) -> Result<(), StackError> {
+        self.interrupt("INT");
+        self.copy(COPY, DATA)?;
+        self.resume()
+    }
+
+    fn copy(&self, from: &str, to: &str) -> Result<(), StackError> {
+        let to = self.folder.join(to);
+        if to.exists() {
+            fs::remove_dir_all(&to).map_err(io(format!("removing {}", to.display())))?;
+        }
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([&self.folder.join(from), &to])
+            .output()
+            .map_err(io("running cp"))?;
+        if copied.status.success() {
+            return Ok(());
+        }
+        Err(StackError::NotStarted {
+            server: "cp",
+            log: String::from_utf8_lossy(&copied.stderr).into_owned(),
+        })
     }
 
     fn answers(&self) -> bool {

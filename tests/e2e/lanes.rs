@@ -1,0 +1,170 @@
+//! Lanes at the edge: a defect that breaks off a batch, wallets in which very much is due.
+
+use fealty_proto::points::v1::{
+    Consistency, GiftRequest, RedeemRequest, ledger_service_client::LedgerServiceClient,
+};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::harness::{
+    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, balance, club, club_with, reason,
+    set_time, until, verify,
+};
+
+const DAY: i64 = 86_400;
+
+fn at(seconds: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds, nanos: 0 })
+}
+
+/// What no request should bring about: a wallet with less in it than its lots have. Whoever
+/// touches it meets a defect; nobody else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_breaks_a_lane_is_refused_and_the_lane_goes_on() {
+    let memory = [("FEALTY_LEDGER_MEMBERS_IN_MEMORY", "0".to_owned())];
+    let fleet = club_with(&memory).await;
+    // So many members that every lane has some.
+    for number in 0..40 {
+        let mut request = accrual(&format!("first-{number}"), &format!("member-{number}"), 5);
+        if number == 0 {
+            request.expiry_time = at(START_S + DAY);
+        }
+        accrue(fleet.clients(), request).await.expect("points");
+    }
+    let mut forger = PgConnection::connect(fleet.points_database_url())
+        .await
+        .expect("it answers");
+    forger
+        .execute(
+            "UPDATE wallets w SET available = 1 FROM members m
+             WHERE m.member = 'member-0' AND m.shard = w.shard AND m.member_no = w.member_no",
+        )
+        .await
+        .expect("it runs");
+    set_time(&fleet, START_S + 2 * DAY).await;
+    let broken = accrual("second-0", "member-0", 5);
+    let mut client: LedgerServiceClient<_> = fleet.clients().ledger();
+    let refused = client.accrue(broken).await.expect_err("it is broken");
+    assert_eq!(reason(&refused), "INTERNAL");
+    for number in 1..40 {
+        let request = accrual(&format!("second-{number}"), &format!("member-{number}"), 5);
+        accrue(fleet.clients(), request).await.expect("points");
+        let member = format!("member-{number}");
+        assert_eq!(available(fleet.clients(), &member).await, 10);
+    }
+    // The log says which request it was; the health says that something broke, and that the
+    // service serves all the same.
+    let log = fleet.log("points").await.expect("there is one");
+    assert!(log.contains("request second-0 of record-club/member-0"));
+    let channels = fleet.clients().channels();
+    let (_, points) = channels.into_iter().find(|(name, _)| *name == "points").expect("points");
+    let status = |part: &'static str| {
+        let mut client = HealthClient::new(points.clone());
+        async move {
+            let service = part.to_owned();
+            let checked = client.check(HealthCheckRequest { service }).await;
+            checked.ok().map(|checked| checked.into_inner().status())
+        }
+    };
+    until("the health tells of it", || async {
+        status("lanes").await == Some(ServingStatus::NotServing)
+    })
+    .await;
+    assert_eq!(status("").await, Some(ServingStatus::Serving));
+}
+
+/// 6,500 lots of one wallet are due at once: no batch has them all, whoever spends from it is
+/// asked to try again until they are gone, and nobody else waits for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_in_which_very_much_is_due_is_written_in_parts() {
+    const LOTS: i64 = 6_500;
+    let fleet = club().await;
+    // One is made; the others are copies of it, as many purchases would have made them.
+    let mut request = accrual("first", "anna", 1);
+    request.expiry_time = at(START_S + DAY);
+    for number in 0..LOTS {
+        let mut request = request.clone();
+        request.request_id = format!("gift-{number}");
+        if number % 100 != 0 {
+            continue;
+        }
+        accrue(fleet.clients(), request).await.expect("points");
+    }
+    let calls = (0..LOTS).filter(|number| number % 100 != 0).map(|number| {
+        let mut request = request.clone();
+        request.request_id = format!("gift-{number}");
+        accrue(fleet.clients(), request)
+    });
+    let calls: Vec<_> = calls.collect();
+    let mut calls = futures::stream::iter(calls);
+    let calls = futures::StreamExt::buffer_unordered(&mut calls, 256);
+    let made: Vec<_> = futures::StreamExt::collect(calls).await;
+    for made in made {
+        made.expect("points");
+    }
+    assert_eq!(available(fleet.clients(), "anna").await, LOTS);
+    set_time(&fleet, START_S + 2 * DAY).await;
+    let redeem = RedeemRequest {
+        request_id: "redeem-1".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 1,
+        ..RedeemRequest::default()
+    };
+    let refused = ask!(fleet.clients().ledger(), redeem, redeem).expect_err("all are gone");
+    assert_eq!(reason(&refused), "INSUFFICIENT_POINTS");
+    accrue(fleet.clients(), accrual("after", "anna", 3))
+        .await
+        .expect("points");
+    assert_eq!(balance(fleet.clients(), "anna", Consistency::Strong).await.0.available, 3);
+    verify(&fleet).await.expect("the ledger holds");
+    // No two batches that each wrote more than a batch may: written times tell them apart.
+    let mut reader = PgConnection::connect(fleet.points_database_url())
+        .await
+        .expect("it answers");
+    let expiries: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM transactions t JOIN members m USING (shard, member_no)
+         WHERE m.member = 'anna' AND t.request_key IS NULL",
+    )
+    .fetch_one(&mut reader)
+    .await
+    .expect("it runs");
+    assert_eq!(expiries, LOTS / 500, "500 lots in each");
+}
+
+/// A gift that is asked for again is answered while others have both shards locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gift_is_answered_again_without_a_lock() {
+    let fleet = club().await;
+    accrue(fleet.clients(), accrual("first", "anna", 100))
+        .await
+        .expect("points");
+    let gift = GiftRequest {
+        request_id: "gift-1".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        recipient: "ben".to_owned(),
+        currency: POINTS.to_owned(),
+        points: 40,
+        ..GiftRequest::default()
+    };
+    let first = ask!(fleet.clients().ledger(), gift, gift.clone()).expect("given");
+    let mut other = PgConnection::connect(fleet.points_database_url())
+        .await
+        .expect("it answers");
+    let mut held = other.begin().await.expect("a transaction");
+    (&mut *held)
+        .execute("SELECT position FROM shards ORDER BY shard FOR UPDATE")
+        .await
+        .expect("they are free");
+    let mut client = fleet.clients().ledger();
+    let again = tokio::time::timeout(std::time::Duration::from_secs(5), client.gift(gift)).await;
+    let again = again.expect("it waits for no lock").expect("given").into_inner();
+    assert!(again.replayed);
+    assert_eq!(again.recipient_transaction, first.recipient_transaction);
+    held.rollback().await.expect("it ends");
+}

@@ -1,7 +1,10 @@
 //! Lanes at the edge: a defect that breaks off a batch, wallets in which very much is due.
 
-use fealty_proto::points::v1::{
-    Consistency, GiftRequest, RedeemRequest, ledger_service_client::LedgerServiceClient,
+use fealty_proto::{
+    operations::v1::SetTimeRequest,
+    points::v1::{
+        Consistency, GiftRequest, RedeemRequest, ledger_service_client::LedgerServiceClient,
+    },
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic_health::pb::{
@@ -43,7 +46,11 @@ async fn a_request_that_breaks_a_lane_is_refused_and_the_lane_goes_on() {
         )
         .await
         .expect("it runs");
-    set_time(&fleet, START_S + 2 * DAY).await;
+    // The sweeper meets it as well, and says so.
+    let [mut clock, ..] = fleet.clients().clocks();
+    let time = at(START_S + 2 * DAY);
+    let swept = clock.set_time(SetTimeRequest { time }).await;
+    assert_eq!(reason(&swept.expect_err("it is broken")), "INTERNAL");
     let broken = accrual("second-0", "member-0", 5);
     let mut client: LedgerServiceClient<_> = fleet.clients().ledger();
     let refused = client.accrue(broken).await.expect_err("it is broken");
@@ -59,7 +66,10 @@ async fn a_request_that_breaks_a_lane_is_refused_and_the_lane_goes_on() {
     let log = fleet.log("points").await.expect("there is one");
     assert!(log.contains("request second-0 of record-club/member-0"));
     let channels = fleet.clients().channels();
-    let (_, points) = channels.into_iter().find(|(name, _)| *name == "points").expect("points");
+    let (_, points) = channels
+        .into_iter()
+        .find(|(name, _)| *name == "points")
+        .expect("points");
     let status = |part: &'static str| {
         let mut client = HealthClient::new(points.clone());
         async move {
@@ -120,7 +130,13 @@ async fn a_wallet_in_which_very_much_is_due_is_written_in_parts() {
     accrue(fleet.clients(), accrual("after", "anna", 3))
         .await
         .expect("points");
-    assert_eq!(balance(fleet.clients(), "anna", Consistency::Strong).await.0.available, 3);
+    assert_eq!(
+        balance(fleet.clients(), "anna", Consistency::Strong)
+            .await
+            .0
+            .available,
+        3
+    );
     verify(&fleet).await.expect("the ledger holds");
     // No two batches that each wrote more than a batch may: written times tell them apart.
     let mut reader = PgConnection::connect(fleet.points_database_url())
@@ -163,7 +179,10 @@ async fn a_gift_is_answered_again_without_a_lock() {
         .expect("they are free");
     let mut client = fleet.clients().ledger();
     let again = tokio::time::timeout(std::time::Duration::from_secs(5), client.gift(gift)).await;
-    let again = again.expect("it waits for no lock").expect("given").into_inner();
+    let again = again
+        .expect("it waits for no lock")
+        .expect("given")
+        .into_inner();
     assert!(again.replayed);
     assert_eq!(again.recipient_transaction, first.recipient_transaction);
     held.rollback().await.expect("it ends");

@@ -45,8 +45,10 @@ impl Way {
         tokio::spawn(async move {
             while let Ok((caller, _)) = listener.accept().await {
                 let server = TcpStream::connect(("127.0.0.1", port)).await;
-                let ((read, write), (back, forth)) =
-                    (caller.into_split(), server.expect("it listens").into_split());
+                let ((read, write), (back, forth)) = (
+                    caller.into_split(),
+                    server.expect("it listens").into_split(),
+                );
                 tokio::spawn(carry(read, forth, Arc::clone(&gone)));
                 tokio::spawn(carry(back, write, Arc::clone(&gone)));
             }
@@ -84,12 +86,17 @@ async fn health(channel: &Channel, part: &str) -> Option<ServingStatus> {
     let request = HealthCheckRequest {
         service: part.to_owned(),
     };
-    let asked = HealthClient::new(channel.clone()).check(request).await.ok()?;
+    let asked = HealthClient::new(channel.clone())
+        .check(request)
+        .await
+        .ok()?;
     Some(asked.into_inner().status())
 }
 
 fn port_of(url: &str) -> u16 {
-    let port = url.rsplit_once("localhost:").and_then(|(_, rest)| rest.split_once('/'));
+    let port = url
+        .rsplit_once("localhost:")
+        .and_then(|(_, rest)| rest.split_once('/'));
     port.expect("it has a port").0.parse().expect("a number")
 }
 
@@ -129,7 +136,10 @@ async fn a_database_that_vanishes_without_a_word_holds_nobody_for_long() {
         async move { client.accrue(request).await }
     });
     for answer in futures::future::join_all(calls).await {
-        assert_eq!(reason(&answer.expect_err("nothing comes through")), "UNAVAILABLE");
+        assert_eq!(
+            reason(&answer.expect_err("nothing comes through")),
+            "UNAVAILABLE"
+        );
     }
     let waited = vanished.elapsed();
     assert!(waited < Duration::from_secs(30), "{waited:?}");
@@ -175,7 +185,11 @@ async fn a_lock_is_held_no_longer_by_one_who_is_frozen() {
         .expect("a setting");
     let begun = Instant::now();
     other.execute(lock).await.expect("it is free again");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
     drop(transaction);
 }
 
@@ -212,12 +226,20 @@ async fn a_clock_that_is_far_ahead_expires_nothing() {
         )
         .await
         .expect("the statements run");
-    until("it does not trust its clock", || serves(ServingStatus::NotServing)).await;
+    until("it does not trust its clock", || {
+        serves(ServingStatus::NotServing)
+    })
+    .await;
     let request = accrual("gift-1", "anna", 7);
-    let refused = LedgerServiceClient::new(instance.channel.clone()).accrue(request).await;
+    let refused = LedgerServiceClient::new(instance.channel.clone())
+        .accrue(request)
+        .await;
     let refused = refused.expect_err("the clock is wrong");
     assert_eq!(reason(&refused), "UNAVAILABLE");
-    assert!(refused.message().contains("ahead of the database's"), "{refused}");
+    assert!(
+        refused.message().contains("ahead of the database's"),
+        "{refused}"
+    );
     superuser
         .execute(
             "ALTER ROLE fealty_service RESET search_path;

@@ -5,9 +5,7 @@ use fealty_proto::points::v1::{
     Consistency, PollTransactionsRequest, ledger_service_client::LedgerServiceClient,
 };
 
-use crate::harness::{
-    accrual, accrue, ask, balance, club, from, purchase, reason, until, verify,
-};
+use crate::harness::{accrual, accrue, ask, balance, club, from, purchase, reason, until, verify};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restore_nothing_that_was_lost_is_served_or_skipped() {
@@ -42,7 +40,11 @@ async fn after_a_restore_nothing_that_was_lost_is_served_or_skipped() {
         .expect("a copy");
     // These are lost, though they were answered, cached, and read.
     for number in 0..10 {
-        let request = accrual(&format!("lost-{number}"), &format!("member-{number}"), 1_000);
+        let request = accrual(
+            &format!("lost-{number}"),
+            &format!("member-{number}"),
+            1_000,
+        );
         accrue(clients, request).await.expect("points");
     }
     let asked = purchase(1, "member-0", 15_000);

@@ -209,7 +209,7 @@ async fn shop() -> Fleet {
         request_id: "release-1".to_owned(),
         program: CLUB.to_owned(),
         member: "anna".to_owned(),
-        hold: held.transaction.expect("a transaction").id,
+        hold: held.hold,
         ..ReleaseRequest::default()
     };
     ask!(fleet.clients().ledger(), release, release).expect("released");
@@ -251,7 +251,10 @@ async fn an_order_that_nothing_was_bought_for_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_hold_that_had_ended_is_found() {
     let found = found_after("DELETE FROM holds WHERE NOT open").await;
-    assert!(found.contains("there are holds that are not stored"), "{found}");
+    assert!(
+        found.contains("there are holds that are not stored"),
+        "{found}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,7 +296,10 @@ async fn a_byte_changed_below_what_was_verified_before_is_found() {
             .expect("the command runs")
     };
     assert!(run().status.success());
-    assert!(run().status.success(), "a second time, from where it came to");
+    assert!(
+        run().status.success(),
+        "a second time, from where it came to"
+    );
     let (shard, _) = busiest(&fleet).await;
     let changed = forge(
         &fleet,
@@ -305,5 +311,8 @@ async fn a_byte_changed_below_what_was_verified_before_is_found() {
     let output = run();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
-    assert!(told.contains(&format!("shard {shard}, position 2:")), "{told}");
+    assert!(
+        told.contains(&format!("shard {shard}, position 2:")),
+        "{told}"
+    );
 }

@@ -260,8 +260,9 @@ async fn commits_in_a_second(fleet: &Fleet) -> i64 {
     commits[1] - commits[0]
 }
 
-/// 501 members are due when their programme has no tiers any more: nobody goes round in
-/// circles. When it has some again, who has one that is no more is judged at once.
+/// Who has a tier that is no more is judged at once. 501 members are due when their
+/// programme has no tiers any more: nobody goes round in circles, and they are judged when
+/// it has some again.
 #[tokio::test(flavor = "multi_thread")]
 async fn members_of_tiers_that_are_removed_are_judged_when_there_are_some_again() {
     let fleet = club().await;
@@ -284,33 +285,48 @@ async fn members_of_tiers_that_are_removed_are_judged_when_there_are_some_again(
             Some(read.status?.tier)
         }
     };
-    until("the last is gold", || async { tier("member-500").await.as_deref() == Some("gold") })
-        .await;
+    until("the last is gold", || async {
+        tier("member-500").await.as_deref() == Some("gold")
+    })
+    .await;
+    // No gold: who has it is judged at once.
+    let without_gold = PROGRAM
+        .replace("    - { tier: gold, from: \"300.00\" }\n", "")
+        .replace("gold: \"1.50\", ", "");
+    apply_to(&fleet, &without_gold).await;
+    until("the last is silver", || async {
+        tier("member-500").await.as_deref() == Some("silver")
+    })
+    .await;
+
     // No tiers: nothing that earns by them, either.
     let section = |name: &str, file: &str| {
         let start = file.find(&format!("\n{name}:")).expect("it has it");
-        let end = file[start + 1..].find("\n\n").map_or(file.len(), |len| start + 1 + len);
+        let end = file[start + 1..]
+            .find("\n\n")
+            .map_or(file.len(), |len| start + 1 + len);
         (start, end)
     };
     let mut without = PROGRAM.to_owned();
     let (start, end) = section("tiers", &without);
     without.replace_range(start..end, "");
-    let bonus = without.find("  # A factor is the whole").expect("the bonus");
+    let bonus = without
+        .find("  # A factor is the whole")
+        .expect("the bonus");
     let end = without[bonus..].find("\n\n").expect("an end") + bonus;
     without.replace_range(bonus..end, "");
     apply_to(&fleet, &without).await;
     set_time(&fleet, START_S + 400 * DAY).await;
     let commits = commits_in_a_second(&fleet).await;
-    assert!(commits < 300, "{commits} commits in a second where there is nothing to do");
+    assert!(
+        commits < 300,
+        "{commits} commits in a second where there is nothing to do"
+    );
 
-    // There are tiers again, but no gold.
-    let without_gold = PROGRAM
-        .replace("    - { tier: gold, from: \"300.00\" }\n", "")
-        .replace("gold: \"1.50\", ", "");
-    set_time(&fleet, START_S + 200 * DAY).await;
-    apply_to(&fleet, &without_gold).await;
-    until("the last is silver", || async {
-        tier("member-500").await.as_deref() == Some("silver")
+    // There are tiers again: the purchases of more than a year ago do not count.
+    apply_to(&fleet, PROGRAM).await;
+    until("the last is an ordinary member", || async {
+        tier("member-500").await.as_deref() == Some("member")
     })
     .await;
 }

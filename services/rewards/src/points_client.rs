@@ -5,7 +5,8 @@ use std::{collections::HashMap, time::Duration};
 use fealty_client::{Channel, Deadline, acting_for, call, reason};
 use fealty_proto::{
     points::v1::{
-        CaptureRequest, GetBalanceRequest, HoldRequest, ledger_service_client::LedgerServiceClient,
+        CaptureRequest, GetBalanceRequest, HoldRequest, ReleaseRequest,
+        ledger_service_client::LedgerServiceClient,
     },
     r#type::v1::ErrorReason,
 };
@@ -101,6 +102,30 @@ impl PointsClient {
             async move { client.capture(on_behalf(request, asked_by)).await }
         });
         captured.await.map_err(refused)?;
+        Ok(())
+    }
+
+    /// Gives what a hold has back to the member.
+    pub(crate) async fn release(
+        &self,
+        request_id: String,
+        program: &ProgramId,
+        member: &MemberId,
+        hold: &str,
+        asked_by: Option<&Subject>,
+    ) -> Result<(), Error> {
+        let request = ReleaseRequest {
+            request_id,
+            program: program.to_string(),
+            member: member.to_string(),
+            hold: hold.to_owned(),
+            metadata: HashMap::new(),
+        };
+        let released = call(Deadline::within(POINTS_DEADLINE), || {
+            let (mut client, request) = (self.0.clone(), request.clone());
+            async move { client.release(on_behalf(request, asked_by)).await }
+        });
+        released.await.map_err(refused)?;
         Ok(())
     }
 

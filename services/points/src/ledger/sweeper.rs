@@ -37,10 +37,14 @@ impl Ledger {
     pub(crate) async fn sweep_once(&self) -> Result<i64, Error> {
         let now = self.clock.now();
         let mut swept = 0;
+        let mut failed = None;
         for shard in self.shards.all() {
-            swept += sweep_shard(self, shard, now).await?;
+            match sweep_shard(self, shard, now).await {
+                Ok(wallets) => swept += wallets,
+                Err(error) => failed = Some(error),
+            }
         }
-        Ok(swept)
+        failed.map_or(Ok(swept), Err)
     }
 }
 
@@ -202,13 +206,13 @@ async fn sweep_shard(ledger: &Ledger, shard: ShardId, now: Timestamp) -> Result<
             Some(ledger.lanes.advance(shard, applied, member, due))
         });
         let work: Vec<_> = work.collect();
-        for done in join_all(work).await {
-            done?;
-        }
+        let done = join_all(work).await.into_iter().filter_map(Result::err);
+        let failed: Vec<Error> = done.collect();
         swept += found;
-        // Of programmes that cannot be read here nothing is done, however often.
-        if found < WALLETS_MAX || made == 0 {
-            return Ok(swept);
+        // What cannot be written, and programmes that cannot be read here, keep none of the
+        // others waiting, and are not tried without end.
+        if found < WALLETS_MAX || made == failed.len() {
+            return failed.into_iter().next().map_or(Ok(swept), Err);
         }
     }
 }

@@ -6,7 +6,7 @@ use fealty_postgres::DatabaseError;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    redeem::{LEASE_S, Redemptions},
+    redeem::{LEASE_S, Redemptions, new_lease},
     store,
 };
 use crate::error::Error;
@@ -29,12 +29,13 @@ pub(crate) async fn keep_recovering(redemptions: Redemptions, shutdown: Cancella
 }
 
 impl Redemptions {
-    /// Goes on with redemptions that nobody works on, and counts them.
+    /// Goes on with redemptions that nobody works on, with all that it takes at once, for
+    /// their leases run; counts them.
     pub async fn recover(&self) -> Result<i64, DatabaseError> {
         let pool = self.database.pool();
-        let left = store::take_over(pool, None, LEASE_S, RECOVERED_MAX).await?;
-        let mut recovered = 0;
-        for redemption in left {
+        let left = store::take_over(pool, None, new_lease(), LEASE_S, RECOVERED_MAX).await?;
+        let recovered = i64::try_from(left.len()).unwrap_or(RECOVERED_MAX);
+        let finished = left.into_iter().map(|redemption| async {
             let id = redemption.id;
             match self.finish(redemption).await {
                 Ok(_) => tracing::info!(redemption = %id, "finished"),
@@ -42,8 +43,12 @@ impl Redemptions {
                 // Refused is an end as well; what is not known is tried again.
                 Err(error) => tracing::info!(redemption = %id, %error, "not finished"),
             }
-            recovered += 1;
-        }
-        Ok(recovered)
+            Ok(())
+        });
+        let failed = futures::future::join_all(finished)
+            .await
+            .into_iter()
+            .find_map(Result::err);
+        failed.map_or(Ok(recovered), Err)
     }
 }

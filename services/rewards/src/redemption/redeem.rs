@@ -111,6 +111,7 @@ impl Redemptions {
             issued_at: None,
             attempt: 1,
             asked_by: Some(caller.whom().unwrap_or(caller.subject()).clone()),
+            leased_by: Some(new_lease()),
         };
         let recorded = caller.is_person().then(|| NewAuditEntry {
             program: Some(asked.program.clone()),
@@ -159,8 +160,8 @@ impl Redemptions {
                 match known.state {
                     State::Issued => Ok(Some(Begun::Issued(known))),
                     State::Requested | State::Held => {
-                        let taken =
-                            redemptions::take_over(&mut *connection, Some(known.id), LEASE_S, 1);
+                        let (id, lease) = (Some(known.id), new_lease());
+                        let taken = redemptions::take_over(&mut *connection, id, lease, LEASE_S, 1);
                         Ok(taken.await?.pop().map(Begun::Leased))
                     }
                     State::Refused | State::Released => {
@@ -186,7 +187,7 @@ impl Redemptions {
 
     /// Goes on with a leased redemption until it is issued or undone.
     pub async fn finish(&self, mut redemption: Redemption) -> Result<Redemption, Error> {
-        let id = redemption.id;
+        let (id, lease) = (redemption.id, redemption.leased_by);
         let finished = async {
             if redemption.state == State::Requested {
                 self.hold(&mut redemption).await?;
@@ -198,7 +199,7 @@ impl Redemptions {
         let finished: Result<Redemption, Error> = finished.await;
         if matches!(finished, Err(Error::PointsUnavailable)) {
             // The caller's next try, or recovery, need not wait for the lease.
-            redemptions::give_up_lease(self.database.pool(), id).await?;
+            redemptions::give_up_lease(self.database.pool(), id, lease).await?;
         }
         finished
     }
@@ -224,12 +225,48 @@ impl Redemptions {
         let hash = self.key.hash(&code);
         let pool = self.database.pool();
         if !redemptions::hold(pool, redemption, &hold, &hash, &sealed).await? {
+            self.release_stale(redemption, &hold).await?;
             return Err(Error::InProgress);
         }
         redemption.state = State::Held;
         redemption.hold = Some(hold);
         redemption.voucher_sealed = Some(sealed);
         Ok(())
+    }
+
+    /// Releases a hold that was made when another had the redemption. Whoever is at the
+    /// same attempt has the same hold; of an attempt that is over nobody will use it.
+    async fn release_stale(&self, redemption: &Redemption, hold: &str) -> Result<(), Error> {
+        let Redemption {
+            program,
+            member,
+            request_id,
+            ..
+        } = redemption;
+        let pool = self.database.pool();
+        let now = redemptions::by_request(pool, program, member, request_id).await?;
+        let is_used = now.is_some_and(|now| {
+            let is_over = matches!(now.state, State::Refused | State::Released);
+            now.attempt == redemption.attempt && !is_over
+        });
+        if !is_used {
+            self.release(redemption, hold).await?;
+        }
+        Ok(())
+    }
+
+    /// Releases a hold; one that has ended already is refused, and is as good.
+    async fn release(&self, redemption: &Redemption, hold: &str) -> Result<(), Error> {
+        let (program, member) = (&redemption.program, &redemption.member);
+        let asked_by = redemption.asked_by.as_ref();
+        let request = redemption.release_request();
+        let released = self
+            .points
+            .release(request, program, member, hold, asked_by);
+        match released.await {
+            Ok(()) | Err(Error::Points(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Step 3: captures the points.
@@ -243,7 +280,13 @@ impl Redemptions {
             .capture(request, program, member, hold, asked_by);
         match captured.await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.undo(redemption, State::Released, error).await?),
+            Err(error) => {
+                if matches!(error, Error::Points(_)) {
+                    // From here on nobody captures it, however late.
+                    self.release(redemption, hold).await?;
+                }
+                Err(self.undo(redemption, State::Released, error).await?)
+            }
         }
     }
 
@@ -333,6 +376,11 @@ async fn reserve(
         return Err(Error::SoldOut(reward.clone()));
     }
     Err(Error::StockContended(reward.clone()))
+}
+
+/// A new token for a lease.
+pub(super) fn new_lease() -> Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
 }
 
 /// A new id, in order of time.

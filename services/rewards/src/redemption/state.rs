@@ -12,6 +12,10 @@
 //! given without points. Each call to the points service has a request id made
 //! of the redemption's id and attempt: whoever goes on from a state repeats
 //! what was done, and it happens once.
+//!
+//! Whoever works on a redemption has a lease of it, with a token. A step is
+//! taken by the lease's owner alone: who was slow, and lost it, changes nothing
+//! more, and releases a hold that nobody else will use.
 
 use fealty_types::{
     BrandId, CurrencyId, MemberId, Points, ProgramId, RequestId, RewardId, Subject, Timestamp,
@@ -96,6 +100,8 @@ pub struct Redemption {
     pub attempt: i32,
     /// Who asked for it; unknown of old ones.
     pub asked_by: Option<Subject>,
+    /// Whose it is to work on: the token of the lease it was last taken with.
+    pub leased_by: Option<Uuid>,
 }
 
 impl Redemption {
@@ -109,5 +115,11 @@ impl Redemption {
     #[must_use]
     pub fn capture_request(&self) -> String {
         format!("redemption-{}-{}-capture", self.id, self.attempt)
+    }
+
+    /// The request id of its hold's release.
+    #[must_use]
+    pub fn release_request(&self) -> String {
+        format!("redemption-{}-{}-release", self.id, self.attempt)
     }
 }

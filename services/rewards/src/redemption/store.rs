@@ -1,5 +1,5 @@
-//! Redemptions. Each step names the state it goes out from, so a step that
-//! somebody else has done is not done twice.
+//! Redemptions. Each step names the state it goes out from and the lease it is
+//! taken with, so a step that somebody else has done is not done twice.
 
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
 use fealty_types::{MemberId, Points, ProgramId, RequestId, Subject, Timestamp};
@@ -25,6 +25,7 @@ struct Row {
     issued_at: Option<PgTime>,
     attempt: i32,
     asked_by: Option<String>,
+    leased_by: Option<Uuid>,
 }
 
 impl TryFrom<Row> for Redemption {
@@ -51,6 +52,7 @@ impl TryFrom<Row> for Redemption {
             issued_at: row.issued_at.map(from_pg),
             attempt: row.attempt,
             asked_by: asked_by.transpose()?,
+            leased_by: row.leased_by,
         })
     }
 }
@@ -65,9 +67,9 @@ pub(crate) async fn insert(
     let inserted = sqlx::query!(
         "-- rewards.redemptions.insert
         INSERT INTO redemptions (id, program, member, request_id, reward, currency, points, brand,
-                                 state, requested_at, leased_until, asked_by)
+                                 state, requested_at, leased_until, asked_by, leased_by)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'requested', $9,
-                clock_timestamp() + make_interval(secs => $10), $11)
+                clock_timestamp() + make_interval(secs => $10), $11, $12)
         ON CONFLICT (program, member, request_id) DO NOTHING",
         redemption.id,
         redemption.program.as_str(),
@@ -80,6 +82,7 @@ pub(crate) async fn insert(
         to_pg(redemption.requested_at),
         lease_s,
         redemption.asked_by.as_ref().map(Subject::as_str),
+        redemption.leased_by,
     )
     .execute(connection)
     .await?;
@@ -97,7 +100,8 @@ pub(crate) async fn begin_again(
         "-- rewards.redemptions.begin_again
         UPDATE redemptions SET state = 'requested', attempt = attempt + 1, reason = NULL,
             hold = NULL, currency = $3, points = $4, brand = $5, requested_at = $6,
-            leased_until = clock_timestamp() + make_interval(secs => $7), asked_by = $8
+            leased_until = clock_timestamp() + make_interval(secs => $7), asked_by = $8,
+            leased_by = $9
         WHERE id = $1 AND attempt = $2 AND state IN ('refused', 'released')",
         redemption.id,
         redemption.attempt,
@@ -107,6 +111,7 @@ pub(crate) async fn begin_again(
         to_pg(redemption.requested_at),
         lease_s,
         redemption.asked_by.as_ref().map(Subject::as_str),
+        redemption.leased_by,
     )
     .execute(connection)
     .await?;
@@ -124,7 +129,8 @@ pub(crate) async fn by_request(
         Row,
         "-- rewards.redemptions.by_request
         SELECT id, program, member, request_id, reward, currency, points, brand, state, hold,
-               reason, voucher_sealed, requested_at, issued_at, attempt, asked_by
+               reason, voucher_sealed, requested_at, issued_at, attempt, asked_by,
+               leased_by
         FROM redemptions WHERE program = $1 AND member = $2 AND request_id = $3",
         program.as_str(),
         member.as_str(),
@@ -146,7 +152,8 @@ pub(crate) async fn by_id(
         Row,
         "-- rewards.redemptions.by_id
         SELECT id, program, member, request_id, reward, currency, points, brand, state, hold,
-               reason, voucher_sealed, requested_at, issued_at, attempt, asked_by
+               reason, voucher_sealed, requested_at, issued_at, attempt, asked_by,
+               leased_by
         FROM redemptions WHERE id = $1 AND program = $2 AND member = $3",
         id,
         program.as_str(),
@@ -157,17 +164,20 @@ pub(crate) async fn by_id(
     row.map(Redemption::try_from).transpose()
 }
 
-/// Takes over unfinished redemptions that nobody works on: those named, or any.
+/// Takes over unfinished redemptions that nobody works on, with a token for the
+/// lease: the one that is named, or any.
 pub(crate) async fn take_over(
     executor: impl PgExecutor<'_>,
     id: Option<Uuid>,
+    lease: Uuid,
     lease_s: f64,
     limit: i64,
 ) -> Result<Vec<Redemption>, DatabaseError> {
     let rows = sqlx::query_as!(
         Row,
         "-- rewards.redemptions.take_over
-        UPDATE redemptions SET leased_until = clock_timestamp() + make_interval(secs => $2)
+        UPDATE redemptions
+        SET leased_until = clock_timestamp() + make_interval(secs => $2), leased_by = $4
         WHERE id IN (
             SELECT id FROM redemptions
             WHERE state IN ('requested', 'held') AND leased_until <= clock_timestamp()
@@ -176,25 +186,31 @@ pub(crate) async fn take_over(
             FOR UPDATE SKIP LOCKED
         )
         RETURNING id, program, member, request_id, reward, currency, points, brand, state, hold,
-                  reason, voucher_sealed, requested_at, issued_at, attempt, asked_by",
+                  reason, voucher_sealed, requested_at, issued_at, attempt, asked_by,
+                  leased_by",
         id,
         lease_s,
         limit,
+        lease,
     )
     .fetch_all(executor)
     .await?;
     rows.into_iter().map(Redemption::try_from).collect()
 }
 
-/// Gives a lease back, so that the next who asks can go on at once.
+/// Gives its owner's lease back, so that the next who asks can go on at once. One
+/// that somebody else has taken since stays.
 pub(crate) async fn give_up_lease(
     executor: impl PgExecutor<'_>,
     id: Uuid,
+    lease: Option<Uuid>,
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
         "-- rewards.redemptions.give_up_lease
-        UPDATE redemptions SET leased_until = clock_timestamp() WHERE id = $1",
-        id
+        UPDATE redemptions SET leased_until = clock_timestamp()
+        WHERE id = $1 AND leased_by = $2",
+        id,
+        lease,
     )
     .execute(executor)
     .await?;
@@ -212,12 +228,13 @@ pub(crate) async fn hold(
     let held = sqlx::query!(
         "-- rewards.redemptions.hold
         UPDATE redemptions SET state = 'held', hold = $3, voucher_hash = $4, voucher_sealed = $5
-        WHERE id = $1 AND attempt = $2 AND state = 'requested'",
+        WHERE id = $1 AND attempt = $2 AND state = 'requested' AND leased_by = $6",
         redemption.id,
         redemption.attempt,
         hold,
         voucher_hash,
         voucher_sealed,
+        redemption.leased_by,
     )
     .execute(executor)
     .await?;
@@ -233,10 +250,11 @@ pub(crate) async fn issue(
     let issued = sqlx::query!(
         "-- rewards.redemptions.issue
         UPDATE redemptions SET state = 'issued', issued_at = $3
-        WHERE id = $1 AND attempt = $2 AND state = 'held'",
+        WHERE id = $1 AND attempt = $2 AND state = 'held' AND leased_by = $4",
         redemption.id,
         redemption.attempt,
         to_pg(issued_at),
+        redemption.leased_by,
     )
     .execute(connection)
     .await?;
@@ -253,12 +271,13 @@ pub(crate) async fn undo(
     let undone = sqlx::query!(
         "-- rewards.redemptions.undo
         UPDATE redemptions SET state = $4, reason = $5, voucher_hash = NULL, voucher_sealed = NULL
-        WHERE id = $1 AND attempt = $2 AND state = $3",
+        WHERE id = $1 AND attempt = $2 AND state = $3 AND leased_by = $6",
         redemption.id,
         redemption.attempt,
         redemption.state.as_str(),
         to.as_str(),
         reason,
+        redemption.leased_by,
     )
     .execute(connection)
     .await?;

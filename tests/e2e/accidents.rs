@@ -384,18 +384,19 @@ async fn a_lease_is_given_up_by_its_owner_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn recovery_is_done_with_what_it_took_before_the_leases_end() {
     let fleet = club().await;
-    let mut terms = terms_of(&rewards_app(&fleet).await, "ten-off");
-    terms.stock = None;
+    let terms = terms_of(&rewards_app(&fleet).await, "ten-off");
     let stack = fleet.stack.read().await;
     stack.postgres.create_database("alone").expect("a database");
     drop(stack);
     let (_listener, url) = silence().await;
     let app = rewards_app_of(&fleet, "alone", &url).await;
+    let mut leases = leases(&fleet, "alone").await;
+    let stock = "INSERT INTO reward_stock (program, reward) VALUES ('record-club', 'ten-off')";
+    leases.execute(stock).await.expect("there is a table");
     for number in 0..20 {
         let asked = asked_for(&format!("member-{number}"), "died", "ten-off", &terms);
         begin(&app, asked, &terms).await;
     }
-    let mut leases = leases(&fleet, "alone").await;
     let ended = leases.execute("UPDATE redemptions SET leased_until = now()");
     ended.await.expect("the leases are there");
     let began = Instant::now();

@@ -45,6 +45,12 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
     bytes
 }
 
+/// The bytes that a value has in those of an entry that it is part of.
+#[must_use]
+pub fn part(value: &impl borsh::BorshSerialize) -> Vec<u8> {
+    borsh::to_vec(value).expect("writing to memory does not fail")
+}
+
 /// Reads canonical bytes.
 pub fn decode(bytes: &[u8]) -> Result<Entry, InvalidBytes> {
     match bytes {

@@ -105,6 +105,11 @@ impl Log {
         self.written.get(index)?.transaction()
     }
 
+    /// Forgets what has been written to it here: for one who writes none of it down.
+    pub fn forget_written(&mut self) {
+        self.written.clear();
+    }
+
     /// When what is written here is written.
     #[must_use]
     pub fn written_at(&self) -> Timestamp {

@@ -192,6 +192,11 @@ fn the_bytes_of_a_log_stay_what_they_are() {
         let bytes = canonical::encode(&entry);
         assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
         hash.update(&bytes);
+        // A log is searched by the bytes of a currency's name.
+        for after in &entry.transaction().expect("it is one").wallets {
+            let name = canonical::part(&after.currency);
+            assert!(bytes.windows(name.len()).any(|part| part == name));
+        }
     }
     let notice = Entry::Notice(Notice {
         engine: 1,

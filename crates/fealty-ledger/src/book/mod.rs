@@ -243,6 +243,21 @@ impl WalletBook {
         self.changed = false;
     }
 
+    /// Forgets what was changed, and lots in which nothing is left: for one who only wants
+    /// to know what the wallet comes to. What was read stays read.
+    pub fn forget_closed(&mut self) {
+        self.settle();
+        let mut lots = std::mem::take(&mut self.lots);
+        lots.retain(|_, lot| {
+            let is_closed = lot.remaining.is_zero() && lot.held.is_zero();
+            // One that is stored as open, and is not read yet, would come back.
+            let is_read = (lot.pending || self.has_read(&SpendKey::of(lot)))
+                && self.has_read_pending(&PendingKey::of(lot));
+            !(is_closed && is_read)
+        });
+        self.lots = lots;
+    }
+
     /// Puts a lot in the order it belongs to.
     fn file(&mut self, lot: &Lot) {
         if lot.remaining.is_zero() {

@@ -69,7 +69,7 @@ impl WalletBook {
         self.pending_through
     }
 
-    fn has_read_pending(&self, key: &PendingKey) -> bool {
+    pub(super) fn has_read_pending(&self, key: &PendingKey) -> bool {
         match self.pending_through {
             PendingThrough::Key(read) => *key <= read,
             PendingThrough::All => true,

@@ -10,16 +10,19 @@ use fealty_types::{
     Clock as _, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionPlace,
 };
 
-use super::service::Ledger;
+use super::{
+    past::{Search, Stretch},
+    service::Ledger,
+};
 use crate::{
     error::Error,
     shard::{
         Asked, Interrupted, KnownWallet, ReadOn, ShardWork,
-        store::{head::head, log, members},
+        store::{log, members},
     },
 };
 
-/// Transactions looked at in one step of a search.
+/// Transactions read in one step of a search that met others than the wallet's.
 const SEARCH_LEN: i64 = 64;
 
 /// A wallet as it was read.
@@ -31,6 +34,38 @@ pub(crate) struct BalanceRead {
     pub(crate) position: Option<Position>,
     /// Whether it came from the cache.
     pub(crate) cached: bool,
+}
+
+impl BalanceRead {
+    /// Of a wallet that was not there yet.
+    fn nothing() -> Self {
+        Self {
+            wallet: Wallet::default(),
+            position: None,
+            cached: false,
+        }
+    }
+
+    /// Of a wallet as a transaction left it.
+    fn after(transaction: &Transaction, after: WalletAfter) -> Self {
+        Self {
+            wallet: Wallet {
+                buckets: after.buckets,
+                sequence: after.sequence,
+                last_position: Some(transaction.position),
+                last_at: Some(transaction.effective_at),
+                next_due: None,
+                inactive_at: after.inactive_at,
+                inactivity: after.inactivity,
+                // Whom it was owed to then is not looked for.
+                debts: Vec::new(),
+                earned: 0,
+                redeemed: 0,
+            },
+            position: Some(transaction.position),
+            cached: false,
+        }
+    }
 }
 
 /// The moment whose balance is asked for.
@@ -260,7 +295,7 @@ impl Ledger {
     ) -> Result<BalanceRead, Error> {
         let shard = self.shards.of(program, member);
         self.with_currency(program, currency)?;
-        let (through, at) = match moment {
+        let at = match moment {
             Moment::Now => {
                 return self
                     .balance(program, member, currency, (Source::Database, None))
@@ -271,117 +306,99 @@ impl Ledger {
                     .stored_balance(shard, program, member, currency, at, Source::Database)
                     .await;
             }
-            Moment::After(place) => (Some(place), None),
-            Moment::Past(at) => (None, Some(at)),
-        };
-        if let Some(at) = at {
-            let (stored, wallet) = self
-                .read_wallet(shard, program, member, currency, at)
-                .await?;
-            // Nothing was written since: what was due by then is known.
-            if stored.last_at.is_none_or(|last| last <= at) {
-                return Ok(BalanceRead {
-                    wallet,
-                    position: stored.last_position,
-                    cached: false,
-                });
+            Moment::After(place) => {
+                let found = self.after(shard, (program, member, currency), place);
+                let unknown = || Error::TransactionNotFound(self.shards.ids().transaction(place));
+                let (transaction, after) = found.await?.ok_or_else(unknown)?;
+                return Ok(BalanceRead::after(&transaction, after));
             }
-        }
-        let found = self
-            .find_past(shard, program, member, currency, through, at)
-            .await?;
-        let Some((transaction, after)) = found else {
-            return match through {
-                Some(name) => Err(Error::TransactionNotFound(
-                    self.shards.ids().transaction(name),
-                )),
-                None => Ok(BalanceRead {
-                    wallet: Wallet::default(),
-                    position: None,
-                    cached: false,
-                }),
-            };
+            Moment::Past(at) => at,
         };
-        Ok(BalanceRead {
-            wallet: Wallet {
-                buckets: after.buckets,
-                sequence: after.sequence,
-                last_position: Some(transaction.position),
-                last_at: Some(transaction.effective_at),
-                next_due: None,
-                inactive_at: after.inactive_at,
-                inactivity: after.inactivity,
-                // Whom it was owed to then is not looked for.
-                debts: Vec::new(),
-                earned: 0,
-                redeemed: 0,
-            },
-            position: Some(transaction.position),
-            cached: false,
-        })
+        let (stored, wallet) = self
+            .read_wallet(shard, program, member, currency, at)
+            .await?;
+        // Nothing was written since: what was due by then is known.
+        if stored.last_at.is_none_or(|last| last <= at) {
+            return Ok(BalanceRead {
+                wallet,
+                position: stored.last_position,
+                cached: false,
+            });
+        }
+        let last = stored.last_position.unwrap_or(Position::new(0));
+        let found = self.find_past(shard, (program, member, currency), at, last);
+        let found = found.await?;
+        Ok(
+            found.map_or_else(BalanceRead::nothing, |(transaction, after)| {
+                BalanceRead::after(&transaction, after)
+            }),
+        )
     }
 
-    /// The last transaction of a wallet through a name, or in effect by a time.
-    /// A wallet's log is in order of time, so the time is searched for by
-    /// halves: some twenty look-ups for a million transactions.
+    /// The wallet after a transaction, if that is one of the wallet's.
+    async fn after(
+        &self,
+        shard: ShardId,
+        (program, member, currency): (&ProgramId, &MemberId, &CurrencyId),
+        place: TransactionPlace,
+    ) -> Result<Option<(Transaction, WalletAfter)>, DatabaseError> {
+        let pool = self.database.pool();
+        let number = members::number(pool, shard, program, member).await?;
+        let Some(number) = number.filter(|_| place.shard == shard) else {
+            return Ok(None);
+        };
+        let stretch = Stretch {
+            after: Position::new(place.position.get() - 1),
+            through: place.position,
+        };
+        self.last_of_wallet(shard, number, currency, stretch).await
+    }
+
+    /// The last transaction of a wallet that was in effect by a time, where its last of all
+    /// is known.
     async fn find_past(
         &self,
         shard: ShardId,
-        program: &ProgramId,
-        member: &MemberId,
-        currency: &CurrencyId,
-        through: Option<TransactionPlace>,
-        by: Option<Timestamp>,
+        (program, member, currency): (&ProgramId, &MemberId, &CurrencyId),
+        by: Timestamp,
+        last: Position,
     ) -> Result<Option<(Transaction, WalletAfter)>, DatabaseError> {
         let pool = self.database.pool();
         let Some(number) = members::number(pool, shard, program, member).await? else {
             return Ok(None);
         };
-        let last_before =
-            |position: Position| self.last_of_wallet(shard, number, currency, position);
-        if let Some(name) = through {
-            if name.shard != shard {
-                return Ok(None);
-            }
-            let found = last_before(name.position.next()).await?;
-            return Ok(found.filter(|(transaction, _)| transaction.position == name.position));
-        }
-        let by = by.unwrap_or(Timestamp::EPOCH);
-        let head = head(pool, shard).await?;
-        // The answer lies before `high`; everything at or before `low` is early.
-        let mut low = 0;
-        let mut high = head.position.get() + 1;
+        let mut search = Search::new(by, last);
         let mut best = None;
-        while low + 1 < high {
-            let middle = low + (high - low) / 2;
-            match last_before(Position::new(middle + 1)).await? {
-                None => low = middle,
-                Some((transaction, after)) if transaction.effective_at <= by => {
-                    low = middle;
-                    best = Some((transaction, after));
-                }
-                Some((transaction, _)) => high = transaction.position.get(),
+        while let Some(stretch) = search.next() {
+            let found = self.last_of_wallet(shard, number, currency, stretch);
+            let found = found.await?;
+            let place = |(transaction, _): &(Transaction, WalletAfter)| {
+                (transaction.position, transaction.effective_at)
+            };
+            if search.found(stretch, found.as_ref().map(place)) {
+                best = found;
             }
         }
         Ok(best)
     }
 
-    /// The last transaction of a wallet before a position.
+    /// The last transaction of a wallet in a stretch of its member's log.
     async fn last_of_wallet(
         &self,
         shard: ShardId,
         member_no: i64,
         currency: &CurrencyId,
-        mut before: Position,
+        mut stretch: Stretch,
     ) -> Result<Option<(Transaction, WalletAfter)>, DatabaseError> {
         let mut limit = 1;
         loop {
             let pool = self.database.pool();
-            let rows = log::page(pool, shard, member_no, before, limit).await?;
+            let rows =
+                log::mentioning(pool, (shard, member_no), currency, stretch.ends(), limit).await?;
             let Some(last) = rows.last() else {
                 return Ok(None);
             };
-            before = Position::new(last.position);
+            stretch.through = Position::new(last.position - 1);
             for row in &rows {
                 let transaction = row.transaction()?;
                 let of_wallet = |after: &&WalletAfter| after.currency == *currency;
@@ -389,7 +406,7 @@ impl Ledger {
                     return Ok(Some((transaction, after)));
                 }
             }
-            // The others are of the member's other wallets.
+            // The others say the currency's name and mean another thing.
             limit = SEARCH_LEN;
         }
     }
@@ -414,7 +431,7 @@ async fn advanced(
     for slot in 0..work.len() {
         let stored = wallet(&work, slot);
         if stored.next_due.is_some_and(|due| due <= at) {
-            work.advance(connection, slot, program, currency, at.into())
+            work.foresee(connection, slot, program, currency, at.into())
                 .await?;
         }
         read.push((stored, wallet(&work, slot)));

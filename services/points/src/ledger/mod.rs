@@ -14,6 +14,7 @@ mod history;
 mod holds;
 mod lots;
 pub(crate) mod overview;
+mod past;
 mod personal;
 mod service;
 mod sweeper;

@@ -86,6 +86,9 @@ pub(crate) enum Driven {
 /// What one more reading of lots counts for, in lots that are changed.
 const LOTS_PER_READ: usize = 100;
 
+/// How many lots that fall due are kept in memory where none of it is to be written.
+const FORESEEN_AT_ONCE: usize = 2_048;
+
 /// What is spent of a wallet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
@@ -342,6 +345,34 @@ impl ShardWork {
             fealty_ledger::advance(book, currency, moment, log)
         });
         advanced.await.map(|_| ())
+    }
+
+    /// Finds out what a wallet comes to at a moment, none of which is to be written; however
+    /// much falls due until then, little of it is kept.
+    pub(crate) async fn foresee(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        program: &Program,
+        currency: &CurrencyId,
+        moment: Moment,
+    ) -> Result<(), Interrupted> {
+        let_tiers_decide(program, &mut self.slots[slot].book);
+        loop {
+            self.log.allow_due(FORESEEN_AT_ONCE);
+            let advanced = self.drive(connection, slot, |book, _, log| {
+                fealty_ledger::advance(book, currency, moment, log)
+            });
+            let advanced = advanced.await?;
+            self.log.forget_written();
+            self.slot_of.clear();
+            if let Some(wallet) = self.slots[slot].book.wallets.get_mut(currency) {
+                wallet.forget_closed();
+            }
+            if !matches!(advanced, Driven::MoreIsDue) {
+                return Ok(());
+            }
+        }
     }
 
     /// Writes what a member's tier means for its wallets, if that is another thing than

@@ -7,7 +7,7 @@ use fealty_ledger::{
     canonical::{self, CHAIN_START, Chain},
 };
 use fealty_postgres::{DatabaseError, StoredRow};
-use fealty_types::{Mark, Position, ShardId};
+use fealty_types::{CurrencyId, Mark, Position, ShardId};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -226,6 +226,34 @@ pub(crate) async fn read_within(
         after.get(),
         limit,
         bytes_max,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows)
+}
+
+/// Reads the last of a member's transactions in a stretch whose bytes have a currency's
+/// name, newest first: all of the currency's wallet are among them, and hardly another.
+pub(crate) async fn mentioning(
+    executor: impl PgExecutor<'_>,
+    (shard, member_no): (ShardId, i64),
+    currency: &CurrencyId,
+    (after, through): (Position, Position),
+    limit: i64,
+) -> Result<Vec<Row>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        "-- points.log.mentioning
+        SELECT position, member_no, request_key, body, chain FROM transactions
+        WHERE shard = $1 AND member_no = $2 AND position > $3 AND position <= $4
+          AND position($5::bytea IN body) > 0
+        ORDER BY position DESC LIMIT $6",
+        stored(shard),
+        member_no,
+        after.get(),
+        through.get(),
+        canonical::part(currency),
+        limit,
     )
     .fetch_all(executor)
     .await?;

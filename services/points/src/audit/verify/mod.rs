@@ -7,6 +7,8 @@
 //! shard can be kept in a file, and the next run goes on from there.
 
 mod compare;
+#[cfg(test)]
+mod forged;
 mod gifts;
 mod shard;
 
@@ -204,7 +206,7 @@ async fn verify_shard(
     let state = options.state.as_deref();
     let mut shard = match state {
         Some(folder) => Shard::load(id, shards, folder)?,
-        None => Shard::new(id, shards),
+        None => Shard::new(id, shards.count()),
     };
     let before = shard.transactions;
     // What is written never changes, so it is walked without a snapshot, which would keep

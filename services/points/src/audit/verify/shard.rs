@@ -91,10 +91,11 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(shard: ShardId, shards: Shards) -> Self {
+    /// Before its first entry; of so many shards.
+    pub(super) fn new(shard: ShardId, shards: u16) -> Self {
         Self {
             shard,
-            shards: shards.count(),
+            shards,
             position: Position::new(0),
             chain: CHAIN_START,
             written_at: Timestamp::EPOCH,
@@ -121,11 +122,11 @@ impl Shard {
         let read = match fs::read(&path) {
             // Another release kept other things: it is verified from the beginning.
             Ok(bytes) => match bytes.strip_prefix(STATE_HEADER) {
-                None => return Ok(Self::new(shard, shards)),
+                None => return Ok(Self::new(shard, shards.count())),
                 Some(bytes) => borsh::from_slice::<Self>(bytes),
             },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::new(shard, shards));
+                return Ok(Self::new(shard, shards.count()));
             }
             Err(error) => Err(error),
         };

@@ -356,3 +356,29 @@ async fn mend_shard(
     cache.put(shard.get(), written, &last, &entries).await?;
     Ok(last)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Other instances write to the cache too: that nothing failed here is not enough.
+    #[test]
+    fn who_has_not_looked_or_sees_that_something_is_missing_does_not_call_it_whole() {
+        let cache = Cache::open("redis://127.0.0.1:1", None, "test").expect("a URL");
+        let BalanceCache(inner) = BalanceCache::over(cache);
+        let mut inner = Arc::into_inner(inner.expect("there is one")).expect("nobody has it");
+        assert!(!inner.is_whole(), "nobody has looked");
+        inner.mended.store(1, Ordering::SeqCst);
+        inner.looked();
+        assert!(inner.is_whole());
+        inner.behind.store(true, Ordering::SeqCst);
+        assert!(!inner.is_whole(), "another instance left something out");
+        inner.behind.store(false, Ordering::SeqCst);
+        // The last look was a while ago.
+        let longer = LOOK_MAX + Duration::from_millis(1);
+        inner.started = inner.started.checked_sub(longer).expect("a time");
+        assert!(!inner.is_whole());
+        inner.looked();
+        assert!(inner.is_whole());
+    }
+}

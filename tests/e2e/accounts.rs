@@ -108,21 +108,20 @@ async fn positions_and_past_accounts_are_plain_sums_over_transfers() {
     let mut cursors: Vec<String> = all.iter().map(|(_, cursor)| cursor.clone()).collect();
     cursors.dedup();
     let last = cursors.last().expect("there is something").clone();
+    // A position, and by what the entry there is known again.
+    let position = |part: &str| {
+        let position = part.split('-').next().expect("a position");
+        i64::from_str_radix(position, 16).expect("hexadecimal")
+    };
     let inside = |cursor: &str, transaction: &Transaction| {
-        let positions: Vec<i64> = cursor
-            .split('.')
-            .map(|part| i64::from_str_radix(part, 16).expect("hexadecimal"))
-            .collect();
+        let positions: Vec<i64> = cursor.split('.').map(position).collect();
         let shard = usize::try_from(transaction.shard.expect("of the feed")).expect("a shard");
         transaction.position <= positions[shard]
     };
     // A cursor in the middle of every shard.
     let middle: Vec<String> = last
         .split('.')
-        .map(|part| {
-            let position = i64::from_str_radix(part, 16).expect("hexadecimal");
-            format!("{:x}", position * 2 / 3)
-        })
+        .map(|part| format!("{:x}", position(part) * 2 / 3))
         .collect();
     let middle = middle.join(".");
     for cursor in [&middle, &last] {

@@ -50,7 +50,7 @@ async fn a_change_keeps_what_it_came_with_and_when_it_was_written() {
     assert_eq!(made.metadata, moved.metadata);
     assert_eq!(made.lots[0].earned_time, moved.earned_time);
     assert_eq!(made.effective_time, made.written_time, "at once");
-    assert_eq!(made.engine, 1);
+    assert_eq!(made.engine, 2);
     let caller = made.caller.expect("who asked");
     assert!(
         caller.roles.contains(&(Role::Checkout.to_wire().into())),

@@ -1,8 +1,11 @@
 //! Ledgers with accruals in them, written in bulk, without a service.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use fealty_points::bulk::{BulkAccrual, BulkShard};
@@ -69,9 +72,14 @@ impl Ledger {
 
     /// Writes that many accruals, one member after the other.
     pub(super) async fn fill(&self, transactions: usize) -> anyhow::Result<()> {
+        self.fill_of(transactions, Duration::ZERO).await
+    }
+
+    /// The same, of so long ago.
+    pub(super) async fn fill_of(&self, transactions: usize, ago: Duration) -> anyhow::Result<()> {
         eprintln!("filling a ledger of {} members", self.members);
         let per_shard = u64::try_from(transactions / self.shards.len())?;
-        self.on_all_shards(FILL_LEN, move |shard| shard.written() < per_shard)
+        self.on_all_shards(FILL_LEN, ago, move |shard| shard.written() < per_shard)
             .await?;
         Ok(())
     }
@@ -81,7 +89,7 @@ impl Ledger {
         let end = Instant::now() + scale.measure;
         let begun = Instant::now();
         let written = self
-            .on_all_shards(MEASURED_LEN, move |_| Instant::now() < end)
+            .on_all_shards(MEASURED_LEN, Duration::ZERO, move |_| Instant::now() < end)
             .await?;
         let mut times = vec![0; written];
         let measured = Measured::of("bare_insert", 8, begun.elapsed(), &mut times);
@@ -89,10 +97,11 @@ impl Ledger {
         Ok(measured)
     }
 
-    /// Writes accruals to all shards as long as `goes_on` says.
+    /// Writes accruals of so long ago to all shards as long as `goes_on` says.
     async fn on_all_shards(
         &self,
         len: usize,
+        ago: Duration,
         goes_on: impl Fn(&BulkShard) -> bool + Clone + Send + 'static,
     ) -> anyhow::Result<usize> {
         let count = Arc::new(AtomicUsize::new(0));
@@ -103,7 +112,9 @@ impl Ledger {
             tasks.push(tokio::spawn(async move {
                 let mut shard = shard.lock().await;
                 while goes_on(&shard) {
-                    shard.accrue(&database, len, SystemClock.now()).await?;
+                    let now = SystemClock.now();
+                    let then = now.checked_sub(ago).unwrap_or(now);
+                    shard.accrue(&database, len, then).await?;
                     count.fetch_add(len, Ordering::Relaxed);
                 }
                 anyhow::Ok(())

@@ -1,8 +1,11 @@
 //! The ledger's own figures.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -32,6 +35,8 @@ use crate::load::{
 static RUN: AtomicU64 = AtomicU64::new(0);
 /// How often accruals are measured with tokens and without.
 const TOKEN_TURNS: usize = 3;
+/// How long a year's end may be swept.
+const SWEEP_MAX: Duration = Duration::from_secs(15 * 60);
 /// Requests of a stream that wait to be sent.
 const STREAM_LEN: usize = 4_096;
 
@@ -258,6 +263,33 @@ pub(super) async fn large_ledger(
             report.settle().await?;
             report.add(measure(service, name, 512, Call::Accrue, scale, all).await);
         }
+    }
+    Ok(())
+}
+
+/// Measures accruals while all wallets of a ledger are swept, for their points have expired,
+/// and when they have been.
+pub(super) async fn year_end(
+    service: &Service,
+    ledger: &Ledger,
+    scale: Scale,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    for name in ["year_end_accrue_512", "year_over_accrue_512"] {
+        let all = Whose::AllOf(ledger.members);
+        report.settle().await?;
+        report.add(measure(service, name, 512, Call::Accrue, scale, all).await);
+        let due = report.due("year_end")?;
+        if name == "year_end_accrue_512" {
+            anyhow::ensure!(due > 0, "the sweep was over before the measure");
+            eprintln!("{due} wallets of {} are still due", ledger.members);
+        }
+        while report.due("year_end")? > 0 {
+            anyhow::ensure!(begun.elapsed() < SWEEP_MAX, "the sweep does not end");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        eprintln!("nothing is due after {} s", begun.elapsed().as_secs());
     }
     Ok(())
 }

@@ -31,6 +31,8 @@ use service::{Callers, Service};
 
 /// Five rules: a base, a multiplier by tier, and three more rates.
 pub const PROGRAM: &str = include_str!("program.yaml");
+/// Points of so long ago have expired.
+const YEAR_AND_MORE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// Members of the small ledger.
 const MEMBERS: usize = 100_000;
 
@@ -179,6 +181,17 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         measures::large_ledger(&service, &small, &other, &large, scale, &mut report).await?;
         other.stop();
         measures::verified(&postgres.url("large"), &mut report).await?;
+    }
+    if wants("year_end") {
+        postgres.create_database("year_end")?;
+        let url = postgres.url("year_end");
+        let ledger = fill::Ledger::open(&url, sizing.shards, scale.large_members).await?;
+        // All of it is due when a service begins to serve it.
+        ledger.fill_of(scale.large_members, YEAR_AND_MORE).await?;
+        let redis = Redis::start(&binaries)?;
+        let other = Service::start(url, redis.url(), Callers::Known, sizing).await?;
+        measures::year_end(&other, &ledger, scale, &mut report).await?;
+        other.stop();
     }
     service.stop();
     std::fs::create_dir_all(&arguments.out)

@@ -40,6 +40,10 @@ const BARS: [(&str, &str, i64); 10] = [
     ("token", "accrue, 512 callers, with a token / without", 950),
 ];
 
+/// How many times longer the slowest accruals may take while a year's end is swept, in
+/// thousandths.
+const YEAR_END_MAX: i64 = 2_000;
+
 /// How long a measure waits for Postgres to come to rest, and how often it
 /// looks.
 const SETTLE_MAX: Duration = Duration::from_secs(15);
@@ -201,6 +205,12 @@ impl Report {
         Ok(())
     }
 
+    /// How many wallets of a database are due.
+    pub(super) fn due(&self, database: &str) -> anyhow::Result<u64> {
+        let due = "SELECT count(*) FROM wallets WHERE next_due <= now()";
+        Ok(self.psql.ask(database, due)?.parse()?)
+    }
+
     pub(super) fn disk(&self, database: &str) -> anyhow::Result<Disk> {
         let number =
             |query: &str| -> anyhow::Result<u64> { Ok(self.psql.ask(database, query)?.parse()?) };
@@ -232,6 +242,17 @@ impl Report {
         i64::try_from(runs.iter().sum::<u64>() / count).ok()
     }
 
+    /// How many times longer the slowest accruals take while a year's end is swept, in
+    /// thousandths.
+    fn year_end(&self) -> Option<i64> {
+        let p99 = |name: &str| {
+            let of = self.measured.iter().find(|measured| measured.name == name);
+            i64::try_from(of?.p99_us).ok()
+        };
+        let (swept, over) = (p99("year_end_accrue_512")?, p99("year_over_accrue_512")?);
+        Some(swept * 1_000 / over.max(1))
+    }
+
     /// A ratio in thousandths.
     fn ratio(&self, name: &str) -> Option<i64> {
         let best = || self.per_second("tpcb_8").max(self.per_second("tpcb_32"));
@@ -259,6 +280,11 @@ impl Report {
                 let number: serde_json::Number = text.parse().unwrap_or_else(|_| 0.into());
                 ratios.insert(name.to_owned(), Value::Number(number));
             }
+        }
+        if let Some(ratio) = self.year_end() {
+            let text = format!("{}.{:03}", ratio / 1_000, ratio % 1_000);
+            let number: serde_json::Number = text.parse().unwrap_or_else(|_| 0.into());
+            ratios.insert("year_end_p99".to_owned(), Value::Number(number));
         }
         if let Some(points) = self.memory_mb.get("points") {
             ratios.insert("points_rss_mb".to_owned(), json!(points));
@@ -303,12 +329,20 @@ impl Report {
                 millis(of.p999_us),
             );
         }
+        let show = |ratio: i64| format!("{}.{:02}", ratio / 1_000, ratio % 1_000 / 10);
         table.push_str("\n| ratio | is | should be |\n|---|---:|---:|\n");
         for (name, what, bar) in BARS {
             if let Some(ratio) = self.ratio(name) {
-                let show = |ratio: i64| format!("{}.{:02}", ratio / 1_000, ratio % 1_000 / 10);
                 let _ = writeln!(table, "| {what} | {} | {} |", show(ratio), show(bar));
             }
+        }
+        if let Some(ratio) = self.year_end() {
+            let _ = writeln!(
+                table,
+                "| p99 of accruals, 512 callers, while a year's end is swept / afterwards | {} | at most {} |",
+                show(ratio),
+                show(YEAR_END_MAX)
+            );
         }
         if let Some(points) = self.memory_mb.get("points") {
             let _ = writeln!(

@@ -220,6 +220,11 @@ mod tests {
         assert!(
             with("FEALTY_DATABASE_CONNECTIONS_MAX", "many").contains("database.connections_max")
         );
+        for out_of_range in ["0", "99", "30001"] {
+            let told = with("FEALTY_DATABASE_STATEMENT_TIMEOUT_MS", out_of_range);
+            assert!(told.contains("must be 100 to 30000"), "{told}");
+            assert!(told.contains("database.statement_timeout_ms"), "{told}");
+        }
         let missing = load_from(&GOOD[..1]).expect_err("refused").to_string();
         assert!(missing.contains("database"), "{missing}");
     }

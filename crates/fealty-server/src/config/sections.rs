@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::ConfigError;
 
@@ -170,10 +170,14 @@ pub struct DatabaseSection {
     /// Connections at the most.
     #[serde(default = "connections_max")]
     pub connections_max: u32,
-    /// How long a statement may take, in milliseconds. Whoever waits for longer, or has a
+    /// How long a statement may take, in milliseconds, 100 to 30,000: up to when a feed is
+    /// known rests on that. Whoever waits for longer, or has a
     /// transaction open and does nothing for so long, is taken for gone: locks are freed,
     /// connections thrown away, calls answered with UNAVAILABLE.
-    #[serde(default = "statement_timeout_ms")]
+    #[serde(
+        default = "statement_timeout_ms",
+        deserialize_with = "statement_timeout_in_range"
+    )]
     pub statement_timeout_ms: u64,
     /// Whether to bring the tables up to date before serving. In production a
     /// Job does it.
@@ -192,6 +196,14 @@ fn connections_max() -> u32 {
 
 fn statement_timeout_ms() -> u64 {
     30_000
+}
+
+fn statement_timeout_in_range<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let millis = u64::deserialize(from)?;
+    if (100..=30_000).contains(&millis) {
+        return Ok(millis);
+    }
+    Err(D::Error::custom("must be 100 to 30000"))
 }
 
 fn yes() -> bool {

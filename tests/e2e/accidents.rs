@@ -193,7 +193,6 @@ fn tempfile(text: &str) -> std::path::PathBuf {
 /// A process that dies after each step of a redemption: recovery finishes it,
 /// once, with one voucher, and the points are taken once.
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn a_redemption_that_died_at_any_step_is_finished() {
     let fleet = club().await;
     let clients = fleet.clients();

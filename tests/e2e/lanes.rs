@@ -18,8 +18,8 @@ use crate::harness::{
 
 const DAY: i64 = 86_400;
 
-fn at(seconds: i64) -> Option<prost_types::Timestamp> {
-    Some(prost_types::Timestamp { seconds, nanos: 0 })
+fn at(seconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds, nanos: 0 }
 }
 
 /// What no request should bring about: a wallet with less in it than its lots have. Whoever
@@ -32,7 +32,7 @@ async fn a_request_that_breaks_a_lane_is_refused_and_the_lane_goes_on() {
     for number in 0..40 {
         let mut request = accrual(&format!("first-{number}"), &format!("member-{number}"), 5);
         if number == 0 {
-            request.expiry_time = at(START_S + DAY);
+            request.expiry_time = Some(at(START_S + DAY));
         }
         accrue(fleet.clients(), request).await.expect("points");
     }
@@ -48,7 +48,7 @@ async fn a_request_that_breaks_a_lane_is_refused_and_the_lane_goes_on() {
         .expect("it runs");
     // The sweeper meets it as well, and says so.
     let [mut clock, ..] = fleet.clients().clocks();
-    let time = at(START_S + 2 * DAY);
+    let time = Some(at(START_S + 2 * DAY));
     let swept = clock.set_time(SetTimeRequest { time }).await;
     assert_eq!(reason(&swept.expect_err("it is broken")), "INTERNAL");
     let broken = accrual("second-0", "member-0", 5);
@@ -93,7 +93,7 @@ async fn a_wallet_in_which_very_much_is_due_is_written_in_parts() {
     let fleet = club().await;
     // One is made; the others are copies of it, as many purchases would have made them.
     let mut request = accrual("first", "anna", 1);
-    request.expiry_time = at(START_S + DAY);
+    request.expiry_time = Some(at(START_S + DAY));
     for number in 0..LOTS {
         let mut request = request.clone();
         request.request_id = format!("gift-{number}");

@@ -2,6 +2,7 @@
 
 use std::{str::FromStr as _, time::Duration};
 
+use futures::FutureExt as _;
 use opentelemetry::{KeyValue, global, metrics::Counter};
 use sqlx::{
     Connection as _, PgConnection, Postgres, Transaction,
@@ -159,13 +160,14 @@ impl Database {
 
     /// Does some work in the database, which is given up where it takes longer than
     /// transactions may. What it had under way may or may not have been done.
-    pub async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, DatabaseError> {
-        match self.pool.deadline() {
-            None => Ok(work.await),
-            Some(deadline) => tokio::time::timeout(deadline, work)
-                .await
-                .map_err(|_| DatabaseError::NoAnswer),
-        }
+    pub fn within<T, F: Future<Output = T>>(
+        &self,
+        work: F,
+    ) -> impl Future<Output = Result<T, DatabaseError>> + use<T, F> {
+        // An async function would hold the work twice.
+        let deadline = self.pool.deadline().unwrap_or(Duration::MAX);
+        let work = tokio::time::timeout(deadline, work);
+        work.map(|done| done.map_err(|_| DatabaseError::NoAnswer))
     }
 
     /// The attempts that [`run!`](crate::run) makes.

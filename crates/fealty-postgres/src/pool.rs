@@ -60,16 +60,13 @@ fn too_late() -> Error {
     ))
 }
 
-async fn within<T>(
+fn within<T, F: Future<Output = Result<T, Error>>>(
     deadline: Option<Duration>,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    match deadline {
-        None => work.await,
-        Some(deadline) => tokio::time::timeout(deadline, work)
-            .await
-            .unwrap_or_else(|_| Err(too_late())),
-    }
+    work: F,
+) -> impl Future<Output = Result<T, Error>> + use<T, F> {
+    // An async function would hold the work twice.
+    let work = tokio::time::timeout(deadline.unwrap_or(Duration::MAX), work);
+    work.map(|done| done.unwrap_or_else(|_| Err(too_late())))
 }
 
 /// The items of a stream; an error, and nothing more, once the time is over.

@@ -36,7 +36,7 @@ static RUN: AtomicU64 = AtomicU64::new(0);
 /// How often accruals are measured with tokens and without.
 const TOKEN_TURNS: usize = 3;
 /// How long a year's end may be swept.
-const SWEEP_MAX: Duration = Duration::from_secs(15 * 60);
+const SWEEP_MAX: Duration = Duration::from_mins(15);
 /// Requests of a stream that wait to be sent.
 const STREAM_LEN: usize = 4_096;
 

@@ -32,7 +32,7 @@ use service::{Callers, Service};
 /// Five rules: a base, a multiplier by tier, and three more rates.
 pub const PROGRAM: &str = include_str!("program.yaml");
 /// Points of so long ago have expired.
-const YEAR_AND_MORE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+const YEAR_AND_MORE: Duration = Duration::from_hours(400 * 24);
 /// Members of the small ledger.
 const MEMBERS: usize = 100_000;
 
@@ -183,15 +183,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         measures::verified(&postgres.url("large"), &mut report).await?;
     }
     if wants("year_end") {
-        postgres.create_database("year_end")?;
-        let url = postgres.url("year_end");
-        let ledger = fill::Ledger::open(&url, sizing.shards, scale.large_members).await?;
-        // All of it is due when a service begins to serve it.
-        ledger.fill_of(scale.large_members, YEAR_AND_MORE).await?;
-        let redis = Redis::start(&binaries)?;
-        let other = Service::start(url, redis.url(), Callers::Known, sizing).await?;
-        measures::year_end(&other, &ledger, scale, &mut report).await?;
-        other.stop();
+        year_end(&postgres, &binaries, scale, sizing, &mut report).await?;
     }
     service.stop();
     std::fs::create_dir_all(&arguments.out)
@@ -202,6 +194,25 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if arguments.json {
         println!("{}", serde_json::to_string(&report.json())?);
     }
+    Ok(())
+}
+
+/// Measures a ledger all of which is due when a service begins to serve it.
+async fn year_end(
+    postgres: &Postgres,
+    binaries: &Binaries,
+    scale: Scale,
+    sizing: Sizing,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    postgres.create_database("year_end")?;
+    let url = postgres.url("year_end");
+    let ledger = fill::Ledger::open(&url, sizing.shards, scale.large_members).await?;
+    ledger.fill_of(scale.large_members, YEAR_AND_MORE).await?;
+    let redis = Redis::start(binaries)?;
+    let service = Service::start(url, redis.url(), Callers::Known, sizing).await?;
+    measures::year_end(&service, &ledger, scale, report).await?;
+    service.stop();
     Ok(())
 }
 

@@ -47,7 +47,7 @@ impl BalanceRead {
     }
 
     /// Of a wallet as a transaction left it.
-    fn after(transaction: &Transaction, after: WalletAfter) -> Self {
+    fn after(transaction: &Transaction, after: &WalletAfter) -> Self {
         Self {
             wallet: Wallet {
                 buckets: after.buckets,
@@ -310,7 +310,7 @@ impl Ledger {
                 let found = self.after(shard, (program, member, currency), place);
                 let unknown = || Error::TransactionNotFound(self.shards.ids().transaction(place));
                 let (transaction, after) = found.await?.ok_or_else(unknown)?;
-                return Ok(BalanceRead::after(&transaction, after));
+                return Ok(BalanceRead::after(&transaction, &after));
             }
             Moment::Past(at) => at,
         };
@@ -330,7 +330,7 @@ impl Ledger {
         let found = found.await?;
         Ok(
             found.map_or_else(BalanceRead::nothing, |(transaction, after)| {
-                BalanceRead::after(&transaction, after)
+                BalanceRead::after(&transaction, &after)
             }),
         )
     }

@@ -75,8 +75,7 @@ mod tests {
     /// The wallet's transactions: positions of a log of so many, with their times.
     fn wallets() -> impl Strategy<Value = (i64, Vec<(i64, i64)>)> {
         (1..400_i64).prop_flat_map(|len| {
-            let some =
-                proptest::sample::subsequence((1..=len).collect::<Vec<_>>(), 1..=len as usize);
+            let some = proptest::sample::subsequence((1..=len).collect::<Vec<_>>(), 1..=index(len));
             (Just(len), some).prop_flat_map(|(len, positions)| {
                 let steps = proptest::collection::vec(0..5_i64, positions.len());
                 (Just(len), Just(positions), steps).prop_map(|(len, positions, steps)| {
@@ -88,6 +87,10 @@ mod tests {
                 })
             })
         })
+    }
+
+    fn index(position: i64) -> usize {
+        usize::try_from(position).expect("a position")
     }
 
     fn at(micros: i64) -> Timestamp {
@@ -104,13 +107,13 @@ mod tests {
             let last = wallet.last().expect("there is one").0;
             let mut search = Search::new(at(by), Position::new(last));
             let mut best = None;
-            let mut looked_at = vec![0; len as usize + 1];
+            let mut looked_at = vec![0; index(len) + 1];
             while let Some(stretch) = search.next() {
                 let (after, through) = (stretch.after.get(), stretch.through.get());
                 let found = wallet.iter().rev().find(|(p, _)| *p > after && *p <= through);
                 // From the end of the stretch back to what is found.
                 for position in found.map_or(after, |(p, _)| *p) + 1..=through {
-                    looked_at[position as usize] += 1;
+                    looked_at[index(position)] += 1;
                 }
                 let found = found.map(|(p, time)| (Position::new(*p), at(*time)));
                 if search.found(stretch, found) {

@@ -7,8 +7,9 @@
 //! over: a rule that is silently ignored gives wrong points.
 //!
 //! `source` is the text, `sections` its parts, each with its form, its meaning and
-//! its check; `faults` gathers what is wrong, `check` puts them together, `program` is what comes of it, `version`
-//! how it is applied, `diff` the comparison, `calendar` and `decimal` the arithmetic.
+//! its check; `faults` gathers what is wrong, `check` puts them together, `program` is
+//! what comes of it, `version` how it is applied, `diff` the comparison, `calendar` and
+//! `decimal` the arithmetic.
 
 mod calendar;
 mod check;

@@ -2,10 +2,11 @@
 //!
 //! A brand that takes points back which are spent is owed them: it is the creditor.
 //! Points that are given, come back or become available repay the oldest debt first,
-//! whoever's they are, so nobody has points to spend and owes some. Points of another brand go to the account that took back, as they would have
-//! gone had they been there then (the policy `balance`): so in settlement the creditor
-//! is paid for them. Were they just gone, the creditor would bear the return, and their
-//! issuer would be rid of points that nobody accepted.
+//! whoever's they are, so nobody has points to spend and owes some. Points of another
+//! brand go to the account that took back, as they would have gone had they been there
+//! then (the policy `balance`): so in settlement the creditor is paid for them. Were they
+//! just gone, the creditor would bear the return, and their issuer would be rid of points
+//! that nobody accepted.
 
 use fealty_types::{BrandId, CurrencyId, Points, RuleId};
 

@@ -1,5 +1,5 @@
-//! What the tiers service decides: a member's status: reached at once by what was spent, held for its
-//! validity, and then judged again.
+//! What the tiers service decides: a member's status, reached at once by what was
+//! spent, held for its validity, and then judged again.
 //!
 //! Everything here is a function of the scheme, the purchases and the time, so
 //! the same purchases give the same history on every machine.

@@ -20,11 +20,10 @@ use crate::{
 
 /// Statements that are not of a batch, a member or a shard: of the installation, of
 /// all shards at once, or of a batch where all shards lie on one node.
-const NOT_ROUTED: [&str; 11] = [
+const NOT_ROUTED: [&str; 10] = [
     "points.adjustments.list",
     "points.installation.",
-    "points.heads.positions",
-    "points.reads.one_moment",
+    "points.heads.ends",
     "points.sweep.try_lock",
     "points.orders.with_transactions",
     "points.orders.written",

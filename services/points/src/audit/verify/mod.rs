@@ -13,7 +13,7 @@ mod gifts;
 mod shard;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -470,21 +470,22 @@ async fn compare_orders(
     shard: &Shard,
     shards: Shards,
 ) -> Result<(), VerifyError> {
-    let all: Vec<_> = shard.orders.iter().collect();
-    for some in all.chunks(ORDERS_LEN) {
-        let keys: Vec<Uuid> = some
-            .iter()
-            .map(|(key, _)| Uuid::from_bytes(**key))
-            .collect();
-        let of = |key: &Uuid| store::stored(order_shard(*key, shards));
-        let in_shards: Vec<i16> = keys.iter().map(of).collect();
-        let found = store::orders::requests_of(&mut *connection, &in_shards, &keys).await?;
-        let found: HashMap<Uuid, Uuid> = found.into_iter().collect();
-        for (key, (request, position)) in some {
-            let recorded = found.get(&Uuid::from_bytes(**key));
-            if recorded != Some(&Uuid::from_bytes(*request)) {
-                let what = "its order is not recorded for it: the receipt could earn again";
-                return Err(shard.difference(*position, what));
+    let mut by_shard: BTreeMap<ShardId, Vec<Uuid>> = BTreeMap::new();
+    for key in shard.orders.keys() {
+        let order = Uuid::from_bytes(*key);
+        let recorded_in = by_shard.entry(order_shard(order, shards)).or_default();
+        recorded_in.push(order);
+    }
+    for (recorded_in, orders) in by_shard {
+        for some in orders.chunks(ORDERS_LEN) {
+            let found = store::orders::requests_of(&mut *connection, recorded_in, some).await?;
+            let found: HashMap<Uuid, Uuid> = found.into_iter().collect();
+            for order in some {
+                let (request, position) = shard.orders[order.as_bytes()];
+                if found.get(order) != Some(&Uuid::from_bytes(request)) {
+                    let what = "its order is not recorded for it: the receipt could earn again";
+                    return Err(shard.difference(position, what));
+                }
             }
         }
     }

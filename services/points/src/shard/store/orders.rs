@@ -134,22 +134,16 @@ pub(crate) async fn end_claim(
     Ok(done.rows_affected() == 1)
 }
 
-/// The requests that these orders are recorded for, each with the order's key; its shard
-/// follows from that.
+/// The requests that these orders of a shard are recorded for, each with the order's key.
 pub(crate) async fn requests_of(
     executor: impl PgExecutor<'_>,
-    shards: &[i16],
+    shard: ShardId,
     keys: &[Uuid],
 ) -> Result<Vec<(Uuid, Uuid)>, DatabaseError> {
     let rows = sqlx::query!(
-        r#"-- points.orders.requests_of
-        SELECT o.order_key AS "order_key!", o.request_key AS "request_key!"
-        FROM unnest($1::smallint[], $2::uuid[]) AS asked (shard, key)
-        CROSS JOIN LATERAL (
-            SELECT order_key, request_key FROM orders
-            WHERE order_key = asked.key AND shard = asked.shard LIMIT 1
-        ) o"#,
-        shards,
+        "-- points.orders.requests_of
+        SELECT order_key, request_key FROM orders WHERE shard = $1 AND order_key = ANY ($2)",
+        stored(shard),
         keys,
     )
     .fetch_all(executor)

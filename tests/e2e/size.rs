@@ -106,3 +106,26 @@ async fn a_page_of_a_million_transactions_takes_the_time_of_one_of_ten() {
         "{many:?} for the million, {few:?} for the ten"
     );
 }
+
+/// A spend of a part of a lot changes what remains of it, and touches no index: Postgres
+/// writes the row beside the old one only where no index names a column that changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_index_of_lots_names_what_a_spend_changes() {
+    let fleet = club().await;
+    let mut connection = PgConnection::connect(fleet.points_database_url())
+        .await
+        .expect("it answers");
+    let indexes = "SELECT pg_get_indexdef(indexrelid) FROM pg_index
+                   WHERE indrelid = 'lots'::regclass";
+    let indexes: Vec<String> = sqlx::query_scalar(indexes)
+        .fetch_all(&mut connection)
+        .await
+        .expect("it runs");
+    assert!(indexes.len() >= 3, "{indexes:?}");
+    for index in indexes {
+        for column in ["remaining", "held", "expired"] {
+            let mut names = index.split(|c: char| !c.is_alphanumeric() && c != '_');
+            assert!(names.all(|name| name != column), "{index}");
+        }
+    }
+}

@@ -159,10 +159,10 @@ pub(crate) struct Opened {
     pub(crate) holds: Vec<(i64, CurrencyId, Hold)>,
 }
 
-/// Reads lots and holds of wallets, and holds by name, all at one moment.
 /// Pending lots read of a wallet in which something is due.
 pub(crate) const PENDING_MAX: i64 = 512;
 
+/// Reads lots and holds of wallets, and holds by name, all at one moment.
 pub(crate) async fn open(
     connection: &mut PgConnection,
     shard: ShardId,

@@ -163,7 +163,7 @@ pub(crate) async fn pending(
                activates_at, expires_at, unit_value_micros, program_version, origin, pending,
                spendable, activates_on
         FROM lots
-        WHERE shard = $1 AND member_no = $2 AND currency = $3 AND pending AND remaining > 0
+        WHERE shard = $1 AND member_no = $2 AND currency = $3 AND waiting
           AND (least(activates_at, expires_at), activates_at, lot) > ($4, $5, $6)
         ORDER BY least(activates_at, expires_at), activates_at, lot LIMIT $7",
         stored(shard),
@@ -200,7 +200,7 @@ pub(crate) async fn not_spendable(
                pending AS "pending!", spendable AS "spendable!", activates_on
         FROM (
             SELECT lot FROM lots
-            WHERE shard = $1 AND member_no = $2 AND currency = $3 AND pending AND remaining > 0
+            WHERE shard = $1 AND member_no = $2 AND currency = $3 AND waiting
             UNION
             SELECT unnest(lots) FROM holds
             WHERE shard = $1 AND member_no = $2 AND currency = $3 AND open

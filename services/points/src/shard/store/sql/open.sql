@@ -44,7 +44,7 @@ others AS (
     FROM asked CROSS JOIN LATERAL (
         SELECT * FROM lots
         WHERE shard = $1 AND member_no = asked.member_no AND currency = asked.currency
-          AND pending AND remaining > 0
+          AND waiting
         ORDER BY least(activates_at, expires_at), activates_at, lot LIMIT $5
     ) l
     WHERE asked.due

@@ -10,7 +10,7 @@ WITH stretches AS (
            END AS class,
            sum(remaining)::bigint AS points
     FROM lots
-    WHERE shard = $1 AND member_no = $2 AND (spendable OR (pending AND remaining > 0)) AND lot <> ALL($3)
+    WHERE shard = $1 AND member_no = $2 AND (spendable OR waiting) AND lot <> ALL($3)
     GROUP BY 1, 2, 3, 4, 5, 6
 ),
 numbered AS (

@@ -61,11 +61,6 @@ impl WalletBook {
         }
     }
 
-    /// When points that go with inactivity are gone at the latest.
-    pub(super) fn latest_inactive_at(&self) -> Option<Timestamp> {
-        self.latest(self.inactive_at()?)
-    }
-
     /// Whether the points of a lot are gone at a moment, whatever is not known yet.
     pub(crate) fn is_gone(&self, terms: &LotTerms, at: Timestamp) -> bool {
         let gone_at = if terms.goes_with_inactivity() {

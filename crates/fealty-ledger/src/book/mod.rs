@@ -359,14 +359,10 @@ impl WalletBook {
 
     /// Has points come in that go with inactivity, but not before a moment: receiving is no
     /// activity, so what is there goes when it would have gone. Answers with their expiry.
-    pub(crate) fn receive_until(&mut self, not_before: Timestamp, at: Timestamp) -> Timestamp {
-        let known = self.wallet.inactive_at;
-        let is_empty = known.is_none() || self.latest_inactive_at().is_some_and(|gone| gone <= at);
-        if is_empty {
-            // What went with inactivity is gone, so these may as well be the wallet's own.
-            self.wallet.inactive_at = known.max(Some(not_before));
-        }
-        if is_empty || known >= Some(not_before) {
+    pub(crate) fn receive_until(&mut self, not_before: Timestamp) -> Timestamp {
+        // These are the first that go with inactivity.
+        let known = *self.wallet.inactive_at.get_or_insert(not_before);
+        if known >= not_before {
             return LotTerms::WITH_ACTIVITY;
         }
         LotTerms::with_activity_not_before(not_before)

@@ -71,7 +71,7 @@ impl Draft {
             .map(|given| {
                 let expires_at = given.expires_at?;
                 let not_before = LotTerms::not_before_of(expires_at);
-                Some(not_before.map_or(expires_at, |until| wallet.receive_until(until, self.at)))
+                Some(not_before.map_or(expires_at, |until| wallet.receive_until(until)))
             })
             .collect();
         for ((number, given), expires_at) in (0_u16..).zip(&received.lots).zip(expiries) {

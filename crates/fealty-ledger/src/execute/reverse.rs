@@ -251,7 +251,13 @@ fn moved(original: &Transaction) -> Result<Vec<Moved>, Refusal> {
         // lot's.
         let made = made.get(&transfer.lot);
         let of_another = made.is_some_and(|made| made.brand != *transfer.issuer());
-        if matches!(outside, Account::Wallet(_)) || of_another {
+        // What a hold gave back beside what was spent of it may have repaid debt: that is
+        // not spent.
+        let is_spent = match original.command() {
+            Some(Command::Adjust(_)) => true,
+            _ => matches!(outside, Account::Redeemed(_)),
+        };
+        if matches!(outside, Account::Wallet(_)) || of_another || !(gave || is_spent) {
             continue;
         }
         if let Some(index) = index_of.get(&transfer.lot) {

@@ -157,16 +157,10 @@ impl Member {
         self.inactive = Some(self.inactive.map_or(until, |known| known.max(until)));
     }
 
-    /// Points that go with inactivity come in, and live so long at the least. Where all
-    /// before them are gone, or none ever was, the date is all the wallet's.
-    fn receive_until(&mut self, until: i64, at: i64) -> Option<i64> {
-        let wait = i64::from(self.tiers_decide);
-        let waived = self.inactivity == Inactivity::Waived;
-        let all_gone = match self.inactive {
-            None => true,
-            Some(inactive) => !waived && inactive + wait <= at,
-        };
-        if all_gone {
+    /// Points that go with inactivity come in, and live so long at the least. The first
+    /// that ever do give the wallet its date.
+    fn receive_until(&mut self, until: i64) -> Option<i64> {
+        if self.inactive.is_none() {
             self.keep_active(until);
         }
         (self.inactive < Some(until)).then_some(until)
@@ -719,7 +713,7 @@ impl Model {
                     let until = term.map(|hours| self.now + hours).or(given.lives_until);
                     let until = until.filter(|_| given.expires.is_none());
                     let taker = &mut self.members[*to];
-                    let lives_until = until.and_then(|until| taker.receive_until(until, there));
+                    let lives_until = until.and_then(|until| taker.receive_until(until));
                     let lot = Lot {
                         lives_until,
                         name: (shard_of(*to), position, number),

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use fealty_ledger::{
-    Accrue, Active, Command, Engine, Gift, Grant, HoldCommand, Log, LotOrigin, LotTerms,
+    Accrue, Active, Capture, Command, Engine, Gift, Grant, HoldCommand, Log, LotOrigin, LotTerms,
     MemberBook, Named, Redeem, Reinstate, Release, Request, Reverse, Stamp, advance, execute,
     given, receive,
 };
@@ -143,8 +143,12 @@ fn day(day: i64) -> Timestamp {
 }
 
 fn accrue(amount: i64, expires_at: Option<Timestamp>) -> Command {
+    accrue_of("shop", amount, expires_at)
+}
+
+fn accrue_of(brand: &str, amount: i64, expires_at: Option<Timestamp>) -> Command {
     Command::Accrue(Accrue {
-        brand: id("shop"),
+        brand: id(brand),
         currency: currency(),
         points: points(amount),
         earned_at: None,
@@ -212,6 +216,36 @@ fn released_beside_debt(engine: Engine) -> (i64, i64, i64) {
 fn released_points_repay_debt() {
     assert_eq!(released_beside_debt(Engine::FIRST), (100, 0, 100));
     assert_eq!(released_beside_debt(Engine::NEWEST), (0, 0, 0));
+}
+
+/// Of a hold of 100 points 40 are captured, and the other 60 repay what another brand is
+/// owed: only the 40 were spent, so no more comes back.
+#[test]
+fn what_a_capture_gives_back_is_not_reversed_as_spent() {
+    let mut books = Books::by(Engine::NEWEST);
+    let mut book = member("anna");
+    books.ask(&mut book, accrue(100, None), day(1));
+    let other = books.ask(&mut book, accrue_of("cafe", 100, None), day(1));
+    let hold = Command::Hold(HoldCommand {
+        brand: id("cafe"),
+        currency: currency(),
+        points: points(100),
+        timeout_micros: 86_400_000_000 * 30,
+        reference: id(""),
+    });
+    let held = books.ask(&mut book, hold, day(2));
+    books.ask(&mut book, redeem(100), day(2));
+    books.reverse(&mut book, other, None, day(3));
+    assert_eq!(buckets(&book), (0, 100, 100));
+    let capture = Command::Capture(Capture {
+        hold: held,
+        points: Some(points(40)),
+        keeps_rest: false,
+    });
+    let captured = books.ask(&mut book, capture, day(4));
+    assert_eq!(buckets(&book), (0, 0, 40));
+    books.reverse(&mut book, captured, None, day(5));
+    assert_eq!(buckets(&book), (0, 0, 0));
 }
 
 /// Expired points that an operator brings back, beside debt.
@@ -297,6 +331,25 @@ fn what_is_received_keeps_nothing_else_alive() {
     assert_eq!(buckets(&active).0, 31);
     books.advance(&mut taker, day(151));
     assert_eq!(buckets(&taker).0, 0, "a term after it was received");
+}
+
+/// Nor does a later gift keep an earlier one, however the wallet's own date has passed.
+#[test]
+fn a_later_gift_keeps_no_earlier_one() {
+    let mut books = Books::by(Engine::NEWEST);
+    let (mut giver, mut taker) = (member("anna"), member("ben"));
+    let with_activity = Some(LotTerms::WITH_ACTIVITY);
+    for given_on in [1, 50, 120] {
+        books.ask(&mut giver, accrue(10, with_activity), day(given_on));
+        books.give(&mut giver, &mut taker, 10, day(given_on));
+    }
+    assert_eq!(buckets(&taker).0, 20, "the first is gone");
+    books.advance(&mut taker, day(149));
+    assert_eq!(buckets(&taker).0, 20);
+    books.advance(&mut taker, day(150));
+    assert_eq!(buckets(&taker).0, 10, "the second as well");
+    books.advance(&mut taker, day(220));
+    assert_eq!(buckets(&taker).0, 0);
 }
 
 /// How long it takes to give one point back of a spend of so many lots, at the best of some

@@ -283,6 +283,26 @@ async fn accounts_that_are_marked_between_marks_are_found() {
     assert_eq!(found, expected);
 }
 
+/// A row before the first entry would count at every position before the first mark.
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_that_are_marked_before_the_first_entry_are_found() {
+    let fleet = ledger().await;
+    let marked = forge(
+        &fleet,
+        "INSERT INTO account_marks SELECT (m).* FROM (
+             SELECT jsonb_populate_record(NULL::account_marks,
+                 to_jsonb(a) || '{\"position\": 0, \"debits\": 1000000}') AS m
+             FROM accounts a LIMIT 1
+         ) made",
+    );
+    assert_eq!(marked.await, 1);
+    let found = verify(&fleet).await.expect_err("it is found");
+    assert!(
+        found.ends_with("position 0: accounts are marked where no mark is"),
+        "{found}"
+    );
+}
+
 /// What an earlier run has verified is hashed again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_byte_changed_below_what_was_verified_before_is_found() {

@@ -192,6 +192,8 @@ pub(crate) async fn stray_mark(
     after: Position,
     through: Position,
 ) -> Result<Option<Position>, DatabaseError> {
+    // Before the first entry there are none, at whatever position.
+    let after = Some(after.get()).filter(|after| *after > 0);
     let stray = sqlx::query_scalar!(
         "-- points.accounts.stray_mark
         SELECT a.position FROM account_marks a
@@ -201,7 +203,7 @@ pub(crate) async fn stray_mark(
           )
         ORDER BY a.position LIMIT 1",
         stored(shard),
-        after.get(),
+        after.unwrap_or(i64::MIN),
         through.get(),
     )
     .fetch_optional(connection)

@@ -246,6 +246,40 @@ async fn the_feed_of_tiers_begins_at_a_time_or_now_and_can_be_polled() {
     assert_eq!(heard.changes[0].member, "carl");
 }
 
+async fn tier_of(fleet: &Fleet, member: &str) -> Option<String> {
+    let request = GetStatusRequest {
+        program: CLUB.to_owned(),
+        member: member.to_owned(),
+    };
+    let read = fleet.clients().tier().get_status(request).await.ok()?;
+    Some(read.into_inner().status?.tier)
+}
+
+/// While releases change, an instance of before takes purchases, and knows nothing of days.
+#[tokio::test(flavor = "multi_thread")]
+async fn purchases_that_an_instance_of_before_takes_count() {
+    let fleet = club().await;
+    let url = fleet.stack.read().await.postgres.url("tiers");
+    let mut connection = PgConnection::connect(&url).await.expect("it answers");
+    for (position, cents) in [(1_i64, 6_000_i64), (2, 3_999)] {
+        let taken = sqlx::query(
+            "INSERT INTO purchases (program, member, purchased_at, shard, position, minor_units)
+            VALUES ($1, 'old', to_timestamp($2::bigint), 15, -$3, $4)",
+        )
+        .bind(CLUB)
+        .bind(START_S)
+        .bind(position)
+        .bind(cents);
+        taken.execute(&mut connection).await.expect("taken");
+    }
+    set_time(&fleet, START_S + DAY).await;
+    buy(&fleet, 1, "old", 1).await;
+    until("they lift together", || async {
+        tier_of(&fleet, "old").await.as_deref() == Some("silver")
+    })
+    .await;
+}
+
 /// What the tiers service's database commits in a second.
 async fn commits_in_a_second(fleet: &Fleet) -> i64 {
     let url = fleet.stack.read().await.postgres.url("tiers");
@@ -274,17 +308,7 @@ async fn members_of_tiers_that_are_removed_are_judged_when_there_are_some_again(
     for made in futures::future::join_all(calls).await {
         made.expect("recorded");
     }
-    let tier = |member: &'static str| {
-        let mut client = fleet.clients().tier();
-        async move {
-            let request = GetStatusRequest {
-                program: CLUB.to_owned(),
-                member: member.to_owned(),
-            };
-            let read = client.get_status(request).await.ok()?.into_inner();
-            Some(read.status?.tier)
-        }
-    };
+    let tier = |member: &'static str| tier_of(&fleet, member);
     until("the last is gold", || async {
         tier("member-500").await.as_deref() == Some("gold")
     })

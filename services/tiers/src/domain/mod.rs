@@ -124,41 +124,69 @@ pub(crate) fn advance(
     Ok(changes)
 }
 
-/// Lifts a status by a purchase made at `at`, which is among `spends`. One that comes late
-/// completes the windows of later purchases: each of them is a moment to judge. Where a
-/// day must be read, nothing is changed.
+/// Lifts a status by a purchase made at `at`, which is among `spends`; `before` is the
+/// status that the member had then. One that comes late completes the windows of later
+/// purchases and judgements: what came afterwards is gone through once more, and where
+/// that ends higher than what is known, it holds. Nothing is ever taken away by it, and a
+/// tier that was had already is not had for longer. Where a day must be read, nothing is
+/// changed.
 pub(crate) fn credit(
     program: &Program,
     scheme: &TierScheme,
     known: &mut Status,
-    spends: &Spends,
+    (before, spends): (&Status, &Spends),
     at: Timestamp,
 ) -> Result<Vec<Change>, DayNeeded> {
-    let (mut changes, mut status) = (Vec::new(), known.clone());
-    let lift = |status: &mut Status, moment: Timestamp| -> Result<Option<Change>, DayNeeded> {
-        let held = rank(scheme, status);
-        let reached = scheme.rank_of(spent(program, scheme, spends, moment)?);
-        Ok((reached > held).then(|| lifted(program, scheme, status, (moment, reached))))
-    };
-    changes.extend(lift(&mut status, at)?);
+    let mut status = before.clone();
+    // It was kept at each judgement up to then.
+    while let Some(due) = status.evaluate_at.filter(|due| *due <= at) {
+        status.evaluate_at = Some(scheme.next_evaluation(due, &program.time_zone));
+    }
+    let (mut changes, mut last) = (Vec::new(), at.max(known.since.unwrap_or(at)));
     for day in spends.days_from(Day::of(at)) {
-        let (begins, _) = day.bounds();
-        if scheme.window.before(begins, &program.time_zone) >= at {
+        let (begins, ends) = day.bounds();
+        let outside = scheme.window.before(begins, &program.time_zone) >= at;
+        if outside && changes.is_empty() && before == known {
             break;
         }
+        changes.extend(advance(
+            program,
+            scheme,
+            &mut status,
+            spends,
+            begins.max(at),
+        )?);
         // Most days lead nowhere, whatever the moment, and need not be read.
         let at_most = spends.spent_at_most(program, scheme, day);
-        if scheme.rank_of(at_most) <= rank(scheme, &status) {
+        let judged = status.evaluate_at.is_some_and(|due| due < ends);
+        if !judged && scheme.rank_of(at_most) <= rank(scheme, &status) {
+            last = last.max(begins);
             continue;
         }
-        for spend in spends.of_day(day)?.iter().filter(|spend| spend.at > at) {
-            if scheme.window.before(spend.at, &program.time_zone) < at {
-                changes.extend(lift(&mut status, spend.at)?);
+        for spend in spends.of_day(day)?.iter().filter(|spend| spend.at >= at) {
+            changes.extend(advance(program, scheme, &mut status, spends, spend.at)?);
+            let reached = scheme.rank_of(spent(program, scheme, spends, spend.at)?);
+            if reached > rank(scheme, &status) {
+                changes.push(lifted(program, scheme, &mut status, (spend.at, reached)));
             }
+            last = last.max(spend.at);
         }
     }
-    *known = status;
-    Ok(changes)
+    changes.extend(advance(program, scheme, &mut status, spends, last)?);
+    if rank(scheme, &status) <= rank(scheme, known) {
+        return Ok(Vec::new());
+    }
+    let had = Change {
+        previous: before.tier.clone(),
+        status: before.clone(),
+    };
+    changes.insert(0, had);
+    let mut follow = follow_on(known, changes);
+    known.evaluate_at = status.evaluate_at;
+    if let Some(last) = follow.last_mut() {
+        last.status.evaluate_at = status.evaluate_at;
+    }
+    Ok(follow)
 }
 
 /// The rank of a status; that of the lowest for a tier that the scheme does not have.
@@ -171,15 +199,12 @@ fn lifted(
     program: &Program,
     scheme: &TierScheme,
     status: &mut Status,
-    (reached_at, rank): (Timestamp, usize),
+    (at, rank): (Timestamp, usize),
 ) -> Change {
-    let since = status
-        .since
-        .map_or(reached_at, |since| since.max(reached_at));
     let reached = Status {
         tier: scheme.levels[rank].tier.clone(),
-        since: Some(since),
-        evaluate_at: Some(scheme.first_evaluation(since, &program.time_zone)),
+        since: Some(at),
+        evaluate_at: Some(scheme.first_evaluation(at, &program.time_zone)),
         reason: Reason::ThresholdReached,
     };
     let previous = std::mem::replace(status, reached).tier;
@@ -187,6 +212,22 @@ fn lifted(
         previous,
         status: status.clone(),
     }
+}
+
+/// Changes as they follow what is known: told is told, so what began before that counts as
+/// beginning with it.
+fn follow_on(known: &mut Status, changes: Vec<Change>) -> Vec<Change> {
+    let told = known.since;
+    let passed = changes.partition_point(|change| change.status.since < told);
+    let mut follow = Vec::new();
+    for mut change in changes.into_iter().skip(passed.saturating_sub(1)) {
+        change.status.since = change.status.since.max(told);
+        let previous = std::mem::replace(known, change.status.clone()).tier;
+        if previous != change.status.tier {
+            follow.push(Change { previous, ..change });
+        }
+    }
+    follow
 }
 
 #[cfg(test)]
@@ -246,7 +287,14 @@ mod tests {
         let mut status = Status::beginning(scheme);
         let credit = |status: &mut Status, number: usize| {
             let spends = of(&made[..=number]);
-            let lifts = super::credit(&program, scheme, status, &spends, made[number].at);
+            let before = status.clone();
+            let lifts = super::credit(
+                &program,
+                scheme,
+                status,
+                (&before, &spends),
+                made[number].at,
+            );
             lifts.expect("all is read")
         };
         let lifts = credit(&mut status, 0);
@@ -287,7 +335,9 @@ mod tests {
         ];
         let mut status = Status::beginning(scheme);
         let first = of(&made[..1]);
-        credit(&program, scheme, &mut status, &first, made[0].at).expect("all is read");
+        let before = status.clone();
+        let lifts = credit(&program, scheme, &mut status, (&before, &first), made[0].at);
+        assert_eq!(lifts.expect("all is read").len(), 1);
         let judged = moment("1998-01-16T00:00:00Z");
         let changes = advance(&program, scheme, &mut status, &of(&made), judged);
         assert_eq!(changes, Ok(Vec::new()));
@@ -308,7 +358,14 @@ mod tests {
             late,
         ];
         let mut status = Status::beginning(scheme);
-        let lifts = credit(&program, scheme, &mut status, &of(&made), late.at);
+        let before = status.clone();
+        let lifts = credit(
+            &program,
+            scheme,
+            &mut status,
+            (&before, &of(&made)),
+            late.at,
+        );
         let lifts = lifts.expect("all is read");
         assert_eq!(lifts.len(), 1);
         assert_eq!(status.tier.as_str(), "silver");
@@ -332,57 +389,127 @@ mod tests {
         assert_eq!((status.tier.as_str(), status.since), ("silver", Some(now)));
     }
 
-    /// The long way round: every purchase is looked at for every moment.
-    fn lifts_by_looking_at_everything(
-        program: &Program,
-        scheme: &TierScheme,
-        made: &[Spend],
-        at: Timestamp,
-    ) -> Vec<(TierId, Timestamp)> {
-        let before = |moment| scheme.window.before(moment, &program.time_zone);
-        let mut moments: Vec<Timestamp> = made.iter().map(|spend| spend.at).collect();
-        moments.retain(|moment| *moment == at || (*moment > at && before(*moment) < at));
-        moments.sort();
-        moments.dedup();
-        let (mut held, mut lifts) = (0, Vec::new());
-        for moment in moments {
-            let inside = |spend: &&Spend| before(moment) < spend.at && spend.at <= moment;
-            let sum = made
+    /// A member of the record club, whose purchases have come in their order.
+    fn judged(program: &Program, scheme: &TierScheme, made: &[Spend]) -> (Status, Vec<Status>) {
+        let (mut status, mut had) = (Status::beginning(scheme), Vec::new());
+        for number in 0..made.len() {
+            let (spends, at) = (of(&made[..=number]), made[number].at);
+            let judged = advance(program, scheme, &mut status, &spends, at);
+            had.extend(judged.expect("all is read"));
+            let before = status.clone();
+            let lifts = credit(program, scheme, &mut status, (&before, &spends), at);
+            had.extend(lifts.expect("all is read"));
+        }
+        (
+            status,
+            had.into_iter().map(|change| change.status).collect(),
+        )
+    }
+
+    /// Silver from 15 January 1997 to the end of its year, and then no more.
+    fn lapsed(scheme: &TierScheme, program: &Program) -> ([Spend; 1], Status, Status) {
+        let made = [spend("1997-01-15T12:00:00Z", 10_000)];
+        let (silver, _) = judged(program, scheme, &made);
+        let mut status = silver.clone();
+        let end = moment("1998-01-16T00:00:00Z");
+        let fall = advance(program, scheme, &mut status, &of(&made), end);
+        assert_eq!(fall.expect("all is read").len(), 1);
+        (made, silver, status)
+    }
+
+    #[test]
+    fn a_late_purchase_does_not_give_again_what_was_had() {
+        let program = record_club();
+        let scheme = program.tiers.as_ref().expect("tiers");
+        let (made, silver, mut status) = lapsed(scheme, &program);
+        let (fallen, late) = (status.clone(), spend("1997-01-16T12:00:00Z", 1));
+        let spends = of(&[made[0], late]);
+        let lifts = credit(&program, scheme, &mut status, (&silver, &spends), late.at);
+        assert_eq!((lifts, status), (Ok(Vec::new()), fallen));
+    }
+
+    /// With what came late, the tier would have been kept when it was judged.
+    #[test]
+    fn a_late_purchase_counts_at_the_judgement_before_which_it_was_made() {
+        let program = record_club();
+        let scheme = program.tiers.as_ref().expect("tiers");
+        let (made, silver, mut status) = lapsed(scheme, &program);
+        let late = spend("1997-12-01T12:00:00Z", 10_000);
+        let spends = of(&[made[0], late]);
+        let lifts = credit(&program, scheme, &mut status, (&silver, &spends), late.at);
+        let lifts = lifts.expect("all is read");
+        assert_eq!(lifts.len(), 1);
+        assert_eq!(lifts[0].status, status);
+        assert_eq!(status.tier.as_str(), "silver");
+        assert_eq!(status.since, Some(moment("1998-01-16T00:00:00Z")));
+        assert_eq!(status.evaluate_at, Some(moment("1999-01-16T00:00:00Z")));
+    }
+
+    /// The long way round: the status that a member would have, had the last of the
+    /// purchases not come late. Every purchase is looked at for every moment.
+    fn had_it_come_in_time(program: &Program, made: &[Spend], before: &Status) -> Status {
+        let scheme = program.tiers.as_ref().expect("tiers");
+        let at = made[made.len() - 1].at;
+        let rank_at = |moment| {
+            let start = scheme.window.before(moment, &program.time_zone);
+            let inside = made
                 .iter()
-                .filter(inside)
-                .map(|spend| spend.minor_units)
-                .sum();
-            let rank = scheme.rank_of(sum);
-            if rank > held {
-                held = rank;
-                lifts.push((scheme.levels[rank].tier.clone(), moment));
+                .filter(|spend| start < spend.at && spend.at <= moment);
+            scheme.rank_of(inside.map(|spend| spend.minor_units).sum())
+        };
+        let mut status = before.clone();
+        while let Some(due) = status.evaluate_at.filter(|due| *due <= at) {
+            status.evaluate_at = Some(scheme.next_evaluation(due, &program.time_zone));
+        }
+        let mut moments: Vec<Timestamp> = made.iter().map(|spend| spend.at).collect();
+        moments.retain(|moment| *moment >= at);
+        moments.sort();
+        for moment in moments {
+            while let Some(due) = status.evaluate_at.filter(|due| *due <= moment) {
+                let rank = rank_at(due);
+                let next = scheme.next_evaluation(due, &program.time_zone);
+                status.evaluate_at = (rank > 0).then_some(next);
+                status.tier = scheme.levels[rank].tier.clone();
+            }
+            let reached = rank_at(moment);
+            if reached > rank(scheme, &status) {
+                status.tier = scheme.levels[reached].tier.clone();
+                status.evaluate_at = Some(scheme.first_evaluation(moment, &program.time_zone));
             }
         }
-        lifts
+        status
     }
 
     proptest::proptest! {
         #[test]
-        fn days_and_edges_give_what_all_purchases_give(
-            purchases in proptest::collection::vec((0_i64..800 * 24, 1_i64..9_000), 1..40),
-            late in 0_usize..40,
+        fn a_late_purchase_gives_what_it_would_have_given_in_time(
+            purchases in proptest::collection::vec((0_i64..1_500 * 24, 1_i64..9_000), 2..60),
         ) {
             let program = record_club();
             let scheme = program.tiers.as_ref().expect("tiers");
             let begin = moment("1996-01-01T00:00:00Z");
-            let made: Vec<Spend> = purchases.iter().map(|(hours, minor_units)| Spend {
+            let mut made: Vec<Spend> = purchases.iter().map(|(hours, minor_units)| Spend {
                 at: Timestamp::from_micros(begin.micros() + hours * 3_600_000_000).expect("in range"),
                 minor_units: *minor_units,
             }).collect();
-            let at = made[late % made.len()].at;
+            let late = made.pop().expect("there are two at the least");
+            made.sort_by_key(|spend| spend.at);
+            let (mut status, had) = judged(&program, scheme, &made);
+            let held = had.iter().rev().find(|status| status.since <= Some(late.at));
+            let before = if status.since <= Some(late.at) {
+                status.clone()
+            } else {
+                held.cloned().unwrap_or_else(|| Status::beginning(scheme))
+            };
+            made.push(late);
             // Stored by day, and read by day as far as that is asked for.
             let mut spends = Spends::default();
             for spend in &made {
                 spends.add_day(Day::of(spend.at), spend.minor_units);
             }
-            let (mut status, mut read) = (Status::beginning(scheme), 0);
+            let (known, mut read) = (status.clone(), 0);
             let lifts = loop {
-                match credit(&program, scheme, &mut status, &spends, at) {
+                match credit(&program, scheme, &mut status, (&before, &spends), late.at) {
                     Ok(lifts) => break lifts,
                     Err(DayNeeded(day)) => {
                         let of_day = made.iter().filter(|spend| Day::of(spend.at) == day);
@@ -392,11 +519,21 @@ mod tests {
                 }
             };
             proptest::prop_assert!(read <= made.len());
-            let lifts: Vec<(TierId, Timestamp)> = lifts.into_iter().map(|change| {
-                (change.status.tier, change.status.since.expect("reached"))
-            }).collect();
-            let expected = lifts_by_looking_at_everything(&program, scheme, &made, at);
-            proptest::prop_assert_eq!(lifts, expected);
+            let expected = had_it_come_in_time(&program, &made, &before);
+            if rank(scheme, &expected) > rank(scheme, &known) {
+                proptest::prop_assert_eq!(&status.tier, &expected.tier);
+                proptest::prop_assert_eq!(status.evaluate_at, expected.evaluate_at);
+                proptest::prop_assert_eq!(&lifts[0].previous, &known.tier);
+                proptest::prop_assert_eq!(&lifts[lifts.len() - 1].status, &status);
+                let mut since = known.since;
+                for change in lifts {
+                    proptest::prop_assert!(change.status.since >= since);
+                    proptest::prop_assert!(change.status.tier != change.previous);
+                    since = change.status.since;
+                }
+            } else {
+                proptest::prop_assert_eq!((lifts, status), (Vec::new(), known));
+            }
         }
     }
 }

@@ -139,6 +139,36 @@ pub(crate) async fn append(
     Ok(())
 }
 
+/// The status that a member had at a moment, as far as the log tells.
+pub(crate) async fn status_at(
+    connection: &mut PgConnection,
+    program: &ProgramId,
+    member: &MemberId,
+    at: Timestamp,
+) -> Result<Option<Status>, DatabaseError> {
+    let row = sqlx::query!(
+        "-- tiers.changes.status_at
+        SELECT position, tier, effective_at, evaluate_at, reason FROM tier_changes
+        WHERE program = $1 AND member = $2 AND effective_at <= $3
+        ORDER BY position DESC LIMIT 1",
+        program.as_str(),
+        member.as_str(),
+        to_pg(at),
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        let stored = StoredRow::of("tier_changes", row.position);
+        Ok(Status {
+            tier: stored.parse("tier", &row.tier)?,
+            since: Some(from_pg(row.effective_at)),
+            evaluate_at: row.evaluate_at.map(from_pg),
+            reason: stored.check("reason", Reason::from_code(row.reason))?,
+        })
+    })
+    .transpose()
+}
+
 /// Up to when all changes are written: what brought them about was consumed from the
 /// feed `source`, and who of the programmes that have tiers was due by then was judged.
 /// Nothing, where that feed says nothing.

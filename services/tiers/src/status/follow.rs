@@ -117,7 +117,6 @@ impl FeedConsumer for PointsConsumer {
                 judging.read(connection, statuses, members).await?;
                 judging.credit_all(connection, statuses, &made).await?;
                 purchases::insert(connection, &made).await?;
-                purchases::add_to_days(connection, &made).await?;
                 judging.write(connection).await?;
                 Ok(Some(judging.position))
             }

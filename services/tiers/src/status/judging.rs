@@ -289,14 +289,42 @@ impl Judging {
             for change in judged.await? {
                 self.log(index, change, String::new());
             }
+            let before = self.held(connection, scheme, index, at).await?;
             let lifted = self.decide(connection, of, index, |program, scheme, status, spends| {
-                domain::credit(program, scheme, status, spends, at)
+                domain::credit(program, scheme, status, (&before, spends), at)
             });
             for change in lifted.await? {
                 self.log(index, change, purchase.transaction.clone());
             }
         }
         Ok(())
+    }
+
+    /// The status that a member had at a moment.
+    async fn held(
+        &self,
+        connection: &mut PgConnection,
+        scheme: &TierScheme,
+        index: usize,
+        at: Timestamp,
+    ) -> Result<Status, DatabaseError> {
+        let Member {
+            program,
+            member,
+            status,
+            ..
+        } = &self.members[index];
+        let known = status.iter().find(|status| status.since <= Some(at));
+        let mut here = self.log.iter().rev().filter(|logged| {
+            logged.program == *program
+                && logged.member == *member
+                && logged.change.status.since <= Some(at)
+        });
+        if let Some(known) = known.or_else(|| Some(&here.next()?.change.status)) {
+            return Ok(known.clone());
+        }
+        let stored = log::status_at(connection, program, member, at).await?;
+        Ok(stored.unwrap_or_else(|| Status::beginning(scheme)))
     }
 
     fn log(&mut self, index: usize, change: Change, transaction: String) {

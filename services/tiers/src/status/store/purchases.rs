@@ -1,7 +1,5 @@
 //! Purchases, as the points service told of them.
 
-use std::collections::BTreeMap;
-
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, from_pg, to_pg};
 use fealty_types::{MemberId, ProgramId};
 
@@ -24,7 +22,7 @@ pub(crate) struct Purchase {
     pub(crate) transaction: String,
 }
 
-/// Notes purchases.
+/// Notes purchases; what was spent by day follows by a trigger.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     purchases: &[Purchase],
@@ -45,44 +43,6 @@ pub(crate) async fn insert(
         &moments,
         &shards,
         &positions,
-        &amounts,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Adds to what members have spent by day, one row for each member and day.
-pub(crate) async fn add_to_days(
-    connection: &mut PgConnection,
-    purchases: &[Purchase],
-) -> Result<(), DatabaseError> {
-    let mut days: BTreeMap<(&ProgramId, &MemberId, Day), i64> = BTreeMap::new();
-    for Purchase {
-        program,
-        member,
-        spend,
-        ..
-    } in purchases
-    {
-        let known = days
-            .entry((program, member, Day::of(spend.at)))
-            .or_default();
-        *known = known.saturating_add(spend.minor_units);
-    }
-    let programs: Vec<String> = days.keys().map(|key| key.0.to_string()).collect();
-    let members: Vec<String> = days.keys().map(|key| key.1.to_string()).collect();
-    let numbers: Vec<i32> = days.keys().map(|key| key.2.number()).collect();
-    let amounts: Vec<i64> = days.values().copied().collect();
-    sqlx::query!(
-        "-- tiers.purchases.add_to_days
-        INSERT INTO spend_days (program, member, day, minor_units)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::integer[], $4::bigint[])
-        ON CONFLICT (program, member, day) DO UPDATE
-        SET minor_units = spend_days.minor_units + excluded.minor_units",
-        &programs,
-        &members,
-        &numbers,
         &amounts,
     )
     .execute(connection)

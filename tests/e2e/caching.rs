@@ -2,7 +2,10 @@
 
 use fealty_cache::{Cache, Entry, Progress};
 
-use crate::harness::stack;
+use fealty_proto::points::v1::Consistency;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::harness::{CLUB, POINTS, accrual, accrue, balance, club, stack, until};
 
 fn reaches(position: i64) -> Progress {
     Progress {
@@ -33,7 +36,10 @@ async fn what_was_read_before_a_reset_is_not_written_after_it() {
     let old = [entry("anna", (3, 100), "old")];
     let put = |head| {
         let (cache, old) = (cache.clone(), old.clone());
-        async move { cache.put_read(0, head, &old).await.expect("it answers") }
+        async move {
+            let head = reaches(head);
+            cache.put_read(0, &head, &old).await.expect("it answers")
+        }
     };
     assert!(!put(10).await, "it does not know how far it is");
     cache.reset(&[reaches(10)]).await.expect("it answers");
@@ -68,7 +74,96 @@ async fn an_entry_of_which_only_the_due_date_changed_is_written() {
         ((3, 300), "due at 300", "another transaction"),
     ] {
         let entries = [entry("anna", version, value)];
-        cache.put_read(0, 10, &entries).await.expect("it answers");
+        cache
+            .put_read(0, &reaches(10), &entries)
+            .await
+            .expect("it answers");
         assert_eq!(read(&cache, "anna").await.as_deref(), Some(expected));
     }
+}
+
+/// Two instances write to a shard, and the second is first. When the database then loses
+/// what it wrote, the cache can be seen to have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_beyond_progress_is_known() {
+    let stack = stack().await;
+    let cache = Cache::open(&stack.redis.url(), None, "caching").expect("a URL");
+    let put = |after: i64, through: i64, key: &'static str, version| {
+        let cache = cache.clone();
+        let entries = [entry(key, (version, 0), key)];
+        async move {
+            let (after, through) = (reaches(after), reaches(through));
+            let put = cache.put(0, &after, &through, &entries).await;
+            put.expect("it answers")
+        }
+    };
+    let reach = || {
+        let cache = cache.clone();
+        async move {
+            let mut reach = cache.reach(1).await.expect("it answers").remove(0)?;
+            reach.beyond.sort_by_key(|place| place.position);
+            Some((reach.progress.position, reach.beyond))
+        }
+    };
+    // It has lost its memory: what it takes now, nobody would know of.
+    assert!(!put(0, 10, "anna", 1).await);
+    assert_eq!((reach().await, read(&cache, "anna").await), (None, None));
+
+    cache.reset(&[reaches(0)]).await.expect("it answers");
+    assert!(!put(10, 20, "bert", 1).await);
+    assert!(!put(20, 25, "carl", 1).await);
+    assert_eq!(read(&cache, "bert").await.as_deref(), Some("bert"));
+    let beyond = vec![reaches(20), reaches(25)];
+    assert_eq!(reach().await, Some((0, beyond.clone())));
+    assert!(put(0, 10, "anna", 1).await);
+    assert_eq!(reach().await, Some((10, beyond.clone())));
+    // Who read was ahead of what was written.
+    let read_at = [entry("dora", (1, 0), "dora")];
+    let put_read = cache.put_read(0, &reaches(30), &read_at).await;
+    assert!(put_read.expect("it answers"));
+
+    // The gap is mended, and it has come to what is beyond.
+    assert!(put(10, 25, "bert", 2).await);
+    cache.come_to(0, &beyond).await.expect("it answers");
+    assert_eq!(reach().await, Some((25, vec![reaches(30)])));
+    // What progress is beyond of has been written.
+    assert!(!put(12, 20, "carl", 9).await);
+    assert_eq!(read(&cache, "carl").await.as_deref(), Some("carl"));
+    cache.reset(&[reaches(7)]).await.expect("it answers");
+    assert_eq!(reach().await, Some((7, Vec::new())));
+}
+
+/// An instance was ahead of another with what the database then lost, less than the cache
+/// knew of by its progress: nothing of it is served, and what is written anew is taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_a_log_that_was_lost_are_found_beyond_progress() {
+    let fleet = club().await;
+    let clients = fleet.clients();
+    let anna = accrual("gift-1", "anna", 10);
+    accrue(clients, anna).await.expect("points");
+    let cached = || async {
+        let (read, cached) = balance(clients, "anna", Consistency::Cached).await;
+        cached && read.available == 10
+    };
+    until("a balance is cached", cached).await;
+    let url = fleet.points_database_url();
+    let mut connection = PgConnection::connect(url).await.expect("it answers");
+    let shard = "SELECT shard FROM members WHERE member = 'anna'";
+    let shard: i16 = sqlx::query_scalar(shard)
+        .fetch_one(&mut connection)
+        .await
+        .expect("she is a member");
+    let shard = u8::try_from(shard).expect("a shard");
+
+    let url = fleet.stack.read().await.redis.url();
+    let cache = Cache::open(&url, None, "fealty").expect("a URL");
+    let lost = [entry(
+        &format!("{CLUB}/{POINTS}/anna"),
+        (1_000, 0),
+        "what was lost",
+    )];
+    let (after, through) = (reaches(1_000), reaches(1_001));
+    let put = cache.put(shard, &after, &through, &lost).await;
+    assert!(!put.expect("it answers"), "it is beyond progress");
+    until("a balance is cached again, and right", cached).await;
 }

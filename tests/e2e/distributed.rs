@@ -6,15 +6,16 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use fealty_cli::demo::Fleet;
 use fealty_proto::points::v1::{
-    RecordPurchaseRequest, earning_service_client::EarningServiceClient,
+    PollTransactionsRequest, RecordPurchaseRequest, earning_service_client::EarningServiceClient,
 };
 use futures::future::join_all;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, Row as _};
+use tokio::sync::Mutex;
 use tonic::Status;
 
 use crate::{
-    harness::{CLUB, SHOP, ask, club_with, purchase, reason, verify},
+    harness::{CLUB, SHOP, accrual, accrue, ask, club_with, from, purchase, reason, until, verify},
     instance::{DISTRIBUTED, Instance},
 };
 
@@ -152,6 +153,83 @@ async fn end_a_claim(fleet: Fleet) {
     let refused = refused.expect_err("it is recorded");
     assert_eq!(reason(&refused), "ORDER_ALREADY_RECORDED");
     assert_eq!(verify(&fleet).await, Ok(1));
+}
+
+/// Has whatever the service does in a shard fail, as if its node did not answer.
+async fn take_away(connection: &mut PgConnection, shard: i16) {
+    let statements = format!(
+        "CREATE FUNCTION answers(asked smallint) RETURNS boolean LANGUAGE plpgsql AS $$
+         BEGIN
+             IF asked = {shard} THEN
+                 RAISE EXCEPTION 'no connection to the node' USING ERRCODE = '08006';
+             END IF;
+             RETURN true;
+         END $$;
+         ALTER TABLE transactions ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE shards ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY node ON transactions USING (answers(shard));
+         CREATE POLICY node ON shards USING (answers(shard));"
+    );
+    let statements = sqlx::raw_sql(sqlx::AssertSqlSafe(statements));
+    statements.execute(connection).await.expect("they run");
+}
+
+/// The node of one shard does not answer: who opens a feed hears of all others, and of that
+/// shard as soon as it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_can_be_opened_while_a_node_does_not_answer() {
+    let fleet = fleet().await;
+    let mut connection = connect(&fleet).await;
+    let poll = async |cursor: String| {
+        let request = PollTransactionsRequest {
+            start: from(cursor),
+            ..PollTransactionsRequest::default()
+        };
+        ask!(fleet.clients().ledger(), poll_transactions, request)
+    };
+    let give = async |name: &str| {
+        for number in 0..20 {
+            let member = format!("member-{number}");
+            let request = accrual(&format!("{name}-{number}"), &member, 10);
+            accrue(fleet.clients(), request).await.expect("points");
+        }
+    };
+    give("first").await;
+    let mut cursor = String::new();
+    loop {
+        let polled = poll(cursor).await.expect("a part of the log");
+        cursor = polled.cursor;
+        if polled.behind == 0 {
+            break;
+        }
+    }
+    give("second").await;
+    let of = "SELECT member FROM members WHERE shard = 0";
+    let away: Vec<String> = sqlx::query_scalar(of)
+        .fetch_all(&mut connection)
+        .await
+        .expect("it reads");
+    assert!((1..20).contains(&away.len()));
+    take_away(&mut connection, 0).await;
+
+    let (cursor, heard) = (Mutex::new(cursor), Mutex::new(Vec::new()));
+    let hear = async |expected: usize, is_back: bool| {
+        let polled = poll(cursor.lock().await.clone()).await;
+        let polled = polled.expect("the others go on");
+        let known = polled.known_time.is_some();
+        assert!(is_back || !known, "nobody knows of that shard");
+        *cursor.lock().await = polled.cursor;
+        let mut heard = heard.lock().await;
+        heard.extend(polled.transactions.into_iter().map(|entry| entry.member));
+        heard.len() == expected
+    };
+    until("the others are heard of", || hear(20 - away.len(), false)).await;
+    assert!(heard.lock().await.iter().all(|who| !away.contains(who)));
+    let back = "ALTER TABLE transactions DISABLE ROW LEVEL SECURITY;
+        ALTER TABLE shards DISABLE ROW LEVEL SECURITY";
+    let back = sqlx::raw_sql(back).execute(&mut connection).await;
+    back.expect("they run");
+    until("all are heard of", || hear(20, true)).await;
 }
 
 /// Every statement over a shard, of a batch or else, names it, and on a cluster is one

@@ -1,5 +1,6 @@
 //! Lanes at the edge: a defect that breaks off a batch, wallets in which very much is due.
 
+use fealty_cli::demo::Fleet;
 use fealty_proto::{
     operations::v1::SetTimeRequest,
     points::v1::{
@@ -65,24 +66,125 @@ async fn a_request_that_breaks_a_lane_is_refused_and_the_lane_goes_on() {
     // service serves all the same.
     let log = fleet.log("points").await.expect("there is one");
     assert!(log.contains("request second-0 of record-club/member-0"));
-    let channels = fleet.clients().channels();
-    let (_, points) = channels
-        .into_iter()
-        .find(|(name, _)| *name == "points")
-        .expect("points");
-    let status = |part: &'static str| {
-        let mut client = HealthClient::new(points.clone());
-        async move {
-            let service = part.to_owned();
-            let checked = client.check(HealthCheckRequest { service }).await;
-            checked.ok().map(|checked| checked.into_inner().status())
-        }
-    };
     until("the health tells of it", || async {
-        status("lanes").await == Some(ServingStatus::NotServing)
+        health(&fleet, "lanes").await == Some(ServingStatus::NotServing)
     })
     .await;
-    assert_eq!(status("").await, Some(ServingStatus::Serving));
+    assert_eq!(health(&fleet, "").await, Some(ServingStatus::Serving));
+}
+
+/// How a part of points is, by its health.
+async fn health(fleet: &Fleet, part: &str) -> Option<ServingStatus> {
+    let channels = fleet.clients().channels();
+    let mut points = channels.into_iter().filter(|(name, _)| *name == "points");
+    let (_, channel) = points.next()?;
+    let service = part.to_owned();
+    let mut client = HealthClient::new(channel);
+    let checked = client.check(HealthCheckRequest { service }).await;
+    Some(checked.ok()?.into_inner().status())
+}
+
+/// Members with points, those of one shard and all others.
+async fn members_by_shard(fleet: &Fleet, shard: i16) -> [Vec<String>; 2] {
+    for number in 0..40 {
+        let request = accrual(&format!("first-{number}"), &format!("member-{number}"), 5);
+        accrue(fleet.clients(), request).await.expect("points");
+    }
+    let url = fleet.points_database_url();
+    let mut reader = PgConnection::connect(url).await.expect("it answers");
+    let mut read = [Vec::new(), Vec::new()];
+    for (members, of) in read.iter_mut().zip(["shard = $1", "shard <> $1"]) {
+        let found = format!("SELECT member FROM members WHERE {of} ORDER BY member");
+        let found = sqlx::query_scalar(sqlx::AssertSqlSafe(found)).bind(shard);
+        *members = found.fetch_all(&mut reader).await.expect("it reads");
+        assert!(!members.is_empty());
+    }
+    read
+}
+
+/// A shard nobody can write to, until this is rolled back.
+async fn held(fleet: &Fleet, shard: i16) -> PgConnection {
+    let url = fleet.points_database_url();
+    let mut holder = PgConnection::connect(url).await.expect("it answers");
+    let lock = format!("BEGIN; SELECT position FROM shards WHERE shard = {shard} FOR UPDATE");
+    let locked = holder.execute(sqlx::AssertSqlSafe(lock)).await;
+    locked.expect("it is free");
+    holder
+}
+
+/// One shard stands still: the health says so of the lanes, and the service serves the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_stands_still_does_not_take_the_service_away() {
+    let knobs = [
+        ("FEALTY_DATABASE_STATEMENT_TIMEOUT_MS", "20000".to_owned()),
+        ("FEALTY_LEDGER_BATCHES_IN_FLIGHT", "2".to_owned()),
+    ];
+    let fleet = club_with(&knobs).await;
+    let [still, others] = members_by_shard(&fleet, 0).await;
+    let mut holder = held(&fleet, 0).await;
+    let mut client: LedgerServiceClient<_> = fleet.clients().ledger();
+    let request = accrual("second", &still[0], 5);
+    let waiting = tokio::spawn(async move { client.accrue(request).await });
+    until("the health tells of it", || async {
+        assert_eq!(health(&fleet, "").await, Some(ServingStatus::Serving));
+        health(&fleet, "lanes").await == Some(ServingStatus::NotServing)
+    })
+    .await;
+    assert_eq!(health(&fleet, "").await, Some(ServingStatus::Serving));
+    let request = accrual("second", &others[0], 5);
+    accrue(fleet.clients(), request).await.expect("points");
+    holder.execute("ROLLBACK").await.expect("it lets go");
+    waiting.await.expect("it ends").expect("points");
+    until("the lanes are well", || async {
+        health(&fleet, "lanes").await == Some(ServingStatus::Serving)
+    })
+    .await;
+}
+
+/// One shard stands still, and its callers try again and again: the others do not wait for
+/// the one batch that may be under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_do_not_come_through_leave_room_for_the_others() {
+    let knobs = [
+        ("FEALTY_DATABASE_STATEMENT_TIMEOUT_MS", "1000".to_owned()),
+        ("FEALTY_LEDGER_BATCHES_IN_FLIGHT", "1".to_owned()),
+    ];
+    let fleet = club_with(&knobs).await;
+    let [still, others] = members_by_shard(&fleet, 0).await;
+    let mut holder = held(&fleet, 0).await;
+    let calls = (0..4).map(|number| {
+        let mut client: LedgerServiceClient<_> = fleet.clients().ledger();
+        let request = accrual(&format!("again-{number}"), &still[0], 5);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let mut tell = Some(tell);
+        let task = tokio::spawn(async move {
+            while let Err(refused) = client.accrue(request.clone()).await {
+                assert_eq!(reason(&refused), "UNAVAILABLE");
+                if let Some(tell) = tell.take() {
+                    tell.send(()).expect("it is waited for");
+                }
+            }
+        });
+        (task, told)
+    });
+    let (tasks, refused): (Vec<_>, Vec<_>) = calls.unzip();
+    for refused in refused {
+        refused.await.expect("the shard stands still");
+    }
+    let begun = tokio::time::Instant::now();
+    for number in 0..20 {
+        let member = &others[number % others.len()];
+        let request = accrual(&format!("beside-{number}"), member, 5);
+        accrue(fleet.clients(), request).await.expect("points");
+    }
+    let took = begun.elapsed();
+    assert!(took.as_secs() < 5, "{took:?}");
+    holder.execute("ROLLBACK").await.expect("it lets go");
+    for task in tasks {
+        task.await.expect("points at last");
+    }
+    assert_eq!(available(fleet.clients(), &still[0]).await, 5 + 4 * 5);
+    verify(&fleet).await.expect("a sound ledger");
 }
 
 /// 6,500 lots of one wallet are due at once: no batch has them all, whoever spends from it is

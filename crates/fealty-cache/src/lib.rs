@@ -2,8 +2,8 @@
 //!
 //! Entries are versioned: [`Cache::put`] never replaces a newer version by an
 //! older one, so writers may come in any order. Next to the entries the cache
-//! keeps how far each shard of the log has been written to it; both come and
-//! go together, so a Redis that lost its memory, or came back with an old one,
+//! keeps how far each shard of the log has been written to it, and of which
+//! places beyond that it has entries; all of it comes and goes together, so a Redis that lost its memory, or came back with an old one,
 //! says so itself.
 //!
 //! No call takes longer than [`CALL_TIMEOUT`]. After a failure the cache is
@@ -36,42 +36,60 @@ const VERSION_LEN: usize = 32;
 /// Reads that wait to be sent together.
 const READS_MAX: usize = 4_096;
 
-/// `KEYS[1]`: where the shard's progress is kept; the rest: entries.
-/// `ARGV[1]`, `ARGV[2]`: progress before and after; `ARGV[3]`: time to live;
-/// then each entry: its version in digits of a fixed number, and its value.
-/// Progress moves only from where it was, so a gap stays visible.
-const PUT: &str = r"
-for i = 2, #KEYS do
-  local entry = ARGV[i + 2]
-  local known = redis.call('GETRANGE', KEYS[i], 0, 31)
-  if known < string.sub(entry, 1, 32) then
-    redis.call('SET', KEYS[i], entry, 'EX', ARGV[3])
+/// What both scripts begin with. `KEYS[1]`: where the shard's progress is kept; `KEYS[2]`:
+/// the places beyond it of which there are entries; the rest: entries. `ARGV[1]`: progress
+/// after; `ARGV[2]`: time to live; `ARGV[3]`: progress before; then each entry: its version
+/// in digits of a fixed number, and its value.
+const COMMON: &str = r"
+local progress = redis.call('GET', KEYS[1])
+if not progress then
+  return 0
+end
+local function position(of)
+  return tonumber(string.match(of, '^%d+'))
+end
+local function write()
+  for i = 3, #KEYS do
+    local entry = ARGV[i + 1]
+    local known = redis.call('GETRANGE', KEYS[i], 0, 31)
+    if known < string.sub(entry, 1, 32) then
+      redis.call('SET', KEYS[i], entry, 'EX', ARGV[2])
+    end
   end
 end
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[2])
+local function write_beyond()
+  write()
+  redis.call('SADD', KEYS[2], ARGV[1])
+end
+";
+
+/// Entries that a stretch of the log brought about. Progress moves only from where it was,
+/// so a gap stays visible; entries beyond the gap are written, and where they are from is
+/// noted. Where progress is further, they have been written already.
+const PUT: &str = r"
+if progress == ARGV[3] then
+  write()
+  redis.call('SET', KEYS[1], ARGV[1])
   return 1
+end
+if position(progress) < position(ARGV[1]) and #KEYS > 2 then
+  write_beyond()
 end
 return 0
 ";
 
-/// Entries that were read, not written. `KEYS[1]`: where the shard's progress is kept; the
-/// rest: entries. `ARGV[1]`: how far the shard's log reached when they were read;
-/// `ARGV[2]`: time to live; then each entry. A cache that knows more, or has lost its
-/// memory since, takes none.
+/// Entries that were read, not written, when the shard's log reached to `ARGV[1]`. A cache
+/// that knows more, or has lost its memory since, takes none.
 const PUT_READ: &str = r"
-local progress = redis.call('GET', KEYS[1])
-if not progress or tonumber(string.match(progress, '^%d+')) > tonumber(ARGV[1]) then
-  return 0
+if progress == ARGV[1] then
+  write()
+  return 1
 end
-for i = 2, #KEYS do
-  local entry = ARGV[i + 1]
-  local known = redis.call('GETRANGE', KEYS[i], 0, 31)
-  if known < string.sub(entry, 1, 32) then
-    redis.call('SET', KEYS[i], entry, 'EX', ARGV[2])
-  end
+if position(progress) < position(ARGV[1]) then
+  write_beyond()
+  return 1
 end
-return 1
+return 0
 ";
 
 /// How far a shard's log has been written: a position, and a mark by which the entry there
@@ -96,6 +114,15 @@ impl Progress {
             mark: mark.to_owned(),
         })
     }
+}
+
+/// How far the cache has been written of a shard's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Up to here, everything has been written.
+    pub progress: Progress,
+    /// Places beyond of which something has been written, for writers come in any order.
+    pub beyond: Vec<Progress>,
 }
 
 /// The cache did not answer; the database knows.
@@ -176,8 +203,8 @@ impl Cache {
         Ok(Self(Arc::new(Inner {
             client,
             prefix: prefix.to_owned(),
-            put: Script::new(PUT),
-            put_read: Script::new(PUT_READ),
+            put: Script::new(&format!("{COMMON}{PUT}")),
+            put_read: Script::new(&format!("{COMMON}{PUT_READ}")),
             reads: OnceLock::new(),
             connection: Mutex::new(None),
             started: Instant::now(),
@@ -260,13 +287,8 @@ impl Cache {
         through: &Progress,
         entries: &[Entry],
     ) -> Result<bool, CacheError> {
-        let mut script = self.0.put.prepare_invoke();
-        script
-            .key(self.progress_key(shard))
-            .arg(after.text())
-            .arg(through.text())
-            .arg(ENTRY_TTL_S);
-        self.invoke(script, entries).await
+        let script = &self.0.put;
+        self.invoke(script, shard, (after, through), entries).await
     }
 
     /// Writes entries that were read when a shard's log reached to `head`; `false` if the
@@ -274,22 +296,27 @@ impl Cache {
     pub async fn put_read(
         &self,
         shard: u8,
-        head: i64,
+        head: &Progress,
         entries: &[Entry],
     ) -> Result<bool, CacheError> {
-        let mut script = self.0.put_read.prepare_invoke();
-        script
-            .key(self.progress_key(shard))
-            .arg(head)
-            .arg(ENTRY_TTL_S);
-        self.invoke(script, entries).await
+        let script = &self.0.put_read;
+        self.invoke(script, shard, (head, head), entries).await
     }
 
     async fn invoke(
         &self,
-        mut script: redis::ScriptInvocation<'_>,
+        script: &Script,
+        shard: u8,
+        (after, through): (&Progress, &Progress),
         entries: &[Entry],
     ) -> Result<bool, CacheError> {
+        let mut script = script.prepare_invoke();
+        script
+            .key(self.progress_key(shard))
+            .key(self.beyond_key(shard))
+            .arg(through.text())
+            .arg(ENTRY_TTL_S)
+            .arg(after.text());
         // So that the digits are in the order of the numbers.
         let digits = |number: i64| format!("{:016x}", number.cast_unsigned() ^ (1 << 63));
         for entry in entries {
@@ -307,18 +334,42 @@ impl Cache {
 
     /// How far each shard has been written; `None` for one of which the cache
     /// knows nothing.
-    pub async fn progress(&self, shards: u16) -> Result<Vec<Option<Progress>>, CacheError> {
-        let keys: Vec<String> = (0..shards)
-            .filter_map(|shard| u8::try_from(shard).ok())
-            .map(|s| self.progress_key(s))
-            .collect();
-        let mut read = redis::cmd("MGET");
-        read.arg(&keys);
-        let read: Vec<Option<String>> = self.call(read).await?;
-        Ok(read
-            .into_iter()
-            .map(|text| Progress::parse(&text?))
-            .collect())
+    pub async fn reach(&self, shards: u16) -> Result<Vec<Option<Reach>>, CacheError> {
+        let shards = || (0..shards).filter_map(|shard| u8::try_from(shard).ok());
+        let mut read = redis::pipe();
+        read.mget(shards().map(|s| self.progress_key(s)).collect::<Vec<_>>());
+        for shard in shards() {
+            read.smembers(self.beyond_key(shard));
+        }
+        let read = self.within_limits(async {
+            let mut connection = self.connection().await?;
+            let answers: Vec<redis::Value> = read.query_async(&mut connection).await?;
+            let mut answers = answers.into_iter();
+            let progress = answers.next().unwrap_or(redis::Value::Nil);
+            let progress = Vec::<Option<String>>::from_redis_value(progress)?;
+            let beyond = answers.map(Vec::<String>::from_redis_value);
+            Ok((progress, beyond.collect::<Result<Vec<_>, _>>()?))
+        });
+        let (progress, beyond) = read.await?;
+        let shards = progress.into_iter().zip(beyond);
+        let reach = shards.map(|(progress, beyond)| {
+            Some(Reach {
+                progress: Progress::parse(&progress?)?,
+                beyond: beyond.iter().filter_map(|at| Progress::parse(at)).collect(),
+            })
+        });
+        Ok(reach.collect())
+    }
+
+    /// Forgets places beyond a shard's progress, which by now has come to them.
+    pub async fn come_to(&self, shard: u8, places: &[Progress]) -> Result<(), CacheError> {
+        let mut remove = redis::cmd("SREM");
+        remove.arg(self.beyond_key(shard));
+        for place in places {
+            remove.arg(place.text());
+        }
+        let _: i64 = self.call(remove).await?;
+        Ok(())
     }
 
     /// Forgets every entry of this cache, and begins again there.
@@ -362,6 +413,10 @@ impl Cache {
 
     fn progress_key(&self, shard: u8) -> String {
         format!("{}:p:{shard}", self.0.prefix)
+    }
+
+    fn beyond_key(&self, shard: u8) -> String {
+        format!("{}:b:{shard}", self.0.prefix)
     }
 
     async fn call<T: FromRedisValue>(&self, command: redis::Cmd) -> Result<T, CacheError> {

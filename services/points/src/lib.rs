@@ -99,9 +99,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let database = open(config.database.connections_max)
         .await
         .context("database.url")?;
-    // The lanes have connections of their own, no more than commit at once: so
-    // that these stay warm, and a batch never waits for a read.
-    let lanes = open(config.ledger.batches_in_flight.into())
+    // The lanes have connections of their own: so that these stay warm, and a batch never
+    // waits for a read. No more than commit at once, and as many again while the batches
+    // of some shards do not come through.
+    let lanes = open(2 * u32::from(config.ledger.batches_in_flight))
         .await
         .context("database.url")?;
     let claims = open(CLAIMS_AT_ONCE).await.context("database.url")?;

@@ -30,7 +30,7 @@ impl Audit {
     pub(crate) async fn place(&self, at: &Start) -> Result<String, Error> {
         match at {
             Start::Cursor(cursor) => Ok(cursor.clone()),
-            at => Ok(self.feed.start(at).await?.to_string()),
+            at => Ok(self.feed.start(at).await?.cursor().to_string()),
         }
     }
 

@@ -1,18 +1,19 @@
 //! The feed: every shard's log, from a cursor on.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use fealty_ledger::canonical::{self, CHAIN_START, Chain};
 use fealty_postgres::{Database, DatabaseError, Heads};
 use fealty_server::{HEARTBEAT, ServiceClock, Start};
 use fealty_types::{Clock as _, Cursor, Mark, Position, ShardId, Timestamp};
+use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::filter::Filter;
 use crate::{
     error::Error,
-    shard::{Logged, Shards, look_at_all_heads, look_at_heads, store},
+    shard::{Logged, Placement, Shards, look_at_all_heads, look_at_heads, store},
 };
 
 /// Entries in one response.
@@ -45,10 +46,55 @@ pub(crate) struct Watched {
 }
 
 /// Where somebody who follows the logs stands.
-struct Place {
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
     cursor: Cursor,
-    /// The chains there.
-    chains: Vec<Chain>,
+    /// The chains there, from which what follows goes on; nothing for a shard whose node did
+    /// not answer, until it does.
+    chains: Vec<Option<Chain>>,
+    /// Shards whose nodes did not answer; who waited longest is tried first.
+    away: VecDeque<ShardId>,
+}
+
+impl Place {
+    /// What the caller is given of it.
+    pub(crate) fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// What has been sent of what there is.
+    fn sent(&self) -> Sent {
+        if self.away.is_empty() {
+            Sent::All
+        } else {
+            Sent::Some
+        }
+    }
+
+    /// Takes note of the chain after a shard's entry at the cursor, if there is one. It must
+    /// be the one of which the cursor is.
+    fn found(&mut self, index: usize, chain: Option<Chain>) -> Result<Chain, Error> {
+        let is_it = |chain: &Chain, mark| mark == Mark::of(chain);
+        let chain = match (chain, self.cursor.mark(index)) {
+            (Some(chain), Some(mark)) if is_it(&chain, mark) => chain,
+            (Some(chain), None) => chain,
+            (_, Some(_)) => return Err(Error::AnotherLog),
+            (None, None) => return Err(Error::CursorOutOfRange),
+        };
+        self.chains[index] = Some(chain);
+        Ok(chain)
+    }
+}
+
+/// How far sending came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// All that there is.
+    All,
+    /// What there is of some shards only: the nodes of others do not answer.
+    Some,
+    /// Nobody listens any more.
+    Unheard,
 }
 
 /// The logs, for those who follow them.
@@ -80,13 +126,16 @@ impl Feed {
         look_at_heads(&self.database, self.shards, &self.heads).await
     }
 
-    /// The cursor from which a caller wants to hear.
-    pub(crate) async fn start(&self, start: &Start) -> Result<Cursor, Error> {
+    /// Where a caller wants to hear from.
+    pub(crate) async fn start(&self, start: &Start) -> Result<Place, Error> {
         match start {
-            Start::Cursor(token) => self.cursor(token).await,
+            Start::Cursor(token) => self.place(token).await,
             // Not what is known of a shard whose node does not answer: a part of the log
             // would be told as if it were all.
-            Start::Now => Ok(look_at_all_heads(&self.database, &self.heads).await?),
+            Start::Now => {
+                let heads = look_at_all_heads(&self.database, &self.heads).await?;
+                self.place_at(heads).await
+            }
             Start::Time(time) => {
                 let heads = look_at_all_heads(&self.database, &self.heads).await?;
                 let mut entries = Vec::with_capacity(heads.positions().len());
@@ -96,7 +145,7 @@ impl Feed {
                     let mark = store::log::mark_at(pool, shard, Position::new(before)).await?;
                     entries.push((before, mark));
                 }
-                Ok(Cursor::marked(entries))
+                self.place_at(Cursor::marked(entries)).await
             }
         }
     }
@@ -122,13 +171,13 @@ impl Feed {
     /// What the logs have next, as soon as there is something, or after a while.
     pub(crate) async fn poll(
         &self,
-        cursor: Cursor,
+        place: Place,
         filter: Filter,
         wait: Duration,
     ) -> Result<Watched, Error> {
         let (listener, mut watched) = mpsc::channel(1);
         let ends = tokio::time::Instant::now() + wait;
-        tokio::spawn(self.clone().watch(cursor, filter, listener));
+        tokio::spawn(self.clone().watch(place, filter, listener));
         let mut latest = watched.recv().await.ok_or(Error::Ending)??;
         let mut has_moved = false;
         while latest.entries.is_empty() {
@@ -162,62 +211,77 @@ impl Feed {
         behind.all(|(at, head)| at >= head).then_some(known)
     }
 
-    /// Checks a caller's cursor against the log.
+    /// The place of a caller's cursor, which is compared with the log.
+    pub(crate) async fn place(&self, token: &str) -> Result<Place, Error> {
+        let cursor = Cursor::parse(token, usize::from(self.shards.count()));
+        self.place_at(cursor.map_err(|_| Error::CursorOutOfRange)?)
+            .await
+    }
+
+    /// A caller's cursor, which is compared with the log of each shard.
     pub(crate) async fn cursor(&self, token: &str) -> Result<Cursor, Error> {
-        let cursor = Cursor::parse(token, usize::from(self.shards.count()))
-            .map_err(|_| Error::CursorOutOfRange)?;
-        let heads = self.head().await?;
-        for (shard, at) in self.shards.all().zip(cursor.positions()) {
-            let (index, pool) = (usize::from(shard.get()), self.database.pool());
-            if let Some(mark) = cursor.mark(index) {
-                let row = store::log::at(pool, shard, Position::new(*at)).await?;
-                if row.is_none_or(|row| Mark::of(&row.chain) != mark) {
-                    return Err(Error::AnotherLog);
+        let mut place = self.place(token).await?;
+        for (index, shard) in self.shards.all().enumerate() {
+            if place.chains[index].is_none() {
+                let at = place.cursor.positions()[index];
+                place.found(index, self.chain_at(shard, at).await?)?;
+            }
+        }
+        Ok(place.cursor)
+    }
+
+    /// The place of a cursor. A shard whose node does not answer is compared when it is
+    /// read on: the others are not kept waiting for it.
+    async fn place_at(&self, cursor: Cursor) -> Result<Place, Error> {
+        let shards = self.shards.all().zip(cursor.positions());
+        let reads = join_all(shards.map(|(shard, at)| self.chain_at(shard, *at))).await;
+        let mut place = Place {
+            cursor,
+            chains: vec![None; reads.len()],
+            away: VecDeque::new(),
+        };
+        for (shard, read) in self.shards.all().zip(reads) {
+            match read {
+                Ok(chain) => {
+                    place.found(usize::from(shard.get()), chain)?;
                 }
-                continue;
-            }
-            if *at <= heads.positions()[index] {
-                continue;
-            }
-            // Its node may not have answered.
-            let head = store::head::head(pool, shard).await?;
-            if *at > head.position.get() {
-                return Err(Error::CursorOutOfRange);
+                Err(error) if error.is_passing() && self.others_go_on() => {
+                    place.away.push_back(shard);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(cursor)
+        Ok(place)
     }
 
-    /// The chains at a cursor: what follows it goes on from them.
-    async fn chains_at(&self, cursor: &Cursor) -> Result<Vec<Chain>, Error> {
-        let mut chains = Vec::with_capacity(cursor.positions().len());
-        for (shard, at) in self.shards.all().zip(cursor.positions()) {
-            if *at == 0 {
-                chains.push(CHAIN_START);
-                continue;
-            }
-            let pool = self.database.pool();
-            let row = store::log::at(pool, shard, Position::new(*at)).await?;
-            let chain = row.and_then(|row| row.chain.try_into().ok());
-            chains.push(chain.ok_or(Error::AnotherLog)?);
+    /// The chain after a shard's entry at a position, if there is one.
+    async fn chain_at(&self, shard: ShardId, at: i64) -> Result<Option<Chain>, DatabaseError> {
+        if at == 0 {
+            return Ok(Some(CHAIN_START));
         }
-        Ok(chains)
+        let mut found = store::log::chains(self.database.pool(), shard, &[at]).await?;
+        Ok(found.remove(&at))
     }
 
-    /// Sends everything from a cursor on that the filter wants, until nobody
-    /// listens or the database fails. The channel's bound holds it back to the
-    /// listener's speed.
+    /// Whether an error that passes is of one node only.
+    fn others_go_on(&self) -> bool {
+        self.shards.placement() == Placement::Distributed
+    }
+
+    /// Sends everything from a place on that the filter wants, until nobody
+    /// listens or the database fails; one node that does not answer holds back its own
+    /// shards alone. The channel's bound holds it back to the listener's speed.
     pub(crate) async fn watch(
         self,
-        cursor: Cursor,
+        mut at: Place,
         filter: Filter,
         listener: mpsc::Sender<Result<Watched, Error>>,
     ) {
         let mut heads = self.heads.watch();
         let first = Watched {
             entries: Vec::new(),
-            cursor: cursor.clone(),
-            behind: self.behind(&cursor),
+            cursor: at.cursor.clone(),
+            behind: self.behind(&at.cursor),
             known: None,
         };
         if listener.send(Ok(first)).await.is_err() {
@@ -230,14 +294,6 @@ impl Feed {
             tracing::warn!(%error, "a feed broke off");
             error
         };
-        let mut at = match self.chains_at(&cursor).await {
-            Ok(chains) => Place { cursor, chains },
-            Err(error) => {
-                // The listener may have gone as well.
-                let _ = listener.send(Err(broken(error))).await;
-                return;
-            }
-        };
         loop {
             heads.borrow_and_update();
             let sent = if is_heard {
@@ -246,9 +302,10 @@ impl Feed {
                 self.send_all(&mut at, &filter, &listener).await
             };
             match sent {
-                Ok(true) => {}
-                Ok(false) => return,
+                Ok(Sent::All | Sent::Some) => {}
+                Ok(Sent::Unheard) => return,
                 Err(error) => {
+                    // The listener may have gone as well.
                     let _ = listener.send(Err(broken(error))).await;
                     return;
                 }
@@ -266,26 +323,32 @@ impl Feed {
         }
     }
 
-    /// Sends all that there is, and up to when that is all; `false` once nobody listens.
-    /// While a shard cannot be looked at, nobody knows.
+    /// Sends all that there is, and up to when that is all. While a shard cannot be looked
+    /// at, nobody knows.
     async fn send_known(
         &self,
         at: &mut Place,
         filter: &Filter,
         listener: &mpsc::Sender<Result<Watched, Error>>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Sent, Error> {
         let known = self.clock.now().checked_sub(WRITING_MAX);
         let looked_at = look_at_all_heads(&self.database, &self.heads).await;
-        if !self.send_all(at, filter, listener).await? {
-            return Ok(false);
+        let mut sent = self.send_all(at, filter, listener).await?;
+        if sent == Sent::Some {
+            sent = self.send_away(at, filter, listener).await?;
         }
+        if sent == Sent::Unheard {
+            return Ok(sent);
+        }
+        let all = looked_at.is_ok() && sent == Sent::All;
         let heard = Watched {
             entries: Vec::new(),
             cursor: at.cursor.clone(),
             behind: self.behind(&at.cursor).max(0),
-            known: known.filter(|_| looked_at.is_ok()),
+            known: known.filter(|_| all),
         };
-        Ok(listener.send(Ok(heard)).await.is_ok())
+        let heard = listener.send(Ok(heard)).await;
+        Ok(if heard.is_ok() { sent } else { Sent::Unheard })
     }
 
     /// How many entries the logs have beyond a cursor.
@@ -293,58 +356,116 @@ impl Feed {
         self.heads.cursor().entries() - cursor.entries()
     }
 
-    /// Sends what the logs have beyond the cursor; `false` once nobody listens.
+    /// Sends what the logs have beyond the cursor, but for shards that are away.
     async fn send_all(
         &self,
-        Place { cursor, chains }: &mut Place,
+        at: &mut Place,
         filter: &Filter,
         listener: &mpsc::Sender<Result<Watched, Error>>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Sent, Error> {
         let heads = self.heads.cursor();
         for shard in self.shards.all() {
-            let index = usize::from(shard.get());
-            let mut left_out = 0;
-            while cursor.positions()[index] < heads.positions()[index] {
-                let after = Position::new(cursor.positions()[index]);
-                let pool = self.database.pool();
-                let (len, bytes) = (WATCH_BATCH_LEN_MAX, WATCH_BATCH_BYTES_MAX);
-                let rows = store::log::read_within(pool, shard, after, len, bytes).await?;
-                let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
-                    break;
-                };
-                if canonical::chain(&chains[index], &first.body)[..] != first.chain[..] {
-                    return Err(Error::AnotherLog);
-                }
-                let (last, chain) = (last.position, last.chain.clone());
-                let mut entries = Vec::with_capacity(rows.len());
-                for row in rows {
-                    let logged = Logged::try_from(row)?;
-                    if filter.wants_entry(&logged.entry) {
-                        entries.push(logged);
-                    }
-                }
-                cursor.advance(index, last, Mark::of(&chain));
-                chains[index] = chain.try_into().map_err(|_| Error::Defect)?;
-                // A filter that leaves everything out still moves the cursor,
-                // now and then and at the end.
-                let at_end = last >= heads.positions()[index];
-                left_out += 1;
-                if entries.is_empty() && !at_end && left_out < LEFT_OUT_MAX {
-                    continue;
-                }
-                left_out = 0;
-                let watched = Watched {
-                    entries,
-                    cursor: cursor.clone(),
-                    behind: self.behind(cursor).max(0),
-                    known: None,
-                };
-                if listener.send(Ok(watched)).await.is_err() {
-                    return Ok(false);
-                }
+            if at.away.contains(&shard) {
+                continue;
+            }
+            let sent = self.send_shard(at, shard, &heads, filter, listener).await?;
+            if sent == Sent::Unheard {
+                return Ok(sent);
             }
         }
-        Ok(true)
+        Ok(at.sent())
+    }
+
+    /// Tries the shards that are away, until one still is: there may be many of them, and
+    /// each may take as long as a statement may.
+    async fn send_away(
+        &self,
+        at: &mut Place,
+        filter: &Filter,
+        listener: &mpsc::Sender<Result<Watched, Error>>,
+    ) -> Result<Sent, Error> {
+        let heads = self.heads.cursor();
+        while let Some(shard) = at.away.pop_front() {
+            let sent = self.send_shard(at, shard, &heads, filter, listener).await?;
+            if sent != Sent::All {
+                return Ok(sent);
+            }
+        }
+        Ok(at.sent())
+    }
+
+    /// Sends what the log of a shard has beyond the cursor; if its node does not answer, it
+    /// is away.
+    async fn send_shard(
+        &self,
+        at: &mut Place,
+        shard: ShardId,
+        heads: &Cursor,
+        filter: &Filter,
+        listener: &mpsc::Sender<Result<Watched, Error>>,
+    ) -> Result<Sent, Error> {
+        let sent = self.read_shard(at, shard, heads, filter, listener).await;
+        if matches!(sent, Err(Error::Unavailable)) && self.others_go_on() {
+            at.away.push_back(shard);
+            return Ok(Sent::Some);
+        }
+        sent
+    }
+
+    async fn read_shard(
+        &self,
+        at: &mut Place,
+        shard: ShardId,
+        heads: &Cursor,
+        filter: &Filter,
+        listener: &mpsc::Sender<Result<Watched, Error>>,
+    ) -> Result<Sent, Error> {
+        let index = usize::from(shard.get());
+        let head = heads.positions()[index];
+        let mut left_out = 0;
+        while at.cursor.positions()[index] < head {
+            let after = at.cursor.positions()[index];
+            let chain = match at.chains[index] {
+                Some(chain) => chain,
+                None => at.found(index, self.chain_at(shard, after).await?)?,
+            };
+            let (pool, after) = (self.database.pool(), Position::new(after));
+            let (len, bytes) = (WATCH_BATCH_LEN_MAX, WATCH_BATCH_BYTES_MAX);
+            let rows = store::log::read_within(pool, shard, after, len, bytes).await?;
+            let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+                break;
+            };
+            if canonical::chain(&chain, &first.body)[..] != first.chain[..] {
+                return Err(Error::AnotherLog);
+            }
+            let (last, chain) = (last.position, last.chain.clone());
+            let mut entries = Vec::with_capacity(rows.len());
+            for row in rows {
+                let logged = Logged::try_from(row)?;
+                if filter.wants_entry(&logged.entry) {
+                    entries.push(logged);
+                }
+            }
+            at.cursor.advance(index, last, Mark::of(&chain));
+            at.chains[index] = Some(chain.try_into().map_err(|_| Error::Defect)?);
+            // A filter that leaves everything out still moves the cursor,
+            // now and then and at the end.
+            left_out += 1;
+            if entries.is_empty() && last < head && left_out < LEFT_OUT_MAX {
+                continue;
+            }
+            left_out = 0;
+            let watched = Watched {
+                entries,
+                cursor: at.cursor.clone(),
+                behind: self.behind(&at.cursor).max(0),
+                known: None,
+            };
+            if listener.send(Ok(watched)).await.is_err() {
+                return Ok(Sent::Unheard);
+            }
+        }
+        Ok(Sent::All)
     }
 
     /// Learns of other instances' commits while somebody listens.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use borsh::BorshDeserialize as _;
-use fealty_cache::{Cache, CacheError, Entry, Progress};
+use fealty_cache::{Cache, CacheError, Entry, Progress, Reach};
 use fealty_ledger::{
     Wallet,
     canonical::{CHAIN_START, Chain},
@@ -143,12 +143,18 @@ impl BalanceCache {
     }
 
     /// Writes wallets that were read when the log of their shard reached to `head`.
-    pub(crate) async fn put_read(&self, shard: ShardId, head: Position, wallets: &[KnownWallet]) {
+    pub(crate) async fn put_read(
+        &self,
+        shard: ShardId,
+        head: (Position, Chain),
+        wallets: &[KnownWallet],
+    ) {
         let Some(inner) = self.0.as_deref() else {
             return;
         };
         let entries: Vec<Entry> = wallets.iter().map(entry).collect();
-        let put = inner.cache.put_read(shard.get(), head.get(), &entries);
+        let head = progress(head);
+        let put = inner.cache.put_read(shard.get(), &head, &entries);
         if let Err(error) = put.await {
             inner.failed(&error);
         }
@@ -259,13 +265,14 @@ async fn mend(
 ) -> Result<(), TailError> {
     let cache = &inner.cache;
     let ends = look_at_all_ends(database, heads).await?;
-    let written = cache.progress(shards.count()).await?;
+    let written = cache.reach(shards.count()).await?;
     let mut reaches = Vec::with_capacity(written.len());
     for ((shard, written), (position, chain)) in shards.all().zip(written).zip(&ends) {
         let end = progress((Position::new(*position), *chain));
         match written {
-            Some(written) if written == end => reaches.push(written),
-            Some(written) if is_of_log(database, shard, &written).await? => reaches.push(written),
+            Some(written) if is_of_log(database, shard, &written, &end).await? => {
+                reaches.push(written);
+            }
             // It lost its memory, or part of it, or it is of another log: the database was
             // restored, or another one took its place. What it still holds may be old.
             _ => {
@@ -280,11 +287,12 @@ async fn mend(
         }
     }
     let mut then = reaches.iter().zip(&*before);
-    if then.any(|(written, before)| written.position < *before) {
+    if then.any(|(written, before)| written.progress.position < *before) {
         inner.behind.store(true, Ordering::SeqCst);
     }
     *before = ends.iter().map(|(position, _)| *position).collect();
-    for ((shard, mut written), (head, _)) in shards.all().zip(reaches).zip(&ends) {
+    for ((shard, reach), (head, _)) in shards.all().zip(reaches).zip(&ends) {
+        let mut written = reach.progress;
         while written.position < *head {
             let through = mend_shard(database, cache, shard, &written).await?;
             if through == written {
@@ -292,23 +300,36 @@ async fn mend(
             }
             written = through;
         }
+        if !reach.beyond.is_empty() {
+            cache.come_to(shard.get(), &reach.beyond).await?;
+        }
     }
     Ok(())
 }
 
-/// Whether a shard's log has been where the cache says it has.
+/// Whether a shard's log, which ends at `end`, has been everywhere where the cache says it
+/// has. Where it has not been further than it was when that was read, the database is asked
+/// for the rest.
 async fn is_of_log(
     database: &Database,
     shard: ShardId,
-    written: &Progress,
+    written: &Reach,
+    end: &Progress,
 ) -> Result<bool, DatabaseError> {
-    if written.position == 0 {
-        return Ok(*written == progress((Position::new(0), CHAIN_START)));
+    let places = written.beyond.iter().chain([&written.progress]);
+    let places: Vec<&Progress> = places.filter(|place| *place != end).collect();
+    let positions: Vec<i64> = places.iter().map(|place| place.position).collect();
+    if positions.is_empty() {
+        return Ok(true);
     }
-    let position = Position::new(written.position);
-    let row = store::log::at(database.pool(), shard, position).await?;
-    let chain = row.and_then(|row| row.chain.try_into().ok());
-    Ok(chain.is_some_and(|chain| *written == progress((position, chain))))
+    let chains = store::log::chains(database.pool(), shard, &positions).await?;
+    Ok(places.iter().all(|place| {
+        let chain = match place.position {
+            0 => Some(&CHAIN_START),
+            position => chains.get(&position),
+        };
+        chain.is_some_and(|chain| **place == progress((Position::new(place.position), *chain)))
+    }))
 }
 
 async fn mend_shard(

@@ -6,10 +6,9 @@ use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
 use fealty_server::{Programs, ServiceClock, Trouble, Troubles};
 use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{batch::Batches, job::Work, publish::Publisher, run::Lane};
+use super::{batch::Batches, job::Work, permits::Permits, publish::Publisher, run::Lane};
 use crate::{
     error::Error,
     shard::{Answer, Orders, Shards},
@@ -37,6 +36,8 @@ pub(crate) struct Lanes {
     programs: Programs,
     shards: Shards,
     lanes: Arc<[Lane]>,
+    /// Batches that can be under way at once.
+    under_way_max: usize,
 }
 
 impl Lanes {
@@ -50,7 +51,7 @@ impl Lanes {
         publisher: &Publisher,
         settings: LaneSettings,
     ) -> Self {
-        let in_flight = Arc::new(Semaphore::new(usize::from(settings.batches_in_flight)));
+        let permits = Permits::new(settings.batches_in_flight.into());
         let remembered = settings.members_in_memory / usize::from(shards.count());
         let lanes: Arc<[Lane]> = shards
             .all()
@@ -62,18 +63,14 @@ impl Lanes {
                     orders: orders.clone(),
                     clock: clock.clone(),
                 };
-                Lane::start(
-                    batches,
-                    publisher.clone(),
-                    Arc::clone(&in_flight),
-                    remembered,
-                )
+                Lane::start(batches, publisher.clone(), permits.clone(), remembered)
             })
             .collect();
         Self {
             programs,
             shards,
             lanes,
+            under_way_max: permits.count(),
         }
     }
 
@@ -132,15 +129,20 @@ impl Lanes {
         }
     }
 
-    /// What is wrong with a lane, if something is.
+    /// What is wrong with a lane, if something is. One that is stuck does not keep the
+    /// others from working, on another node perhaps; as many as can be under way do.
     fn trouble(&self) -> Option<Trouble> {
         let lanes = || self.shards.all().zip(&*self.lanes);
-        let mut stuck = lanes().filter_map(|(shard, lane)| {
+        let stuck = lanes().filter_map(|(shard, lane)| {
             let since = lane.progress().under_way_for()?;
             let seconds = since.as_secs();
             let told = format!("a batch of shard {shard} has been under way for {seconds} s");
-            (since > STUCK_AFTER).then_some(Trouble::Stops(told))
+            (since > STUCK_AFTER).then_some(told)
         });
+        let stuck: Vec<String> = stuck.collect();
+        let all = stuck.len() >= self.lanes.len().min(self.under_way_max);
+        let trouble = if all { Trouble::Stops } else { Trouble::Limits };
+        let mut stuck = stuck.into_iter().map(trouble);
         let mut broken = lanes().filter_map(|(shard, lane)| {
             let ago = lane.progress().broke_off_ago()?;
             let told = format!("a batch of shard {shard} broke off by a defect of ours");

@@ -10,6 +10,7 @@ mod cache;
 mod decide;
 mod job;
 mod lanes;
+mod permits;
 mod publish;
 mod recorded;
 mod run;

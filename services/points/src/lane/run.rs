@@ -4,9 +4,6 @@
 //! [`BATCH_LEN_MAX`], and commits it together. There is no timer: alone, a
 //! request goes at once; under load, the next batch forms while this one
 //! commits. The shard's head row orders the lanes of several instances.
-//!
-//! Only so many lanes of an instance commit at once. More would share the same
-//! processors and disk, in smaller batches that each cost as much to begin.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -22,12 +19,13 @@ use opentelemetry::{
     KeyValue, global,
     metrics::{Counter, Histogram},
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 
 use super::{
     batch::{self, Batches},
     job::{Done, Job, Work},
+    permits::Permits,
     publish::Publisher,
 };
 use crate::{
@@ -90,7 +88,7 @@ impl Lane {
     pub(super) fn start(
         batches: Batches,
         publisher: Publisher,
-        in_flight: Arc<Semaphore>,
+        permits: Permits,
         members_in_memory: usize,
     ) -> Self {
         let (requests, requested) = mpsc::channel(QUEUE_LEN_MAX);
@@ -100,7 +98,8 @@ impl Lane {
             meters: Meters::new(batches.shard),
             batches,
             publisher,
-            in_flight,
+            permits,
+            is_suspect: false,
             progress: Arc::clone(&progress),
             members_in_memory,
             memory: Memory::new(members_in_memory),
@@ -215,7 +214,9 @@ impl Meters {
 struct Runner {
     batches: Batches,
     publisher: Publisher,
-    in_flight: Arc<Semaphore>,
+    permits: Permits,
+    /// Whether the last batch did not come through.
+    is_suspect: bool,
     meters: Meters,
     progress: Arc<Progress>,
     members_in_memory: usize,
@@ -243,10 +244,9 @@ impl Runner {
         tokio::spawn(publish_all(shard, self.publisher.clone(), publishing));
         let mut jobs = Vec::new();
         while !jobs.is_empty() || waiting.wait(&mut jobs).await {
-            Progress::set(&self.progress.since, Some(Instant::now()));
             // While other lanes commit, more comes for this one.
-            let in_flight = Arc::clone(&self.in_flight);
-            let Ok(permit) = in_flight.acquire().await else {
+            let permits = self.permits.clone();
+            let Some(permit) = permits.acquire(self.is_suspect).await else {
                 return;
             };
             waiting.fill(&mut jobs);
@@ -259,6 +259,7 @@ impl Runner {
             };
             drop(permit);
             Progress::set(&self.progress.since, None);
+            self.is_suspect = batches.iter().any(|batch| batch.done.is_err());
             for batch in batches {
                 if finished.send(batch).await.is_err() {
                     return;
@@ -275,7 +276,8 @@ impl Runner {
             // The spans belong together: the caller's waits for the batch's.
             span.follows_from(&job.span);
         }
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
+        Progress::set(&self.progress.since, Some(begun));
         let done = self
             .batches
             .run(jobs, &mut self.course, &mut self.memory)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fealty_auth::InReach;
-use fealty_ledger::{Transaction, Wallet, WalletAfter};
+use fealty_ledger::{Transaction, Wallet, WalletAfter, canonical::Chain};
 use fealty_postgres::{DatabaseError, PgConnection, foundation, run};
 use fealty_program::Program;
 use fealty_types::{
@@ -24,6 +24,10 @@ use crate::{
 
 /// Transactions read in one step of a search that met others than the wallet's.
 const SEARCH_LEN: i64 = 64;
+
+/// How far the log of a shard reached, and wallets of it: as stored, and as they stand at the
+/// moment that was asked for.
+type WalletsRead = ((Position, Chain), Vec<(Wallet, Wallet)>);
 
 /// A wallet as it was read.
 #[derive(Clone, Debug)]
@@ -198,7 +202,7 @@ impl Ledger {
         members: &[&MemberId],
         currency: &CurrencyId,
         at: Timestamp,
-    ) -> Result<(Position, Vec<(Wallet, Wallet)>), Error> {
+    ) -> Result<WalletsRead, Error> {
         let members = || {
             members
                 .iter()
@@ -221,7 +225,7 @@ impl Ledger {
             Err(Interrupted::Database(error)) => return Err(error.into()),
             Err(_) => drop(connection),
         }
-        let read: Result<(Position, Vec<(Wallet, Wallet)>), DatabaseError> =
+        let read: Result<WalletsRead, DatabaseError> =
             run!(self.database, "balance", |connection| async {
                 foundation::read_one_moment(connection).await?;
                 let read = advanced(
@@ -419,7 +423,7 @@ async fn advanced(
     (program, currency): (&Program, &CurrencyId),
     at: Timestamp,
     read_on: ReadOn,
-) -> Result<(Position, Vec<(Wallet, Wallet)>), Interrupted> {
+) -> Result<WalletsRead, Interrupted> {
     let asked = Asked::default();
     let (mut work, _) =
         ShardWork::read(connection, shard, members, &asked, at, read_on, None).await?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{
     Command, Entry, Log, MemberBook, Moment, Named, Received, Refusal, Request, Said, Stop,
-    TierChanged, TierEffect, WalletBook,
+    TierChanged, TierEffect, WalletBook, canonical::Chain,
 };
 use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, foundation};
 use fealty_program::{Program, ProgramVersion, text_digest};
@@ -208,8 +208,8 @@ impl ShardWork {
     }
 
     /// How far the log reached when it was read.
-    pub(crate) fn head_before(&self) -> Position {
-        self.before.position
+    pub(crate) fn head_before(&self) -> (Position, Chain) {
+        (self.before.position, self.before.chain)
     }
 
     /// How many members it has.

@@ -466,8 +466,8 @@ impl LedgerService for LedgerApi {
         let asked = request.get_ref();
         let (start, filter) = (asked.start.as_ref(), asked.filter.as_ref());
         let (start, filter, wait) = reads::feed(call.caller, start, filter, asked.wait)?;
-        let cursor = self.ledger.feed.start(&start).await?;
-        let polled = self.ledger.feed.poll(cursor, filter, wait);
+        let place = self.ledger.feed.start(&start).await?;
+        let polled = self.ledger.feed.poll(place, filter, wait);
         let polled = tokio::select! {
             polled = polled => polled?,
             () = self.shutdown.cancelled() => return Err(Error::Ending.into()),
@@ -492,9 +492,9 @@ impl LedgerService for LedgerApi {
         let request = request.into_inner();
         let (start, filter) = (request.start.as_ref(), request.filter.as_ref());
         let (start, filter, _) = reads::feed(&caller, start, filter, None)?;
-        let cursor = self.ledger.feed.start(&start).await?;
+        let place = self.ledger.feed.start(&start).await?;
         let (listener, responses) = mpsc::channel(WATCH_QUEUE_LEN);
-        tokio::spawn(self.ledger.feed.clone().watch(cursor, filter, listener));
+        tokio::spawn(self.ledger.feed.clone().watch(place, filter, listener));
         let (with_bytes, ids) = (request.include_canonical_bytes, self.ledger.shards.ids());
         let responses = ReceiverStream::new(responses).map(move |response| {
             let call = Call {

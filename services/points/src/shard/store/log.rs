@@ -1,6 +1,6 @@
 //! The log.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use fealty_ledger::{
     Entry, Transaction,
@@ -137,6 +137,26 @@ pub(crate) async fn at(
     .fetch_optional(executor)
     .await?;
     Ok(row)
+}
+
+/// The chains after the entries at some positions; nothing for one that there is not.
+pub(crate) async fn chains(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    positions: &[i64],
+) -> Result<HashMap<i64, Chain>, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- points.log.chains
+        SELECT position, chain FROM transactions WHERE shard = $1 AND position = ANY($2)",
+        stored(shard),
+        positions,
+    )
+    .fetch_all(executor)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .filter_map(|row| Some((row.position, row.chain.try_into().ok()?)))
+        .collect())
 }
 
 /// By what the transaction at a position is known again; there is none at 0.

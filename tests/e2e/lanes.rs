@@ -1,11 +1,9 @@
-//! Lanes at the edge: a defect that breaks off a batch, wallets in which very much is due.
+//! Lanes at the edge: a defect that breaks off a batch, shards that stand still.
 
 use fealty_cli::demo::Fleet;
 use fealty_proto::{
     operations::v1::SetTimeRequest,
-    points::v1::{
-        Consistency, GiftRequest, RedeemRequest, ledger_service_client::LedgerServiceClient,
-    },
+    points::v1::{GiftRequest, ledger_service_client::LedgerServiceClient},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic_health::pb::{
@@ -13,8 +11,7 @@ use tonic_health::pb::{
 };
 
 use crate::harness::{
-    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, balance, club, club_with, reason,
-    set_time, until, verify,
+    CLUB, POINTS, START_S, accrual, accrue, ask, available, club, club_with, reason, until, verify,
 };
 
 const DAY: i64 = 86_400;
@@ -185,73 +182,6 @@ async fn batches_that_do_not_come_through_leave_room_for_the_others() {
     }
     assert_eq!(available(fleet.clients(), &still[0]).await, 5 + 4 * 5);
     verify(&fleet).await.expect("a sound ledger");
-}
-
-/// 6,500 lots of one wallet are due at once: no batch has them all, whoever spends from it is
-/// asked to try again until they are gone, and nobody else waits for them.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wallet_in_which_very_much_is_due_is_written_in_parts() {
-    const LOTS: i64 = 6_500;
-    let fleet = club().await;
-    // One is made; the others are copies of it, as many purchases would have made them.
-    let mut request = accrual("first", "anna", 1);
-    request.expiry_time = Some(at(START_S + DAY));
-    for number in 0..LOTS {
-        let mut request = request.clone();
-        request.request_id = format!("gift-{number}");
-        if number % 100 != 0 {
-            continue;
-        }
-        accrue(fleet.clients(), request).await.expect("points");
-    }
-    let calls = (0..LOTS).filter(|number| number % 100 != 0).map(|number| {
-        let mut request = request.clone();
-        request.request_id = format!("gift-{number}");
-        accrue(fleet.clients(), request)
-    });
-    let calls: Vec<_> = calls.collect();
-    let mut calls = futures::stream::iter(calls);
-    let calls = futures::StreamExt::buffer_unordered(&mut calls, 256);
-    let made: Vec<_> = futures::StreamExt::collect(calls).await;
-    for made in made {
-        made.expect("points");
-    }
-    assert_eq!(available(fleet.clients(), "anna").await, LOTS);
-    set_time(&fleet, START_S + 2 * DAY).await;
-    let redeem = RedeemRequest {
-        request_id: "redeem-1".to_owned(),
-        program: CLUB.to_owned(),
-        member: "anna".to_owned(),
-        brand: SHOP.to_owned(),
-        currency: POINTS.to_owned(),
-        points: 1,
-        ..RedeemRequest::default()
-    };
-    let refused = ask!(fleet.clients().ledger(), redeem, redeem).expect_err("all are gone");
-    assert_eq!(reason(&refused), "INSUFFICIENT_POINTS");
-    accrue(fleet.clients(), accrual("after", "anna", 3))
-        .await
-        .expect("points");
-    assert_eq!(
-        balance(fleet.clients(), "anna", Consistency::Strong)
-            .await
-            .0
-            .available,
-        3
-    );
-    verify(&fleet).await.expect("the ledger holds");
-    // No two batches that each wrote more than a batch may: written times tell them apart.
-    let mut reader = PgConnection::connect(fleet.points_database_url())
-        .await
-        .expect("it answers");
-    let expiries: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM transactions t JOIN members m USING (shard, member_no)
-         WHERE m.member = 'anna' AND t.request_key IS NULL",
-    )
-    .fetch_one(&mut reader)
-    .await
-    .expect("it runs");
-    assert_eq!(expiries, LOTS / 500, "500 lots in each");
 }
 
 /// A gift that is asked for again is answered while others have both shards locked.

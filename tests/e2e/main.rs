@@ -13,6 +13,7 @@ mod contracts;
 mod crash;
 mod dates;
 mod distributed;
+mod due;
 mod feed;
 mod figures;
 mod harness;

@@ -1,7 +1,7 @@
 //! What a forger could do to a stored log, and that `fealty verify` finds it,
 //! with shard and position.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use fealty_cli::demo::Fleet;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -303,23 +303,32 @@ async fn accounts_that_are_marked_before_the_first_entry_are_found() {
     );
 }
 
+/// A folder in which a run has kept what it verified, and a run that goes on from there.
+fn verified_before(fleet: &Fleet) -> (tempfile::TempDir, impl Fn() -> Output) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, database) = (
+        folder.path().to_owned(),
+        fleet.points_database_url().to_owned(),
+    );
+    let run = move || {
+        Command::new(fealty())
+            .args(["verify", "--database-url", &database])
+            .args(["--state".as_ref(), path.as_os_str()])
+            .output()
+            .expect("the command runs")
+    };
+    for _ in 0..2 {
+        // The second time, from where it came to.
+        assert!(run().status.success());
+    }
+    (folder, run)
+}
+
 /// What an earlier run has verified is hashed again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_byte_changed_below_what_was_verified_before_is_found() {
     let fleet = ledger().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let run = || {
-        Command::new(fealty())
-            .args(["verify", "--database-url", fleet.points_database_url()])
-            .args(["--state".as_ref(), folder.path().as_os_str()])
-            .output()
-            .expect("the command runs")
-    };
-    assert!(run().status.success());
-    assert!(
-        run().status.success(),
-        "a second time, from where it came to"
-    );
+    let (_folder, run) = verified_before(&fleet);
     let (shard, _) = busiest(&fleet).await;
     let changed = forge(
         &fleet,
@@ -335,4 +344,52 @@ async fn a_byte_changed_below_what_was_verified_before_is_found() {
         told.contains(&format!("shard {shard}, position 2:")),
         "{told}"
     );
+}
+
+/// So are the accounts' marks: rows that would count beside them are found, and rows of them
+/// that say something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_marked_otherwise_below_what_was_verified_before_are_found() {
+    let fleet = ledger().await;
+    let (shard, _) = busiest(&fleet).await;
+    // A thousand transactions would bring one about.
+    forge(
+        &fleet,
+        "INSERT INTO marks SELECT shard, position FROM shards
+         ORDER BY position DESC, shard LIMIT 1",
+    )
+    .await;
+    forge(
+        &fleet,
+        "INSERT INTO account_marks SELECT (m).* FROM (
+             SELECT jsonb_populate_record(NULL::account_marks,
+                 to_jsonb(a) || jsonb_build_object('position', marks.position)) AS m
+             FROM accounts a JOIN marks USING (shard)
+         ) made",
+    )
+    .await;
+    let (_folder, run) = verified_before(&fleet);
+    let told = || String::from_utf8_lossy(&run().stderr).into_owned();
+    let added = forge(
+        &fleet,
+        "INSERT INTO account_marks SELECT (m).* FROM (
+             SELECT jsonb_populate_record(NULL::account_marks,
+                 to_jsonb(a) || '{\"position\": 2, \"debits\": 1000000}') AS m
+             FROM accounts a
+             WHERE shard = (SELECT shard FROM shards ORDER BY position DESC, shard LIMIT 1)
+             LIMIT 1
+         ) made",
+    );
+    assert_eq!(added.await, 1);
+    let expected = format!("shard {shard}, position 2: accounts are marked where no mark is");
+    assert!(told().contains(&expected), "{}", told());
+    forge(&fleet, "DELETE FROM account_marks WHERE position = 2").await;
+    assert!(run().status.success(), "{}", told());
+    let changed = forge(
+        &fleet,
+        "UPDATE account_marks SET debits = debits + 1 WHERE (shard, position) = (
+             SELECT shard, position FROM account_marks ORDER BY shard, position LIMIT 1)",
+    );
+    assert!(changed.await > 0);
+    assert!(told().contains("the accounts' mark differs"), "{}", told());
 }

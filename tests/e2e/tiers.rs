@@ -28,13 +28,13 @@ fn program(expires: &str) -> String {
 }
 
 /// Gold's and platinum's points stay, the others' go.
-fn gold_stays() -> String {
+pub(crate) fn gold_stays() -> String {
     program(
         "{ inactive_for: 6 months, by_tier: { gold: never, platinum: never }, after_fall: 30 days }",
     )
 }
 
-async fn apply_to(fleet: &Fleet, file: &str) {
+pub(crate) async fn apply_to(fleet: &Fleet, file: &str) {
     let applied = apply(fleet.clients(), file, How::Now).await;
     applied.expect("the programme is applied");
 }

@@ -110,6 +110,20 @@ fn points_wait_until_the_tier_is_known_or_an_hour() {
     assert_eq!(at(10, T), [("expire", T)]);
 }
 
+/// A version asks for tiers no more, while points wait for another look: they are gone
+/// before whatever comes next.
+#[test]
+fn points_that_no_tier_decides_of_any_more_go_at_once() {
+    let (mut book, mut log) = (book(), log());
+    advance(&mut book, &currency(), after(10), &mut log).expect("all is known");
+    assert_eq!(kinds(&log), []);
+    let wallet = book.wallets.get_mut(&currency()).expect("there is one");
+    assert!(wallet.wallet().next_due > Some(after(11)), "it waits");
+    wallet.set_tiers_decide(false);
+    advance(&mut book, &currency(), after(11), &mut log).expect("all is known");
+    assert_eq!(kinds(&log), [("expire", T)]);
+}
+
 /// What was due before the tier began goes before it, whether or not the wallet was looked
 /// at meanwhile and waits.
 #[test]

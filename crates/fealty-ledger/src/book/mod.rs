@@ -182,10 +182,13 @@ impl WalletBook {
         !self.due_unread && self.read_through != ReadThrough::Nothing
     }
 
-    /// Whether something may be due at `now`.
+    /// Whether something may be due at `now`. What was to be looked at later, for it waited
+    /// for the member's tier, is due where the programme asks for tiers no more.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.wallet.next_due.is_some_and(|due| due <= now)
+        let is_inactive = || self.inactive_at().is_some_and(|at| at <= now);
+        let next = self.wallet.next_due;
+        next.is_some_and(|due| due <= now || (!self.tiers_decide && is_inactive()))
     }
 
     /// Whether the wallet's row was changed.

@@ -26,7 +26,8 @@ use crate::{
     ledger::{Change, Failure, Ledger},
     plan::plan,
     shard::{
-        Answer, Asked, Driven, PersonalValues, ReadOn, ShardWork, Written, request_key,
+        Answer, Asked, DUE_WITH_A_CHANGE, Driven, PersonalValues, ReadOn, ShardWork, Written,
+        request_key,
         store::{head::lock_head, personal},
         unsealed,
     },
@@ -287,6 +288,7 @@ impl Adjustments {
         let planned = plan(applied, request, command, None, now);
         let mut planned = planned.map_err(|error| refused(error.into()))?;
         planned.principal = Some(principal(&change.caller));
+        work.allow_due(DUE_WITH_A_CHANGE);
         let executed = work.execute(connection, 0, applied, &mut planned).await?;
         let (shards, shard) = (self.ledger.shards, work.shard());
         match executed {

@@ -6,7 +6,9 @@ use fealty_auth::Caller;
 use fealty_ledger::{Command, Lot, Moment, Purchase, TierChanged, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
 use fealty_program::Personal;
-use fealty_types::{MemberId, Metadata, Position, ProgramId, RequestId, ShardId, Timestamp};
+use fealty_types::{
+    MemberId, Metadata, Position, ProgramId, RequestId, ShardId, TierId, Timestamp,
+};
 use uuid::Uuid;
 
 use super::{
@@ -166,12 +168,11 @@ impl Jobs {
     ) -> Result<(), Interrupted> {
         let pending = match self.replay(index, job)? {
             Some(pending) => pending,
-            None if !self.has_room(job) => Pending::Postponed,
+            None if !self.has_room(job) => self.postpone(connection, index, job).await?,
             None => {
                 let allowed = match &job.work {
                     Work::Request { .. } => DUE_PER_REQUEST,
-                    Work::Advance { .. } => DUE_PER_WALLET,
-                    Work::ChangeTier => usize::MAX,
+                    Work::Advance { .. } | Work::ChangeTier => DUE_PER_WALLET,
                 };
                 self.work.allow_due(allowed);
                 let (_, reads_before) = self.work.due_left();
@@ -188,11 +189,37 @@ impl Jobs {
     /// Whether a job may still be done in this batch.
     fn has_room(&self, job: &Job) -> bool {
         match &job.work {
-            // It was taken, and would be lost.
-            Work::ChangeTier => true,
-            Work::Advance { .. } if self.has_callers => self.due_done < DUE_BESIDE_CALLERS,
-            Work::Request { .. } | Work::Advance { .. } => self.due_done < DUE_PER_BATCH,
+            Work::Advance { .. } | Work::ChangeTier if self.has_callers => {
+                self.due_done < DUE_BESIDE_CALLERS
+            }
+            _ => self.due_done < DUE_PER_BATCH,
         }
+    }
+
+    /// Leaves a job to a later batch.
+    async fn postpone(
+        &mut self,
+        connection: &mut PgConnection,
+        index: usize,
+        job: &Job,
+    ) -> Result<Pending, Interrupted> {
+        let changes = self.tiers.changes.remove(&index).unwrap_or_default();
+        self.put_back(connection, job, &changes).await?;
+        Ok(Pending::Postponed)
+    }
+
+    /// Has changes of a member's tier, which were taken, stay due.
+    async fn put_back(
+        &self,
+        connection: &mut PgConnection,
+        job: &Job,
+        changes: &[(Timestamp, TierId)],
+    ) -> Result<(), DatabaseError> {
+        let member = (job.applied.program.id.as_str(), job.member.as_str());
+        for (since, _) in changes {
+            store::tier_changes::note(connection, self.work.shard(), member, *since).await?;
+        }
+        Ok(())
     }
 
     async fn perform(
@@ -212,11 +239,11 @@ impl Jobs {
                 let program = &job.applied.program;
                 work.advance(connection, slot, program, currency, moment)
                     .await?;
-                Ok(())
+                Pending::Final(Ok(None))
             }
             Work::ChangeTier => self.change_tier(connection, index, job).await?,
         };
-        Ok(Pending::Final(done.map(|()| None)))
+        Ok(done)
     }
 
     /// Plans a request and does it.
@@ -301,16 +328,12 @@ impl Jobs {
         connection: &mut PgConnection,
         index: usize,
         job: &Job,
-    ) -> Result<Result<(), Error>, Interrupted> {
+    ) -> Result<Pending, Interrupted> {
         let changes = self.tiers.changes.remove(&index).unwrap_or_default();
         let program = &job.applied.program.id;
         if self.unplanned.contains(program) {
-            // They were taken, and stay due.
-            let (shard, member) = (self.work.shard(), (program.as_str(), job.member.as_str()));
-            for (since, _) in changes {
-                store::tier_changes::note(connection, shard, member, since).await?;
-            }
-            return Ok(Err(Error::Unavailable));
+            self.put_back(connection, job, &changes).await?;
+            return Ok(Pending::Final(Err(Error::Unavailable)));
         }
         if !changes.is_empty() && !self.newest.contains(program) {
             // What is taken is decided once, so by what is stored, not by what is known.
@@ -320,18 +343,22 @@ impl Jobs {
             }
             self.newest.insert(program.clone());
         }
-        for (since, tier) in changes {
+        for (at, (since, tier)) in changes.iter().enumerate() {
+            let since = *since;
             let change = TierChanged {
-                tier,
+                tier: tier.clone(),
                 since,
                 program_version: number(&job.applied),
             };
             let (work, slot) = (&mut self.work, self.slot_of[index]);
             let effects = tier_effects(&job.applied.program, &change.tier, since);
-            work.change_tier(connection, slot, &job.applied, (&change, &effects))
-                .await?;
+            let changed = work.change_tier(connection, slot, &job.applied, (&change, &effects));
+            if let Driven::MoreIsDue = changed.await? {
+                self.put_back(connection, job, &changes[at..]).await?;
+                return Ok(Pending::Postponed);
+            }
         }
-        Ok(Ok(()))
+        Ok(Pending::Final(Ok(None)))
     }
 
     /// Whether its programme's version is at hand and is the one by which it was sealed,

@@ -26,8 +26,8 @@ use crate::{
     lane::{self, principal, same_request},
     plan::plan,
     shard::{
-        Answer, Asked, Driven, PersonalValues, ReadOn, ShardWork, Shards, Written, received,
-        request_key,
+        Answer, Asked, DUE_WITH_A_CHANGE, Driven, PersonalValues, ReadOn, ShardWork, Shards,
+        Written, received, request_key,
         store::{self, head::lock_head, rows::SeenRow},
         unsealed,
     },
@@ -223,6 +223,7 @@ impl Ledger {
         let same_shard = giver.shard == taker.shard;
         // The recipient's side is planned by no version: the points keep their terms.
         let work = works.get_mut(&giver.shard).expect("it was read");
+        work.allow_due(DUE_WITH_A_CHANGE);
         let done = work.execute(connection, 0, applied, &mut planned).await?;
         let position = giver.place(self.shards, done)?;
         let written_gift = work.log().at(position).expect("it was just written");
@@ -231,6 +232,7 @@ impl Ledger {
         let recorded = records.then(|| lane::entry(caller, self.shards.ids(), written_gift, None));
         let work = works.get_mut(&taker.shard).expect("it was read");
         let slot = usize::from(same_shard);
+        work.allow_due(DUE_WITH_A_CHANGE);
         // A refusal here undoes the whole: nothing of either side is written.
         let done = work.receive(connection, slot, &applied.program, &gift);
         let arrived = taker.place(self.shards, done.await?)?;

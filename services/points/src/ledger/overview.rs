@@ -12,13 +12,17 @@ use super::service::Ledger;
 use crate::{
     error::Error,
     shard::{
-        Asked, Interrupted, ReadOn, ShardWork,
+        Asked, Driven, Interrupted, ReadOn, ShardWork,
         store::{self, lots::Stretch},
     },
 };
 
 /// Deadlines of each kind that a wallet's overview names; the rest are summed.
 const DEADLINES_MAX: usize = 50;
+
+/// Lots that may have fallen due in a wallet and are not written: with more, the sweeper is
+/// waited for.
+const DUE_MAX: usize = 10_000;
 
 /// A wallet, and when something becomes of its points.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,9 +159,13 @@ async fn read(
     let currencies: Vec<CurrencyId> = work.book(0).wallets.keys().cloned().collect();
     let mut all = BTreeMap::new();
     for currency in currencies {
-        work.advance(connection, 0, terms, &currency, now.into())
-            .await
-            .map_err(Interrupted::in_snapshot)?;
+        work.allow_due(DUE_MAX);
+        let advanced = work
+            .advance(connection, 0, terms, &currency, now.into())
+            .await;
+        if let Driven::MoreIsDue = advanced.map_err(Interrupted::in_snapshot)? {
+            return Err(DatabaseError::Contended("very much is due in the wallet"));
+        }
         let wallet = work.book(0).wallets[&currency].wallet().clone();
         let overview = Overview {
             wallet,

@@ -27,5 +27,5 @@ pub(crate) use personal::{
 pub(crate) use placement::Placement;
 pub(crate) use received::received;
 pub(crate) use shards::Shards;
-pub(crate) use work::{Asked, Driven, Interrupted, ReadOn, ShardWork, number};
+pub(crate) use work::{Asked, DUE_WITH_A_CHANGE, Driven, Interrupted, ReadOn, ShardWork, number};
 pub(crate) use write::{Answer, KnownWallet, MARK_DISTANCE, Written};

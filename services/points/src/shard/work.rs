@@ -83,6 +83,10 @@ pub(crate) enum Driven {
     MoreIsDue,
 }
 
+/// Lots that what is due before a change may alter where the change is written with the rest
+/// of a transaction or not at all: with more, it is refused for now, and the sweeper goes on.
+pub(crate) const DUE_WITH_A_CHANGE: usize = 1_000;
+
 /// What one more reading of lots counts for, in lots that are changed.
 const LOTS_PER_READ: usize = 100;
 
@@ -339,12 +343,12 @@ impl ShardWork {
         program: &Program,
         currency: &CurrencyId,
         moment: Moment,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<Driven, Interrupted> {
         let_tiers_decide(program, &mut self.slots[slot].book);
         let advanced = self.drive(connection, slot, |book, _, log| {
             fealty_ledger::advance(book, currency, moment, log)
         });
-        advanced.await.map(|_| ())
+        advanced.await
     }
 
     /// Finds out what a wallet comes to at a moment, none of which is to be written; however
@@ -383,13 +387,13 @@ impl ShardWork {
         slot: usize,
         applied: &ProgramVersion,
         (change, effects): (&TierChanged, &[TierEffect]),
-    ) -> Result<(), Interrupted> {
+    ) -> Result<Driven, Interrupted> {
         self.begin_version(connection, applied).await?;
         let_tiers_decide(&applied.program, &mut self.slots[slot].book);
         let changed = self.drive(connection, slot, |book, _, log| {
             fealty_ledger::change_tier(book, change, effects, log)
         });
-        changed.await.map(|_| ())
+        changed.await
     }
 
     /// Calls the engine until it has what it needs.

@@ -1,12 +1,25 @@
 //! What a shard's log makes, compared with what is stored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{Hold, Lot, MemberBook, Reversal, Wallet, WalletBook};
-use fealty_types::{CurrencyId, Position, ProgramId, Timestamp};
+use fealty_postgres::{Database, PgConnection};
+use fealty_types::{CurrencyId, LotId, Position, ProgramId, ShardId, Timestamp};
+use uuid::Uuid;
 
 use super::{VerifyError, shard::Shard};
-use crate::shard::store::rows::VersionRow;
+use crate::{
+    audit::store as accounts,
+    shard::{
+        Shards, order_shard,
+        store::{self, head::Head, rows::VersionRow},
+    },
+};
+
+/// Orders looked up at a time.
+const ORDERS_LEN: usize = 5_000;
+/// Lots, and holds that have ended, read at a time.
+const LOTS_LEN: i64 = 5_000;
 
 impl Shard {
     pub(super) fn compare_members(
@@ -162,5 +175,128 @@ impl Shard {
             return Err(self.difference(self.position, "there are reversals not stored"));
         }
         Ok(())
+    }
+}
+
+/// Compares what the log makes with what is stored.
+pub(super) async fn compare(
+    connection: &mut PgConnection,
+    shard: &Shard,
+    (head, shards): (&Head, Shards),
+) -> Result<(), VerifyError> {
+    let members = store::members::all(connection, shard.shard).await?;
+    shard.compare_members(&members, head.members)?;
+    drop(members);
+    let versions = store::versions::of_shard(&mut *connection, shard.shard).await?;
+    shard.compare_versions(&versions)?;
+    let wallets = store::wallets::all(connection, shard.shard).await?;
+    shard.compare_wallets(&wallets)?;
+    drop(wallets);
+    let (mut after, mut stored) = (LotId::from_stored(-1), 0);
+    let by_number = shard.by_number();
+    loop {
+        let lots = store::lots::of_shard(connection, shard.shard, after, LOTS_LEN).await?;
+        let Some((_, last)) = lots.last() else { break };
+        after = last.terms.lot;
+        stored += lots.len();
+        for (number, lot) in &lots {
+            shard.compare_lot(&by_number, *number, lot)?;
+        }
+    }
+    if stored != shard.lots().count() {
+        return Err(shard.difference(shard.position, "there are lots that are not stored"));
+    }
+    let holds = store::holds::all_open(connection, shard.shard).await?;
+    shard.compare_holds(&by_number, &holds)?;
+    compare_ended_holds(connection, shard, &holds).await?;
+    compare_orders(connection, shard, shards).await?;
+    let tiers = store::members::first_tiers(connection, shard.shard).await?;
+    shard.compare_tiers(&tiers)?;
+    let reversals = store::reversals::of_shard(connection, shard.shard).await?;
+    shard.compare_reversals(&by_number, &reversals)?;
+    let accounts = accounts::of_shard(connection, shard.shard).await?;
+    if accounts != shard.totals {
+        return Err(shard.difference(shard.position, "the accounts differ"));
+    }
+    Ok(())
+}
+
+/// Compares the holds that have ended: a hold that is not there is one of which nobody
+/// knows what became.
+async fn compare_ended_holds(
+    connection: &mut PgConnection,
+    shard: &Shard,
+    open: &[(i64, CurrencyId, Hold)],
+) -> Result<(), VerifyError> {
+    let (mut after, mut stored) = (Position::new(0), open.len());
+    loop {
+        let ended = store::holds::ended(connection, shard.shard, after, LOTS_LEN).await?;
+        let Some((last, ..)) = ended.last() else {
+            break;
+        };
+        after = *last;
+        stored += ended.len();
+        for (hold, number, is_empty) in &ended {
+            let is_open = open
+                .binary_search_by_key(hold, |open| open.2.position)
+                .is_ok();
+            if shard.holds.get(hold) != Some(number) || !is_empty || is_open {
+                return Err(shard.difference(*hold, "the hold that it made differs"));
+            }
+        }
+    }
+    if stored != shard.holds.len() {
+        return Err(shard.difference(shard.position, "there are holds that are not stored"));
+    }
+    Ok(())
+}
+
+/// Each purchase's order must be recorded: else its receipt earns again.
+async fn compare_orders(
+    connection: &mut PgConnection,
+    shard: &Shard,
+    shards: Shards,
+) -> Result<(), VerifyError> {
+    let mut by_shard: BTreeMap<ShardId, Vec<Uuid>> = BTreeMap::new();
+    for key in shard.orders.keys() {
+        let order = Uuid::from_bytes(*key);
+        let recorded_in = by_shard.entry(order_shard(order, shards)).or_default();
+        recorded_in.push(order);
+    }
+    for (recorded_in, orders) in by_shard {
+        for some in orders.chunks(ORDERS_LEN) {
+            let found = store::orders::requests_of(&mut *connection, recorded_in, some).await?;
+            let found: HashMap<Uuid, Uuid> = found.into_iter().collect();
+            for order in some {
+                let (request, position) = shard.orders[order.as_bytes()];
+                if found.get(order) != Some(&Uuid::from_bytes(request)) {
+                    let what = "its order is not recorded for it: the receipt could earn again";
+                    return Err(shard.difference(position, what));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An order that nothing was made for would keep its receipt from ever earning.
+pub(super) async fn no_order_without_purchase(
+    database: &Database,
+    shards: Shards,
+) -> Result<(), VerifyError> {
+    let mut after = Uuid::nil();
+    loop {
+        let limit = i64::try_from(ORDERS_LEN).unwrap_or(i64::MAX);
+        let orders = store::orders::with_transactions(database.pool(), after, limit).await?;
+        let Some((last, _)) = orders.last() else {
+            return Ok(());
+        };
+        after = *last;
+        if let Some((order, _)) = orders.iter().find(|(_, is_made)| !is_made) {
+            return Err(VerifyError::OrderWithoutPurchase {
+                shard: order_shard(*order, shards),
+                order: *order,
+            });
+        }
     }
 }

@@ -11,41 +11,41 @@ mod compare;
 mod forged;
 mod gifts;
 mod shard;
+mod state;
+mod time;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use fealty_ledger::{AccountTotals, Hold, canonical::Chain};
+use fealty_ledger::{AccountTotals, canonical::Chain};
 use fealty_postgres::{Database, DatabaseError, PgConnection, foundation, run};
 use fealty_program::{Program, ProgramVersion};
-use fealty_types::{CurrencyId, LotId, Position, ProgramId, ShardId};
+use fealty_types::{Position, ProgramId, ShardId};
 use uuid::Uuid;
 
 use crate::{
     audit::store as accounts,
     shard::{
-        Placement, Shards, order_shard,
+        Placement, Shards,
         store::{
             self,
             head::{Head, ends, head},
         },
     },
 };
+use compare::{compare, no_order_without_purchase};
 use shard::{Chunk, Shard, Stopped};
 
 /// Transactions read at a time.
 const READ_LEN: i64 = 5_000;
-/// Transactions that an earlier run has verified, hashed at a time.
-const REHASH_LEN: i64 = 50_000;
-/// Orders looked up at a time.
-const ORDERS_LEN: usize = 5_000;
-/// Lots read at a time for the comparison at the end.
-const LOTS_LEN: i64 = 5_000;
 /// Transactions after which the state is kept, where it is.
 const KEEP_EVERY: i64 = 1_000_000;
+
+/// What is said of accounts that would count beside those at a mark.
+const NO_MARK: &str = "accounts are marked where no mark is";
 
 /// What is wrong, and where.
 #[derive(Debug, thiserror::Error)]
@@ -214,7 +214,7 @@ async fn verify_shard(
     // log, and for what is compared.
     let walking = database.pool().acquire().await;
     let mut walking = walking.map_err(DatabaseError::from)?;
-    confirm_state(&mut walking, &shard).await?;
+    shard.confirm(&mut walking).await?;
     let far = head(&mut *walking, id).await?;
     shard = walk(&mut walking, shard, &far, &programs, state, progress).await?;
     drop(walking);
@@ -259,29 +259,6 @@ async fn programs(connection: &mut PgConnection) -> Result<Programs, DatabaseErr
         }
     }
     Ok(programs)
-}
-
-/// What an earlier run verified must still be there: its bytes are hashed again.
-async fn confirm_state(connection: &mut PgConnection, shard: &Shard) -> Result<(), VerifyError> {
-    if shard.position.get() == 0 {
-        return Ok(());
-    }
-    let mut from = 0;
-    while from < shard.position.get() {
-        let through = shard.position.get().min(from + REHASH_LEN);
-        let (first, last) = (Position::new(from), Position::new(through));
-        let found = store::log::first_unchained(&mut *connection, shard.shard, first, last);
-        if let Some(position) = found.await? {
-            return Err(shard.difference(position, "the chain does not fit the entry"));
-        }
-        from = through;
-    }
-    let row = store::log::at(connection, shard.shard, shard.position).await?;
-    if row.is_none_or(|row| row.chain != shard.chain) {
-        let what = "the log is not the one that was verified before";
-        return Err(shard.difference(shard.position, what));
-    }
-    Ok(())
 }
 
 /// Walks a shard's log to its head: a chunk is checked while the next is read.
@@ -352,7 +329,7 @@ async fn read(
                 return Err(VerifyError::Difference {
                     shard,
                     position,
-                    what: "accounts are marked where no mark is".to_owned(),
+                    what: NO_MARK.to_owned(),
                 });
             }
             accounts::marks_between(connection, shard, after, through).await?
@@ -389,124 +366,4 @@ async fn check_checkpoint(
         }
     }
     Ok(())
-}
-
-/// Compares what the log makes with what is stored.
-async fn compare(
-    connection: &mut PgConnection,
-    shard: &Shard,
-    (head, shards): (&Head, Shards),
-) -> Result<(), VerifyError> {
-    let members = store::members::all(connection, shard.shard).await?;
-    shard.compare_members(&members, head.members)?;
-    drop(members);
-    let versions = store::versions::of_shard(&mut *connection, shard.shard).await?;
-    shard.compare_versions(&versions)?;
-    let wallets = store::wallets::all(connection, shard.shard).await?;
-    shard.compare_wallets(&wallets)?;
-    drop(wallets);
-    let (mut after, mut stored) = (LotId::from_stored(-1), 0);
-    let by_number = shard.by_number();
-    loop {
-        let lots = store::lots::of_shard(connection, shard.shard, after, LOTS_LEN).await?;
-        let Some((_, last)) = lots.last() else { break };
-        after = last.terms.lot;
-        stored += lots.len();
-        for (number, lot) in &lots {
-            shard.compare_lot(&by_number, *number, lot)?;
-        }
-    }
-    if stored != shard.lots().count() {
-        return Err(shard.difference(shard.position, "there are lots that are not stored"));
-    }
-    let holds = store::holds::all_open(connection, shard.shard).await?;
-    shard.compare_holds(&by_number, &holds)?;
-    compare_ended_holds(connection, shard, &holds).await?;
-    compare_orders(connection, shard, shards).await?;
-    let tiers = store::members::first_tiers(connection, shard.shard).await?;
-    shard.compare_tiers(&tiers)?;
-    let reversals = store::reversals::of_shard(connection, shard.shard).await?;
-    shard.compare_reversals(&by_number, &reversals)?;
-    let accounts = accounts::of_shard(connection, shard.shard).await?;
-    if accounts != shard.totals {
-        return Err(shard.difference(shard.position, "the accounts differ"));
-    }
-    Ok(())
-}
-
-/// Compares the holds that have ended: a hold that is not there is one of which nobody
-/// knows what became.
-async fn compare_ended_holds(
-    connection: &mut PgConnection,
-    shard: &Shard,
-    open: &[(i64, CurrencyId, Hold)],
-) -> Result<(), VerifyError> {
-    let (mut after, mut stored) = (Position::new(0), open.len());
-    loop {
-        let ended = store::holds::ended(connection, shard.shard, after, LOTS_LEN).await?;
-        let Some((last, ..)) = ended.last() else {
-            break;
-        };
-        after = *last;
-        stored += ended.len();
-        for (hold, number, is_empty) in &ended {
-            let is_open = open
-                .binary_search_by_key(hold, |open| open.2.position)
-                .is_ok();
-            if shard.holds.get(hold) != Some(number) || !is_empty || is_open {
-                return Err(shard.difference(*hold, "the hold that it made differs"));
-            }
-        }
-    }
-    if stored != shard.holds.len() {
-        return Err(shard.difference(shard.position, "there are holds that are not stored"));
-    }
-    Ok(())
-}
-
-/// Each purchase's order must be recorded: else its receipt earns again.
-async fn compare_orders(
-    connection: &mut PgConnection,
-    shard: &Shard,
-    shards: Shards,
-) -> Result<(), VerifyError> {
-    let mut by_shard: BTreeMap<ShardId, Vec<Uuid>> = BTreeMap::new();
-    for key in shard.orders.keys() {
-        let order = Uuid::from_bytes(*key);
-        let recorded_in = by_shard.entry(order_shard(order, shards)).or_default();
-        recorded_in.push(order);
-    }
-    for (recorded_in, orders) in by_shard {
-        for some in orders.chunks(ORDERS_LEN) {
-            let found = store::orders::requests_of(&mut *connection, recorded_in, some).await?;
-            let found: HashMap<Uuid, Uuid> = found.into_iter().collect();
-            for order in some {
-                let (request, position) = shard.orders[order.as_bytes()];
-                if found.get(order) != Some(&Uuid::from_bytes(request)) {
-                    let what = "its order is not recorded for it: the receipt could earn again";
-                    return Err(shard.difference(position, what));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// An order that nothing was made for would keep its receipt from ever earning.
-async fn no_order_without_purchase(database: &Database, shards: Shards) -> Result<(), VerifyError> {
-    let mut after = Uuid::nil();
-    loop {
-        let limit = i64::try_from(ORDERS_LEN).unwrap_or(i64::MAX);
-        let orders = store::orders::with_transactions(database.pool(), after, limit).await?;
-        let Some((last, _)) = orders.last() else {
-            return Ok(());
-        };
-        after = *last;
-        if let Some((order, _)) = orders.iter().find(|(_, is_made)| !is_made) {
-            return Err(VerifyError::OrderWithoutPurchase {
-                shard: order_shard(*order, shards),
-                order: *order,
-            });
-        }
-    }
 }

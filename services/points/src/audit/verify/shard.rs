@@ -1,16 +1,11 @@
 //! A shard as its log makes it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    AccountKey, AccountTotals, Cause, Command, Due, Engine, Entry, Facts, Log, Lot, MemberBook,
-    Moment, Named, Notice, Received, Request, Said, Stamp, TierEffect, Transaction, WalletBook,
+    AccountKey, AccountTotals, Cause, Command, Engine, Entry, Facts, Log, Lot, MemberBook, Named,
+    Notice, Received, Request, Said, Stamp, TierEffect, Transaction, WalletBook,
     canonical::{self, CHAIN_START, Chain},
     given,
 };
@@ -18,14 +13,11 @@ use fealty_program::ProgramVersion;
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, shard_of};
 use sha2::{Digest as _, Sha256};
 
-use super::{Programs, VerifyError};
+use super::{Programs, VerifyError, time::moment};
 use crate::{
     plan::{plan, tier_effects, tier_moment},
-    shard::{OrderName, Shards, has_plain, key_of, order_key, store::log::Row},
+    shard::{OrderName, has_plain, key_of, order_key, store::log::Row},
 };
-
-/// What a file of this release begins with.
-const STATE_HEADER: &[u8] = b"fealty verified 2\n";
 
 /// Some of a log, in order, with the marks of the accounts among it.
 #[derive(Debug)]
@@ -75,6 +67,8 @@ pub(super) struct Shard {
     pub(super) versions: BTreeMap<ProgramId, (u32, Position)>,
     /// Accounts that changed since the last mark.
     unmarked: BTreeSet<AccountKey>,
+    /// The marks, each with a hash of the accounts as they were marked there.
+    pub(super) marks: BTreeMap<Position, [u8; 32]>,
     /// What recorded each order: the request's key, and where it stands.
     pub(super) orders: HashMap<[u8; 16], ([u8; 16], Position)>,
     /// All holds that were ever made, with their members' numbers.
@@ -104,51 +98,13 @@ impl Shard {
             transactions: 0,
             versions: BTreeMap::new(),
             unmarked: BTreeSet::new(),
+            marks: BTreeMap::new(),
             orders: HashMap::new(),
             holds: BTreeMap::new(),
             tiers: HashMap::new(),
             gifts: 0,
             original: None,
         }
-    }
-
-    fn path(shard: ShardId, folder: &Path) -> PathBuf {
-        folder.join(format!("shard-{shard}.verified"))
-    }
-
-    /// What an earlier run has kept; a new shard where there is nothing.
-    pub(super) fn load(shard: ShardId, shards: Shards, folder: &Path) -> Result<Self, VerifyError> {
-        let path = Self::path(shard, folder);
-        let read = match fs::read(&path) {
-            // Another release kept other things: it is verified from the beginning.
-            Ok(bytes) => match bytes.strip_prefix(STATE_HEADER) {
-                None => return Ok(Self::new(shard, shards.count())),
-                Some(bytes) => borsh::from_slice::<Self>(bytes),
-            },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::new(shard, shards.count()));
-            }
-            Err(error) => Err(error),
-        };
-        read.map_err(|source| VerifyError::State { path, source })
-    }
-
-    /// Keeps what has been verified: a new file takes the place of the old.
-    pub(super) fn keep(&self, folder: &Path) -> Result<(), VerifyError> {
-        let path = Self::path(self.shard, folder);
-        let write = || {
-            fs::create_dir_all(folder)?;
-            let new = path.with_extension("new");
-            let mut file = std::io::BufWriter::new(fs::File::create(&new)?);
-            file.write_all(STATE_HEADER)?;
-            borsh::to_writer(&mut file, self)?;
-            file.flush()?;
-            fs::rename(new, &path)
-        };
-        write().map_err(|source| VerifyError::State {
-            path: path.clone(),
-            source,
-        })
     }
 
     pub(super) fn difference(&self, position: Position, what: impl Into<String>) -> VerifyError {
@@ -299,43 +255,6 @@ impl Shard {
         Ok(None)
     }
 
-    /// Checks that time does not run backwards in a wallet, and that all that was due before
-    /// a request stands before it.
-    fn check_time(
-        &mut self,
-        transaction: &Transaction,
-        programs: &Programs,
-    ) -> Result<(), VerifyError> {
-        let (position, at) = (transaction.position, transaction.effective_at);
-        let waits = self.waits(transaction, programs)?;
-        let asked = matches!(
-            transaction.cause,
-            Cause::Request { .. } | Cause::Received(_)
-        );
-        let member = (transaction.program.clone(), transaction.member.clone());
-        let known = self.members.get_mut(&member).expect("the member is known");
-        for after in &transaction.wallets {
-            let currency = &after.currency;
-            let Some(wallet) = known.book.wallets.get_mut(currency) else {
-                continue;
-            };
-            if wallet.wallet().last_at > Some(at) {
-                let what = "it took effect before the one before it in its wallet";
-                return Err(self.difference(position, what));
-            }
-            wallet.set_tiers_decide(waits.as_ref().is_none_or(|waits| waits.contains(currency)));
-            match wallet.is_due_by(currency, at) {
-                Ok(true) if asked => {
-                    let what = "something was due before it, and is left out";
-                    return Err(self.difference(position, what));
-                }
-                Ok(_) => {}
-                Err(stop) => return Err(self.difference(position, stop.to_string())),
-            }
-        }
-        Ok(())
-    }
-
     /// Notes what other tables must have of a transaction.
     fn note(&mut self, transaction: &Transaction, number: i64, programs: &Programs) {
         let Cause::Request {
@@ -482,28 +401,6 @@ impl Shard {
         Ok(Some(request))
     }
 
-    /// The currencies of which tiers decide whether points go with inactivity, by the
-    /// version that a transaction names; `None` where it names none. What fell due may
-    /// have waited for them.
-    fn waits(
-        &self,
-        transaction: &Transaction,
-        programs: &Programs,
-    ) -> Result<Option<BTreeSet<CurrencyId>>, VerifyError> {
-        let version = match &transaction.cause {
-            Cause::Request {
-                program_version, ..
-            } => *program_version,
-            Cause::TierChanged(change) => change.program_version,
-            Cause::Due(_) | Cause::Received(_) => return Ok(None),
-        };
-        let applied = self.applied(transaction, version, programs)?;
-        let waivers = applied.program.waivers();
-        Ok(Some(
-            waivers.map(|(currency, _)| currency.clone()).collect(),
-        ))
-    }
-
     /// What a change of tier means.
     fn effects(
         &self,
@@ -518,7 +415,7 @@ impl Shard {
     }
 
     /// The version of its programme that a transaction names, if that is in force.
-    fn applied<'a>(
+    pub(super) fn applied<'a>(
         &self,
         transaction: &Transaction,
         version: u32,
@@ -542,10 +439,11 @@ impl Shard {
                 expected.add_sums(key, sums);
             }
         }
-        if expected == *marked {
-            return Ok(());
+        if expected != *marked {
+            return Err(self.difference(self.position, "the accounts' mark differs"));
         }
-        Err(self.difference(self.position, "the accounts' mark differs"))
+        self.marks.insert(self.position, hash_of(marked));
+        Ok(())
     }
 
     /// All wallets: the member's number, the currency, the wallet.
@@ -574,17 +472,10 @@ impl Shard {
     }
 }
 
-/// The moment at which something fell due. What waited for members' tiers did so no
-/// longer, and what came before it did not wait for it.
-fn moment(cause: &Cause, at: Timestamp) -> Moment {
-    let tiers_known = match cause {
-        Cause::Due(Due::ExpireInactive) => at,
-        _ => Timestamp::EPOCH,
-    };
-    Moment {
-        now: at,
-        tiers_known,
-    }
+/// By what marked accounts are known again.
+pub(super) fn hash_of(marked: &AccountTotals) -> [u8; 32] {
+    let bytes = borsh::to_vec(marked).expect("writing to memory does not fail");
+    Sha256::digest(bytes).into()
 }
 
 /// A number for one side of a gift: the same for both.

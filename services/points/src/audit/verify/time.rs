@@ -1,0 +1,82 @@
+//! Whether time went as it must: not backwards, and with all that was due.
+
+use std::collections::BTreeSet;
+
+use fealty_ledger::{Cause, Due, Moment, Transaction};
+use fealty_types::{CurrencyId, Timestamp};
+
+use super::{Programs, VerifyError, shard::Shard};
+
+impl Shard {
+    /// Checks that time does not run backwards in a wallet, and that all that was due before
+    /// a request stands before it.
+    pub(super) fn check_time(
+        &mut self,
+        transaction: &Transaction,
+        programs: &Programs,
+    ) -> Result<(), VerifyError> {
+        let (position, at) = (transaction.position, transaction.effective_at);
+        let waits = self.waits(transaction, programs)?;
+        let asked = matches!(
+            transaction.cause,
+            Cause::Request { .. } | Cause::Received(_)
+        );
+        let member = (transaction.program.clone(), transaction.member.clone());
+        let known = self.members.get_mut(&member).expect("the member is known");
+        for after in &transaction.wallets {
+            let currency = &after.currency;
+            let Some(wallet) = known.book.wallets.get_mut(currency) else {
+                continue;
+            };
+            if wallet.wallet().last_at > Some(at) {
+                let what = "it took effect before the one before it in its wallet";
+                return Err(self.difference(position, what));
+            }
+            wallet.set_tiers_decide(waits.as_ref().is_none_or(|waits| waits.contains(currency)));
+            match wallet.is_due_by(currency, at) {
+                Ok(true) if asked => {
+                    let what = "something was due before it, and is left out";
+                    return Err(self.difference(position, what));
+                }
+                Ok(_) => {}
+                Err(stop) => return Err(self.difference(position, stop.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// The currencies of which tiers decide whether points go with inactivity, by the
+    /// version that a transaction names; `None` where it names none. What fell due may
+    /// have waited for them.
+    pub(super) fn waits(
+        &self,
+        transaction: &Transaction,
+        programs: &Programs,
+    ) -> Result<Option<BTreeSet<CurrencyId>>, VerifyError> {
+        let version = match &transaction.cause {
+            Cause::Request {
+                program_version, ..
+            } => *program_version,
+            Cause::TierChanged(change) => change.program_version,
+            Cause::Due(_) | Cause::Received(_) => return Ok(None),
+        };
+        let applied = self.applied(transaction, version, programs)?;
+        let waivers = applied.program.waivers();
+        Ok(Some(
+            waivers.map(|(currency, _)| currency.clone()).collect(),
+        ))
+    }
+}
+
+/// The moment at which something fell due. What waited for members' tiers did so no
+/// longer, and what came before it did not wait for it.
+pub(super) fn moment(cause: &Cause, at: Timestamp) -> Moment {
+    let tiers_known = match cause {
+        Cause::Due(Due::ExpireInactive) => at,
+        _ => Timestamp::EPOCH,
+    };
+    Moment {
+        now: at,
+        tiers_known,
+    }
+}

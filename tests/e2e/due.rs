@@ -138,6 +138,18 @@ async fn most_at_once(fleet: &Fleet) -> i64 {
     most.expect("it counts")
 }
 
+fn gift(from: &str, to: &str, points: i64) -> GiftRequest {
+    GiftRequest {
+        request_id: "gift".to_owned(),
+        program: CLUB.to_owned(),
+        member: from.to_owned(),
+        recipient: to.to_owned(),
+        currency: POINTS.to_owned(),
+        points,
+        ..GiftRequest::default()
+    }
+}
+
 /// Gifts and approved adjustments are written with all or not at all: they wait for the
 /// sweeper, and so does who wants to see all of the wallet.
 #[tokio::test(flavor = "multi_thread")]
@@ -167,22 +179,7 @@ async fn what_is_written_as_a_whole_waits_until_most_is_swept() {
         member: "anna".to_owned(),
         adjustment: proposed.adjustment.expect("one").id,
     };
-    let gift = GiftRequest {
-        request_id: "gift".to_owned(),
-        program: CLUB.to_owned(),
-        member: "anna".to_owned(),
-        recipient: "ben".to_owned(),
-        currency: POINTS.to_owned(),
-        points: 40,
-        ..GiftRequest::default()
-    };
-    let back = GiftRequest {
-        request_id: "back".to_owned(),
-        member: "ben".to_owned(),
-        recipient: "anna".to_owned(),
-        points: 10,
-        ..gift.clone()
-    };
+    let (gift, back) = (gift("anna", "ben", 40), gift("ben", "anna", 10));
     let overview = ListBalancesRequest {
         program: CLUB.to_owned(),
         member: "anna".to_owned(),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    AccountKey, AccountTotals, Cause, Command, Engine, Entry, Facts, Log, Lot, MemberBook, Named,
-    Notice, Received, Request, Said, Stamp, TierEffect, Transaction, WalletBook,
+    AccountKey, AccountTotals, Cause, Command, Due, Engine, Entry, Facts, Log, Lot, MemberBook,
+    Moment, Named, Notice, Received, Request, Said, Stamp, TierEffect, Transaction, WalletBook,
     canonical::{self, CHAIN_START, Chain},
     given,
 };
@@ -13,7 +13,7 @@ use fealty_program::ProgramVersion;
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, shard_of};
 use sha2::{Digest as _, Sha256};
 
-use super::{Programs, VerifyError, time::moment};
+use super::{Programs, VerifyError};
 use crate::{
     plan::{plan, tier_effects, tier_moment},
     shard::{OrderName, has_plain, key_of, order_key, store::log::Row},
@@ -469,6 +469,19 @@ impl Shard {
     pub(super) fn by_number(&self) -> HashMap<i64, &MemberBook> {
         let books = self.members.values();
         books.map(|known| (known.number, &known.book)).collect()
+    }
+}
+
+/// The moment at which something fell due. What waited for members' tiers did so no
+/// longer, and what came before it did not wait for it.
+fn moment(cause: &Cause, at: Timestamp) -> Moment {
+    let tiers_known = match cause {
+        Cause::Due(Due::ExpireInactive) => at,
+        _ => Timestamp::EPOCH,
+    };
+    Moment {
+        now: at,
+        tiers_known,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use fealty_ledger::{Cause, Due, Moment, Transaction};
-use fealty_types::{CurrencyId, Timestamp};
+use fealty_ledger::{Cause, Transaction};
+use fealty_types::CurrencyId;
 
 use super::{Programs, VerifyError, shard::Shard};
 
@@ -65,18 +65,5 @@ impl Shard {
         Ok(Some(
             waivers.map(|(currency, _)| currency.clone()).collect(),
         ))
-    }
-}
-
-/// The moment at which something fell due. What waited for members' tiers did so no
-/// longer, and what came before it did not wait for it.
-pub(super) fn moment(cause: &Cause, at: Timestamp) -> Moment {
-    let tiers_known = match cause {
-        Cause::Due(Due::ExpireInactive) => at,
-        _ => Timestamp::EPOCH,
-    };
-    Moment {
-        now: at,
-        tiers_known,
     }
 }

@@ -26,6 +26,7 @@ mod networks;
 mod oracle;
 mod promises;
 mod reads;
+mod redemptions;
 mod refunds;
 mod refusals;
 mod restores;

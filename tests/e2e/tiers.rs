@@ -246,7 +246,7 @@ async fn the_feed_of_tiers_begins_at_a_time_or_now_and_can_be_polled() {
     assert_eq!(heard.changes[0].member, "carl");
 }
 
-async fn tier_of(fleet: &Fleet, member: &str) -> Option<String> {
+pub(crate) async fn tier_of(fleet: &Fleet, member: &str) -> Option<String> {
     let request = GetStatusRequest {
         program: CLUB.to_owned(),
         member: member.to_owned(),
@@ -278,6 +278,41 @@ async fn purchases_that_an_instance_of_before_takes_count() {
         tier_of(&fleet, "old").await.as_deref() == Some("silver")
     })
     .await;
+}
+
+/// Purchases that come a year late: one of a cent gives no tier again that was had; one that
+/// would have kept the tier when it was judged does.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_purchases_count_as_if_they_had_come_in_time() {
+    let fleet = club().await;
+    buy(&fleet, 1, "anna", 10_000).await;
+    let has = |tier: &'static str| {
+        let fleet = &fleet;
+        async move { tier_of(fleet, "anna").await.as_deref() == Some(tier) }
+    };
+    until("she is silver", || has("silver")).await;
+    set_time(&fleet, START_S + 370 * DAY).await;
+    until("her year is over", || has("member")).await;
+    let late = async |number: usize, days: i64, cents: i64| {
+        let mut asked = purchase(number, "anna", cents);
+        asked.purchase_time = Some(prost_types::Timestamp {
+            seconds: START_S + days * DAY,
+            nanos: 0,
+        });
+        ask!(fleet.clients().earning(), record_purchase, asked).expect("recorded");
+        let url = fleet.stack.read().await.postgres.url("tiers");
+        until("it is taken", || async {
+            let mut connection = PgConnection::connect(&url).await.expect("it answers");
+            let taken = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM purchases");
+            let taken = taken.fetch_one(&mut connection).await;
+            usize::try_from(taken.expect("it counts")) == Ok(number)
+        })
+        .await;
+    };
+    late(2, 1, 1).await;
+    assert!(has("member").await, "she was silver then");
+    late(3, 300, 10_000).await;
+    assert!(has("silver").await, "she would have been kept");
 }
 
 /// What the tiers service's database commits in a second.

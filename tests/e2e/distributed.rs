@@ -15,7 +15,9 @@ use tokio::sync::Mutex;
 use tonic::Status;
 
 use crate::{
-    harness::{CLUB, SHOP, accrual, accrue, ask, club_with, from, purchase, reason, until, verify},
+    harness::{
+        CLUB, SHOP, accrual, accrue, ask, club_with, from, polled, purchase, reason, until, verify,
+    },
     instance::{DISTRIBUTED, Instance},
 };
 
@@ -195,14 +197,7 @@ async fn a_feed_can_be_opened_while_a_node_does_not_answer() {
         }
     };
     give("first").await;
-    let mut cursor = String::new();
-    loop {
-        let polled = poll(cursor).await.expect("a part of the log");
-        cursor = polled.cursor;
-        if polled.behind == 0 {
-            break;
-        }
-    }
+    let (_, cursor) = polled(&fleet, String::new()).await;
     give("second").await;
     let of = "SELECT member FROM members WHERE shard = 0";
     let away: Vec<String> = sqlx::query_scalar(of)

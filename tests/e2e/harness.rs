@@ -14,7 +14,7 @@ use fealty_proto::{
     operations::v1::{GetFeedStatusRequest, SetTimeRequest},
     points::v1::{
         AccrueRequest, AccrueResponse, Balance, Consistency, GetBalanceRequest,
-        GetTrialBalanceRequest, RecordPurchaseRequest,
+        GetTrialBalanceRequest, PollTransactionsRequest, RecordPurchaseRequest, Transaction,
     },
     r#type::v1::{FeedStart, Money, feed_start::At},
 };
@@ -270,6 +270,27 @@ pub(crate) const NOWHERE: TransactionPlace = TransactionPlace {
     shard: ShardId::new(0),
     position: Position::new(999_999),
 };
+
+/// Polls the feed from a cursor on until it has told all: the entries, with their bytes, and
+/// the cursor at the end.
+pub(crate) async fn polled(fleet: &Fleet, mut cursor: String) -> (Vec<Transaction>, String) {
+    let mut heard = Vec::new();
+    loop {
+        let request = PollTransactionsRequest {
+            start: from(cursor),
+            include_canonical_bytes: true,
+            ..PollTransactionsRequest::default()
+        };
+        let client = fleet.clients().ledger();
+        let polled = ask!(client, poll_transactions, request).expect("a part of the log");
+        cursor = polled.cursor;
+        let is_end = polled.behind == 0 && polled.transactions.is_empty();
+        heard.extend(polled.transactions);
+        if is_end {
+            return (heard, cursor);
+        }
+    }
+}
 
 /// Where a feed begins that goes on from a cursor.
 #[expect(clippy::unnecessary_wraps, reason = "as the messages have it")]

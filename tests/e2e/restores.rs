@@ -10,14 +10,13 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::{
     harness::{
-        START_S, accrual, accrue, ask, balance, club, from, purchase, reason, set_time, until,
-        verify,
+        START_S, accrual, accrue, ask, balance, club, from, polled, purchase, reason, set_time,
+        until, verify,
     },
     tiers::{apply_to, gold_stays, tier_of},
 };
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn after_a_restore_nothing_that_was_lost_is_served_or_skipped() {
     let fleet = club().await;
     let clients = fleet.clients();
@@ -33,14 +32,7 @@ async fn after_a_restore_nothing_that_was_lost_is_served_or_skipped() {
         let client: LedgerServiceClient<_> = fleet.clients().ledger();
         async move { ask!(client, poll_transactions, request) }
     };
-    let mut kept = String::new();
-    loop {
-        let polled = poll(kept.clone()).await.expect("a part of the log");
-        kept = polled.cursor;
-        if polled.behind == 0 {
-            break;
-        }
-    }
+    let (_, kept) = polled(&fleet, String::new()).await;
     fleet
         .stack
         .write()
@@ -59,14 +51,7 @@ async fn after_a_restore_nothing_that_was_lost_is_served_or_skipped() {
     }
     let asked = purchase(1, "member-0", 15_000);
     ask!(clients.earning(), record_purchase, asked).expect("recorded");
-    let mut lost = kept.clone();
-    loop {
-        let polled = poll(lost.clone()).await.expect("a part of the log");
-        lost = polled.cursor;
-        if polled.behind == 0 {
-            break;
-        }
-    }
+    let (_, lost) = polled(&fleet, kept.clone()).await;
     until("a balance is cached", || async {
         balance(clients, "member-1", Consistency::Cached).await.1
     })

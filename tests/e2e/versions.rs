@@ -13,7 +13,7 @@ use fealty_cli::{
 use fealty_client::Channel;
 use fealty_proto::{
     points::v1::{
-        PollTransactionsRequest, TransactionKind, earning_service_client::EarningServiceClient,
+        TransactionKind, earning_service_client::EarningServiceClient,
         ledger_service_client::LedgerServiceClient,
     },
     program::v1::{ApplyProgramRequest, program_service_client::ProgramServiceClient},
@@ -23,7 +23,7 @@ use sqlx::{Connection as _, PgConnection};
 use tonic::Code;
 
 use crate::{
-    harness::{CLUB, accrual, ask, club, from, purchase, until, verify},
+    harness::{CLUB, accrual, ask, club, polled, purchase, until, verify},
     instance::Instance,
 };
 
@@ -90,30 +90,18 @@ async fn a_log_never_goes_back_to_an_earlier_version() {
 /// began last in its shard, which in the end is `newest` everywhere.
 async fn purchases_in_order(fleet: &Fleet, newest: i64) -> usize {
     let mut in_force: BTreeMap<i32, i64> = BTreeMap::new();
-    let mut started = None;
     let mut purchases = 0;
-    loop {
-        let poll = PollTransactionsRequest {
-            start: started,
-            ..PollTransactionsRequest::default()
-        };
-        let polled = ask!(fleet.clients().ledger(), poll_transactions, poll).expect("polled");
-        for entry in &polled.transactions {
-            let shard = entry.shard.expect("the feed tells the shard");
-            if entry.kind() == TransactionKind::ProgramVersion {
-                assert!(entry.member.is_empty() && !entry.chain.is_empty());
-                let before = in_force.insert(shard, entry.program_version);
-                assert!(before.unwrap_or(0) < entry.program_version, "shard {shard}");
-            } else {
-                purchases += 1;
-                let version = Some(&entry.program_version);
-                assert_eq!(in_force.get(&shard), version, "position {}", entry.position);
-            }
+    for entry in polled(fleet, String::new()).await.0 {
+        let shard = entry.shard.expect("the feed tells the shard");
+        if entry.kind() == TransactionKind::ProgramVersion {
+            assert!(entry.member.is_empty() && !entry.chain.is_empty());
+            let before = in_force.insert(shard, entry.program_version);
+            assert!(before.unwrap_or(0) < entry.program_version, "shard {shard}");
+        } else {
+            purchases += 1;
+            let version = Some(&entry.program_version);
+            assert_eq!(in_force.get(&shard), version, "position {}", entry.position);
         }
-        if polled.behind == 0 && polled.transactions.is_empty() {
-            break;
-        }
-        started = from(polled.cursor);
     }
     assert!(
         in_force.values().all(|version| *version == newest),

@@ -11,12 +11,12 @@ use fealty_cli::{
 use fealty_proto::operations::v1::ListAuditEntriesRequest;
 use fealty_proto::points::v1::{
     AccrueRequest, AdjustRequest, ApproveAdjustmentRequest, ErasePersonalDataRequest,
-    GetTransactionRequest, GiftRequest, ListTransactionsRequest, PollTransactionsRequest,
-    ProposeAdjustmentRequest, RejectAdjustmentRequest, Transaction, get_transaction_request::By,
+    GetTransactionRequest, GiftRequest, ListTransactionsRequest, ProposeAdjustmentRequest,
+    RejectAdjustmentRequest, Transaction, get_transaction_request::By,
 };
 use sqlx::{Connection as _, PgConnection, Row as _};
 
-use crate::harness::{CLUB, POINTS, SHOP, accrual, accrue, ask, club, reason, verify};
+use crate::harness::{CLUB, POINTS, SHOP, accrual, accrue, ask, club, polled, reason, verify};
 
 const GUEST: &str = "Anna Blum, room 12";
 const NOTE: &str = "Her flight was late, she said";
@@ -67,24 +67,6 @@ async fn read(fleet: &Fleet, transaction: &str) -> Transaction {
     };
     let read = ask!(fleet.clients().ledger(), get_transaction, asked).expect("read");
     read.transaction.expect("a transaction")
-}
-
-/// The whole feed, with its bytes.
-async fn feed(fleet: &Fleet) -> Vec<Transaction> {
-    let (mut heard, mut start) = (Vec::new(), None);
-    loop {
-        let asked = PollTransactionsRequest {
-            start,
-            include_canonical_bytes: true,
-            ..PollTransactionsRequest::default()
-        };
-        let polled = ask!(fleet.clients().ledger(), poll_transactions, asked).expect("polled");
-        if polled.behind == 0 && polled.transactions.is_empty() {
-            return heard;
-        }
-        heard.extend(polled.transactions);
-        start = crate::harness::from(polled.cursor);
-    }
 }
 
 /// Tables of the points database that have a text somewhere in them.
@@ -163,7 +145,7 @@ async fn what_is_personal_stands_beside_the_log_and_can_be_erased() {
         .iter()
         .filter(|one| one.metadata == metadata(GUEST));
     assert_eq!(guests.count(), 2);
-    let told = feed(&fleet).await;
+    let (told, _) = polled(&fleet, String::new()).await;
     let hashed = told.iter().filter(|one| {
         let guest = one.metadata.get("guest");
         guest.is_some_and(|guest| guest.starts_with("sha256:") && guest.len() == 71)
@@ -202,7 +184,7 @@ async fn what_is_personal_stands_beside_the_log_and_can_be_erased() {
     let bytes = |feed: Vec<Transaction>| -> Vec<Vec<u8>> {
         feed.into_iter().map(|one| one.canonical_bytes).collect()
     };
-    assert_eq!(bytes(feed(&fleet).await), bytes(told));
+    assert_eq!(bytes(polled(&fleet, String::new()).await.0), bytes(told));
     let entries = ListAuditEntriesRequest {
         program: CLUB.to_owned(),
         ..ListAuditEntriesRequest::default()

@@ -8,14 +8,14 @@ use std::sync::{
 use fealty_proto::{
     points::v1::{
         ExplainTransactionRequest, GetTransactionRequest, HoldRequest, ListTransactionsRequest,
-        LotOrigin, PollTransactionsRequest, PurchaseLine, RecordPurchaseRequest, ReverseRequest,
-        Tender, TenderKind, get_transaction_request::By,
+        LotOrigin, PurchaseLine, RecordPurchaseRequest, ReverseRequest, Tender, TenderKind,
+        get_transaction_request::By,
     },
     tiers::v1::GetStatusRequest,
 };
 
 use crate::harness::{
-    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, books, club, from, purchase,
+    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, books, club, polled, purchase,
     reason, set_time, until, verify,
 };
 
@@ -168,24 +168,11 @@ async fn the_longest_receipts_hold_up_no_feed_and_no_list() {
         spent.minor_units == 100_000
     })
     .await;
-    let (mut heard, mut start) = (0, None);
-    loop {
-        let poll = PollTransactionsRequest {
-            start,
-            include_canonical_bytes: true,
-            ..PollTransactionsRequest::default()
-        };
-        let polled = ask!(clients.ledger(), poll_transactions, poll).expect("polled");
-        let bought = polled
-            .transactions
-            .iter()
-            .filter(|entry| entry.purchase.is_some());
-        heard += bought.count();
-        if polled.behind == 0 && polled.transactions.is_empty() {
-            break;
-        }
-        start = from(polled.cursor);
-    }
+    let (heard, _) = polled(&fleet, String::new()).await;
+    let heard = heard
+        .iter()
+        .filter(|entry| entry.purchase.is_some())
+        .count();
     assert_eq!(heard, RECEIPTS);
     let (mut listed, mut page_token) = (0, String::new());
     loop {

@@ -73,6 +73,11 @@ impl Spends {
         self.unread.insert(day);
     }
 
+    /// Days from one on that have not been read, some of them.
+    pub(crate) fn unread_from(&self, day: Day, max: usize) -> Vec<Day> {
+        self.unread.range(day..).take(max).copied().collect()
+    }
+
     /// Adds the stored purchases of a day, which is in here already.
     pub(crate) fn read_day(&mut self, day: Day, stored: impl IntoIterator<Item = Spend>) {
         if self.unread.remove(&day) {

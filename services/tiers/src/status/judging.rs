@@ -15,7 +15,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{self, Change, Day, DayNeeded, Spends, Status},
+    domain::{self, Change, Day, DayNeeded, Spend, Spends, Status},
     feed::{
         store::{self as log, Logged},
         with_tiers,
@@ -25,6 +25,8 @@ use crate::{
 const JUDGE_INTERVAL: Duration = Duration::from_secs(1);
 /// Members judged in one transaction.
 const JUDGED_MAX: i64 = 500;
+/// Days of which a member's purchases are read at a time.
+const DAYS_READ_MAX: usize = 64;
 
 /// Judges who is due until the service ends.
 pub(crate) async fn keep_judging(of: Statuses, shutdown: CancellationToken) {
@@ -223,15 +225,24 @@ impl Judging {
         let (Some(scheme), Some(status)) = (&program.tiers, &mut member.status) else {
             return Ok(Vec::new());
         };
+        // Who needs many days is read more and more of them at a time.
+        let mut days_max = 1;
         let changes = loop {
             match decide(&program, scheme, status, &member.spends) {
                 Ok(changes) => break changes,
                 Err(DayNeeded(day)) => {
-                    let programs = [member.program.to_string()];
-                    let (names, days) = ([member.member.to_string()], [day]);
+                    let days = member.spends.unread_from(day, days_max);
+                    let programs = vec![member.program.to_string(); days.len()];
+                    let names = vec![member.member.to_string(); days.len()];
                     let read = purchases::of_days(&mut *connection, &programs, &names, &days);
-                    let read = read.await?.into_iter().map(|(_, spend)| spend);
-                    member.spends.read_day(day, read);
+                    let mut by_day: Vec<Vec<Spend>> = vec![Vec::new(); days.len()];
+                    for (index, spend) in read.await? {
+                        by_day[index].push(spend);
+                    }
+                    for (day, spends) in days.into_iter().zip(by_day) {
+                        member.spends.read_day(day, spends);
+                    }
+                    days_max = (2 * days_max).min(DAYS_READ_MAX);
                 }
             }
         };

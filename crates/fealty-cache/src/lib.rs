@@ -58,14 +58,18 @@ local function write()
   end
 end
 local function write_beyond()
+  if redis.call('SCARD', KEYS[2]) >= 256 then
+    return 0
+  end
   write()
   redis.call('SADD', KEYS[2], ARGV[1])
+  return 1
 end
 ";
 
 /// Entries that a stretch of the log brought about. Progress moves only from where it was,
 /// so a gap stays visible; entries beyond the gap are written, and where they are from is
-/// noted. Where progress is further, they have been written already.
+/// noted, while that is not of very many places. Where progress is further, they have been written already.
 const PUT: &str = r"
 if progress == ARGV[3] then
   write()
@@ -86,8 +90,7 @@ if progress == ARGV[1] then
   return 1
 end
 if position(progress) < position(ARGV[1]) then
-  write_beyond()
-  return 1
+  return write_beyond()
 end
 return 0
 ";

@@ -73,7 +73,7 @@ impl Place {
 
     /// Takes note of the chain after a shard's entry at the cursor, if there is one. It must
     /// be the one of which the cursor is.
-    fn found(&mut self, index: usize, chain: Option<Chain>) -> Result<Chain, Error> {
+    fn found(&mut self, index: usize, chain: Option<Chain>) -> Result<(), Error> {
         let is_it = |chain: &Chain, mark| mark == Mark::of(chain);
         let chain = match (chain, self.cursor.mark(index)) {
             (Some(chain), Some(mark)) if is_it(&chain, mark) => chain,
@@ -82,7 +82,7 @@ impl Place {
             (None, None) => return Err(Error::CursorOutOfRange),
         };
         self.chains[index] = Some(chain);
-        Ok(chain)
+        Ok(())
     }
 }
 
@@ -242,9 +242,7 @@ impl Feed {
         };
         for (shard, read) in self.shards.all().zip(reads) {
             match read {
-                Ok(chain) => {
-                    place.found(usize::from(shard.get()), chain)?;
-                }
+                Ok(chain) => place.found(usize::from(shard.get()), chain)?,
                 Err(error) if error.is_passing() && self.others_go_on() => {
                     place.away.push_back(shard);
                 }
@@ -289,7 +287,7 @@ impl Feed {
         }
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.reset();
-        let mut is_heard = false;
+        let (mut is_heard, mut is_new) = (false, true);
         let broken = |error: Error| {
             tracing::warn!(%error, "a feed broke off");
             error
@@ -301,6 +299,12 @@ impl Feed {
             } else {
                 self.send_all(&mut at, &filter, &listener).await
             };
+            let sent = match sent {
+                // Who polls waits for no shard that is away.
+                Ok(Sent::Some) if is_new => self.tell_cursor(&at, &listener).await,
+                sent => sent,
+            };
+            is_new = false;
             match sent {
                 Ok(Sent::All | Sent::Some) => {}
                 Ok(Sent::Unheard) => return,
@@ -349,6 +353,22 @@ impl Feed {
         };
         let heard = listener.send(Ok(heard)).await;
         Ok(if heard.is_ok() { sent } else { Sent::Unheard })
+    }
+
+    /// Tells how far the cursor came.
+    async fn tell_cursor(
+        &self,
+        at: &Place,
+        listener: &mpsc::Sender<Result<Watched, Error>>,
+    ) -> Result<Sent, Error> {
+        let told = Watched {
+            entries: Vec::new(),
+            cursor: at.cursor.clone(),
+            behind: self.behind(&at.cursor).max(0),
+            known: None,
+        };
+        let heard = listener.send(Ok(told)).await.is_ok();
+        Ok(if heard { at.sent() } else { Sent::Unheard })
     }
 
     /// How many entries the logs have beyond a cursor.
@@ -422,13 +442,14 @@ impl Feed {
     ) -> Result<Sent, Error> {
         let index = usize::from(shard.get());
         let head = heads.positions()[index];
+        if at.chains[index].is_none() {
+            let after = at.cursor.positions()[index];
+            at.found(index, self.chain_at(shard, after).await?)?;
+        }
         let mut left_out = 0;
         while at.cursor.positions()[index] < head {
             let after = at.cursor.positions()[index];
-            let chain = match at.chains[index] {
-                Some(chain) => chain,
-                None => at.found(index, self.chain_at(shard, after).await?)?,
-            };
+            let chain = at.chains[index].ok_or(Error::Defect)?;
             let (pool, after) = (self.database.pool(), Position::new(after));
             let (len, bytes) = (WATCH_BATCH_LEN_MAX, WATCH_BATCH_BYTES_MAX);
             let rows = store::log::read_within(pool, shard, after, len, bytes).await?;

@@ -300,8 +300,10 @@ async fn mend(
             }
             written = through;
         }
-        if !reach.beyond.is_empty() {
-            cache.come_to(shard.get(), &reach.beyond).await?;
+        let come_to = |place: &Progress| place.position <= written.position;
+        let reached: Vec<Progress> = reach.beyond.into_iter().filter(come_to).collect();
+        if !reached.is_empty() {
+            cache.come_to(shard.get(), &reached).await?;
         }
     }
     Ok(())
@@ -374,8 +376,9 @@ async fn mend_shard(
             wallet,
         }));
     }
-    cache.put(shard.get(), written, &last, &entries).await?;
-    Ok(last)
+    // Somebody else moved it, or it begins again: the next look sees where it is.
+    let is_moved = cache.put(shard.get(), written, &last, &entries).await?;
+    Ok(if is_moved { last } else { written.clone() })
 }
 
 #[cfg(test)]

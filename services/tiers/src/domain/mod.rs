@@ -124,57 +124,48 @@ pub(crate) fn advance(
     Ok(changes)
 }
 
-/// Lifts a status by a purchase made at `at`, which is among `spends`; `before` is the
-/// status that the member had then. One that comes late completes the windows of later
-/// purchases and judgements: what came afterwards is gone through once more, and where
-/// that ends higher than what is known, it holds. Nothing is ever taken away by it, and a
-/// tier that was had already is not had for longer. Where a day must be read, nothing is
-/// changed.
+/// Lifts a status by a purchase that is among `spends`; `before` is the status that the
+/// member had when it was made. One that comes late completes the windows of later purchases
+/// and judgements: what came afterwards is gone through up to `now`, with it and without.
+/// Where that ends higher with it, and higher than what is known comes to, it holds. So
+/// nothing is taken away by it, no tier that was had is had for longer, and terms that were
+/// changed meanwhile lift nobody. Where a day must be read, nothing is changed.
 pub(crate) fn credit(
     program: &Program,
     scheme: &TierScheme,
     known: &mut Status,
     (before, spends): (&Status, &Spends),
-    at: Timestamp,
+    (made, now): (Spend, Timestamp),
 ) -> Result<Vec<Change>, DayNeeded> {
-    let mut status = before.clone();
-    // It was kept at each judgement up to then.
-    while let Some(due) = status.evaluate_at.filter(|due| *due <= at) {
-        status.evaluate_at = Some(scheme.next_evaluation(due, &program.time_zone));
-    }
-    let (mut changes, mut last) = (Vec::new(), at.max(known.since.unwrap_or(at)));
-    for day in spends.days_from(Day::of(at)) {
-        let (begins, ends) = day.bounds();
-        let outside = scheme.window.before(begins, &program.time_zone) >= at;
-        if outside && changes.is_empty() && before == known {
-            break;
-        }
-        changes.extend(advance(
-            program,
-            scheme,
-            &mut status,
-            spends,
-            begins.max(at),
-        )?);
-        // Most days lead nowhere, whatever the moment, and need not be read.
+    let at = made.at;
+    let entered = |day: &Day| scheme.window.before(day.bounds().0, &program.time_zone) < at;
+    let leads = |day| {
         let at_most = spends.spent_at_most(program, scheme, day);
-        let judged = status.evaluate_at.is_some_and(|due| due < ends);
-        if !judged && scheme.rank_of(at_most) <= rank(scheme, &status) {
-            last = last.max(begins);
-            continue;
-        }
-        for spend in spends.of_day(day)?.iter().filter(|spend| spend.at >= at) {
-            changes.extend(advance(program, scheme, &mut status, spends, spend.at)?);
-            let reached = scheme.rank_of(spent(program, scheme, spends, spend.at)?);
-            if reached > rank(scheme, &status) {
-                changes.push(lifted(program, scheme, &mut status, (spend.at, reached)));
-            }
-            last = last.max(spend.at);
-        }
+        scheme.rank_of(at_most) > rank(scheme, known)
+    };
+    let mut days = spends.days_from(Day::of(at)).take_while(entered);
+    if before == known && !days.any(leads) {
+        return Ok(Vec::new());
     }
-    changes.extend(advance(program, scheme, &mut status, spends, last)?);
+    let first = scheme.first_evaluation(at, &program.time_zone);
+    let next = scheme.next_evaluation(at, &program.time_zone);
+    let judged_since = known.since > Some(at) || known.evaluate_at > Some(first.max(next));
+    // One that comes in time is judged by what is known then: the feed may be far behind.
+    let is_late = judged_since || spends.has_later(at)?;
+    let until = if is_late { at.max(now) } else { at };
+    let (status, mut changes) = replay(program, scheme, (before, spends), at, until)?;
     if rank(scheme, &status) <= rank(scheme, known) {
         return Ok(Vec::new());
+    }
+    if is_late {
+        let mut otherwise = known.clone();
+        advance(program, scheme, &mut otherwise, spends, until)?;
+        let without = spends.without(made);
+        let (without, _) = replay(program, scheme, (before, &without), at, until)?;
+        let least = rank(scheme, &without).max(rank(scheme, &otherwise));
+        if rank(scheme, &status) <= least {
+            return Ok(Vec::new());
+        }
     }
     let had = Change {
         previous: before.tier.clone(),
@@ -187,6 +178,46 @@ pub(crate) fn credit(
         last.status.evaluate_at = status.evaluate_at;
     }
     Ok(follow)
+}
+
+/// The status that a member comes to who had `before` at `at`, and what changed on the way.
+fn replay(
+    program: &Program,
+    scheme: &TierScheme,
+    (before, spends): (&Status, &Spends),
+    at: Timestamp,
+    until: Timestamp,
+) -> Result<(Status, Vec<Change>), DayNeeded> {
+    let (mut status, mut changes) = (before.clone(), Vec::new());
+    // It was kept at each judgement up to then.
+    while let Some(due) = status.evaluate_at.filter(|due| *due <= at) {
+        status.evaluate_at = Some(scheme.next_evaluation(due, &program.time_zone));
+    }
+    for day in spends.days_from(Day::of(at)) {
+        let (begins, ends) = day.bounds();
+        changes.extend(advance(
+            program,
+            scheme,
+            &mut status,
+            spends,
+            begins.max(at),
+        )?);
+        // Most days lead nowhere, whatever the moment, and need not be read.
+        let at_most = spends.spent_at_most(program, scheme, day);
+        let judged = status.evaluate_at.is_some_and(|due| due < ends);
+        if !judged && scheme.rank_of(at_most) <= rank(scheme, &status) {
+            continue;
+        }
+        for spend in spends.of_day(day)?.iter().filter(|spend| spend.at >= at) {
+            changes.extend(advance(program, scheme, &mut status, spends, spend.at)?);
+            let reached = scheme.rank_of(spent(program, scheme, spends, spend.at)?);
+            if reached > rank(scheme, &status) {
+                changes.push(lifted(program, scheme, &mut status, (spend.at, reached)));
+            }
+        }
+    }
+    changes.extend(advance(program, scheme, &mut status, spends, until)?);
+    Ok((status, changes))
 }
 
 /// The rank of a status; that of the lowest for a tier that the scheme does not have.
@@ -293,7 +324,7 @@ mod tests {
                 scheme,
                 status,
                 (&before, &spends),
-                made[number].at,
+                (made[number], made[number].at),
             );
             lifts.expect("all is read")
         };
@@ -336,7 +367,13 @@ mod tests {
         let mut status = Status::beginning(scheme);
         let first = of(&made[..1]);
         let before = status.clone();
-        let lifts = credit(&program, scheme, &mut status, (&before, &first), made[0].at);
+        let lifts = credit(
+            &program,
+            scheme,
+            &mut status,
+            (&before, &first),
+            (made[0], made[0].at),
+        );
         assert_eq!(lifts.expect("all is read").len(), 1);
         let judged = moment("1998-01-16T00:00:00Z");
         let changes = advance(&program, scheme, &mut status, &of(&made), judged);
@@ -364,7 +401,7 @@ mod tests {
             scheme,
             &mut status,
             (&before, &of(&made)),
-            late.at,
+            (late, made[1].at),
         );
         let lifts = lifts.expect("all is read");
         assert_eq!(lifts.len(), 1);
@@ -397,7 +434,13 @@ mod tests {
             let judged = advance(program, scheme, &mut status, &spends, at);
             had.extend(judged.expect("all is read"));
             let before = status.clone();
-            let lifts = credit(program, scheme, &mut status, (&before, &spends), at);
+            let lifts = credit(
+                program,
+                scheme,
+                &mut status,
+                (&before, &spends),
+                (made[number], at),
+            );
             had.extend(lifts.expect("all is read"));
         }
         (
@@ -407,24 +450,30 @@ mod tests {
     }
 
     /// Silver from 15 January 1997 to the end of its year, and then no more.
-    fn lapsed(scheme: &TierScheme, program: &Program) -> ([Spend; 1], Status, Status) {
+    fn lapsed(scheme: &TierScheme, program: &Program) -> ([Spend; 1], Status, Status, Timestamp) {
         let made = [spend("1997-01-15T12:00:00Z", 10_000)];
         let (silver, _) = judged(program, scheme, &made);
         let mut status = silver.clone();
         let end = moment("1998-01-16T00:00:00Z");
         let fall = advance(program, scheme, &mut status, &of(&made), end);
         assert_eq!(fall.expect("all is read").len(), 1);
-        (made, silver, status)
+        (made, silver, status, end)
     }
 
     #[test]
     fn a_late_purchase_does_not_give_again_what_was_had() {
         let program = record_club();
         let scheme = program.tiers.as_ref().expect("tiers");
-        let (made, silver, mut status) = lapsed(scheme, &program);
+        let (made, silver, mut status, end) = lapsed(scheme, &program);
         let (fallen, late) = (status.clone(), spend("1997-01-16T12:00:00Z", 1));
         let spends = of(&[made[0], late]);
-        let lifts = credit(&program, scheme, &mut status, (&silver, &spends), late.at);
+        let lifts = credit(
+            &program,
+            scheme,
+            &mut status,
+            (&silver, &spends),
+            (late, end),
+        );
         assert_eq!((lifts, status), (Ok(Vec::new()), fallen));
     }
 
@@ -433,10 +482,16 @@ mod tests {
     fn a_late_purchase_counts_at_the_judgement_before_which_it_was_made() {
         let program = record_club();
         let scheme = program.tiers.as_ref().expect("tiers");
-        let (made, silver, mut status) = lapsed(scheme, &program);
+        let (made, silver, mut status, end) = lapsed(scheme, &program);
         let late = spend("1997-12-01T12:00:00Z", 10_000);
         let spends = of(&[made[0], late]);
-        let lifts = credit(&program, scheme, &mut status, (&silver, &spends), late.at);
+        let lifts = credit(
+            &program,
+            scheme,
+            &mut status,
+            (&silver, &spends),
+            (late, end),
+        );
         let lifts = lifts.expect("all is read");
         assert_eq!(lifts.len(), 1);
         assert_eq!(lifts[0].status, status);
@@ -445,17 +500,29 @@ mod tests {
         assert_eq!(status.evaluate_at, Some(moment("1999-01-16T00:00:00Z")));
     }
 
-    /// The long way round: the status that a member would have, had the last of the
-    /// purchases not come late. Every purchase is looked at for every moment.
-    fn had_it_come_in_time(program: &Program, made: &[Spend], before: &Status) -> Status {
+    /// The long way round: the status that a member comes to who had `before` at `at`. Every
+    /// purchase is looked at for every moment.
+    fn in_order(
+        program: &Program,
+        made: &[Spend],
+        before: &Status,
+        (at, until): (Timestamp, Timestamp),
+    ) -> Status {
         let scheme = program.tiers.as_ref().expect("tiers");
-        let at = made[made.len() - 1].at;
         let rank_at = |moment| {
             let start = scheme.window.before(moment, &program.time_zone);
             let inside = made
                 .iter()
                 .filter(|spend| start < spend.at && spend.at <= moment);
             scheme.rank_of(inside.map(|spend| spend.minor_units).sum())
+        };
+        let judge = |status: &mut Status, moment: Timestamp| {
+            while let Some(due) = status.evaluate_at.filter(|due| *due <= moment) {
+                let rank = rank_at(due);
+                let next = scheme.next_evaluation(due, &program.time_zone);
+                status.evaluate_at = (rank > 0).then_some(next);
+                status.tier = scheme.levels[rank].tier.clone();
+            }
         };
         let mut status = before.clone();
         while let Some(due) = status.evaluate_at.filter(|due| *due <= at) {
@@ -465,62 +532,146 @@ mod tests {
         moments.retain(|moment| *moment >= at);
         moments.sort();
         for moment in moments {
-            while let Some(due) = status.evaluate_at.filter(|due| *due <= moment) {
-                let rank = rank_at(due);
-                let next = scheme.next_evaluation(due, &program.time_zone);
-                status.evaluate_at = (rank > 0).then_some(next);
-                status.tier = scheme.levels[rank].tier.clone();
-            }
+            judge(&mut status, moment);
             let reached = rank_at(moment);
             if reached > rank(scheme, &status) {
                 status.tier = scheme.levels[reached].tier.clone();
                 status.evaluate_at = Some(scheme.first_evaluation(moment, &program.time_zone));
             }
         }
+        judge(&mut status, until);
         status
+    }
+
+    /// A purchase of a cent that would have changed nothing changes nothing, though a late
+    /// one before it gave what the log tells as given later.
+    #[test]
+    fn a_cent_does_not_give_again_what_a_late_purchase_gave() {
+        let program = record_club();
+        let scheme = program.tiers.as_ref().expect("tiers");
+        let (made, silver, mut status, _) = lapsed(scheme, &program);
+        let late = spend("1997-02-15T12:00:00Z", 20_000);
+        let mut spends = of(&[made[0], late]);
+        let now = moment("1998-02-01T00:00:00Z");
+        let lifts = credit(
+            &program,
+            scheme,
+            &mut status,
+            (&silver, &spends),
+            (late, now),
+        );
+        assert_eq!(lifts.expect("all is read").len(), 1);
+        assert_eq!(status.tier.as_str(), "gold");
+        let now = moment("1998-03-01T00:00:00Z");
+        let fall = advance(&program, scheme, &mut status, &spends, now);
+        assert_eq!(fall.expect("all is read").len(), 1);
+        let fallen = status.clone();
+        let cent = spend("1997-04-15T12:00:00Z", 1);
+        spends.add(cent);
+        let lifts = credit(
+            &program,
+            scheme,
+            &mut status,
+            (&silver, &spends),
+            (cent, now),
+        );
+        assert_eq!((lifts, status), (Ok(Vec::new()), fallen));
+    }
+
+    /// With a late purchase gold would have been reached, and would have ended long before
+    /// silver, which was kept, does.
+    #[test]
+    fn a_late_purchase_takes_no_tier_away() {
+        let program = record_club();
+        let scheme = program.tiers.as_ref().expect("tiers");
+        let made = [
+            spend("1997-01-15T12:00:00Z", 10_000),
+            spend("1997-02-15T12:00:00Z", 10_000),
+        ];
+        let (mut status, _) = judged(&program, scheme, &made);
+        let now = moment("1998-01-16T00:00:00Z");
+        let kept = advance(&program, scheme, &mut status, &of(&made), now);
+        assert_eq!(kept, Ok(Vec::new()));
+        let (silver, late) = (status.clone(), spend("1997-01-20T12:00:00Z", 10_000));
+        let spends = of(&[made[0], made[1], late]);
+        let now = moment("1998-09-01T00:00:00Z");
+        let lifts = credit(
+            &program,
+            scheme,
+            &mut status,
+            (&silver, &spends),
+            (late, now),
+        );
+        assert_eq!((lifts, status), (Ok(Vec::new()), silver));
     }
 
     proptest::proptest! {
         #[test]
         fn a_late_purchase_gives_what_it_would_have_given_in_time(
             purchases in proptest::collection::vec((0_i64..1_500 * 24, 1_i64..9_000), 2..60),
+            (judged_hours, now_hours) in (0_i64..400 * 24, 0_i64..400 * 24),
         ) {
             let program = record_club();
             let scheme = program.tiers.as_ref().expect("tiers");
             let begin = moment("1996-01-01T00:00:00Z");
+            let after = |begin: Timestamp, hours: i64| {
+                Timestamp::from_micros(begin.micros() + hours * 3_600_000_000).expect("in range")
+            };
             let mut made: Vec<Spend> = purchases.iter().map(|(hours, minor_units)| Spend {
-                at: Timestamp::from_micros(begin.micros() + hours * 3_600_000_000).expect("in range"),
+                at: after(begin, *hours),
                 minor_units: *minor_units,
             }).collect();
             let late = made.pop().expect("there are two at the least");
             made.sort_by_key(|spend| spend.at);
-            let (mut status, had) = judged(&program, scheme, &made);
+            let (mut status, mut had) = judged(&program, scheme, &made);
+            let judged_at = after(made[made.len() - 1].at, judged_hours);
+            let falls = advance(&program, scheme, &mut status, &of(&made), judged_at);
+            had.extend(falls.expect("all is read").into_iter().map(|change| change.status));
+            let now = after(judged_at.max(late.at), now_hours);
+            // Who is to be judged before the purchase is.
+            let mut all = made.clone();
+            all.push(late);
+            let falls = advance(&program, scheme, &mut status, &of(&all), late.at);
+            had.extend(falls.expect("all is read").into_iter().map(|change| change.status));
             let held = had.iter().rev().find(|status| status.since <= Some(late.at));
             let before = if status.since <= Some(late.at) {
                 status.clone()
             } else {
                 held.cloned().unwrap_or_else(|| Status::beginning(scheme))
             };
-            made.push(late);
             // Stored by day, and read by day as far as that is asked for.
             let mut spends = Spends::default();
             for spend in &made {
                 spends.add_day(Day::of(spend.at), spend.minor_units);
             }
-            let (known, mut read) = (status.clone(), 0);
+            spends.add(late);
+            let known = status.clone();
             let lifts = loop {
-                match credit(&program, scheme, &mut status, (&before, &spends), late.at) {
+                match credit(&program, scheme, &mut status, (&before, &spends), (late, now)) {
                     Ok(lifts) => break lifts,
                     Err(DayNeeded(day)) => {
                         let of_day = made.iter().filter(|spend| Day::of(spend.at) == day);
                         spends.read_day(day, of_day.copied());
-                        read += 1;
                     }
                 }
             };
-            proptest::prop_assert!(read <= made.len());
-            let expected = had_it_come_in_time(&program, &made, &before);
-            if rank(scheme, &expected) > rank(scheme, &known) {
+            let first = scheme.first_evaluation(late.at, &program.time_zone);
+            let next = scheme.next_evaluation(late.at, &program.time_zone);
+            let is_late = known.since > Some(late.at)
+                || known.evaluate_at > Some(first.max(next))
+                || made.iter().any(|spend| spend.at > late.at);
+            let until = if is_late { now } else { late.at };
+            let ranks = |status: &Status| rank(scheme, status);
+            let expected = in_order(&program, &all, &before, (late.at, until));
+            let without = in_order(&program, &made, &before, (late.at, until));
+            let mut otherwise = known.clone();
+            advance(&program, scheme, &mut otherwise, &of(&all), until).expect("all is read");
+            let least = if is_late {
+                ranks(&known).max(ranks(&without)).max(ranks(&otherwise))
+            } else {
+                ranks(&known)
+            };
+            if ranks(&expected) > least {
                 proptest::prop_assert_eq!(&status.tier, &expected.tier);
                 proptest::prop_assert_eq!(status.evaluate_at, expected.evaluate_at);
                 proptest::prop_assert_eq!(&lifts[0].previous, &known.tier);

@@ -63,6 +63,8 @@ pub(crate) struct Spends {
     unread: BTreeSet<Day>,
     /// Purchases of some days, in their order.
     purchases: BTreeMap<Day, Vec<Spend>>,
+    /// One of them that is not to count.
+    left_out: Option<Spend>,
 }
 
 impl Spends {
@@ -71,6 +73,14 @@ impl Spends {
         let known = self.days.entry(day).or_default();
         *known = known.saturating_add(minor_units);
         self.unread.insert(day);
+    }
+
+    /// The same without one of the purchases.
+    pub(super) fn without(&self, left_out: Spend) -> Self {
+        Self {
+            left_out: Some(left_out),
+            ..self.clone()
+        }
     }
 
     /// Days from one on that have not been read, some of them.
@@ -105,6 +115,16 @@ impl Spends {
         Ok(self.purchases.get(&day).map_or(&[], Vec::as_slice))
     }
 
+    /// Whether something was bought after a moment, on whose day something was.
+    pub(super) fn has_later(&self, at: Timestamp) -> Result<bool, DayNeeded> {
+        let day = Day::of(at);
+        if self.days_from(day).nth(1).is_some() {
+            return Ok(true);
+        }
+        let last = self.of_day(day)?.last();
+        Ok(last.is_some_and(|last| last.at > at))
+    }
+
     /// The days from one on on which something was bought.
     pub(super) fn days_from(&self, day: Day) -> impl Iterator<Item = Day> {
         self.days.range(day..).map(|(day, _)| *day)
@@ -130,7 +150,9 @@ impl Spends {
             let inside = purchases.filter(|spend| start < spend.at && spend.at <= at);
             sum = inside.fold(sum, |sum, spend| sum.saturating_add(spend.minor_units));
         }
-        Ok(sum)
+        let counted = |spend: &Spend| start < spend.at && spend.at <= at;
+        let left_out = self.left_out.filter(counted);
+        Ok(left_out.map_or(sum, |spend| sum.saturating_sub(spend.minor_units)))
     }
 
     /// Money spent in the scheme's window up to any moment of a day, at the most.

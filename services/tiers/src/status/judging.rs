@@ -301,8 +301,9 @@ impl Judging {
                 self.log(index, change, String::new());
             }
             let before = self.held(connection, scheme, index, at).await?;
+            let made = (purchase.spend, self.now);
             let lifted = self.decide(connection, of, index, |program, scheme, status, spends| {
-                domain::credit(program, scheme, status, (&before, spends), at)
+                domain::credit(program, scheme, status, (&before, spends), made)
             });
             for change in lifted.await? {
                 self.log(index, change, purchase.transaction.clone());

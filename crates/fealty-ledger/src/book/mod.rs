@@ -14,7 +14,7 @@ use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 
 use crate::{
     Account, Active, BucketName, Hold, HoldLot, Inactivity, LOTS_PER_SPEND_MAX, Lot, LotTerms,
-    Refusal, Stop, TierEffect, Transfer, Wallet, WalletAfter,
+    Refusal, Stop, TIER_WAIT_STEP, TierEffect, Transfer, Wallet, WalletAfter,
 };
 
 pub(crate) use debt::Payment;
@@ -182,13 +182,15 @@ impl WalletBook {
         !self.due_unread && self.read_through != ReadThrough::Nothing
     }
 
-    /// Whether something may be due at `now`. What was to be looked at later, for it waited
-    /// for the member's tier, is due where the programme asks for tiers no more.
+    /// Whether something may be due at `now`. What was to be looked at again soon, for it
+    /// waited for the member's tier, is due where the programme asks for tiers no more.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         let is_inactive = || self.inactive_at().is_some_and(|at| at <= now);
+        let soon = now.checked_add(TIER_WAIT_STEP).unwrap_or(now);
+        let may_wait = |due| !self.tiers_decide && due <= soon && is_inactive();
         let next = self.wallet.next_due;
-        next.is_some_and(|due| due <= now || (!self.tiers_decide && is_inactive()))
+        next.is_some_and(|due| due <= now || may_wait(due))
     }
 
     /// Whether the wallet's row was changed.

@@ -6,10 +6,15 @@
 
 mod spends;
 
+use std::time::Duration;
+
 use fealty_program::{Program, TierScheme};
 use fealty_types::{TierId, Timestamp};
 
 pub(crate) use spends::{Day, DayNeeded, Spend, Spends};
+
+/// The least time that can pass.
+const MICROSECOND: Duration = Duration::from_micros(1);
 
 /// A member's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,6 +170,16 @@ pub(crate) fn credit(
         let least = rank(scheme, &without).max(rank(scheme, &otherwise));
         if rank(scheme, &status) <= least {
             return Ok(Vec::new());
+        }
+        // What would end sooner, and lower, is not taken for what is known.
+        let end = otherwise
+            .evaluate_at
+            .filter(|end| status.evaluate_at < Some(*end));
+        if let Some(end) = end.and_then(|end| end.checked_sub(MICROSECOND)) {
+            let (then, _) = replay(program, scheme, (before, spends), at, end)?;
+            if rank(scheme, &then) < rank(scheme, &otherwise) {
+                return Ok(Vec::new());
+            }
         }
     }
     let had = Change {
@@ -594,15 +609,12 @@ mod tests {
         assert_eq!(kept, Ok(Vec::new()));
         let (silver, late) = (status.clone(), spend("1997-01-20T12:00:00Z", 10_000));
         let spends = of(&[made[0], made[1], late]);
-        let now = moment("1998-09-01T00:00:00Z");
-        let lifts = credit(
-            &program,
-            scheme,
-            &mut status,
-            (&silver, &spends),
-            (late, now),
-        );
-        assert_eq!((lifts, status), (Ok(Vec::new()), silver));
+        // Whether gold would be over by now, or soon.
+        for now in ["1998-09-01T00:00:00Z", "1998-02-01T00:00:00Z"] {
+            let late = (late, moment(now));
+            let lifts = credit(&program, scheme, &mut status, (&silver, &spends), late);
+            assert_eq!((lifts, &status), (Ok(Vec::new()), &silver), "{now}");
+        }
     }
 
     proptest::proptest! {
@@ -671,7 +683,12 @@ mod tests {
             } else {
                 ranks(&known)
             };
-            if ranks(&expected) > least {
+            let end = otherwise.evaluate_at.filter(|end| is_late && expected.evaluate_at < Some(*end));
+            let ends_lower = end.and_then(|end| end.checked_sub(MICROSECOND)).is_some_and(|end| {
+                let then = in_order(&program, &all, &before, (late.at, end));
+                ranks(&then) < ranks(&otherwise)
+            });
+            if ranks(&expected) > least && !ends_lower {
                 proptest::prop_assert_eq!(&status.tier, &expected.tier);
                 proptest::prop_assert_eq!(status.evaluate_at, expected.evaluate_at);
                 proptest::prop_assert_eq!(&lifts[0].previous, &known.tier);

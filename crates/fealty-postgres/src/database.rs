@@ -84,6 +84,8 @@ impl Limits {
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: Pool,
+    /// Whoever looks whether the database answers waits for nobody's reads.
+    watch: Pool,
     retries: Counter<u64>,
 }
 
@@ -117,9 +119,13 @@ impl Database {
             // A lane uses its connection all the time; a broken one shows at once.
             .test_before_acquire(false)
             .after_connect(|connection, _| Box::pin(set_plan_cache_mode(connection)))
-            .after_release(|connection, _| Box::pin(still_works(connection)))
-            .connect_lazy_with(options);
-        Ok(Self::of(Pool::new(pool, limits.deadline())))
+            .after_release(|connection, _| Box::pin(still_works(connection)));
+        let watch = pool.clone().max_connections(1);
+        let [pool, watch] = [pool, watch].map(|pool| {
+            let pool = pool.connect_lazy_with(options.clone());
+            Pool::new(pool, limits.deadline())
+        });
+        Ok(Self::of(pool, watch))
     }
 
     /// Opens a pool for the owner of the tables, who brings them up to date: no
@@ -129,15 +135,20 @@ impl Database {
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options(url).await?.options(KEEPALIVE));
-        Ok(Self::of(Pool::new(pool, None)))
+        let pool = Pool::new(pool, None);
+        Ok(Self::of(pool.clone(), pool))
     }
 
-    fn of(pool: Pool) -> Self {
+    fn of(pool: Pool, watch: Pool) -> Self {
         let retries = global::meter("fealty")
             .u64_counter("fealty.db.transaction.retries")
             .with_description("Transactions run again after a conflict")
             .build();
-        Self { pool, retries }
+        Self {
+            pool,
+            watch,
+            retries,
+        }
     }
 
     /// Brings the tables up to date. Safe to call from many instances at once.
@@ -152,9 +163,16 @@ impl Database {
         &self.pool
     }
 
+    /// One connection more, opened when it is first used, for whoever looks how the database
+    /// is: reads of a node that does not answer may hold all others.
+    #[must_use]
+    pub fn watch(&self) -> &Pool {
+        &self.watch
+    }
+
     /// Whether it answers within `timeout`.
     pub async fn answers(&self, timeout: Duration) -> bool {
-        let ping = async { self.pool.acquire().await?.ping().await };
+        let ping = async { self.watch.acquire().await?.ping().await };
         matches!(tokio::time::timeout(timeout, ping).await, Ok(Ok(())))
     }
 

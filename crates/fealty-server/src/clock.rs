@@ -4,17 +4,20 @@
 //! at the start and from then on: while the two differ by much, nobody knows which is
 //! right, and nothing is done by it. From one comparison to the next it is read by the time
 //! that has passed, which no step of the machine's clock changes; a step is noticed at once.
+//! Where the database has the same clock, both step together and never differ: then it is
+//! for those who run the service to say that the clock is right, by starting it again.
 
 use std::{
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fealty_postgres::{Database, DatabaseError, foundation};
 use fealty_types::{Clock, SystemClock, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
 
 /// How far the machine's clock may be from the database's, and may step.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(10);
@@ -37,11 +40,38 @@ enum Kind {
 #[derive(Clone, Copy, Debug)]
 struct Compared {
     /// When, by what no step changes.
-    at: Instant,
+    at: SinceBoot,
     /// What the machine's clock read then.
     read: Timestamp,
     /// By how many microseconds the database's was ahead.
     ahead: i64,
+    /// By how many microseconds both were put on since the service began, in steps that are
+    /// larger than allowed.
+    put: i64,
+}
+
+/// The time since the machine was started, sleep included: waking up is no step.
+#[derive(Clone, Copy, Debug)]
+struct SinceBoot(Duration);
+
+impl SinceBoot {
+    fn now() -> Self {
+        let since = clock_gettime(ClockId::Boottime);
+        let since = Duration::try_from(since);
+        Self(since.expect("it does not begin before the machine"))
+    }
+
+    fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn is_step(micros: i64) -> bool {
+    Duration::from_micros(micros.unsigned_abs()) > CLOCK_SKEW_MAX
 }
 
 impl Compared {
@@ -50,23 +80,47 @@ impl Compared {
         self.read.checked_add(passed).unwrap_or(self.read)
     }
 
+    /// By how many microseconds the machine's clock was put on, which reads `now` after some
+    /// time.
+    fn stepped(&self, now: Timestamp, passed: Duration) -> i64 {
+        now.micros() - self.read.micros() - micros(passed)
+    }
+
+    /// The next comparison.
+    fn next(&self, at: SinceBoot, read: Timestamp, ahead: i64) -> Self {
+        let step = self.stepped(read, at.0.saturating_sub(self.at.0));
+        let there = step + ahead - self.ahead;
+        let both = is_step(step) && is_step(there);
+        Self {
+            at,
+            read,
+            ahead,
+            put: self.put + if both { step } else { 0 },
+        }
+    }
+
     /// Why nothing is to be done by the machine's clock, which reads `now` after some time.
     fn distrust(&self, now: Timestamp, passed: Duration) -> Option<String> {
-        let stepped = now.micros() - self.after(passed).micros();
-        let (skew, step) = (self.ahead.unsigned_abs(), stepped.unsigned_abs());
-        let [skew, step] = [skew, step].map(Duration::from_micros);
+        let stepped = self.stepped(now, passed);
+        let seconds = |micros: i64| micros.unsigned_abs() / 1_000_000;
         let max = CLOCK_SKEW_MAX.as_secs();
-        if skew > CLOCK_SKEW_MAX {
+        let way = |put: i64| if put > 0 { "on" } else { "back" };
+        if is_step(self.ahead) {
             let way = if self.ahead > 0 { "behind" } else { "ahead of" };
-            let skew = skew.as_secs();
+            let skew = seconds(self.ahead);
             Some(format!(
                 "the clock is {skew} s {way} the database's; {max} s are allowed"
             ))
-        } else if step > CLOCK_SKEW_MAX {
-            let way = if stepped > 0 { "on" } else { "back" };
-            let step = step.as_secs();
+        } else if is_step(stepped) {
+            let (way, step) = (way(stepped), seconds(stepped));
             Some(format!(
                 "the clock was put {way} by {step} s; {max} s are allowed"
+            ))
+        } else if is_step(self.put) {
+            let (way, put) = (way(self.put), seconds(self.put));
+            Some(format!(
+                "the clock and the database's were put {way} together by {put} s; {max} s are \
+                 allowed: if they are right now, the service must be started again"
             ))
         } else if passed > COMPARED_MAX {
             let passed = passed.as_secs();
@@ -112,10 +166,10 @@ impl ServiceClock {
             return Ok(());
         };
         let asked = SystemClock.now().micros();
-        let there = foundation::time_of_database(database.pool())
+        let there = foundation::time_of_database(database.watch())
             .await?
             .micros();
-        let (at, read) = (Instant::now(), SystemClock.now());
+        let (at, read) = (SinceBoot::now(), SystemClock.now());
         // It was read some time in between.
         let ahead = if there < asked {
             there - asked
@@ -123,7 +177,13 @@ impl ServiceClock {
             (there - read.micros()).max(0)
         };
         let mut compared = compared.write().unwrap_or_else(PoisonError::into_inner);
-        *compared = Some(Compared { at, read, ahead });
+        let first = Compared {
+            at,
+            read,
+            ahead,
+            put: 0,
+        };
+        *compared = Some(compared.map_or(first, |before| before.next(at, read, ahead)));
         Ok(())
     }
 
@@ -163,6 +223,13 @@ mod tests {
 
     const NOON: Timestamp = Timestamp::constant(1_800_000_000_000_000);
 
+    const AT_NOON: Compared = Compared {
+        at: SinceBoot(Duration::from_hours(1)),
+        read: NOON,
+        ahead: 0,
+        put: 0,
+    };
+
     fn later(seconds: u64) -> Timestamp {
         let later = NOON.checked_add(Duration::from_secs(seconds));
         later.expect("in range")
@@ -172,9 +239,8 @@ mod tests {
     fn a_clock_that_differs_steps_or_was_not_compared_for_long_is_not_trusted() {
         let trusted = |ahead_s: i64, now: Timestamp, passed_s: u64| {
             let compared = Compared {
-                at: Instant::now(),
-                read: NOON,
                 ahead: ahead_s * 1_000_000,
+                ..AT_NOON
             };
             compared.distrust(now, Duration::from_secs(passed_s))
         };
@@ -197,15 +263,41 @@ mod tests {
         }
     }
 
+    /// Five seconds after noon the clocks of both read an hour more, for the database has the
+    /// same one: to agree with it shows nothing.
+    #[test]
+    fn a_step_of_a_clock_that_both_have_is_not_believed() {
+        let next = |compared: &Compared, after_s: u64, reads_s: u64, ahead_s: i64| {
+            let at = SinceBoot(AT_NOON.at.0 + Duration::from_secs(after_s));
+            compared.next(at, later(reads_s), ahead_s * 1_000_000)
+        };
+        let distrusted = |compared: &Compared| compared.distrust(compared.read, Duration::ZERO);
+
+        let put_on = next(&AT_NOON, 5, 3_605, 0);
+        let why = distrusted(&put_on).expect("it is not trusted");
+        assert!(why.contains("put on together by 3600 s"), "{why}");
+        // Nor after a while; but once it is put back.
+        let later = next(&put_on, 10, 3_610, 0);
+        assert!(distrusted(&later).is_some());
+        let back = next(&later, 15, 15, 0);
+        assert_eq!(distrusted(&back), None);
+
+        // The machine's alone, which was wrong, and is put right.
+        let wrong = next(&AT_NOON, 5, 3_605, -3_600);
+        let why = distrusted(&wrong).expect("it is not trusted");
+        assert!(why.contains("3600 s ahead of the database's"), "{why}");
+        assert_eq!(distrusted(&next(&wrong, 10, 10, 0)), None);
+    }
+
     /// An hour was put on since the comparison: the service's clock does not follow.
     #[test]
     fn a_step_of_the_machines_clock_moves_no_time() {
         let real = SystemClock.now();
         let read = real.checked_sub(Duration::from_hours(1)).expect("in range");
         let compared = Compared {
-            at: Instant::now(),
+            at: SinceBoot::now(),
             read,
-            ahead: 0,
+            ..AT_NOON
         };
         let clock = ServiceClock(Kind::System(Arc::new(RwLock::new(Some(compared)))));
         let why = clock.distrust().expect("it is not trusted");

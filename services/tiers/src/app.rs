@@ -34,6 +34,7 @@ impl App {
             clock,
             feed,
             judged: status::Judged::default(),
+            heard: status::Heard::default(),
         };
         tokio::spawn(statuses.programs.clone().keep_fresh(shutdown.clone()));
         tokio::spawn(statuses.feed.clone().follow_head(shutdown.clone()));

@@ -7,7 +7,7 @@ use fealty_postgres::{Database, DatabaseError, Heads};
 use fealty_server::{HEARTBEAT, ServiceClock, Start};
 use fealty_types::{Clock as _, Cursor, Mark, Position, ShardId, Timestamp};
 use futures::future::join_all;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::filter::Filter;
@@ -28,6 +28,9 @@ const HEADS_INTERVAL: Duration = Duration::from_millis(50);
 /// For how long an entry may be on its way to the log after the time it says it was
 /// written at.
 const WRITING_MAX: Duration = Duration::from_mins(2);
+
+/// How long a node may take to say where its shards are, where others go on without it.
+const NODE_MAX: Duration = Duration::from_secs(3);
 
 /// Reads in a row that a filter may leave out without a word.
 const LEFT_OUT_MAX: u32 = 20;
@@ -133,11 +136,11 @@ impl Feed {
             // Not what is known of a shard whose node does not answer: a part of the log
             // would be told as if it were all.
             Start::Now => {
-                let heads = look_at_all_heads(&self.database, &self.heads).await?;
+                let heads = self.look_at_all_heads().await?;
                 self.place_at(heads).await
             }
             Start::Time(time) => {
-                let heads = look_at_all_heads(&self.database, &self.heads).await?;
+                let heads = self.look_at_all_heads().await?;
                 let mut entries = Vec::with_capacity(heads.positions().len());
                 for (shard, head) in self.shards.all().zip(heads.positions()) {
                     let before = self.last_before(shard, *head, *time).await?;
@@ -183,10 +186,7 @@ impl Feed {
         while latest.entries.is_empty() {
             // Who is behind is told how far the cursor came, however little time it has:
             // what a filter leaves out moves it too.
-            let next = if latest.behind > 0 {
-                if has_moved && tokio::time::Instant::now() >= ends {
-                    break;
-                }
+            let next = if latest.behind > 0 && !has_moved {
                 has_moved = true;
                 watched.recv().await
             } else {
@@ -206,7 +206,7 @@ impl Feed {
     /// Up to when a cursor has all that was written, if it has all that is there.
     async fn known(&self, cursor: &Cursor) -> Option<Timestamp> {
         let known = self.clock.now().checked_sub(WRITING_MAX)?;
-        let heads = look_at_all_heads(&self.database, &self.heads).await.ok()?;
+        let heads = self.look_at_all_heads().await.ok()?;
         let mut behind = cursor.positions().iter().zip(heads.positions());
         behind.all(|(at, head)| at >= head).then_some(known)
     }
@@ -257,8 +257,29 @@ impl Feed {
         if at == 0 {
             return Ok(Some(CHAIN_START));
         }
-        let mut found = store::log::chains(self.database.pool(), shard, &[at]).await?;
+        let pool = self.database.pool();
+        let mut found = self
+            .of_node(store::log::chains(pool, shard, &[at]))
+            .await?;
         Ok(found.remove(&at))
+    }
+
+    async fn look_at_all_heads(&self) -> Result<Cursor, DatabaseError> {
+        self.of_node(look_at_all_heads(&self.database, &self.heads))
+            .await
+    }
+
+    /// A short read of one node, or of each. One that is silent is not waited for as long
+    /// as a statement may take: it would hold back what the others have.
+    async fn of_node<T>(
+        &self,
+        read: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, DatabaseError> {
+        if !self.others_go_on() {
+            return read.await;
+        }
+        let read = tokio::time::timeout(NODE_MAX, read).await;
+        read.unwrap_or(Err(DatabaseError::NoAnswer))
     }
 
     /// Whether an error that passes is of one node only.
@@ -286,6 +307,7 @@ impl Feed {
             return;
         }
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
         let (mut is_heard, mut is_new) = (false, true);
         let broken = |error: Error| {
@@ -304,7 +326,7 @@ impl Feed {
                 Ok(Sent::Some) if is_new => self.tell_cursor(&at, &listener).await,
                 sent => sent,
             };
-            is_new = false;
+            let begins = std::mem::take(&mut is_new);
             match sent {
                 Ok(Sent::All | Sent::Some) => {}
                 Ok(Sent::Unheard) => return,
@@ -314,8 +336,11 @@ impl Feed {
                     return;
                 }
             }
+            // Once all there was at the beginning is sent, that is told, and then now and then.
             is_heard = tokio::select! {
+                biased;
                 () = listener.closed() => return,
+                () = std::future::ready(()), if begins => true,
                 _ = heartbeat.tick() => true,
                 changed = heads.changed() => {
                     if changed.is_err() {
@@ -335,8 +360,12 @@ impl Feed {
         filter: &Filter,
         listener: &mpsc::Sender<Result<Watched, Error>>,
     ) -> Result<Sent, Error> {
+        // What there is of the shards that answer waits for none that does not.
+        if self.others_go_on() && self.send_all(at, filter, listener).await? == Sent::Unheard {
+            return Ok(Sent::Unheard);
+        }
         let known = self.clock.now().checked_sub(WRITING_MAX);
-        let looked_at = look_at_all_heads(&self.database, &self.heads).await;
+        let looked_at = self.look_at_all_heads().await;
         let mut sent = self.send_all(at, filter, listener).await?;
         if sent == Sent::Some {
             sent = self.send_away(at, filter, listener).await?;
@@ -427,6 +456,8 @@ impl Feed {
         let sent = self.read_shard(at, shard, heads, filter, listener).await;
         if matches!(sent, Err(Error::Unavailable)) && self.others_go_on() {
             at.away.push_back(shard);
+            // A short read shows whether it is back, before a long one.
+            at.chains[usize::from(shard.get())] = None;
             return Ok(Sent::Some);
         }
         sent

@@ -36,8 +36,8 @@ pub(crate) struct Lanes {
     programs: Programs,
     shards: Shards,
     lanes: Arc<[Lane]>,
-    /// Batches that can be under way at once.
-    under_way_max: usize,
+    /// Batches that are committed at once while all is well.
+    in_flight_max: usize,
 }
 
 impl Lanes {
@@ -70,7 +70,7 @@ impl Lanes {
             programs,
             shards,
             lanes,
-            under_way_max: permits.count(),
+            in_flight_max: settings.batches_in_flight.into(),
         }
     }
 
@@ -130,7 +130,8 @@ impl Lanes {
     }
 
     /// What is wrong with a lane, if something is. One that is stuck does not keep the
-    /// others from working, on another node perhaps; as many as can be under way do.
+    /// others from working, on another node perhaps; as many as commit at once, while nothing
+    /// comes through, do.
     fn trouble(&self) -> Option<Trouble> {
         let lanes = || self.shards.all().zip(&*self.lanes);
         let stuck = lanes().filter_map(|(shard, lane)| {
@@ -140,7 +141,11 @@ impl Lanes {
             (since > STUCK_AFTER).then_some(told)
         });
         let stuck: Vec<String> = stuck.collect();
-        let all = stuck.len() >= self.lanes.len().min(self.under_way_max);
+        let works = lanes().any(|(_, lane)| {
+            let ago = lane.progress().came_through_ago();
+            ago.is_some_and(|ago| ago <= STUCK_AFTER)
+        });
+        let all = !works && stuck.len() >= self.lanes.len().min(self.in_flight_max);
         let trouble = if all { Trouble::Stops } else { Trouble::Limits };
         let mut stuck = stuck.into_iter().map(trouble);
         let mut broken = lanes().filter_map(|(shard, lane)| {

@@ -7,6 +7,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -38,6 +39,9 @@ const BATCH_LEN_MAX: usize = 512;
 /// Requests that may wait for a lane: at 5,000 a second, under a second's worth.
 const QUEUE_LEN_MAX: usize = 4_096;
 
+/// A batch that takes longer leaves its permit to others.
+const QUICK_MAX: Duration = Duration::from_secs(1);
+
 /// Committed batches of a lane that wait to be told of.
 const FINISHED_MAX: usize = 2;
 
@@ -59,6 +63,8 @@ pub(super) struct Lane {
 pub(super) struct Progress {
     /// Since when the batch at hand is under way; none while there is none.
     since: Mutex<Option<Instant>>,
+    /// When a batch last came through.
+    came_through: Mutex<Option<Instant>>,
     /// When a batch last broke off by a defect of ours.
     broke_off: Mutex<Option<Instant>>,
 }
@@ -76,6 +82,11 @@ impl Progress {
     /// For how long the batch at hand has been under way.
     pub(super) fn under_way_for(&self) -> Option<Duration> {
         Self::elapsed(&self.since)
+    }
+
+    /// How long ago a batch came through.
+    pub(super) fn came_through_ago(&self) -> Option<Duration> {
+        Self::elapsed(&self.came_through)
     }
 
     /// How long ago a batch broke off by a defect of ours.
@@ -215,7 +226,7 @@ struct Runner {
     batches: Batches,
     publisher: Publisher,
     permits: Permits,
-    /// Whether the last batch did not come through.
+    /// Whether the last batch did not come through, or took long.
     is_suspect: bool,
     meters: Meters,
     progress: Arc<Progress>,
@@ -246,25 +257,42 @@ impl Runner {
         while !jobs.is_empty() || waiting.wait(&mut jobs).await {
             // While other lanes commit, more comes for this one.
             let permits = self.permits.clone();
-            let Some(permit) = permits.acquire(self.is_suspect).await else {
+            let Some(mut permit) = permits.acquire(self.is_suspect).await else {
                 return;
             };
             waiting.fill(&mut jobs);
-            let run = AssertUnwindSafe(self.run_batch(&mut jobs))
-                .catch_unwind()
-                .await;
-            let batches = match run {
-                Ok(batch) => vec![batch],
-                Err(_) => self.run_one_by_one(&mut jobs).await,
+            let (batches, is_quick) = {
+                let mut run = pin!(self.run_all(&mut jobs));
+                match tokio::time::timeout(QUICK_MAX, &mut run).await {
+                    Ok(batches) => (batches, true),
+                    Err(_) => {
+                        permits.exchange(&mut permit);
+                        (run.await, false)
+                    }
+                }
             };
             drop(permit);
             Progress::set(&self.progress.since, None);
-            self.is_suspect = batches.iter().any(|batch| batch.done.is_err());
+            let came_through = batches.iter().all(|batch| batch.done.is_ok());
+            if came_through {
+                Progress::set(&self.progress.came_through, Some(Instant::now()));
+            }
+            self.is_suspect = !is_quick || !came_through;
             for batch in batches {
                 if finished.send(batch).await.is_err() {
                     return;
                 }
             }
+        }
+    }
+
+    /// Runs a batch, or one for each job where it breaks off by a defect of ours; what they
+    /// leave to a later one stays among the jobs.
+    async fn run_all(&mut self, jobs: &mut Vec<Job>) -> Vec<Finished> {
+        let run = AssertUnwindSafe(self.run_batch(jobs)).catch_unwind().await;
+        match run {
+            Ok(batch) => vec![batch],
+            Err(_) => self.run_one_by_one(jobs).await,
         }
     }
 

@@ -10,7 +10,7 @@ use fealty_proto::points::v1::{
 };
 use fealty_proto::r#type::v1::{FeedStart, feed_start::At};
 use fealty_server::from_wire_time;
-use fealty_types::{Clock as _, MemberId, ProgramId, Timestamp};
+use fealty_types::{MemberId, ProgramId, Timestamp};
 use tonic::{Response, Status, Streaming, async_trait};
 
 use super::{
@@ -110,7 +110,7 @@ impl FeedConsumer for PointsConsumer {
                 if earliest.is_empty() {
                     return Ok(Some(0));
                 }
-                let mut judging = Judging::begin(connection, self.statuses.clock.now()).await?;
+                let mut judging = Judging::begin(connection, &self.statuses).await?;
                 let members = earliest.iter();
                 let members = members.map(|((p, m), earliest)| (p.clone(), m.clone(), *earliest));
                 let (statuses, members) = (&self.statuses, members.collect());
@@ -123,6 +123,9 @@ impl FeedConsumer for PointsConsumer {
         );
         Ok(taken?.map(|position| {
             self.statuses.feed.reached(position);
+            if known.is_some() {
+                self.statuses.heard.all();
+            }
             item.cursor
         }))
     }

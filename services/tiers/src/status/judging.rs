@@ -42,19 +42,19 @@ pub(crate) async fn keep_judging(of: Statuses, shutdown: CancellationToken) {
 }
 
 /// Judges everybody who is due by now, and who has a tier that is no more, and counts them.
+/// While it is not known what was bought up to now, nobody is judged.
 pub(crate) async fn judge_due(of: &Statuses) -> Result<i64, DatabaseError> {
-    if of.clock.distrust().is_some() {
+    let Some(now) = of.judged_by() else {
         return Ok(0);
-    }
-    let now = of.clock.now();
+    };
     let mut judged = judge_removed(of, now).await?;
     let programs = with_tiers(&of.programs);
     let mut before = Vec::new();
     loop {
         let done: Result<_, DatabaseError> = run!(of.database, "judge_due", |connection| async {
-            let judging = Judging::begin(connection, now).await?;
+            let judging = Judging::begin(connection, of).await?;
             let due = statuses::due(connection, &programs, now, JUDGED_MAX).await?;
-            judging.judge(connection, of, due).await
+            judging.judge(connection, of, (due, now)).await
         });
         let (members, position) = done?;
         of.feed.reached(position);
@@ -88,12 +88,12 @@ async fn judge_removed(of: &Statuses, now: Timestamp) -> Result<i64, DatabaseErr
         loop {
             let done: Result<_, DatabaseError> =
                 run!(of.database, "judge_removed", |connection| async {
-                    let judging = Judging::begin(connection, now).await?;
+                    let judging = Judging::begin(connection, of).await?;
                     let limit = JUDGED_MAX;
                     let found =
                         statuses::with_other_tiers(connection, &program, &tiers, limit).await?;
                     let members = found.into_iter().map(|member| (program.clone(), member));
-                    judging.judge(connection, of, members.collect()).await
+                    judging.judge(connection, of, (members.collect(), now)).await
                 });
             let (members, position) = done?;
             of.feed.reached(position);
@@ -120,7 +120,6 @@ struct Member {
 /// Members being judged, under the lock of the log.
 pub(super) struct Judging {
     pub(super) position: i64,
-    now: Timestamp,
     written_at: Timestamp,
     members: Vec<Member>,
     log: Vec<Logged>,
@@ -134,13 +133,12 @@ impl Judging {
     /// judges anybody.
     pub(super) async fn begin(
         connection: &mut PgConnection,
-        now: Timestamp,
+        of: &Statuses,
     ) -> Result<Self, DatabaseError> {
         let head = log::lock_head(connection).await?;
         Ok(Self {
             position: head.position,
-            now,
-            written_at: head.written_at.max(now),
+            written_at: head.written_at.max(of.clock.now()),
             members: Vec::new(),
             log: Vec::new(),
         })
@@ -151,15 +149,14 @@ impl Judging {
         mut self,
         connection: &mut PgConnection,
         of: &Statuses,
-        members: Names,
+        (members, now): (Names, Timestamp),
     ) -> Result<(Names, i64), DatabaseError> {
-        let now = self.now;
         let from: Vec<(ProgramId, MemberId, Timestamp)> = members
             .iter()
             .map(|(program, member)| (program.clone(), member.clone(), now))
             .collect();
         self.read(connection, of, from).await?;
-        self.advance_all(connection, of).await?;
+        self.advance_all(connection, of, now).await?;
         self.write(connection).await?;
         Ok((members, self.position))
     }
@@ -255,8 +252,8 @@ impl Judging {
         &mut self,
         connection: &mut PgConnection,
         of: &Statuses,
+        now: Timestamp,
     ) -> Result<(), DatabaseError> {
-        let now = self.now;
         for index in 0..self.members.len() {
             let decided = self.decide(connection, of, index, |program, scheme, status, spends| {
                 domain::advance(program, scheme, status, spends, now)
@@ -301,7 +298,8 @@ impl Judging {
                 self.log(index, change, String::new());
             }
             let before = self.held(connection, scheme, index, at).await?;
-            let made = (purchase.spend, self.now);
+            // As far as others are judged: beyond, more may have been bought.
+            let made = (purchase.spend, of.judged_by().unwrap_or(at));
             let lifted = self.decide(connection, of, index, |program, scheme, status, spends| {
                 domain::credit(program, scheme, status, (&before, spends), made)
             });

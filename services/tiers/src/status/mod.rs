@@ -12,4 +12,4 @@ mod store;
 
 pub(crate) use follow::{SOURCE, follow};
 pub(crate) use judging::{judge_due, keep_judging};
-pub(crate) use service::{Judged, Statuses};
+pub(crate) use service::{Heard, Judged, Statuses};

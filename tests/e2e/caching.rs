@@ -1,6 +1,6 @@
 //! What the cache of balances takes, and what it does not.
 
-use fealty_cache::{Cache, Entry, Progress};
+use fealty_cache::{Cache, Entry, Progress, Put};
 
 use fealty_proto::points::v1::Consistency;
 use sqlx::{Connection as _, PgConnection};
@@ -41,22 +41,18 @@ async fn what_was_read_before_a_reset_is_not_written_after_it() {
             cache.put_read(0, &head, &old).await.expect("it answers")
         }
     };
-    assert!(!put(10).await, "it does not know how far it is");
+    assert_eq!(put(10).await, Put::LeftOut, "it does not know how far it is");
     cache.reset(&[reaches(10)]).await.expect("it answers");
-    assert!(put(10).await, "it knows as much");
+    assert_eq!(put(10).await, Put::There, "it knows as much");
     assert_eq!(read(&cache, "anna").await.as_deref(), Some("old"));
     // After a restore the log is another one, and shorter; what it lost is lost.
     cache.reset(&[reaches(7)]).await.expect("it answers");
     assert_eq!(read(&cache, "anna").await, None);
     // Others write on.
     let (before, after) = (reaches(7), reaches(12));
-    assert!(
-        cache
-            .put(0, &before, &after, &[])
-            .await
-            .expect("it answers")
-    );
-    assert!(!put(10).await, "it knows more");
+    let others = cache.put(0, &before, &after, &[]).await;
+    assert_eq!(others.expect("it answers"), Put::Through);
+    assert_eq!(put(10).await, Put::LeftOut, "it knows more");
     assert_eq!(read(&cache, "anna").await, None);
 }
 
@@ -90,7 +86,7 @@ async fn what_is_written_beyond_progress_is_known() {
     let cache = Cache::open(&stack.redis.url(), None, "caching").expect("a URL");
     let put = |after: i64, through: i64, key: &'static str, version| {
         let cache = cache.clone();
-        let entries = [entry(key, (version, 0), key)];
+        let entries = [entry(key, (version, 0), &format!("{key} {version}"))];
         async move {
             let (after, through) = (reaches(after), reaches(through));
             let put = cache.put(0, &after, &through, &entries).await;
@@ -106,31 +102,45 @@ async fn what_is_written_beyond_progress_is_known() {
         }
     };
     // It has lost its memory: what it takes now, nobody would know of.
-    assert!(!put(0, 10, "anna", 1).await);
+    assert_eq!(put(0, 10, "anna", 1).await, Put::LeftOut);
     assert_eq!((reach().await, read(&cache, "anna").await), (None, None));
 
     cache.reset(&[reaches(0)]).await.expect("it answers");
-    assert!(!put(10, 20, "bert", 1).await);
-    assert!(!put(20, 25, "carl", 1).await);
-    assert_eq!(read(&cache, "bert").await.as_deref(), Some("bert"));
+    assert_eq!(put(10, 20, "bert", 1).await, Put::There);
+    assert_eq!(put(20, 25, "carl", 1).await, Put::There);
+    assert_eq!(read(&cache, "bert").await.as_deref(), Some("bert 1"));
     let beyond = vec![reaches(20), reaches(25)];
     assert_eq!(reach().await, Some((0, beyond.clone())));
-    assert!(put(0, 10, "anna", 1).await);
+    assert_eq!(put(0, 10, "anna", 1).await, Put::Through);
     assert_eq!(reach().await, Some((10, beyond.clone())));
     // Who read was ahead of what was written.
     let read_at = [entry("dora", (1, 0), "dora")];
     let put_read = cache.put_read(0, &reaches(30), &read_at).await;
-    assert!(put_read.expect("it answers"));
+    assert_eq!(put_read.expect("it answers"), Put::There);
 
     // The gap is mended, and it has come to what is beyond.
-    assert!(put(10, 25, "bert", 2).await);
+    assert_eq!(put(10, 25, "bert", 2).await, Put::Through);
+    assert_eq!(read(&cache, "bert").await.as_deref(), Some("bert 2"));
     cache.come_to(0, &beyond).await.expect("it answers");
     assert_eq!(reach().await, Some((25, vec![reaches(30)])));
     // What progress is beyond of has been written.
-    assert!(!put(12, 20, "carl", 9).await);
-    assert_eq!(read(&cache, "carl").await.as_deref(), Some("carl"));
+    assert_eq!(put(12, 20, "carl", 9).await, Put::There);
+    assert_eq!(read(&cache, "carl").await.as_deref(), Some("carl 1"));
     cache.reset(&[reaches(7)]).await.expect("it answers");
     assert_eq!(reach().await, Some((7, Vec::new())));
+
+    // Beyond a gap that nobody mends, not everything is taken, and the writer is told.
+    let mut places = 100..2_000;
+    let refused = loop {
+        let at = places.next().expect("it takes not that many");
+        if put(at, at + 1, "emil", at).await == Put::LeftOut {
+            break at;
+        }
+    };
+    let (_, beyond) = reach().await.expect("it knows how far it is");
+    assert_eq!(i64::try_from(beyond.len()), Ok(refused - 100));
+    let last = format!("emil {}", refused - 1);
+    assert_eq!(read(&cache, "emil").await, Some(last));
 }
 
 /// An instance was ahead of another with what the database then lost, less than the cache
@@ -164,6 +174,6 @@ async fn entries_of_a_log_that_was_lost_are_found_beyond_progress() {
     )];
     let (after, through) = (reaches(1_000), reaches(1_001));
     let put = cache.put(shard, &after, &through, &lost).await;
-    assert!(!put.expect("it answers"), "it is beyond progress");
+    assert_eq!(put.expect("it answers"), Put::There, "it is beyond progress");
     until("a balance is cached again, and right", cached).await;
 }

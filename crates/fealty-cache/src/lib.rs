@@ -36,7 +36,8 @@ const VERSION_LEN: usize = 32;
 /// Reads that wait to be sent together.
 const READS_MAX: usize = 4_096;
 
-/// What both scripts begin with. `KEYS[1]`: where the shard's progress is kept; `KEYS[2]`:
+/// What both scripts begin with; they answer 1 for [`Put::Through`], 2 for [`Put::There`]
+/// and 0 for [`Put::LeftOut`]. `KEYS[1]`: where the shard's progress is kept; `KEYS[2]`:
 /// the places beyond it of which there are entries; the rest: entries. `ARGV[1]`: progress
 /// after; `ARGV[2]`: time to live; `ARGV[3]`: progress before; then each entry: its version
 /// in digits of a fixed number, and its value.
@@ -63,7 +64,7 @@ local function write_beyond()
   end
   write()
   redis.call('SADD', KEYS[2], ARGV[1])
-  return 1
+  return 2
 end
 ";
 
@@ -77,9 +78,9 @@ if progress == ARGV[3] then
   return 1
 end
 if position(progress) < position(ARGV[1]) and #KEYS > 2 then
-  write_beyond()
+  return write_beyond()
 end
-return 0
+return 2
 ";
 
 /// Entries that were read, not written, when the shard's log reached to `ARGV[1]`. A cache
@@ -87,7 +88,7 @@ return 0
 const PUT_READ: &str = r"
 if progress == ARGV[1] then
   write()
-  return 1
+  return 2
 end
 if position(progress) < position(ARGV[1]) then
   return write_beyond()
@@ -117,6 +118,18 @@ impl Progress {
             mark: mark.to_owned(),
         })
     }
+}
+
+/// What became of entries that were to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// They are there, and progress is after them.
+    Through,
+    /// They are there, they or newer ones; progress is not moved.
+    There,
+    /// They are not there: the cache has lost its memory, or has noted as many places
+    /// beyond its progress as it does; or, of entries that were read, it knows more.
+    LeftOut,
 }
 
 /// How far the cache has been written of a shard's log.
@@ -281,27 +294,25 @@ impl Cache {
     }
 
     /// Writes entries that a stretch of a shard's log brought about, and moves
-    /// the shard's progress from `after` to `through`; `false` if it was
-    /// elsewhere, so that what lies between is still to be written.
+    /// the shard's progress from `after` to `through`, if it was there.
     pub async fn put(
         &self,
         shard: u8,
         after: &Progress,
         through: &Progress,
         entries: &[Entry],
-    ) -> Result<bool, CacheError> {
+    ) -> Result<Put, CacheError> {
         let script = &self.0.put;
         self.invoke(script, shard, (after, through), entries).await
     }
 
-    /// Writes entries that were read when a shard's log reached to `head`; `false` if the
-    /// cache knows more by now, or has lost its memory.
+    /// Writes entries that were read when a shard's log reached to `head`.
     pub async fn put_read(
         &self,
         shard: u8,
         head: &Progress,
         entries: &[Entry],
-    ) -> Result<bool, CacheError> {
+    ) -> Result<Put, CacheError> {
         let script = &self.0.put_read;
         self.invoke(script, shard, (head, head), entries).await
     }
@@ -312,7 +323,7 @@ impl Cache {
         shard: u8,
         (after, through): (&Progress, &Progress),
         entries: &[Entry],
-    ) -> Result<bool, CacheError> {
+    ) -> Result<Put, CacheError> {
         let mut script = script.prepare_invoke();
         script
             .key(self.progress_key(shard))
@@ -330,7 +341,12 @@ impl Cache {
         }
         self.within_limits(async {
             let mut connection = self.connection().await?;
-            script.invoke_async(&mut connection).await
+            let put: i64 = script.invoke_async(&mut connection).await?;
+            Ok(match put {
+                1 => Put::Through,
+                2 => Put::There,
+                _ => Put::LeftOut,
+            })
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{BrandId, LotId, Points, Position, Timestamp};
 
-use crate::{Account, BucketName, Inactivity, LotTerms};
+use crate::{Account, BucketName, Inactivity, LotTerms, TIER_WAIT_STEP};
 
 /// The buckets of a wallet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -76,6 +76,28 @@ pub struct Wallet {
     pub earned: i64,
     /// Points redeemed, less those restored, since ever.
     pub redeemed: i64,
+}
+
+impl Wallet {
+    /// When points that go with inactivity are gone, as things stand, and not before a
+    /// moment.
+    pub(crate) fn goes_at(&self, not_before: Option<Timestamp>) -> Option<Timestamp> {
+        let gone_at = self.inactive_at.max(not_before);
+        gone_at.filter(|_| self.inactivity != Inactivity::Waived)
+    }
+
+    /// Whether something may be due at `now`; `tiers_decide` says whether tiers decide if its
+    /// points go with inactivity. What was to be looked at again soon, for it waited for the
+    /// member's tier, is due where the programme asks for tiers no more.
+    #[must_use]
+    pub fn is_due(&self, tiers_decide: bool, now: Timestamp) -> bool {
+        let Some(due) = self.next_due else {
+            return false;
+        };
+        let is_inactive = || self.goes_at(None).is_some_and(|at| at <= now);
+        let soon = now.checked_add(TIER_WAIT_STEP).unwrap_or(now);
+        due <= now || (!tiers_decide && due <= soon && is_inactive())
+    }
 }
 
 /// A lot and what is left of it.

@@ -3,7 +3,7 @@
 use fealty_types::{CurrencyId, LotId, Position, Timestamp};
 
 use super::{ReadThrough, SpendKey, WalletBook};
-use crate::{Inactivity, LotTerms, Moment, Stop, TIER_WAIT_MAX, TIER_WAIT_STEP};
+use crate::{LotTerms, Moment, Stop, TIER_WAIT_MAX, TIER_WAIT_STEP};
 
 /// What falls due next in a wallet. The order is that of events at the same
 /// instant.
@@ -24,15 +24,7 @@ pub(crate) enum Event {
 impl WalletBook {
     /// When points that go with inactivity are gone, as things stand.
     pub(super) fn inactive_at(&self) -> Option<Timestamp> {
-        self.goes_at(None)
-    }
-
-    /// When points that go with inactivity, but not before a moment, are gone, as things
-    /// stand.
-    pub(super) fn goes_at(&self, not_before: Option<Timestamp>) -> Option<Timestamp> {
-        let waived = self.wallet.inactivity == Inactivity::Waived;
-        let gone_at = self.wallet.inactive_at.max(not_before);
-        gone_at.filter(|_| !waived)
+        self.wallet.goes_at(None)
     }
 
     /// When points that go with inactivity are due. Where a tier decides and it is not
@@ -42,7 +34,7 @@ impl WalletBook {
         not_before: Option<Timestamp>,
         moment: Moment,
     ) -> Option<Timestamp> {
-        let goes_at = self.goes_at(not_before)?;
+        let goes_at = self.wallet.goes_at(not_before)?;
         let waits = self.tiers_decide && goes_at <= moment.now && goes_at > moment.tiers_known;
         if !waits {
             return Some(goes_at);
@@ -64,7 +56,7 @@ impl WalletBook {
     /// Whether the points of a lot are gone at a moment, whatever is not known yet.
     pub(crate) fn is_gone(&self, terms: &LotTerms, at: Timestamp) -> bool {
         let gone_at = if terms.goes_with_inactivity() {
-            let goes_at = self.goes_at(terms.not_before());
+            let goes_at = self.wallet.goes_at(terms.not_before());
             goes_at.and_then(|goes_at| self.latest(goes_at))
         } else {
             terms.expires_at
@@ -193,11 +185,11 @@ impl WalletBook {
         }
         // Those that go with inactivity go together as far as their date is the same.
         let first = self.with_activity().next();
-        let first = first.and_then(|key| self.goes_at(LotTerms::not_before_of(key.expires_at)));
+        let first = first.and_then(|key| self.wallet.goes_at(LotTerms::not_before_of(key.expires_at)));
         let goes = |key: &&SpendKey| match event {
             Event::ExpireInactive => {
                 LotTerms::is_with_activity(key.expires_at)
-                    && self.goes_at(LotTerms::not_before_of(key.expires_at)) <= first
+                    && self.wallet.goes_at(LotTerms::not_before_of(key.expires_at)) <= first
             }
             _ => key.expires_at == at,
         };

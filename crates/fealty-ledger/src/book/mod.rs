@@ -14,7 +14,7 @@ use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 
 use crate::{
     Account, Active, BucketName, Hold, HoldLot, Inactivity, LOTS_PER_SPEND_MAX, Lot, LotTerms,
-    Refusal, Stop, TIER_WAIT_STEP, TierEffect, Transfer, Wallet, WalletAfter,
+    Refusal, Stop, TierEffect, Transfer, Wallet, WalletAfter,
 };
 
 pub(crate) use debt::Payment;
@@ -182,15 +182,10 @@ impl WalletBook {
         !self.due_unread && self.read_through != ReadThrough::Nothing
     }
 
-    /// Whether something may be due at `now`. What was to be looked at again soon, for it
-    /// waited for the member's tier, is due where the programme asks for tiers no more.
+    /// Whether something may be due at `now`.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
-        let is_inactive = || self.inactive_at().is_some_and(|at| at <= now);
-        let soon = now.checked_add(TIER_WAIT_STEP).unwrap_or(now);
-        let may_wait = |due| !self.tiers_decide && due <= soon && is_inactive();
-        let next = self.wallet.next_due;
-        next.is_some_and(|due| due <= now || may_wait(due))
+        self.wallet.is_due(self.tiers_decide, now)
     }
 
     /// Whether the wallet's row was changed.
@@ -229,7 +224,7 @@ impl WalletBook {
     #[must_use]
     pub fn expiry_of(&self, terms: &LotTerms) -> Option<Timestamp> {
         if terms.goes_with_inactivity() {
-            self.goes_at(terms.not_before())
+            self.wallet.goes_at(terms.not_before())
         } else {
             terms.expires_at
         }

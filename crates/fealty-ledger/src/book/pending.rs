@@ -138,7 +138,7 @@ impl WalletBook {
         max: usize,
     ) -> Result<Vec<LotId>, Stop> {
         let first = self.pending_with_activity().next();
-        let first = first.and_then(|key| self.goes_at(LotTerms::not_before_of(key.due)));
+        let first = first.and_then(|key| self.wallet.goes_at(LotTerms::not_before_of(key.due)));
         let (from, end) = match event {
             Event::Activate => (
                 PendingKey::from(at, at),
@@ -158,7 +158,7 @@ impl WalletBook {
             Event::ExpirePending => key.due == at && key.activates_at == LotTerms::ON_EVENT,
             _ => {
                 LotTerms::is_with_activity(key.due)
-                    && self.goes_at(LotTerms::not_before_of(key.due)) <= first
+                    && self.wallet.goes_at(LotTerms::not_before_of(key.due)) <= first
             }
         };
         let lots = self.pending.range(from..);

@@ -17,7 +17,7 @@ use std::{
 };
 
 use borsh::BorshDeserialize as _;
-use fealty_cache::{Cache, CacheError, Entry, Progress, Reach};
+use fealty_cache::{Cache, CacheError, Entry, Progress, Put, Reach};
 use fealty_ledger::{
     Wallet,
     canonical::{CHAIN_START, Chain},
@@ -137,8 +137,10 @@ impl BalanceCache {
         let entries: Vec<Entry> = wallets.iter().map(entry).collect();
         let (after, through) = (progress(after), progress(through));
         let put = inner.cache.put(shard.get(), &after, &through, &entries);
-        if let Err(error) = put.await {
-            inner.failed(&error);
+        match put.await {
+            Ok(Put::Through | Put::There) => {}
+            Ok(Put::LeftOut) => inner.left_out(),
+            Err(error) => inner.failed(&error),
         }
     }
 
@@ -175,6 +177,15 @@ impl Inner {
     fn looked(&self) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.looked_at_ms.store(now, Ordering::SeqCst);
+    }
+
+    /// What was committed is not in the cache.
+    fn left_out(&self) {
+        let was_whole = self.is_whole();
+        self.failures.fetch_add(1, Ordering::SeqCst);
+        if was_whole {
+            tracing::warn!("the cache took no more: balances are read from Postgres");
+        }
     }
 
     fn failed(&self, error: &CacheError) {
@@ -377,8 +388,12 @@ async fn mend_shard(
         }));
     }
     // Somebody else moved it, or it begins again: the next look sees where it is.
-    let is_moved = cache.put(shard.get(), written, &last, &entries).await?;
-    Ok(if is_moved { last } else { written.clone() })
+    let put = cache.put(shard.get(), written, &last, &entries).await?;
+    Ok(if put == Put::Through {
+        last
+    } else {
+        written.clone()
+    })
 }
 
 #[cfg(test)]

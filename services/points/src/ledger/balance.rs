@@ -104,7 +104,8 @@ impl Ledger {
         (source, min_position): (Source, Option<TransactionPlace>),
     ) -> Result<BalanceRead, Error> {
         let shard = self.shards.of(program, member);
-        self.with_currency(program, currency)?;
+        let applied = self.with_currency(program, currency)?;
+        let tiers_decide = || applied.program.keeps_by_tier(currency);
         let now = self.clock.now();
         // The cache knows a wallet's last transaction: what came before it is in there.
         let has_it = |wallet: &Wallet| {
@@ -112,7 +113,7 @@ impl Ledger {
         };
         if source == Source::Cache
             && let Some(wallet) = self.cache.get(program, member, currency).await
-            && wallet.next_due.is_none_or(|due| due > now)
+            && !wallet.is_due(tiers_decide(), now)
             && has_it(&wallet)
         {
             return Ok(BalanceRead {
@@ -249,7 +250,8 @@ impl Ledger {
         currency: &CurrencyId,
         source: Source,
     ) -> Result<Vec<BalanceRead>, Error> {
-        self.with_currency(program, currency)?;
+        let applied = self.with_currency(program, currency)?;
+        let tiers_decide = applied.program.keeps_by_tier(currency);
         let now = self.clock.now();
         let cached = if source == Source::Database {
             members.iter().map(|_| None).collect()
@@ -260,7 +262,7 @@ impl Ledger {
         let mut balances: Vec<Option<BalanceRead>> = cached
             .into_iter()
             .map(|cached| {
-                let wallet = cached.filter(|w| w.next_due.is_none_or(|due| due > now))?;
+                let wallet = cached.filter(|wallet| !wallet.is_due(tiers_decide, now))?;
                 Some(BalanceRead {
                     position: wallet.last_position,
                     wallet,
@@ -434,7 +436,7 @@ async fn advanced(
     let mut read = Vec::with_capacity(work.len());
     for slot in 0..work.len() {
         let stored = wallet(&work, slot);
-        if stored.next_due.is_some_and(|due| due <= at) {
+        if stored.is_due(program.keeps_by_tier(currency), at) {
             work.foresee(connection, slot, program, currency, at.into())
                 .await?;
         }

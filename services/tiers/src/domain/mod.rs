@@ -143,13 +143,10 @@ pub(crate) fn credit(
     (made, now): (Spend, Timestamp),
 ) -> Result<Vec<Change>, DayNeeded> {
     let at = made.at;
-    let entered = |day: &Day| scheme.window.before(day.bounds().0, &program.time_zone) < at;
-    let leads = |day| {
-        let at_most = spends.spent_at_most(program, scheme, day);
-        scheme.rank_of(at_most) > rank(scheme, known)
-    };
-    let mut days = spends.days_from(Day::of(at)).take_while(entered);
-    if before == known && !days.any(leads) {
+    let windows = spends.windows_from(program, scheme, Day::of(at));
+    let mut entered = windows.take_while(|window| window.start < at);
+    let known_rank = rank(scheme, known);
+    if before == known && !entered.any(|window| scheme.rank_of(window.at_most) > known_rank) {
         return Ok(Vec::new());
     }
     let first = scheme.first_evaluation(at, &program.time_zone);
@@ -208,7 +205,8 @@ fn replay(
     while let Some(due) = status.evaluate_at.filter(|due| *due <= at) {
         status.evaluate_at = Some(scheme.next_evaluation(due, &program.time_zone));
     }
-    for day in spends.days_from(Day::of(at)) {
+    for window in spends.windows_from(program, scheme, Day::of(at)) {
+        let day = window.day;
         let (begins, ends) = day.bounds();
         changes.extend(advance(
             program,
@@ -218,9 +216,8 @@ fn replay(
             begins.max(at),
         )?);
         // Most days lead nowhere, whatever the moment, and need not be read.
-        let at_most = spends.spent_at_most(program, scheme, day);
         let judged = status.evaluate_at.is_some_and(|due| due < ends);
-        if !judged && scheme.rank_of(at_most) <= rank(scheme, &status) {
+        if !judged && scheme.rank_of(window.at_most) <= rank(scheme, &status) {
             continue;
         }
         for spend in spends.of_day(day)?.iter().filter(|spend| spend.at >= at) {

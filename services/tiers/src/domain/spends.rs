@@ -50,6 +50,16 @@ pub(crate) struct Spend {
     pub(crate) minor_units: i64,
 }
 
+/// The window up to the moments of a day.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowOfDay {
+    pub(super) day: Day,
+    /// Where that of its first moment starts.
+    pub(super) start: Timestamp,
+    /// Money spent in it, at the most.
+    pub(super) at_most: i64,
+}
+
 /// The purchases of this day must be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DayNeeded(pub(crate) Day);
@@ -155,10 +165,30 @@ impl Spends {
         Ok(left_out.map_or(sum, |spend| sum.saturating_sub(spend.minor_units)))
     }
 
-    /// Money spent in the scheme's window up to any moment of a day, at the most.
-    pub(super) fn spent_at_most(&self, program: &Program, scheme: &TierScheme, day: Day) -> i64 {
-        let start = scheme.window.before(day.bounds().0, &program.time_zone);
-        let days = self.days.range(Day::of(start)..=day);
-        days.fold(0, |sum, (_, minor_units)| sum.saturating_add(*minor_units))
+    /// The days from one on on which something was bought, and the most that was spent in the
+    /// scheme's window up to any moment of each: a sum that moves on with its window, for
+    /// there may be thousands of days.
+    pub(super) fn windows_from(
+        &self,
+        program: &Program,
+        scheme: &TierScheme,
+        first: Day,
+    ) -> impl Iterator<Item = WindowOfDay> {
+        let start = |day: Day| scheme.window.before(day.bounds().0, &program.time_zone);
+        let mut leaving = self.days.range(Day::of(start(first))..).peekable();
+        let before = self.days.range(Day::of(start(first))..first);
+        let mut sum: i128 = before.map(|(_, spent)| i128::from(*spent)).sum();
+        self.days.range(first..).map(move |(day, spent)| {
+            let start = start(*day);
+            sum += i128::from(*spent);
+            while let Some((_, left)) = leaving.next_if(|(left, _)| **left < Day::of(start)) {
+                sum -= i128::from(*left);
+            }
+            WindowOfDay {
+                day: *day,
+                start,
+                at_most: i64::try_from(sum).unwrap_or(i64::MAX),
+            }
+        })
     }
 }

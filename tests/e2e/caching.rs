@@ -41,7 +41,11 @@ async fn what_was_read_before_a_reset_is_not_written_after_it() {
             cache.put_read(0, &head, &old).await.expect("it answers")
         }
     };
-    assert_eq!(put(10).await, Put::LeftOut, "it does not know how far it is");
+    assert_eq!(
+        put(10).await,
+        Put::LeftOut,
+        "it does not know how far it is"
+    );
     cache.reset(&[reaches(10)]).await.expect("it answers");
     assert_eq!(put(10).await, Put::There, "it knows as much");
     assert_eq!(read(&cache, "anna").await.as_deref(), Some("old"));
@@ -174,6 +178,10 @@ async fn entries_of_a_log_that_was_lost_are_found_beyond_progress() {
     )];
     let (after, through) = (reaches(1_000), reaches(1_001));
     let put = cache.put(shard, &after, &through, &lost).await;
-    assert_eq!(put.expect("it answers"), Put::There, "it is beyond progress");
+    assert_eq!(
+        put.expect("it answers"),
+        Put::There,
+        "it is beyond progress"
+    );
     until("a balance is cached again, and right", cached).await;
 }

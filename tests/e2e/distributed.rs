@@ -2,16 +2,21 @@
 //! before a batch is written. These tests work that way on whatever Postgres there
 //! is; the one of the plans needs a Citus cluster (`FEALTY_TEST_DATABASE_URL`).
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use fealty_cli::demo::Fleet;
 use fealty_proto::points::v1::{
-    PollTransactionsRequest, RecordPurchaseRequest, earning_service_client::EarningServiceClient,
+    PollTransactionsRequest, RecordPurchaseRequest, WatchTransactionsRequest,
+    earning_service_client::EarningServiceClient,
 };
+use fealty_server::HEARTBEAT;
 use futures::future::join_all;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, Row as _};
-use tokio::sync::Mutex;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 use tonic::Status;
 
 use crate::{
@@ -157,13 +162,21 @@ async fn end_a_claim(fleet: Fleet) {
     assert_eq!(verify(&fleet).await, Ok(1));
 }
 
-/// Has whatever the service does in a shard fail, as if its node did not answer.
-async fn take_away(connection: &mut PgConnection, shard: i16) {
+/// What a node does that is away.
+const REFUSES: &str = "RAISE EXCEPTION 'no connection to the node' USING ERRCODE = '08006'";
+/// Half of what a statement may take.
+const LONG: Duration = Duration::from_secs(15);
+const IS_SILENT: &str = "WHILE EXISTS (SELECT FROM silent) LOOP PERFORM pg_sleep(0.05); END LOOP";
+
+/// Has whatever the service does in a shard fare as if its node did that.
+async fn take_away(connection: &mut PgConnection, shard: i16, does: &str) {
     let statements = format!(
-        "CREATE FUNCTION answers(asked smallint) RETURNS boolean LANGUAGE plpgsql AS $$
+        "CREATE TABLE silent AS SELECT;
+         GRANT SELECT ON silent TO PUBLIC;
+         CREATE FUNCTION answers(asked smallint) RETURNS boolean LANGUAGE plpgsql AS $$
          BEGIN
              IF asked = {shard} THEN
-                 RAISE EXCEPTION 'no connection to the node' USING ERRCODE = '08006';
+                 {does};
              END IF;
              RETURN true;
          END $$;
@@ -205,7 +218,7 @@ async fn a_feed_can_be_opened_while_a_node_does_not_answer() {
         .await
         .expect("it reads");
     assert!((1..20).contains(&away.len()));
-    take_away(&mut connection, 0).await;
+    take_away(&mut connection, 0, REFUSES).await;
 
     let (cursor, heard) = (Mutex::new(cursor), Mutex::new(Vec::new()));
     let hear = async |expected: usize, is_back: bool| {
@@ -225,6 +238,66 @@ async fn a_feed_can_be_opened_while_a_node_does_not_answer() {
     let back = sqlx::raw_sql(back).execute(&mut connection).await;
     back.expect("they run");
     until("all are heard of", || hear(20, true)).await;
+}
+
+/// The node of one shard says nothing at all: who follows the feed hears of all others long
+/// before a statement is given up, again and again, and of that shard once it speaks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_is_not_held_back_by_a_node_that_is_silent() {
+    let fleet = fleet().await;
+    let mut connection = connect(&fleet).await;
+    let give = async |name: &str, members: &[String]| {
+        for member in members {
+            let request = accrual(&format!("{name}-{member}"), member, 10);
+            accrue(fleet.clients(), request).await.expect("points");
+        }
+    };
+    let all: Vec<String> = (0..20).map(|number| format!("member-{number}")).collect();
+    give("first", &all).await;
+    let (_, cursor) = polled(&fleet, String::new()).await;
+    give("second", &all).await;
+    let of = "SELECT member FROM members WHERE shard = 0";
+    let away: Vec<String> = sqlx::query_scalar(of)
+        .fetch_all(&mut connection)
+        .await
+        .expect("it reads");
+    assert!((1..20).contains(&away.len()));
+    let others: Vec<String> = all
+        .iter()
+        .filter(|who| !away.contains(who))
+        .cloned()
+        .collect();
+    take_away(&mut connection, 0, IS_SILENT).await;
+
+    let request = WatchTransactionsRequest {
+        start: from(cursor),
+        ..WatchTransactionsRequest::default()
+    };
+    let begun = Instant::now();
+    let opened = fleet.clients().ledger().watch_transactions(request).await;
+    let mut feed = opened.expect("it is opened").into_inner();
+    let mut hear = async |mut expected: Vec<String>| {
+        while !expected.is_empty() {
+            let message = timeout(LONG, feed.message()).await;
+            let message = message.expect("it is in time").expect("it goes on");
+            for heard in message.expect("it does not end").transactions {
+                let known = expected.iter().position(|member| *member == heard.member);
+                expected.swap_remove(known.expect("each is heard of once"));
+            }
+        }
+    };
+    hear(others.clone()).await;
+    // Until it was tried again, and a third time, whether that node is back.
+    for round in 0.. {
+        give(&format!("round-{round}"), &others).await;
+        hear(others.clone()).await;
+        if begun.elapsed() > 2 * HEARTBEAT {
+            break;
+        }
+    }
+    let speak = sqlx::raw_sql("DELETE FROM silent").execute(&mut connection);
+    speak.await.expect("it runs");
+    hear(away.clone()).await;
 }
 
 /// Every statement over a shard, of a batch or else, names it, and on a cluster is one

@@ -77,7 +77,6 @@ async fn a_wallet_in_which_very_much_is_due_is_written_in_parts() {
         3
     );
     verify(&fleet).await.expect("the ledger holds");
-    // No two batches that each wrote more than a batch may: written times tell them apart.
     let mut reader = PgConnection::connect(fleet.points_database_url())
         .await
         .expect("it answers");
@@ -89,6 +88,8 @@ async fn a_wallet_in_which_very_much_is_due_is_written_in_parts() {
     .await
     .expect("it runs");
     assert_eq!(expiries, LOTS / 500, "500 lots in each");
+    let most = most_at_once(&fleet).await;
+    assert!(most < expiries, "{most} of {expiries} at once");
 }
 
 /// A club whose lanes remember no wallet, so that what is forged is what they read.

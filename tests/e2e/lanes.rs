@@ -138,12 +138,57 @@ async fn a_shard_that_stands_still_does_not_take_the_service_away() {
     .await;
 }
 
+/// As many shards as commit at once stand still, and nothing else comes through: the health
+/// says so of the service, until something does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_in_which_nothing_comes_through_does_not_serve() {
+    let knobs = [
+        ("FEALTY_DATABASE_STATEMENT_TIMEOUT_MS", "25000".to_owned()),
+        ("FEALTY_LEDGER_BATCHES_IN_FLIGHT", "2".to_owned()),
+    ];
+    let fleet = club_with(&knobs).await;
+    let [first, _] = members_by_shard(&fleet, 0).await;
+    let [second, others] = members_by_shard(&fleet, 1).await;
+    let works = others.iter().find(|member| !first.contains(member));
+    let mut holders = [held(&fleet, 0).await, held(&fleet, 1).await];
+    let waiting = [&first[0], &second[0]].map(|member| {
+        let mut client: LedgerServiceClient<_> = fleet.clients().ledger();
+        let request = accrual(&format!("second-{member}"), member, 5);
+        tokio::spawn(async move { client.accrue(request).await })
+    });
+    until("the service does not serve", || async {
+        health(&fleet, "").await == Some(ServingStatus::NotServing)
+    })
+    .await;
+    assert_eq!(
+        health(&fleet, "lanes").await,
+        Some(ServingStatus::NotServing)
+    );
+    // Another shard works all the same.
+    let request = accrual("second", works.expect("there are others"), 5);
+    accrue(fleet.clients(), request).await.expect("points");
+    until("it serves", || async {
+        health(&fleet, "").await == Some(ServingStatus::Serving)
+    })
+    .await;
+    assert_eq!(
+        health(&fleet, "lanes").await,
+        Some(ServingStatus::NotServing)
+    );
+    for holder in &mut holders {
+        holder.execute("ROLLBACK").await.expect("it lets go");
+    }
+    for waiting in waiting {
+        waiting.await.expect("it ends").expect("points");
+    }
+}
+
 /// One shard stands still, and its callers try again and again: the others do not wait for
-/// the one batch that may be under way.
+/// the one batch that may be under way, neither the first time nor later.
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_that_do_not_come_through_leave_room_for_the_others() {
     let knobs = [
-        ("FEALTY_DATABASE_STATEMENT_TIMEOUT_MS", "1000".to_owned()),
+        ("FEALTY_DATABASE_STATEMENT_TIMEOUT_MS", "6000".to_owned()),
         ("FEALTY_LEDGER_BATCHES_IN_FLIGHT", "1".to_owned()),
     ];
     let fleet = club_with(&knobs).await;
@@ -165,17 +210,31 @@ async fn batches_that_do_not_come_through_leave_room_for_the_others() {
         (task, told)
     });
     let (tasks, refused): (Vec<_>, Vec<_>) = calls.unzip();
+    let beside = async |round: &str| {
+        let begun = tokio::time::Instant::now();
+        for number in 0..20 {
+            let member = &others[number % others.len()];
+            let request = accrual(&format!("{round}-{number}"), member, 5);
+            accrue(fleet.clients(), request).await.expect("points");
+        }
+        let took = begun.elapsed();
+        assert!(took.as_secs() < 4, "{took:?}");
+    };
+    let url = fleet.points_database_url();
+    let reader = PgConnection::connect(url).await.expect("it answers");
+    let reader = tokio::sync::Mutex::new(reader);
+    until("the first batch waits", || async {
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        let mut reader = reader.lock().await;
+        let waits = sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut *reader);
+        waits.await.expect("it counts") > 0
+    })
+    .await;
+    beside("first").await;
     for refused in refused {
         refused.await.expect("the shard stands still");
     }
-    let begun = tokio::time::Instant::now();
-    for number in 0..20 {
-        let member = &others[number % others.len()];
-        let request = accrual(&format!("beside-{number}"), member, 5);
-        accrue(fleet.clients(), request).await.expect("points");
-    }
-    let took = begun.elapsed();
-    assert!(took.as_secs() < 5, "{took:?}");
+    beside("later").await;
     holder.execute("ROLLBACK").await.expect("it lets go");
     for task in tasks {
         task.await.expect("points at last");

@@ -5,6 +5,7 @@ use fealty_cli::{
     demo::{Fleet, PROGRAM},
 };
 use fealty_proto::{
+    operations::v1::SetTimeRequest,
     points::v1::{Balance, Consistency, ListTransactionsRequest, TransactionKind},
     tiers::v1::{GetStatusRequest, PollTierChangesRequest, PollTierChangesResponse},
     r#type::v1::{FeedStart, feed_start::At},
@@ -253,6 +254,55 @@ pub(crate) async fn tier_of(fleet: &Fleet, member: &str) -> Option<String> {
     };
     let read = fleet.clients().tier().get_status(request).await.ok()?;
     Some(read.into_inner().status?.tier)
+}
+
+async fn end(fleet: &Fleet, service: &str) {
+    fleet.signal(service, "TERM").await.expect("it is there");
+    until("it has ended", || async {
+        !fleet.is_running(service).await.expect("it is known")
+    })
+    .await;
+}
+
+/// A gold member bought enough to keep the tier while the tiers service was away. When it is
+/// back, and does not hear from points yet, she is due, and does not fall.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_falls_for_a_purchase_that_is_not_read_yet() {
+    let fleet = club().await;
+    buy(&fleet, 1, "anna", 30_000).await;
+    until("she is gold", || async {
+        tier_of(&fleet, "anna").await.as_deref() == Some("gold")
+    })
+    .await;
+    set_time(&fleet, START_S + 300 * DAY).await;
+    end(&fleet, "tiers").await;
+    buy(&fleet, 2, "anna", 30_000).await;
+    end(&fleet, "points").await;
+    fleet.restart("tiers").await.expect("it serves");
+
+    let [_, mut tiers, _] = fleet.clients().clocks();
+    let time = Some(prost_types::Timestamp {
+        seconds: START_S + 370 * DAY,
+        nanos: 0,
+    });
+    let set = tiers.set_time(SetTimeRequest { time }).await;
+    assert_eq!(set.expect("the clock is set").into_inner().due_items, 0);
+    fleet.restart("points").await.expect("it serves");
+    let url = fleet.stack.read().await.postgres.url("tiers");
+    let connection = PgConnection::connect(&url).await.expect("it answers");
+    let connection = tokio::sync::Mutex::new(connection);
+    until("she is judged", || async {
+        let judged = "SELECT count(*) FROM statuses WHERE evaluate_at > to_timestamp($1::bigint)";
+        let mut connection = connection.lock().await;
+        let judged = sqlx::query_scalar::<_, i64>(judged)
+            .bind(START_S + 370 * DAY)
+            .fetch_one(&mut *connection);
+        judged.await.expect("it counts") == 1
+    })
+    .await;
+    let told = poll(&fleet, At::Cursor(String::new())).await;
+    let tiers: Vec<&str> = told.changes.iter().map(|change| &*change.tier).collect();
+    assert_eq!(tiers, ["gold"]);
 }
 
 /// While releases change, an instance of before takes purchases, and knows nothing of days.

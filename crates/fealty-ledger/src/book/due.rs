@@ -185,7 +185,8 @@ impl WalletBook {
         }
         // Those that go with inactivity go together as far as their date is the same.
         let first = self.with_activity().next();
-        let first = first.and_then(|key| self.wallet.goes_at(LotTerms::not_before_of(key.expires_at)));
+        let first =
+            first.and_then(|key| self.wallet.goes_at(LotTerms::not_before_of(key.expires_at)));
         let goes = |key: &&SpendKey| match event {
             Event::ExpireInactive => {
                 LotTerms::is_with_activity(key.expires_at)

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::filter::Filter;
 use crate::{
     error::Error,
-    shard::{Logged, Placement, Shards, look_at_all_heads, look_at_heads, store},
+    shard::{Logged, Placement, Shards, look_at_all_heads, look_at_heads, of_node, store},
 };
 
 /// Entries in one response.
@@ -28,9 +28,6 @@ const HEADS_INTERVAL: Duration = Duration::from_millis(50);
 /// For how long an entry may be on its way to the log after the time it says it was
 /// written at.
 const WRITING_MAX: Duration = Duration::from_mins(2);
-
-/// How long a node may take to say where its shards are, where others go on without it.
-const NODE_MAX: Duration = Duration::from_secs(3);
 
 /// Reads in a row that a filter may leave out without a word.
 const LEFT_OUT_MAX: u32 = 20;
@@ -258,28 +255,12 @@ impl Feed {
             return Ok(Some(CHAIN_START));
         }
         let pool = self.database.pool();
-        let mut found = self
-            .of_node(store::log::chains(pool, shard, &[at]))
-            .await?;
+        let mut found = of_node(self.shards, store::log::chains(pool, shard, &[at])).await?;
         Ok(found.remove(&at))
     }
 
     async fn look_at_all_heads(&self) -> Result<Cursor, DatabaseError> {
-        self.of_node(look_at_all_heads(&self.database, &self.heads))
-            .await
-    }
-
-    /// A short read of one node, or of each. One that is silent is not waited for as long
-    /// as a statement may take: it would hold back what the others have.
-    async fn of_node<T>(
-        &self,
-        read: impl Future<Output = Result<T, DatabaseError>>,
-    ) -> Result<T, DatabaseError> {
-        if !self.others_go_on() {
-            return read.await;
-        }
-        let read = tokio::time::timeout(NODE_MAX, read).await;
-        read.unwrap_or(Err(DatabaseError::NoAnswer))
+        look_at_all_heads(&self.database, self.shards, &self.heads).await
     }
 
     /// Whether an error that passes is of one node only.

@@ -275,7 +275,7 @@ async fn mend(
     before: &mut Vec<i64>,
 ) -> Result<(), TailError> {
     let cache = &inner.cache;
-    let ends = look_at_all_ends(database, heads).await?;
+    let ends = look_at_all_ends(database, shards, heads).await?;
     let written = cache.reach(shards.count()).await?;
     let mut reaches = Vec::with_capacity(written.len());
     for ((shard, written), (position, chain)) in shards.all().zip(written).zip(&ends) {

@@ -16,7 +16,7 @@ pub(crate) mod store;
 mod work;
 mod write;
 
-pub(crate) use heads::{look_at_all_ends, look_at_all_heads, look_at_heads};
+pub(crate) use heads::{look_at_all_ends, look_at_all_heads, look_at_heads, of_node};
 pub(crate) use keys::{OrderName, key_of, order_key, order_name, order_shard, request_key};
 pub(crate) use logged::Logged;
 pub(crate) use memory::Memory;

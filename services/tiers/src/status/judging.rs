@@ -93,7 +93,9 @@ async fn judge_removed(of: &Statuses, now: Timestamp) -> Result<i64, DatabaseErr
                     let found =
                         statuses::with_other_tiers(connection, &program, &tiers, limit).await?;
                     let members = found.into_iter().map(|member| (program.clone(), member));
-                    judging.judge(connection, of, (members.collect(), now)).await
+                    judging
+                        .judge(connection, of, (members.collect(), now))
+                        .await
                 });
             let (members, position) = done?;
             of.feed.reached(position);

@@ -273,9 +273,10 @@ async fn a_feed_is_not_held_back_by_a_node_that_is_silent() {
         start: from(cursor),
         ..WatchTransactionsRequest::default()
     };
-    let begun = Instant::now();
-    let opened = fleet.clients().ledger().watch_transactions(request).await;
-    let mut feed = opened.expect("it is opened").into_inner();
+    let mut client = fleet.clients().ledger();
+    let opened = timeout(LONG, client.watch_transactions(request)).await;
+    let opened = opened.expect("it is in time").expect("it is opened");
+    let (mut feed, begun) = (opened.into_inner(), Instant::now());
     let mut hear = async |mut expected: Vec<String>| {
         while !expected.is_empty() {
             let message = timeout(LONG, feed.message()).await;

@@ -263,12 +263,11 @@ impl Runner {
             waiting.fill(&mut jobs);
             let (batches, is_quick) = {
                 let mut run = pin!(self.run_all(&mut jobs));
-                match tokio::time::timeout(QUICK_MAX, &mut run).await {
-                    Ok(batches) => (batches, true),
-                    Err(_) => {
-                        permits.exchange(&mut permit);
-                        (run.await, false)
-                    }
+                if let Ok(batches) = tokio::time::timeout(QUICK_MAX, &mut run).await {
+                    (batches, true)
+                } else {
+                    permits.exchange(&mut permit);
+                    (run.await, false)
                 }
             };
             drop(permit);

@@ -1,15 +1,21 @@
 //! Dates at the edge: points that reach a member who was away for long, points that would
 //! be gone before they are there.
 
+use fealty_auth::Role;
+use fealty_cli::token::grant;
 use fealty_cli::{
     apply::{How, apply},
     demo::{Fleet, PROGRAM},
 };
-use fealty_proto::points::v1::{Consistency, GiftRequest, ListBalancesRequest, WalletOverview};
+use fealty_proto::points::v1::{
+    AdjustRequest, ApproveAdjustmentRequest, Consistency, GiftRequest, ListBalancesRequest,
+    ProposeAdjustmentRequest, Transaction, WalletOverview,
+};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::harness::{
-    CLUB, POINTS, START_S, accrual, accrue, ask, balance, club, club_of, purchase, set_time, until,
-    verify,
+    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, balance, club, club_of, purchase, set_time,
+    until, verify,
 };
 
 const DAY: i64 = 86_400;
@@ -177,5 +183,64 @@ async fn what_is_restored_repays_debt() {
         .await
         .0;
     assert_eq!((read.available, read.debt), (0, 0));
+    verify(&fleet).await.expect("the ledger holds");
+}
+
+/// Points that two persons give live as long as those that one gives: by the member's tier.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approved_adjustment_goes_by_the_members_tier() {
+    let file = program("expires: { after: 12 months, by_tier: { gold: 24 months } }");
+    let fleet = club_of(&file, &[]).await;
+    let asked = purchase(1, "anna", 30_000);
+    ask!(fleet.clients().earning(), record_purchase, asked).expect("recorded");
+    until("points knows that she is gold", || async {
+        let url = fleet.points_database_url();
+        let mut reader = PgConnection::connect(url).await.expect("it answers");
+        let gold = "SELECT count(*) FROM member_tiers WHERE tier = 'gold'";
+        let gold = sqlx::query_scalar::<_, i64>(gold).fetch_one(&mut reader);
+        gold.await.expect("it runs") == 1
+    })
+    .await;
+    set_time(&fleet, START_S + 2 * DAY).await;
+    let [ines, olga] = ["ines", "olga"].map(|name| {
+        let caller = fleet.clients_as(&grant(name, &[Role::Operator]));
+        caller.expect("a token")
+    });
+    let adjust = AdjustRequest {
+        request_id: "alone".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 5,
+        reason: "lost-parcel".to_owned(),
+        ..AdjustRequest::default()
+    };
+    let alone = ask!(ines.ledger(), adjust, adjust).expect("given");
+    let propose = ProposeAdjustmentRequest {
+        request_id: "propose".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 5,
+        reason: "lost-parcel".to_owned(),
+        ..ProposeAdjustmentRequest::default()
+    };
+    let proposed = ask!(ines.adjustments(), propose_adjustment, propose).expect("proposed");
+    let approve = ApproveAdjustmentRequest {
+        request_id: "approve".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        adjustment: proposed.adjustment.expect("one").id,
+    };
+    let approved = ask!(olga.adjustments(), approve_adjustment, approve).expect("approved");
+    let expires = |made: Option<Transaction>| {
+        let lot = made.expect("a transaction").lots.remove(0);
+        lot.expiry_time.expect("a date").seconds
+    };
+    let (alone, approved) = (expires(alone.transaction), expires(approved.transaction));
+    assert!(alone > START_S + 700 * DAY);
+    assert_eq!(approved, alone);
     verify(&fleet).await.expect("the ledger holds");
 }

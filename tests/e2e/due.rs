@@ -243,3 +243,40 @@ async fn what_was_due_before_a_tier_is_written_in_parts() {
     let most = most_at_once(&fleet).await;
     assert!(most <= 3, "{most} expiries of 500 lots at once");
 }
+
+/// A thousand wallets of a programme that this instance cannot read are due before all
+/// others: the others are swept all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_programme_that_cannot_be_read_keeps_no_other_from_being_swept() {
+    let fleet = club().await;
+    let mut request = accrual("first", "anna", 100);
+    request.expiry_time = Some(at(START_S + DAY));
+    accrue(fleet.clients(), request).await.expect("points");
+    let mut connection = without_sweepers(&fleet).await;
+    let forge = "WITH hers AS (SELECT shard FROM members WHERE member = 'anna'),
+        strange AS (
+            INSERT INTO members (shard, member_no, program, member)
+            SELECT shard, number, 'strange', 'member-' || number
+            FROM hers, generate_series(100001, 101500) number
+            RETURNING shard, member_no
+        )
+        INSERT INTO wallets SELECT (w).* FROM (
+            SELECT jsonb_populate_record(w, jsonb_build_object(
+                'member_no', strange.member_no, 'next_due', w.last_at)) AS w
+            FROM wallets w JOIN strange USING (shard)
+        ) made";
+    let forged = connection.execute(forge).await.expect("it runs");
+    assert_eq!(forged.rows_affected(), 1_500);
+    drop(connection);
+    set_time(&fleet, START_S + 2 * DAY).await;
+    let reader = PgConnection::connect(fleet.points_database_url()).await;
+    let reader = Mutex::new(reader.expect("it answers"));
+    until("hers are gone", || async {
+        let left = "SELECT available FROM wallets JOIN members USING (shard, member_no)
+            WHERE member = 'anna'";
+        let mut reader = reader.lock().await;
+        let left = sqlx::query_scalar::<_, i64>(left).fetch_one(&mut *reader);
+        left.await.expect("it reads") == 0
+    })
+    .await;
+}

@@ -3,7 +3,7 @@
 use fealty_cli::demo::Fleet;
 use fealty_proto::{
     operations::v1::SetTimeRequest,
-    points::v1::{GiftRequest, ledger_service_client::LedgerServiceClient},
+    points::v1::{GiftRequest, RedeemRequest, ledger_service_client::LedgerServiceClient},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic_health::pb::{
@@ -11,7 +11,8 @@ use tonic_health::pb::{
 };
 
 use crate::harness::{
-    CLUB, POINTS, START_S, accrual, accrue, ask, available, club, club_with, reason, until, verify,
+    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, club, club_with, reason, until,
+    verify,
 };
 
 const DAY: i64 = 86_400;
@@ -68,6 +69,57 @@ async fn a_request_that_breaks_a_lane_is_refused_and_the_lane_goes_on() {
     })
     .await;
     assert_eq!(health(&fleet, "").await, Some(ServingStatus::Serving));
+}
+
+/// A wallet with more in it than its lots have, which no request brings about either: the
+/// requests that are in a batch with one for it are done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_wallet_keeps_nobody_else_from_being_served() {
+    let memory = [("FEALTY_LEDGER_MEMBERS_IN_MEMORY", "0".to_owned())];
+    let fleet = club_with(&memory).await;
+    let [members, _] = members_by_shard(&fleet, 0).await;
+    let (damaged, others) = members.split_first().expect("there are some");
+    assert!(!others.is_empty());
+    let url = fleet.points_database_url();
+    let mut forger = PgConnection::connect(url).await.expect("it answers");
+    let forge = "UPDATE wallets w SET available = 1000 FROM members m
+        WHERE m.member = $1 AND m.shard = w.shard AND m.member_no = w.member_no";
+    let forged = sqlx::query(forge).bind(damaged).execute(&mut forger).await;
+    assert_eq!(forged.expect("it runs").rows_affected(), 1);
+    let redeem = RedeemRequest {
+        request_id: "redeem-1".to_owned(),
+        program: CLUB.to_owned(),
+        member: damaged.clone(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 900,
+        ..RedeemRequest::default()
+    };
+    // All of them wait, so that the batch after the first has all.
+    let mut holder = held(&fleet, 0).await;
+    let mut calls = Vec::new();
+    for number in 0..20 {
+        let mut client: LedgerServiceClient<_> = fleet.clients().ledger();
+        let other = &others[number % others.len()];
+        let request = accrual(&format!("second-{number}"), other, 5);
+        calls.push(tokio::spawn(async move {
+            client.accrue(request).await.map(drop)
+        }));
+    }
+    let mut client: LedgerServiceClient<_> = fleet.clients().ledger();
+    let broken = tokio::spawn(async move { client.redeem(redeem).await });
+    let mut client: LedgerServiceClient<_> = fleet.clients().ledger();
+    let (last, of) = (accrual("last", &others[0], 5), others[0].clone());
+    calls.push(tokio::spawn(
+        async move { client.accrue(last).await.map(drop) },
+    ));
+    holder.execute("ROLLBACK").await.expect("it lets go");
+    for call in calls {
+        call.await.expect("it ends").expect("points");
+    }
+    let refused = broken.await.expect("it ends").expect_err("it is damaged");
+    assert_eq!(reason(&refused), "INTERNAL");
+    assert!(available(fleet.clients(), &of).await >= 15);
 }
 
 /// How a part of points is, by its health.
@@ -138,13 +190,13 @@ async fn a_shard_that_stands_still_does_not_take_the_service_away() {
     .await;
 }
 
-/// As many shards as commit at once stand still, and nothing else comes through: the health
-/// says so of the service, until something does.
+/// As many shards stand still as there are places, so that no other can work: the health
+/// says so of the service, until one can.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_in_which_nothing_comes_through_does_not_serve() {
     let knobs = [
         ("FEALTY_DATABASE_STATEMENT_TIMEOUT_MS", "25000".to_owned()),
-        ("FEALTY_LEDGER_BATCHES_IN_FLIGHT", "2".to_owned()),
+        ("FEALTY_LEDGER_BATCHES_IN_FLIGHT", "1".to_owned()),
     ];
     let fleet = club_with(&knobs).await;
     let [first, _] = members_by_shard(&fleet, 0).await;
@@ -164,7 +216,8 @@ async fn a_service_in_which_nothing_comes_through_does_not_serve() {
         health(&fleet, "lanes").await,
         Some(ServingStatus::NotServing)
     );
-    // Another shard works all the same.
+    let [first, second] = &mut holders;
+    first.execute("ROLLBACK").await.expect("it lets go");
     let request = accrual("second", works.expect("there are others"), 5);
     accrue(fleet.clients(), request).await.expect("points");
     until("it serves", || async {
@@ -175,9 +228,7 @@ async fn a_service_in_which_nothing_comes_through_does_not_serve() {
         health(&fleet, "lanes").await,
         Some(ServingStatus::NotServing)
     );
-    for holder in &mut holders {
-        holder.execute("ROLLBACK").await.expect("it lets go");
-    }
+    second.execute("ROLLBACK").await.expect("it lets go");
     for waiting in waiting {
         waiting.await.expect("it ends").expect("points");
     }

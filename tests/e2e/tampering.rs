@@ -6,9 +6,14 @@ use std::process::{Command, Output};
 use fealty_cli::demo::Fleet;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::harness::{
-    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, club, fealty, purchase, set_time, until,
-    verify,
+use fealty_proto::points::v1::Consistency;
+
+use crate::{
+    harness::{
+        CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, balance, club, fealty, purchase,
+        set_time, until, verify,
+    },
+    tiers::{apply_to, gold_stays},
 };
 
 /// A fleet with 40 transactions of members in several shards.
@@ -248,6 +253,73 @@ async fn an_order_that_nothing_was_bought_for_is_found() {
     assert!(found.contains("no purchase is of it"), "{found}");
 }
 
+/// An order that is only claimed keeps nothing from earning: its instance was killed, or is
+/// about to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_claimed_is_no_difference() {
+    let fleet = shop().await;
+    let claimed = forge(
+        &fleet,
+        "INSERT INTO orders SELECT (o).* FROM (
+             SELECT jsonb_populate_record(o, '{\"order_key\": \"00000000-0000-0000-0000-000000000001\",
+                 \"request_key\": \"00000000-0000-0000-0000-000000000002\",
+                 \"claim\": \"00000000-0000-0000-0000-000000000003\"}') AS o
+             FROM orders o LIMIT 1
+         ) made",
+    );
+    assert_eq!(claimed.await, 1);
+    verify(&fleet).await.expect("nothing is wrong");
+}
+
+/// An order that is recorded for a request that was no purchase of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_recorded_for_another_transaction_is_found() {
+    let found = found_after(
+        "INSERT INTO orders SELECT (o).* FROM (
+             SELECT jsonb_populate_record(o, jsonb_build_object(
+                 'order_key', '00000000-0000-0000-0000-000000000001', 'request_key', t.request_key))
+                 AS o
+             FROM orders o JOIN transactions t ON t.shard = o.member_shard
+             WHERE t.request_key IS NOT NULL AND t.request_key <> o.request_key
+             ORDER BY t.position DESC LIMIT 1
+         ) made",
+    )
+    .await;
+    assert!(found.contains("no purchase is of it"), "{found}");
+}
+
+/// The order is taken away, the receipt brought again, and only then is all as it should be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_earned_twice_is_found() {
+    let fleet = shop().await;
+    assert!(forge(&fleet, "DELETE FROM orders").await > 0);
+    for number in 0..5 {
+        let mut again = purchase(number, "anna", 9_000);
+        again.request_id = format!("again-{number}");
+        ask!(fleet.clients().earning(), record_purchase, again).expect("recorded");
+    }
+    let found = verify(&fleet).await.expect_err("it is found");
+    assert!(found.contains("its receipt had earned before"), "{found}");
+}
+
+/// Points that stay for a tier that nobody told of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_tier_that_was_not_told_is_found() {
+    let fleet = club().await;
+    apply_to(&fleet, &gold_stays()).await;
+    let asked = purchase(1, "anna", 30_000);
+    ask!(fleet.clients().earning(), record_purchase, asked).expect("recorded");
+    until("gold's points stay", || async {
+        let read = balance(fleet.clients(), "anna", Consistency::Strong);
+        read.await.0.inactivity_waived
+    })
+    .await;
+    verify(&fleet).await.expect("the ledger holds");
+    assert_eq!(forge(&fleet, "DELETE FROM member_tiers").await, 1);
+    let found = verify(&fleet).await.expect_err("it is found");
+    assert!(found.contains("a tier counted for it"), "{found}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_hold_that_had_ended_is_found() {
     let found = found_after("DELETE FROM holds WHERE NOT open").await;
@@ -344,6 +416,36 @@ async fn a_byte_changed_below_what_was_verified_before_is_found() {
         told.contains(&format!("shard {shard}, position 2:")),
         "{told}"
     );
+}
+
+/// So are the columns beside the bodies, and the text of the programme in force.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_beside_what_was_verified_before_is_looked_at() {
+    let fleet = ledger().await;
+    let (_folder, run) = verified_before(&fleet);
+    let told = || String::from_utf8_lossy(&run().stderr).into_owned();
+    let text = "UPDATE programs SET source = source || chr(10)";
+    assert!(forge(&fleet, text).await > 0);
+    assert!(
+        told().contains("the stored text of the programme is not the one that began"),
+        "{}",
+        told()
+    );
+    forge(
+        &fleet,
+        "UPDATE programs SET source = left(source, length(source) - 1)",
+    )
+    .await;
+    assert!(run().status.success(), "{}", told());
+    // Who sent that request again would have it done again.
+    let column = forge(
+        &fleet,
+        "UPDATE transactions SET request_key = '00000000-0000-0000-0000-000000000001'
+         WHERE position = 3
+           AND shard = (SELECT shard FROM shards ORDER BY position DESC, shard LIMIT 1)",
+    );
+    assert_eq!(column.await, 1);
+    assert!(told().contains("a column differs"), "{}", told());
 }
 
 /// So are the accounts' marks: rows that would count beside them are found, and rows of them

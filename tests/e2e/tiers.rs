@@ -288,6 +288,7 @@ async fn nobody_falls_for_a_purchase_that_is_not_read_yet() {
     let set = tiers.set_time(SetTimeRequest { time }).await;
     assert_eq!(set.expect("the clock is set").into_inner().due_items, 0);
     fleet.restart("points").await.expect("it serves");
+    set_time(&fleet, START_S + 370 * DAY).await;
     let url = fleet.stack.read().await.postgres.url("tiers");
     let connection = PgConnection::connect(&url).await.expect("it answers");
     let connection = tokio::sync::Mutex::new(connection);

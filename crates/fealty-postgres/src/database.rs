@@ -69,6 +69,9 @@ impl Limits {
             ("statement_timeout", millis(self.statement)),
             ("idle_in_transaction_session_timeout", pauses),
             ("tcp_user_timeout", millis(self.statement)),
+            // Who gives a statement up hangs up: Postgres need not go on with it, though it
+            // may be waiting for another node.
+            ("client_connection_check_interval", "1000".to_owned()),
         ];
         settings.extend(KEEPALIVE.map(|(name, value)| (name, value.to_owned())));
         settings
@@ -120,7 +123,7 @@ impl Database {
             .test_before_acquire(false)
             .after_connect(|connection, _| Box::pin(set_plan_cache_mode(connection)))
             .after_release(|connection, _| Box::pin(still_works(connection)));
-        let watch = pool.clone().max_connections(1);
+        let watch = pool.clone().max_connections(2);
         let [pool, watch] = [pool, watch].map(|pool| {
             let pool = pool.connect_lazy_with(options.clone());
             Pool::new(pool, limits.deadline())
@@ -163,7 +166,7 @@ impl Database {
         &self.pool
     }
 
-    /// One connection more, opened when it is first used, for whoever looks how the database
+    /// Connections besides, opened when they are used, for whoever looks how the database
     /// is: reads of a node that does not answer may hold all others.
     #[must_use]
     pub fn watch(&self) -> &Pool {

@@ -8,16 +8,14 @@
 //! for those who run the service to say that the clock is right, by starting it again.
 
 use std::{
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use fealty_postgres::{Database, DatabaseError, foundation};
 use fealty_types::{Clock, SystemClock, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
 
 /// How far the machine's clock may be from the database's, and may step.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(10);
@@ -33,7 +31,7 @@ enum Kind {
     /// The machine's.
     System(Arc<RwLock<Option<Compared>>>),
     /// A test's.
-    Test(Arc<AtomicI64>),
+    Test(Arc<watch::Sender<Timestamp>>),
 }
 
 /// The machine's clock as it was compared with the database's.
@@ -140,7 +138,7 @@ impl ServiceClock {
         if test_clock {
             let saved = foundation::test_time(database.pool()).await?;
             let start = saved.unwrap_or(Timestamp::EPOCH);
-            return Ok(Self(Kind::Test(Arc::new(AtomicI64::new(start.micros())))));
+            return Ok(Self(Kind::Test(Arc::new(watch::Sender::new(start)))));
         }
         let clock = Self(Kind::System(Arc::new(RwLock::new(None))));
         clock.compare(database).await?;
@@ -155,9 +153,18 @@ impl ServiceClock {
 
     /// Sets a test clock.
     pub(crate) fn set(&self, moment: Timestamp) {
-        if let Kind::Test(micros) = &self.0 {
-            micros.store(moment.micros(), Ordering::SeqCst);
+        if let Kind::Test(now) = &self.0 {
+            now.send_replace(moment);
         }
+    }
+
+    /// When it is set, from now on.
+    #[must_use]
+    pub fn sets(&self) -> Sets {
+        Sets(match &self.0 {
+            Kind::System(_) => None,
+            Kind::Test(now) => Some(now.subscribe()),
+        })
     }
 
     /// Compares the machine's clock with the database's.
@@ -201,6 +208,23 @@ impl ServiceClock {
     }
 }
 
+/// Tells when a test sets a clock.
+#[derive(Debug)]
+pub struct Sets(Option<watch::Receiver<Timestamp>>);
+
+impl Sets {
+    /// Waits for the next time; without end for the machine's clock, which nobody sets.
+    pub async fn next(&mut self) {
+        let is_set = match &mut self.0 {
+            Some(now) => now.changed().await.is_ok(),
+            None => false,
+        };
+        if !is_set {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl Clock for ServiceClock {
     fn now(&self) -> Timestamp {
         match &self.0 {
@@ -211,8 +235,7 @@ impl Clock for ServiceClock {
                     |compared| compared.after(compared.at.elapsed()),
                 )
             }
-            Kind::Test(micros) => Timestamp::from_micros(micros.load(Ordering::SeqCst))
-                .expect("only moments are stored"),
+            Kind::Test(now) => *now.borrow(),
         }
     }
 }

@@ -14,6 +14,9 @@ const WAIT_MAX: Duration = Duration::from_secs(25);
 
 /// How often a stream tells how far it is known, also where there is nothing to tell.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// For how long an entry of points may be on its way to the log after the time it says it was
+/// written at: so far behind is the time up to which all is known.
+pub const WRITING_MAX: Duration = Duration::from_mins(2);
 
 /// Where a caller wants to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,9 +28,9 @@ mod rejection;
 mod serve;
 mod telemetry;
 
-pub use clock::{CLOCK_SKEW_MAX, ServiceClock};
+pub use clock::{CLOCK_SKEW_MAX, ServiceClock, Sets};
 pub use convert::{from_wire_time, to_wire_time};
-pub use feeds::{HEARTBEAT, Start};
+pub use feeds::{HEARTBEAT, Start, WRITING_MAX};
 pub use fields::{Fields, PlainField, caller};
 pub use gate::audit_entry;
 pub use health::{Trouble, Troubles};

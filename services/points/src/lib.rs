@@ -100,9 +100,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         .await
         .context("database.url")?;
     // The lanes have connections of their own: so that these stay warm, and a batch never
-    // waits for a read. No more than commit at once, and as many again while the batches
-    // of some shards do not come through.
-    let lanes = open(2 * u32::from(config.ledger.batches_in_flight))
+    // waits for a read. The lanes' permits say how many are opened: where the batches of
+    // some shards do not come through, more than commit at once.
+    let in_flight = config.ledger.batches_in_flight;
+    let lanes = open(u32::from(in_flight) + u32::from(in_flight.max(256)))
         .await
         .context("database.url")?;
     let claims = open(CLAIMS_AT_ONCE).await.context("database.url")?;

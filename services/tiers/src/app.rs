@@ -2,7 +2,7 @@
 
 use fealty_postgres::{Database, DatabaseError, foundation};
 use fealty_server::{
-    ConsumedFeed, FeedStatus, Operations, Programs, Rejection, ServiceClock, async_trait,
+    ConsumedFeed, FeedStatus, Operations, Programs, Rejection, ServiceClock, Troubles, async_trait,
 };
 use fealty_types::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,9 @@ pub(crate) struct App {
 impl App {
     /// Starts the work in the background, which ends with `shutdown`.
     pub(crate) async fn start(
-        database: Database,
-        clock: ServiceClock,
+        (database, clock): (Database, ServiceClock),
         programs: Programs,
+        troubles: Troubles,
         shutdown: &CancellationToken,
     ) -> Result<Self, DatabaseError> {
         let feed = Feed::new(database.clone(), status::SOURCE, programs.clone());
@@ -34,7 +34,7 @@ impl App {
             clock,
             feed,
             judged: status::Judged::default(),
-            heard: status::Heard::default(),
+            troubles,
         };
         tokio::spawn(statuses.programs.clone().keep_fresh(shutdown.clone()));
         tokio::spawn(statuses.feed.clone().follow_head(shutdown.clone()));
@@ -68,6 +68,6 @@ impl Operations for App {
     }
 
     async fn do_due(&self) -> Result<i64, Rejection> {
-        Ok(status::judge_due(&self.statuses).await?)
+        Ok(status::judge_once_heard(&self.statuses).await?)
     }
 }

@@ -50,7 +50,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let clock = ServiceClock::load(&database, config.server.test_clock).await?;
     let programs =
         Programs::load(database.clone(), clock.clone(), Arc::new(NothingToApply)).await?;
-    let app = App::start(database.clone(), clock.clone(), programs, &shutdown).await?;
+    let (parts, troubles) = ((database.clone(), clock.clone()), Troubles::default());
+    let app = App::start(parts, programs, troubles.clone(), &shutdown).await?;
     let credentials = config.credentials.for_calls();
     let points = fealty_client::connect(&config.points.url, &credentials).context("points.url")?;
     let (following, ending) = (app.clone().follow_points(points), shutdown.clone());
@@ -61,7 +62,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         services: &grpc::SERVICES,
         database,
         clock,
-        troubles: Troubles::default(),
+        troubles,
         operations: Arc::new(app),
         shutdown,
     };

@@ -12,7 +12,8 @@ use fealty_postgres::{
 use fealty_program::ProgramVersion;
 use fealty_server::audit_entry;
 use fealty_types::{
-    Clock as _, Metadata, Position, ProgramId, Reference, RequestId, ShardId, Subject, Timestamp,
+    Clock as _, Metadata, Position, ProgramId, Reference, RequestId, ShardId, Subject, TierId,
+    Timestamp,
 };
 use uuid::Uuid;
 
@@ -24,11 +25,11 @@ use crate::{
     error::Error,
     lane::{entry, principal, same_request},
     ledger::{Change, Failure, Ledger},
-    plan::plan,
+    plan::{plan, tier_moment},
     shard::{
         Answer, Asked, DUE_WITH_A_CHANGE, Driven, PersonalValues, ReadOn, ShardWork, Written,
         request_key,
-        store::{head::lock_head, personal},
+        store::{batch_read, head::lock_head, personal},
         unsealed,
     },
 };
@@ -285,7 +286,8 @@ impl Adjustments {
     ) -> Result<Position, Failure> {
         let refused = |error: Error| Failure::Refused(error);
         let request = (&change.request_id, metadata);
-        let planned = plan(applied, request, command, None, now);
+        let tier = self.tier(connection, work.shard(), (change, applied), command, now);
+        let planned = plan(applied, request, command, tier.await?, now);
         let mut planned = planned.map_err(|error| refused(error.into()))?;
         planned.principal = Some(principal(&change.caller));
         work.allow_due(DUE_WITH_A_CHANGE);
@@ -296,6 +298,25 @@ impl Adjustments {
             Driven::Refused(refusal) => Err(refused(Error::refused(shards, shard, refusal))),
             Driven::MoreIsDue => Err(refused(Error::Unavailable)),
         }
+    }
+
+    /// The tier that decides how long points live, if one does.
+    async fn tier(
+        &self,
+        connection: &mut PgConnection,
+        shard: ShardId,
+        (change, applied): (&Change<Deciding>, &ProgramVersion),
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<Option<TierId>, DatabaseError> {
+        let Some(moment) = tier_moment(&applied.program, command, now) else {
+            return Ok(None);
+        };
+        let mut asked = batch_read::AskedTiers::default();
+        let (program, member) = (change.program.to_string(), change.member.to_string());
+        asked.push(program, member, moment);
+        let tiers = batch_read::tiers(connection, shard, &asked).await?;
+        Ok(tiers.into_iter().next().map(|(_, tier)| tier))
     }
 
     /// Rejects a proposal; answers also whether it was rejected already.

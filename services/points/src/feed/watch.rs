@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use fealty_ledger::canonical::{self, CHAIN_START, Chain};
 use fealty_postgres::{Database, DatabaseError, Heads};
-use fealty_server::{HEARTBEAT, ServiceClock, Start};
+use fealty_server::{HEARTBEAT, ServiceClock, Start, WRITING_MAX};
 use fealty_types::{Clock as _, Cursor, Mark, Position, ShardId, Timestamp};
 use futures::future::join_all;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
@@ -24,10 +24,6 @@ pub(crate) const WATCH_BATCH_LEN_MAX: i64 = 500;
 const WATCH_BATCH_BYTES_MAX: i64 = 512 * 1024;
 /// How often other instances' commits are looked for while somebody listens.
 const HEADS_INTERVAL: Duration = Duration::from_millis(50);
-
-/// For how long an entry may be on its way to the log after the time it says it was
-/// written at.
-const WRITING_MAX: Duration = Duration::from_mins(2);
 
 /// Reads in a row that a filter may leave out without a word.
 const LEFT_OUT_MAX: u32 = 20;
@@ -202,10 +198,18 @@ impl Feed {
 
     /// Up to when a cursor has all that was written, if it has all that is there.
     async fn known(&self, cursor: &Cursor) -> Option<Timestamp> {
-        let known = self.clock.now().checked_sub(WRITING_MAX)?;
+        let known = self.known_now()?;
         let heads = self.look_at_all_heads().await.ok()?;
         let mut behind = cursor.positions().iter().zip(heads.positions());
         behind.all(|(at, head)| at >= head).then_some(known)
+    }
+
+    /// Up to when all that was written is in the log, by a clock that is trusted.
+    fn known_now(&self) -> Option<Timestamp> {
+        if self.clock.distrust().is_some() {
+            return None;
+        }
+        self.clock.now().checked_sub(WRITING_MAX)
     }
 
     /// The place of a caller's cursor, which is compared with the log.
@@ -287,6 +291,7 @@ impl Feed {
         if listener.send(Ok(first)).await.is_err() {
             return;
         }
+        let mut clock_sets = self.clock.sets();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
@@ -323,6 +328,7 @@ impl Feed {
                 () = listener.closed() => return,
                 () = std::future::ready(()), if begins => true,
                 _ = heartbeat.tick() => true,
+                () = clock_sets.next() => true,
                 changed = heads.changed() => {
                     if changed.is_err() {
                         return;
@@ -345,7 +351,7 @@ impl Feed {
         if self.others_go_on() && self.send_all(at, filter, listener).await? == Sent::Unheard {
             return Ok(Sent::Unheard);
         }
-        let known = self.clock.now().checked_sub(WRITING_MAX);
+        let known = self.known_now();
         let looked_at = self.look_at_all_heads().await;
         let mut sent = self.send_all(at, filter, listener).await?;
         if sent == Sent::Some {

@@ -8,7 +8,13 @@ use fealty_server::{Programs, ServiceClock, Trouble, Troubles};
 use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::{batch::Batches, job::Work, permits::Permits, publish::Publisher, run::Lane};
+use super::{
+    batch::Batches,
+    job::Work,
+    permits::{Permits, under_way_max},
+    publish::Publisher,
+    run::Lane,
+};
 use crate::{
     error::Error,
     shard::{Answer, Orders, Shards},
@@ -36,8 +42,8 @@ pub(crate) struct Lanes {
     programs: Programs,
     shards: Shards,
     lanes: Arc<[Lane]>,
-    /// Batches that are committed at once while all is well.
-    in_flight_max: usize,
+    /// Batches that can be under way at once.
+    under_way_max: usize,
 }
 
 impl Lanes {
@@ -51,7 +57,7 @@ impl Lanes {
         publisher: &Publisher,
         settings: LaneSettings,
     ) -> Self {
-        let permits = Permits::new(settings.batches_in_flight.into());
+        let permits = Permits::new(shards, settings.batches_in_flight);
         let remembered = settings.members_in_memory / usize::from(shards.count());
         let lanes: Arc<[Lane]> = shards
             .all()
@@ -70,7 +76,7 @@ impl Lanes {
             programs,
             shards,
             lanes,
-            in_flight_max: settings.batches_in_flight.into(),
+            under_way_max: under_way_max(shards, settings.batches_in_flight).into(),
         }
     }
 
@@ -130,8 +136,7 @@ impl Lanes {
     }
 
     /// What is wrong with a lane, if something is. One that is stuck does not keep the
-    /// others from working, on another node perhaps; as many as commit at once, while nothing
-    /// comes through, do.
+    /// others from working, on another node perhaps; as many as can be under way do.
     fn trouble(&self) -> Option<Trouble> {
         let lanes = || self.shards.all().zip(&*self.lanes);
         let stuck = lanes().filter_map(|(shard, lane)| {
@@ -141,11 +146,7 @@ impl Lanes {
             (since > STUCK_AFTER).then_some(told)
         });
         let stuck: Vec<String> = stuck.collect();
-        let works = lanes().any(|(_, lane)| {
-            let ago = lane.progress().came_through_ago();
-            ago.is_some_and(|ago| ago <= STUCK_AFTER)
-        });
-        let all = !works && stuck.len() >= self.lanes.len().min(self.in_flight_max);
+        let all = stuck.len() >= self.lanes.len().min(self.under_way_max);
         let trouble = if all { Trouble::Stops } else { Trouble::Limits };
         let mut stuck = stuck.into_iter().map(trouble);
         let mut broken = lanes().filter_map(|(shard, lane)| {

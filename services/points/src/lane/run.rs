@@ -63,8 +63,6 @@ pub(super) struct Lane {
 pub(super) struct Progress {
     /// Since when the batch at hand is under way; none while there is none.
     since: Mutex<Option<Instant>>,
-    /// When a batch last came through.
-    came_through: Mutex<Option<Instant>>,
     /// When a batch last broke off by a defect of ours.
     broke_off: Mutex<Option<Instant>>,
 }
@@ -82,11 +80,6 @@ impl Progress {
     /// For how long the batch at hand has been under way.
     pub(super) fn under_way_for(&self) -> Option<Duration> {
         Self::elapsed(&self.since)
-    }
-
-    /// How long ago a batch came through.
-    pub(super) fn came_through_ago(&self) -> Option<Duration> {
-        Self::elapsed(&self.came_through)
     }
 
     /// How long ago a batch broke off by a defect of ours.
@@ -226,7 +219,7 @@ struct Runner {
     batches: Batches,
     publisher: Publisher,
     permits: Permits,
-    /// Whether the last batch did not come through, or took long.
+    /// Whether the last batch did not come through.
     is_suspect: bool,
     meters: Meters,
     progress: Arc<Progress>,
@@ -261,22 +254,21 @@ impl Runner {
                 return;
             };
             waiting.fill(&mut jobs);
-            let (batches, is_quick) = {
+            let batches = {
                 let mut run = pin!(self.run_all(&mut jobs));
-                if let Ok(batches) = tokio::time::timeout(QUICK_MAX, &mut run).await {
-                    (batches, true)
-                } else {
-                    permits.exchange(&mut permit);
-                    (run.await, false)
+                let slow = async {
+                    tokio::time::sleep(QUICK_MAX).await;
+                    permits.exchange(&mut permit).await;
+                };
+                tokio::select! {
+                    biased;
+                    batches = &mut run => batches,
+                    () = slow => run.await,
                 }
             };
             drop(permit);
             Progress::set(&self.progress.since, None);
-            let came_through = batches.iter().all(|batch| batch.done.is_ok());
-            if came_through {
-                Progress::set(&self.progress.came_through, Some(Instant::now()));
-            }
-            self.is_suspect = !is_quick || !came_through;
+            self.is_suspect = batches.iter().any(|batch| batch.done.is_err());
             for batch in batches {
                 if finished.send(batch).await.is_err() {
                     return;
@@ -285,14 +277,20 @@ impl Runner {
         }
     }
 
-    /// Runs a batch, or one for each job where it breaks off by a defect of ours; what they
-    /// leave to a later one stays among the jobs.
+    /// Runs a batch, or one for each job where it breaks off by a defect of ours, or by
+    /// something stored that cannot be; what they leave to a later one stays among the jobs.
     async fn run_all(&mut self, jobs: &mut Vec<Job>) -> Vec<Finished> {
         let run = AssertUnwindSafe(self.run_batch(jobs)).catch_unwind().await;
+        let is_for_all = |batch: &Finished| {
+            let failed = batch.done.as_ref().err();
+            batch.jobs.len() < 2 || failed.is_none_or(DatabaseError::is_passing)
+        };
         match run {
-            Ok(batch) => vec![batch],
-            Err(_) => self.run_one_by_one(jobs).await,
+            Ok(batch) if is_for_all(&batch) => return vec![batch],
+            Ok(batch) => *jobs = batch.jobs,
+            Err(_) => {}
         }
+        self.run_one_by_one(jobs).await
     }
 
     /// Runs a batch; what it leaves to a later one stays among the jobs.
@@ -345,7 +343,7 @@ impl Runner {
         }
     }
 
-    /// A batch broke off by a defect of ours: runs each of its jobs alone, with nothing
+    /// A batch broke off: runs each of its jobs alone, with nothing
     /// remembered. The one that brings it about again is refused, and no other.
     async fn run_one_by_one(&mut self, jobs: &mut Vec<Job>) -> Vec<Finished> {
         Progress::set(&self.progress.broke_off, Some(Instant::now()));
@@ -358,6 +356,9 @@ impl Runner {
             let mut alone = vec![job];
             let run = AssertUnwindSafe(self.run_batch(&mut alone)).catch_unwind();
             if let Ok(batch) = run.await {
+                if let Err(error) = &batch.done {
+                    tracing::error!(%shard, job = told, %error, "the lane goes on without it");
+                }
                 batches.push(batch);
                 jobs.append(&mut alone);
                 continue;

@@ -186,8 +186,12 @@ async fn sweep_shard(ledger: &Ledger, shard: ShardId, now: Timestamp) -> Result<
     let tiers_known = foundation::feed_known_at(ledger.database.pool(), members::SOURCE).await?;
     let (mut swept, behind) = change_tiers(ledger, shard, now).await?;
     let tiers_known = tiers_known.unwrap_or(Timestamp::EPOCH).min(now);
+    // Those that cannot be read here keep none of the others waiting.
+    let programs = ledger.programs.ids().into_iter();
+    let programs: Vec<String> = programs.map(|program| program.to_string()).collect();
     loop {
-        let due = store::wallets::due(ledger.database.pool(), shard, now, WALLETS_MAX).await?;
+        let pool = ledger.database.pool();
+        let due = store::wallets::due(pool, shard, &programs, now, WALLETS_MAX).await?;
         let found = i64::try_from(due.len()).unwrap_or(i64::MAX);
         let mut made = 0;
         let work = due.into_iter().filter_map(|wallet| {

@@ -15,13 +15,10 @@ use tonic::{Response, Status, Streaming, async_trait};
 
 use super::{
     judging::Judging,
-    service::Statuses,
+    service::{SOURCE, Statuses},
     store::purchases::{self, Purchase},
 };
 use crate::domain::Spend;
-
-/// The feed's name among the stored cursors.
-pub(crate) const SOURCE: &str = "points";
 
 struct PointsConsumer {
     statuses: Statuses,
@@ -123,9 +120,6 @@ impl FeedConsumer for PointsConsumer {
         );
         Ok(taken?.map(|position| {
             self.statuses.feed.reached(position);
-            if known.is_some() {
-                self.statuses.heard.all();
-            }
             item.cursor
         }))
     }

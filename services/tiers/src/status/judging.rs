@@ -2,13 +2,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use fealty_postgres::{DatabaseError, PgConnection, run};
+use fealty_postgres::{DatabaseError, PgConnection, foundation, run};
 use fealty_program::{Program, TierScheme};
+use fealty_server::Trouble;
 use fealty_types::{Clock as _, MemberId, ProgramId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    service::Statuses,
+    service::{SOURCE, Statuses},
     store::{
         purchases::{self, Purchase},
         statuses,
@@ -23,6 +24,12 @@ use crate::{
 };
 
 const JUDGE_INTERVAL: Duration = Duration::from_secs(1);
+/// For how long members may wait to be judged until the health tells of it.
+const WAITING_MAX: Duration = Duration::from_mins(2);
+/// How often it is looked whether points has told of all, where a test has set the clock, and
+/// for how long.
+const HEARD_INTERVAL: Duration = Duration::from_millis(5);
+const HEARD_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Members judged in one transaction.
 const JUDGED_MAX: i64 = 500;
 /// Days of which a member's purchases are read at a time.
@@ -35,16 +42,47 @@ pub(crate) async fn keep_judging(of: Statuses, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(JUDGE_INTERVAL) => {}
         }
+        match of.judged_by().await {
+            Ok(by) => of.troubles.report("judging", waiting(by, of.clock.now())),
+            Err(error) => tracing::debug!(%error, "it is not known what is told"),
+        }
         if let Err(error) = judge_due(&of).await {
             tracing::debug!(%error, "judging did not finish");
         }
     }
 }
 
+/// What is wrong where members have not been judged for long.
+fn waiting(judged_by: Option<Timestamp>, now: Timestamp) -> Option<Trouble> {
+    let behind = judged_by.and_then(|by| by.checked_add(WAITING_MAX));
+    let told = "points has not told of all purchases: nobody is judged";
+    behind
+        .is_none_or(|behind| behind < now)
+        .then(|| Trouble::Limits(told.to_owned()))
+}
+
+/// Judges everybody who is due by a clock that a test has set, and counts them. Points tells
+/// at once up to when it has told of all; if it is not there, that is waited for a little.
+pub(crate) async fn judge_once_heard(of: &Statuses) -> Result<i64, DatabaseError> {
+    let heard = async {
+        while of.judged_by().await? < Some(of.clock.now()) {
+            tokio::time::sleep(HEARD_INTERVAL).await;
+        }
+        Ok::<(), DatabaseError>(())
+    };
+    if let Ok(heard) = tokio::time::timeout(HEARD_WAIT_MAX, heard).await {
+        heard?;
+    } else {
+        tracing::info!("points does not tell that it has told of all purchases");
+    }
+    judge_due(of).await
+}
+
 /// Judges everybody who is due by now, and who has a tier that is no more, and counts them.
-/// While it is not known what was bought up to now, nobody is judged.
-pub(crate) async fn judge_due(of: &Statuses) -> Result<i64, DatabaseError> {
-    let Some(now) = of.judged_by() else {
+/// By now is by the moment up to which it is known what was bought.
+async fn judge_due(of: &Statuses) -> Result<i64, DatabaseError> {
+    let by = of.judged_by().await?;
+    let Some(now) = by.filter(|_| of.clock.distrust().is_none()) else {
         return Ok(0);
     };
     let mut judged = judge_removed(of, now).await?;
@@ -274,6 +312,8 @@ impl Judging {
         of: &Statuses,
         made: &[Purchase],
     ) -> Result<(), DatabaseError> {
+        let known = foundation::feed_known_at(&mut *connection, SOURCE).await?;
+        let judged_by = of.by(known);
         let index_of: HashMap<(ProgramId, MemberId), usize> = self
             .members
             .iter()
@@ -301,7 +341,7 @@ impl Judging {
             }
             let before = self.held(connection, scheme, index, at).await?;
             // As far as others are judged: beyond, more may have been bought.
-            let made = (purchase.spend, of.judged_by().unwrap_or(at));
+            let made = (purchase.spend, judged_by.unwrap_or(at));
             let lifted = self.decide(connection, of, index, |program, scheme, status, spends| {
                 domain::credit(program, scheme, status, (&before, spends), made)
             });

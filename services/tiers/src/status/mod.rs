@@ -10,6 +10,6 @@ mod read;
 mod service;
 mod store;
 
-pub(crate) use follow::{SOURCE, follow};
-pub(crate) use judging::{judge_due, keep_judging};
-pub(crate) use service::{Heard, Judged, Statuses};
+pub(crate) use follow::follow;
+pub(crate) use judging::{judge_once_heard, keep_judging};
+pub(crate) use service::{Judged, SOURCE, Statuses};

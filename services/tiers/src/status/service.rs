@@ -3,14 +3,16 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
 };
 
-use fealty_postgres::Database;
-use fealty_server::{HEARTBEAT, Programs, ServiceClock};
+use fealty_postgres::{Database, DatabaseError, foundation};
+use fealty_server::{Programs, ServiceClock, Troubles, WRITING_MAX};
 use fealty_types::{Clock as _, ProgramId, Timestamp};
 
 use crate::feed::Feed;
+
+/// The name of points' feed among the stored cursors.
+pub(crate) const SOURCE: &str = "points";
 
 /// Judges and reads statuses.
 #[derive(Clone)]
@@ -20,34 +22,25 @@ pub(crate) struct Statuses {
     pub(crate) clock: ServiceClock,
     pub(crate) feed: Feed,
     pub(crate) judged: Judged,
-    pub(crate) heard: Heard,
+    pub(crate) troubles: Troubles,
 }
 
 impl Statuses {
-    /// The moment up to which members are judged, if they can be: now, where what they have
-    /// bought is known. Who is judged by less falls, and is told of it, for a purchase that
-    /// has not been read yet.
-    pub(super) fn judged_by(&self) -> Option<Timestamp> {
-        (self.clock.distrust().is_none() && self.heard.is_recent()).then(|| self.clock.now())
-    }
-}
-
-/// When the points service last said that it has told of all there is.
-#[derive(Clone, Default)]
-pub(crate) struct Heard(Arc<Mutex<Option<Instant>>>);
-
-/// It says so once a heartbeat; one may be missed.
-const HEARD_MAX: Duration = Duration::from_secs(2 * HEARTBEAT.as_secs());
-
-impl Heard {
-    pub(super) fn all(&self) {
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *heard = Some(Instant::now());
+    /// The moment up to which members are judged, if they can be: what they had bought by then
+    /// is known. Who is judged by less falls, and is told of it, for a purchase that has not
+    /// been read yet.
+    ///
+    /// It is when points last looked how far its log reached and found that all was told; what
+    /// was on its way to the log then comes late, and is dealt with as such.
+    pub(super) async fn judged_by(&self) -> Result<Option<Timestamp>, DatabaseError> {
+        let known = foundation::feed_known_at(self.database.pool(), SOURCE).await?;
+        Ok(self.by(known))
     }
 
-    fn is_recent(&self) -> bool {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.is_some_and(|heard| heard.elapsed() <= HEARD_MAX)
+    /// The same, where it is said up to when all is known.
+    pub(super) fn by(&self, known: Option<Timestamp>) -> Option<Timestamp> {
+        let heard = known.and_then(|known| known.checked_add(WRITING_MAX));
+        heard.map(|heard| heard.min(self.clock.now()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use fealty_ledger::{Hold, Lot, MemberBook, Reversal, Wallet, WalletBook};
 use fealty_postgres::{Database, PgConnection};
 use fealty_types::{CurrencyId, LotId, Position, ProgramId, ShardId, Timestamp};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{VerifyError, shard::Shard};
@@ -12,7 +13,7 @@ use crate::{
     audit::store as accounts,
     shard::{
         Shards, order_shard,
-        store::{self, head::Head, rows::VersionRow},
+        store::{self, head::Head, orders::RecordedOrder, rows::VersionRow},
     },
 };
 
@@ -45,8 +46,9 @@ impl Shard {
         let same = |row: &VersionRow| {
             let began = row.program.parse().ok();
             let began = began.and_then(|program: ProgramId| self.versions.get(&program));
-            began.is_some_and(|(version, position)| {
-                i64::from(*version) == i64::from(row.version) && position.get() == row.position
+            began.is_some_and(|began| {
+                i64::from(began.version) == i64::from(row.version)
+                    && began.position.get() == row.position
             })
         };
         if stored.len() == self.versions.len() && stored.iter().all(same) {
@@ -192,7 +194,7 @@ pub(super) async fn compare(
     let wallets = store::wallets::all(connection, shard.shard).await?;
     shard.compare_wallets(&wallets)?;
     drop(wallets);
-    let (mut after, mut stored) = (LotId::from_stored(-1), 0);
+    let (mut after, mut stored) = (LotId::from_stored(i64::MIN), 0);
     let by_number = shard.by_number();
     loop {
         let lots = store::lots::of_shard(connection, shard.shard, after, LOTS_LEN).await?;
@@ -279,23 +281,57 @@ async fn compare_orders(
     Ok(())
 }
 
-/// An order that nothing was made for would keep its receipt from ever earning.
+/// The orders of purchases, each with its request, as numbers that nobody can choose.
+#[derive(Default)]
+pub(super) struct OrdersMade(Vec<u64>);
+
+impl OrdersMade {
+    fn number(order: Uuid, request: Uuid) -> u64 {
+        let digest = Sha256::new().chain_update(order).chain_update(request);
+        let [first, ..] = *digest.finalize().as_chunks::<8>().0 else {
+            return 0;
+        };
+        u64::from_le_bytes(first)
+    }
+
+    /// Adds those of a shard.
+    pub(super) fn add(&mut self, shard: &Shard) {
+        let orders = shard.orders.iter().map(|(order, (request, _))| {
+            Self::number(Uuid::from_bytes(*order), Uuid::from_bytes(*request))
+        });
+        self.0.extend(orders);
+    }
+}
+
+/// An order that no purchase was made of would keep its receipt from ever earning. What is
+/// beyond the heads up to which the shards were walked was written since.
 pub(super) async fn no_order_without_purchase(
     database: &Database,
-    shards: Shards,
+    (shards, heads): (Shards, &[Position]),
+    OrdersMade(mut made): OrdersMade,
 ) -> Result<(), VerifyError> {
+    made.sort_unstable();
+    let is_beyond = |order: &RecordedOrder| {
+        let head = usize::try_from(order.shard).ok().and_then(|s| heads.get(s));
+        order.position > head.map(|head| head.get())
+    };
+    let is_made = |order: &RecordedOrder| {
+        let number = OrdersMade::number(order.order, order.request);
+        order.position.is_some() && made.binary_search(&number).is_ok()
+    };
     let mut after = Uuid::nil();
     loop {
         let limit = i64::try_from(ORDERS_LEN).unwrap_or(i64::MAX);
         let orders = store::orders::with_transactions(database.pool(), after, limit).await?;
-        let Some((last, _)) = orders.last() else {
+        let Some(last) = orders.last() else {
             return Ok(());
         };
-        after = *last;
-        if let Some((order, _)) = orders.iter().find(|(_, is_made)| !is_made) {
+        after = last.order;
+        let mut orders = orders.iter();
+        if let Some(stray) = orders.find(|order| !is_beyond(order) && !is_made(order)) {
             return Err(VerifyError::OrderWithoutPurchase {
-                shard: order_shard(*order, shards),
-                order: *order,
+                shard: order_shard(stray.order, shards),
+                order: stray.order,
             });
         }
     }

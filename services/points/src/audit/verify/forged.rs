@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use fealty_ledger::{
-    Accrue, Command, Log, MemberBook, Redeem, Said, Stamp, advance, apply, canonical,
+    Accrue, Command, Entry, Log, MemberBook, Redeem, Said, Stamp, advance, apply, canonical,
     canonical::CHAIN_START,
 };
 use fealty_program::{Program, ProgramVersion};
@@ -59,6 +59,8 @@ fn redeem() -> Command {
 struct Forger {
     applied: ProgramVersion,
     book: MemberBook,
+    /// What was written by logs of before.
+    before: Vec<Entry>,
     log: Log,
 }
 
@@ -77,9 +79,20 @@ impl Forger {
         log.announce(&program, Said::VersionBegins { version, digest });
         Self {
             book: MemberBook::new(program, member),
+            before: Vec::new(),
             applied,
             log,
         }
+    }
+
+    /// Has what comes be written at another time.
+    fn written_at(&mut self, micros: i64) {
+        let stamp = Stamp {
+            written_at: at(micros),
+            seed: [8; 32],
+        };
+        self.before.extend(self.log.written().iter().cloned());
+        self.log = Log::new(ShardId::new(0), self.log.next(), stamp);
     }
 
     /// Does what a command asks, whether something is due or not.
@@ -99,7 +112,7 @@ impl Forger {
     /// What a verifier says to it.
     fn verified(self) -> Result<(), String> {
         let mut chain = CHAIN_START;
-        let row = |entry: &fealty_ledger::Entry| {
+        let row = |entry: &Entry| {
             let body = canonical::encode(entry);
             chain = canonical::chain(&chain, &body);
             Row {
@@ -111,7 +124,12 @@ impl Forger {
             }
         };
         let chunk = Chunk {
-            rows: self.log.written().iter().map(row).collect(),
+            rows: self
+                .before
+                .iter()
+                .chain(self.log.written())
+                .map(row)
+                .collect(),
             marks: VecDeque::new(),
         };
         let name = (self.applied.program.id.clone(), 1);
@@ -160,4 +178,35 @@ fn time_that_runs_backwards_is_found() {
     forger.write(&redeem(), HOUR);
     let found = "shard 0, position 3: it took effect before the one before it in its wallet";
     assert_eq!(forger.verified(), Err(found.to_owned()));
+}
+
+#[test]
+fn what_takes_effect_before_its_time_is_found() {
+    let mut forger = Forger::new();
+    forger.write(&accrue(None), 200 * HOUR);
+    let found = "shard 0, position 2: it took effect after it was written";
+    assert_eq!(forger.verified(), Err(found.to_owned()));
+}
+
+/// Points that have expired by now are spent as if it were yesterday.
+#[test]
+fn a_request_that_is_dated_back_is_found() {
+    let mut forger = Forger::new();
+    forger.write(&accrue(Some(150 * HOUR)), 100 * HOUR);
+    forger.written_at(200 * HOUR);
+    forger.write(&redeem(), 140 * HOUR);
+    let found = "shard 0, position 3: it was written at another time than it was asked for";
+    assert_eq!(forger.verified(), Err(found.to_owned()));
+}
+
+#[test]
+fn a_request_that_is_written_when_it_is_asked_for_is_accepted() {
+    let mut forger = Forger::new();
+    forger.write(&accrue(Some(250 * HOUR)), 100 * HOUR);
+    forger.written_at(200 * HOUR);
+    forger.write(&redeem(), 200 * HOUR);
+    // By a clock that is behind the one that wrote before.
+    forger.written_at(200 * HOUR);
+    forger.write(&redeem(), 200 * HOUR);
+    assert_eq!(forger.verified(), Ok(()));
 }

@@ -36,7 +36,7 @@ use crate::{
         },
     },
 };
-use compare::{compare, no_order_without_purchase};
+use compare::{OrdersMade, compare, no_order_without_purchase};
 use shard::{Chunk, Shard, Stopped};
 
 /// Transactions read at a time.
@@ -46,6 +46,8 @@ const KEEP_EVERY: i64 = 1_000_000;
 
 /// What is said of accounts that would count beside those at a mark.
 const NO_MARK: &str = "accounts are marked where no mark is";
+/// What is said of a programme's text that was changed.
+const OTHER_TEXT: &str = "the stored text of the programme is not the one that began";
 
 /// What is wrong, and where.
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +154,7 @@ pub async fn verify(
         ..Verified::default()
     };
     let (mut totals, mut gifts, mut heads) = (AccountTotals::default(), 0_u128, Vec::new());
+    let mut orders = OrdersMade::default();
     let mut walked = 0;
     for id in shards.all() {
         let told = |position: i64| progress(walked + position, all);
@@ -177,13 +180,14 @@ pub async fn verify(
             totals.add_sums(key.clone(), *sums);
         }
         gifts = gifts.wrapping_add(shard.gifts);
+        orders.add(&shard);
         heads.push(shard.position);
     }
     if !gifts::settled(database, shards, &heads, gifts).await? {
         return Err(VerifyError::TransfersDiffer);
     }
     if shards.placement() == Placement::OneNode {
-        no_order_without_purchase(database, shards).await?;
+        no_order_without_purchase(database, (shards, &heads), orders).await?;
     }
     let sums = totals.rows().map(|(_, sums)| sums);
     let (debits, credits) = sums.fold((0, 0), |(debits, credits), sums| {
@@ -214,16 +218,18 @@ async fn verify_shard(
     // log, and for what is compared.
     let walking = database.pool().acquire().await;
     let mut walking = walking.map_err(DatabaseError::from)?;
-    shard.confirm(&mut walking).await?;
+    shard.confirm(&mut walking, &programs).await?;
     let far = head(&mut *walking, id).await?;
-    shard = walk(&mut walking, shard, &far, &programs, state, progress).await?;
+    let through = Walk::To(&far);
+    shard = walk(&mut walking, shard, through, &programs, state, progress).await?;
     drop(walking);
     let mut walked = Some(shard);
     run!(database, "verify_shard", |connection| async {
         let mut shard = walked.take().ok_or(VerifyError::BrokenOff)?;
         foundation::read_one_moment(connection).await?;
         let head = head(&mut *connection, id).await?;
-        shard = walk(connection, shard, &head, &programs, state, progress).await?;
+        let through = Walk::ToEnd(&head);
+        shard = walk(connection, shard, through, &programs, state, progress).await?;
         if shard.chain != head.chain {
             return Err(shard.difference(shard.position, "the head has another chain value"));
         }
@@ -261,16 +267,26 @@ async fn programs(connection: &mut PgConnection) -> Result<Programs, DatabaseErr
     Ok(programs)
 }
 
-/// Walks a shard's log to its head: a chunk is checked while the next is read.
+/// How far to walk a log.
+#[derive(Clone, Copy)]
+enum Walk<'a> {
+    /// To where its head was, or a little further: it goes on meanwhile.
+    To(&'a Head),
+    /// To its end, which is where its head is.
+    ToEnd(&'a Head),
+}
+
+/// Walks a shard's log: a chunk is checked while the next is read.
 async fn walk(
     connection: &mut PgConnection,
     mut shard: Shard,
-    head: &Head,
+    through: Walk<'_>,
     programs: &Arc<Programs>,
     state: Option<&Path>,
     progress: &(dyn Fn(i64) + Send + Sync),
 ) -> Result<Shard, VerifyError> {
     let mut kept = shard.position;
+    let (Walk::To(head) | Walk::ToEnd(head)) = through;
     let mut chunk = read(connection, shard.shard, shard.position).await?;
     while let Some(last) = chunk.last() {
         let id = shard.shard;
@@ -307,6 +323,9 @@ async fn walk(
         {
             shard.keep(folder)?;
             kept = shard.position;
+        }
+        if matches!(through, Walk::To(_)) && shard.position >= head.position {
+            break;
         }
     }
     if shard.position < head.position {

@@ -12,8 +12,9 @@ use fealty_ledger::{
 use fealty_program::ProgramVersion;
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, shard_of};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
-use super::{Programs, VerifyError};
+use super::{OTHER_TEXT, Programs, VerifyError};
 use crate::{
     plan::{plan, tier_effects, tier_moment},
     shard::{OrderName, has_plain, key_of, order_key, store::log::Row},
@@ -50,6 +51,15 @@ pub(super) struct Known {
     pub(super) book: MemberBook,
 }
 
+/// A version of a programme, as it began in a shard.
+#[derive(Clone, Copy, BorshSerialize, BorshDeserialize)]
+pub(super) struct Began {
+    pub(super) version: u32,
+    pub(super) position: Position,
+    /// Of its text.
+    pub(super) digest: [u8; 32],
+}
+
 /// A shard as its log makes it.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub(super) struct Shard {
@@ -58,13 +68,15 @@ pub(super) struct Shard {
     pub(super) position: Position,
     pub(super) chain: Chain,
     /// When the last transaction was written.
-    written_at: Timestamp,
+    pub(super) written_at: Timestamp,
+    /// A hash over the columns beside the bodies, up to here.
+    pub(super) columns: [u8; 32],
     pub(super) members: HashMap<(ProgramId, MemberId), Known>,
     pub(super) totals: AccountTotals,
     /// How many of the entries are transactions.
     pub(super) transactions: i64,
-    /// The versions of programmes in force, and where each began.
-    pub(super) versions: BTreeMap<ProgramId, (u32, Position)>,
+    /// The versions of programmes in force.
+    pub(super) versions: BTreeMap<ProgramId, Began>,
     /// Accounts that changed since the last mark.
     unmarked: BTreeSet<AccountKey>,
     /// The marks, each with a hash of the accounts as they were marked there.
@@ -93,6 +105,7 @@ impl Shard {
             position: Position::new(0),
             chain: CHAIN_START,
             written_at: Timestamp::EPOCH,
+            columns: [0; 32],
             members: HashMap::new(),
             totals: AccountTotals::default(),
             transactions: 0,
@@ -174,6 +187,7 @@ impl Shard {
         }
         self.chain = chain;
         self.position = position;
+        self.columns = with_columns(self.columns, row.member_no, row.request_key);
         self.written_at = entry.written_at();
         Ok(None)
     }
@@ -191,18 +205,22 @@ impl Shard {
         }
         let Said::VersionBegins { version, digest } = &notice.says;
         let before = self.versions.get(&notice.program);
-        if before.is_some_and(|(before, _)| before >= version) {
+        if before.is_some_and(|before| before.version >= *version) {
             return Err(self.difference(position, "a later version began before it"));
         }
         let applied = programs
             .get(&(notice.program.clone(), *version))
             .ok_or_else(|| self.difference(position, "the programme version is missing"))?;
         if applied.text_digest != *digest {
-            let what = "the stored text of the programme is not the one that began";
-            return Err(self.difference(position, what));
+            return Err(self.difference(position, OTHER_TEXT));
         }
         let program = notice.program.clone();
-        self.versions.insert(program, (*version, position));
+        let began = Began {
+            version: *version,
+            position,
+            digest: *digest,
+        };
+        self.versions.insert(program, began);
         Ok(())
     }
 
@@ -240,6 +258,7 @@ impl Shard {
         if row.member_no != Some(number) || (row.request_key != key && !keyless) {
             return Err(self.difference(position, "a column differs from the transaction"));
         }
+        self.check_written(transaction)?;
         self.check_time(transaction, programs)?;
         let mut again = self.run_again(transaction, programs)?;
         again.nonce = transaction.nonce;
@@ -247,7 +266,7 @@ impl Shard {
             let what = format!("the engine makes another {} of it", transaction.kind());
             return Err(self.difference(position, what));
         }
-        self.note(transaction, number, programs);
+        self.note(transaction, number, programs)?;
         for key in self.totals.add(transaction) {
             self.unmarked.insert(key);
         }
@@ -256,18 +275,27 @@ impl Shard {
     }
 
     /// Notes what other tables must have of a transaction.
-    fn note(&mut self, transaction: &Transaction, number: i64, programs: &Programs) {
-        let Cause::Request {
-            command,
-            facts,
-            asked_at,
-            program_version,
-            ..
-        } = &transaction.cause
-        else {
-            return;
-        };
+    fn note(
+        &mut self,
+        transaction: &Transaction,
+        number: i64,
+        programs: &Programs,
+    ) -> Result<(), VerifyError> {
         let (program, position) = (&transaction.program, transaction.position);
+        let (command, facts, asked_at, program_version) = match &transaction.cause {
+            Cause::Request {
+                command,
+                facts,
+                asked_at,
+                program_version,
+                ..
+            } => (command, facts, asked_at, program_version),
+            Cause::TierChanged(change) => {
+                self.note_tier(transaction, change.since);
+                return Ok(());
+            }
+            Cause::Due(_) | Cause::Received(_) => return Ok(()),
+        };
         if matches!(command, Command::Hold(_)) {
             self.holds.insert(position, number);
         }
@@ -282,14 +310,18 @@ impl Shard {
                         scope: facts.order_scope.clone(),
                     };
                     let order = order_key(program, &order).into_bytes();
-                    self.orders.insert(order, (key.into_bytes(), position));
+                    let before = self.orders.insert(order, (key.into_bytes(), position));
+                    if let Some((_, before)) = before {
+                        let what = format!("its receipt had earned before, at {before}");
+                        return Err(self.difference(position, what));
+                    }
                 }
             }
             Some(Facts::Tier(of)) => tier = Some(of.clone()),
             Some(Facts::Reversal(_)) | None => {}
         }
         let Some(applied) = programs.get(&(program.clone(), *program_version)) else {
-            return;
+            return Ok(());
         };
         let now = asked_at.unwrap_or(transaction.effective_at);
         let lowest = applied.program.tiers.as_ref();
@@ -297,10 +329,17 @@ impl Shard {
         // Everybody has the lowest, without being told.
         let told = tier.is_some() && tier.as_ref() != lowest;
         if let Some(moment) = tier_moment(&applied.program, command, now).filter(|_| told) {
-            let member = (program.clone(), transaction.member.clone());
-            let known = self.tiers.entry(member).or_insert((moment, position));
-            *known = (*known).min((moment, position));
+            self.note_tier(transaction, moment);
         }
+        Ok(())
+    }
+
+    /// Notes that a tier counted for a transaction which the member had at a moment.
+    fn note_tier(&mut self, transaction: &Transaction, moment: Timestamp) {
+        let member = (transaction.program.clone(), transaction.member.clone());
+        let counted = (moment, transaction.position);
+        let known = self.tiers.entry(member).or_insert(counted);
+        *known = (*known).min(counted);
     }
 
     fn run_again(
@@ -423,7 +462,7 @@ impl Shard {
     ) -> Result<&'a ProgramVersion, VerifyError> {
         let position = transaction.position;
         let in_force = self.versions.get(&transaction.program);
-        if in_force.is_none_or(|(in_force, _)| *in_force != version) {
+        if in_force.is_none_or(|began| began.version != version) {
             return Err(self.difference(position, "another programme version is in force"));
         }
         programs
@@ -483,6 +522,17 @@ fn moment(cause: &Cause, at: Timestamp) -> Moment {
         now: at,
         tiers_known,
     }
+}
+
+/// The hash over the columns beside the bodies, with those of the next row.
+pub(super) fn with_columns(
+    before: [u8; 32],
+    member_no: Option<i64>,
+    request_key: Option<Uuid>,
+) -> [u8; 32] {
+    let columns = (before, member_no, request_key.map(Uuid::into_bytes));
+    let bytes = borsh::to_vec(&columns).expect("writing to memory does not fail");
+    Sha256::digest(bytes).into()
 }
 
 /// By what marked accounts are known again.

@@ -11,8 +11,8 @@ use fealty_postgres::PgConnection;
 use fealty_types::{Position, ShardId};
 
 use super::{
-    NO_MARK, VerifyError,
-    shard::{Shard, hash_of},
+    NO_MARK, OTHER_TEXT, Programs, VerifyError,
+    shard::{Shard, hash_of, with_columns},
 };
 use crate::{
     audit::store as accounts,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What a file of this release begins with.
-const STATE_HEADER: &[u8] = b"fealty verified 3\n";
+const STATE_HEADER: &[u8] = b"fealty verified 4\n";
 /// Transactions that an earlier run has verified, hashed at a time.
 const REHASH_LEN: i64 = 50_000;
 
@@ -64,9 +64,21 @@ impl Shard {
         })
     }
 
-    /// What an earlier run verified must still be there: its bytes are hashed again, and the
-    /// accounts' marks.
-    pub(super) async fn confirm(&self, connection: &mut PgConnection) -> Result<(), VerifyError> {
+    /// What an earlier run verified must still be there: its bytes are hashed again, the
+    /// columns beside them, and the accounts' marks; and the programmes in force must have the
+    /// text that they began with.
+    pub(super) async fn confirm(
+        &self,
+        connection: &mut PgConnection,
+        programs: &Programs,
+    ) -> Result<(), VerifyError> {
+        for (program, began) in &self.versions {
+            let applied = programs.get(&(program.clone(), began.version));
+            if applied.is_none_or(|applied| applied.text_digest != began.digest) {
+                return Err(self.difference(began.position, OTHER_TEXT));
+            }
+        }
+        let mut columns = [0; 32];
         let mut from = Position::new(0);
         while from < self.position {
             let through = self.position.get().min(from.get() + REHASH_LEN);
@@ -77,7 +89,15 @@ impl Shard {
                 return Err(self.difference(position, "the chain does not fit the entry"));
             }
             self.confirm_marks(connection, from, through).await?;
+            let rows = store::log::columns(&mut *connection, self.shard, from, through).await?;
+            columns = rows.into_iter().fold(columns, |columns, (member_no, key)| {
+                with_columns(columns, member_no, key)
+            });
             from = through;
+        }
+        if columns != self.columns {
+            let what = "up to here, a column differs from the entry that was verified";
+            return Err(self.difference(self.position, what));
         }
         if self.position.get() == 0 {
             return Ok(());

@@ -8,6 +8,27 @@ use fealty_types::CurrencyId;
 use super::{Programs, VerifyError, shard::Shard};
 
 impl Shard {
+    /// Checks that what a transaction says of its time agrees with when it was written. A
+    /// batch is stamped with the clock that its requests are done by, unless the log was
+    /// written later; so where the stamp moves on, it is the request's own time.
+    pub(super) fn check_written(&self, transaction: &Transaction) -> Result<(), VerifyError> {
+        let (at, written_at) = (transaction.effective_at, transaction.written_at);
+        let different = |what| Err(self.difference(transaction.position, what));
+        if at > written_at {
+            return different("it took effect after it was written");
+        }
+        let Cause::Request { asked_at, .. } = &transaction.cause else {
+            return Ok(());
+        };
+        if asked_at.is_some_and(|asked_at| asked_at >= at) {
+            return different("it was asked for after it took effect");
+        }
+        if written_at > self.written_at && asked_at.unwrap_or(at) != written_at {
+            return different("it was written at another time than it was asked for");
+        }
+        Ok(())
+    }
+
     /// Checks that time does not run backwards in a wallet, and that all that was due before
     /// a request stands before it.
     pub(super) fn check_time(

@@ -201,6 +201,28 @@ pub(crate) async fn first_unchained(
     Ok(found.map(Position::new))
 }
 
+/// What stands beside the bodies of a shard's entries after a position and through another,
+/// in order.
+pub(crate) async fn columns(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    after: Position,
+    through: Position,
+) -> Result<Vec<(Option<i64>, Option<Uuid>)>, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- points.log.columns
+        SELECT member_no, request_key FROM transactions
+        WHERE shard = $1 AND position > $2 AND position <= $3 ORDER BY position",
+        stored(shard),
+        after.get(),
+        through.get(),
+    )
+    .fetch_all(executor)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows.map(|row| (row.member_no, row.request_key)).collect())
+}
+
 /// Reads a log on from `after`, oldest first.
 pub(crate) async fn read(
     executor: impl PgExecutor<'_>,

@@ -152,27 +152,39 @@ pub(crate) async fn requests_of(
     Ok(rows.map(|row| (row.order_key, row.request_key)).collect())
 }
 
-/// The next orders after a key, and whether a transaction was made by the request that
-/// each is recorded for; only where all shards lie on one node.
+/// An order, and what it is recorded for.
+#[derive(Debug)]
+pub(crate) struct RecordedOrder {
+    /// Its key.
+    pub(crate) order: Uuid,
+    /// The request's key.
+    pub(crate) request: Uuid,
+    /// The member's shard.
+    pub(crate) shard: i16,
+    /// Where the request's transaction stands; none while it is only claimed.
+    pub(crate) position: Option<i64>,
+}
+
+/// The next orders after a key, but for those that are only claimed; only where all shards
+/// lie on one node.
 pub(crate) async fn with_transactions(
     executor: impl PgExecutor<'_>,
     after: Uuid,
     limit: i64,
-) -> Result<Vec<(Uuid, bool)>, DatabaseError> {
-    let rows = sqlx::query!(
+) -> Result<Vec<RecordedOrder>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        RecordedOrder,
         r#"-- points.orders.with_transactions
-        SELECT o.order_key, EXISTS (
-            SELECT FROM transactions t
+        SELECT o.order_key AS "order", o.request_key AS request, o.member_shard AS shard, (
+            SELECT min(t.position) FROM transactions t
             WHERE t.request_key = o.request_key AND t.shard = o.member_shard
-        ) AS "is_made!"
-        FROM orders o WHERE o.order_key > $1 ORDER BY o.order_key LIMIT $2"#,
+        ) AS position
+        FROM orders o WHERE o.order_key > $1 AND o.claim IS NULL
+        ORDER BY o.order_key LIMIT $2"#,
         after,
         limit,
     )
     .fetch_all(executor)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.order_key, row.is_made))
-        .collect())
+    Ok(rows)
 }

@@ -85,6 +85,7 @@ pub(crate) struct DueWallet {
 pub(crate) async fn due(
     executor: impl PgExecutor<'_>,
     shard: ShardId,
+    programs: &[String],
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<DueWallet>, DatabaseError> {
@@ -93,11 +94,12 @@ pub(crate) async fn due(
         "-- points.wallets.due
         SELECT m.program, m.member, w.currency
         FROM wallets w JOIN members m USING (shard, member_no)
-        WHERE w.shard = $1 AND w.next_due <= $2
+        WHERE w.shard = $1 AND w.next_due <= $2 AND m.program = ANY($4)
         ORDER BY w.next_due LIMIT $3",
         stored(shard),
         to_pg(now),
         limit,
+        programs,
     )
     .fetch_all(executor)
     .await?;

@@ -54,7 +54,10 @@ struct SinceBoot(Duration);
 
 impl SinceBoot {
     fn now() -> Self {
+        #[cfg(target_os = "linux")]
         let since = clock_gettime(ClockId::Boottime);
+        #[cfg(not(target_os = "linux"))]
+        let since = clock_gettime(ClockId::Monotonic);
         let since = Duration::try_from(since);
         Self(since.expect("it does not begin before the machine"))
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use fealty_ledger::{
-    Buckets, Inactivity, Log, Lot, LotOrigin, LotTerms, MemberBook, Moment, ReadThrough, Stamp,
-    TierChanged, TierEffect, Wallet, WalletBook, advance, change_tier,
+    Buckets, Cause, Due, Inactivity, Log, Lot, LotOrigin, LotTerms, MemberBook, Moment,
+    ReadThrough, Stamp, TierChanged, TierEffect, Transaction, Wallet, WalletBook, advance,
+    advance_step, change_tier,
 };
 use fealty_types::{CurrencyId, LotId, Points, Position, ShardId, Timestamp};
 
@@ -143,4 +144,63 @@ fn a_tier_that_begins_while_points_wait_ends_their_waiting() {
     advance(&mut book, &currency(), after(10), &mut log).expect("all is known");
     rise(&mut book, 0, &mut log);
     assert_eq!(kinds(&log), [("tier_changed", T)]);
+}
+
+/// Points that are due by their own date at the moment at which others go with inactivity.
+/// While those wait for a tier, the dated ones are written, and else after them. Made again
+/// entry by entry, as a verifier does that knows only what the log says, either comes out.
+#[test]
+fn whatever_was_known_what_is_due_at_one_moment_is_made_again() {
+    let tied = || {
+        let mut book = book();
+        let wallet = book.wallets.get(&currency()).expect("there is one");
+        let mut goes = wallet.lots().next().expect("there is one").clone();
+        let mut waits = goes.clone();
+        waits.terms.lot = LotId::new(Position::FIRST, 1);
+        waits.terms.expires_at = Some(T);
+        waits.terms.activates_at = Some(LotTerms::ON_EVENT);
+        waits.terms.activates_on = Some("shipped".parse().expect("a name"));
+        waits.pending = true;
+        goes.terms.expires_at = Some(LotTerms::WITH_ACTIVITY);
+        let mut known = wallet.wallet().clone();
+        known.buckets.pending = waits.remaining;
+        let mut wallet = WalletBook::of(known);
+        wallet.add_read([goes, waits], [], ReadThrough::All);
+        wallet.set_tiers_decide(true);
+        book.wallets.insert(currency(), wallet);
+        book
+    };
+    let tiers_known_at = |known: &[(u64, Timestamp)]| {
+        let (mut book, mut log) = (tied(), log());
+        for (seconds, tiers_known) in known {
+            let moment = Moment::new(after(*seconds), *tiers_known);
+            advance(&mut book, &currency(), moment, &mut log).expect("all is known");
+        }
+        let written: Vec<Transaction> = log.transactions().cloned().collect();
+        written
+    };
+    let inactive_first = tiers_known_at(&[(10, T)]);
+    let dated_first = tiers_known_at(&[(10, Timestamp::EPOCH), (3_600, T)]);
+    let causes = |log: &[Transaction]| {
+        let causes = log.iter().map(|made| made.cause.clone());
+        causes.collect::<Vec<Cause>>()
+    };
+    let (dated, inactive) = (Cause::Due(Due::Expire), Cause::Due(Due::ExpireInactive));
+    assert_eq!(causes(&inactive_first), [inactive.clone(), dated.clone()]);
+    assert_eq!(causes(&dated_first), [dated, inactive.clone()]);
+    for expected in [inactive_first, dated_first] {
+        let (mut book, mut log) = (tied(), log());
+        for made in &expected {
+            let tiers_known = if made.cause == inactive {
+                made.effective_at
+            } else {
+                Timestamp::EPOCH
+            };
+            let moment = Moment::new(made.effective_at, tiers_known);
+            let step = advance_step(&mut book, &currency(), moment, &mut log);
+            assert_eq!(step, Ok(true));
+        }
+        let again: Vec<Transaction> = log.transactions().cloned().collect();
+        assert_eq!(again, expected);
+    }
 }

@@ -2,7 +2,8 @@
 //! order of their time, and at the same instant in this order.
 //!
 //! Each is a transaction of its own, in effect at the time it fell due. So a
-//! wallet that is advanced late, or in several steps, has the same log.
+//! wallet that is advanced late, or in several steps, has the same log; but what waits
+//! for a member's tier comes after what was due meanwhile and did not wait.
 
 use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use borsh::{BorshDeserialize, BorshSerialize};
+use borsh::{BorshDeserialize, BorshSerialize, io};
 use fealty_types::{
-    BrandId, Code, CurrencyId, EventName, LotId, MemberId, Money, OrderNumber, Points, Position,
-    Reference, Timestamp,
+    BrandId, CurrencyId, EventName, LotId, MemberId, Points, Position, Reference, Timestamp,
 };
 
-use crate::{PurchaseLine, Tender};
+use crate::Purchase;
 
 /// Points that a command spends, or sets aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,27 +40,6 @@ macro_rules! commands {
 }
 
 commands! {
-    /// Record a purchase.
-    Purchase {
-        /// The brand where it was made.
-        brand: BrandId = "brand",
-        /// The brand's order number.
-        order_number: OrderNumber = "order_number",
-        /// What was paid.
-        amount: Money = "amount",
-        /// When it was made; when it is recorded, if nothing was said.
-        purchased_at: Option<Timestamp> = "purchase_time",
-        /// The way it was sold: a shop, a web site, an app.
-        channel: Option<Code> = "channel",
-        /// The shop.
-        store: Option<Code> = "store",
-        /// The till in it.
-        terminal: Option<Code> = "terminal",
-        /// What was bought.
-        lines: Vec<PurchaseLine> = "lines",
-        /// What was paid with.
-        tenders: Vec<Tender> = "tenders",
-    }
     /// Give points.
     Accrue {
         /// The issuing brand.
@@ -229,15 +207,64 @@ impl Hold {
     }
 }
 
-/// Declares the enum of all commands. Its order is part of the canonical bytes.
+/// What a command's canonical bytes begin with: its place here. Places are only ever added
+/// at the end.
+#[derive(Clone, Copy, BorshSerialize, BorshDeserialize)]
+enum Tag {
+    Purchase,
+    Accrue,
+    Redeem,
+    Hold,
+    Capture,
+    Release,
+    Reverse,
+    Adjust,
+    Gift,
+    Extend,
+    Reinstate,
+    Activate,
+    ExtendHold,
+    /// A purchase whose attributes follow it; those without have the bytes that they had
+    /// before there were any.
+    PurchaseWithAttributes,
+}
+
+/// Declares the enum of all commands.
 macro_rules! command_enum {
     ($($(#[doc = $doc:literal])+ $name:ident = $kind:literal,)+) => {
         /// The content of a request: all of it, so that the same request sent
-        /// again can be told from another one under the same id. Variants are
-        /// only ever added at the end: their order is part of the canonical bytes.
-        #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+        /// again can be told from another one under the same id.
+        #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Command {
             $($(#[doc = $doc])+ $name($name),)+
+        }
+
+        impl BorshSerialize for Command {
+            fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
+                match self {
+                    Self::Purchase(purchase) if purchase.has_attributes() => {
+                        Tag::PurchaseWithAttributes.serialize(writer)?;
+                        purchase.serialize(writer)?;
+                        purchase.serialize_attributes(writer)
+                    }
+                    $(Self::$name(inner) => {
+                        Tag::$name.serialize(writer)?;
+                        inner.serialize(writer)
+                    })+
+                }
+            }
+        }
+
+        impl BorshDeserialize for Command {
+            fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
+                match Tag::deserialize_reader(reader)? {
+                    Tag::PurchaseWithAttributes => {
+                        let purchase = Purchase::deserialize_reader(reader)?;
+                        purchase.with_attributes_of(reader).map(Self::Purchase)
+                    }
+                    $(Tag::$name => $name::deserialize_reader(reader).map(Self::$name),)+
+                }
+            }
         }
 
         impl Command {

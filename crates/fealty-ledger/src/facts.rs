@@ -15,6 +15,45 @@ pub enum Facts {
     Tier(TierId),
     /// What a reversal came to.
     Reversal(ReversalFacts),
+    /// Of a purchase under rules that read more than its amount and the tier.
+    Earned(EarnedFacts),
+}
+
+/// What all facts of purchases have.
+#[derive(Clone, Copy, Debug)]
+pub struct OfPurchase<'a> {
+    /// When it was made.
+    pub purchased_at: Timestamp,
+    /// Within what its order number is unique.
+    pub order_scope: &'a OrderScope,
+    /// The tier that counted.
+    pub tier: Option<&'a TierId>,
+}
+
+impl Facts {
+    /// What all facts of purchases have, if these are such.
+    #[must_use]
+    pub fn of_purchase(&self) -> Option<OfPurchase<'_>> {
+        let (purchased_at, order_scope, tier) = match self {
+            Self::Purchase(facts) => (facts.purchased_at, &facts.order_scope, &facts.tier),
+            Self::Earned(facts) => (facts.purchased_at, &facts.order_scope, &facts.tier),
+            Self::Tier(_) | Self::Reversal(_) => return None,
+        };
+        Some(OfPurchase {
+            purchased_at,
+            order_scope,
+            tier: tier.as_ref(),
+        })
+    }
+
+    /// The tier that counted for what was asked, if one did.
+    #[must_use]
+    pub fn tier(&self) -> Option<&TierId> {
+        match self {
+            Self::Tier(tier) => Some(tier),
+            facts => facts.of_purchase()?.tier,
+        }
+    }
 }
 
 /// The facts that decided a purchase's points.
@@ -28,6 +67,46 @@ pub struct PurchaseFacts {
     pub tier: Option<TierId>,
     /// What each rule gave.
     pub earned: Vec<RuleResult>,
+}
+
+/// The facts that decided a purchase's points, under rules that read more than its amount
+/// and the member's tier. What each rule gave stands in the transfers. Slots are the
+/// numbers of the member that the version reads and moves, in its own order.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct EarnedFacts {
+    /// When it was made.
+    pub purchased_at: Timestamp,
+    /// Within what its order number is unique.
+    pub order_scope: OrderScope,
+    /// The tier that counted.
+    pub tier: Option<TierId>,
+    /// What was read of the slots, where it was not nothing.
+    pub read: Vec<SlotRead>,
+    /// What moved.
+    pub moves: Vec<SlotMove>,
+}
+
+/// What a slot stood at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SlotRead {
+    /// The slot.
+    pub slot: u16,
+    /// Its value before.
+    pub before: i64,
+    /// Its value if the purchase counts anything at all, where that is another thing than
+    /// so much more.
+    pub with_any: Option<i64>,
+}
+
+/// A slot that moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SlotMove {
+    /// The slot.
+    pub slot: u16,
+    /// Which bucket: the day since 1970-01-01 with which it begins.
+    pub bucket: i32,
+    /// By how much.
+    pub by: i64,
 }
 
 /// What a rule gave.

@@ -27,6 +27,7 @@ mod advance;
 mod book;
 pub mod canonical;
 mod command;
+mod counters;
 mod engine;
 mod entry;
 mod execute;
@@ -48,12 +49,16 @@ pub use advance::{advance, advance_step};
 pub use book::{MemberBook, PendingKey, PendingThrough, ReadThrough, SpendKey, WalletBook};
 pub use command::{
     Accrue, Activate, Activation, Adjust, Capture, Command, Extend, ExtendHold, Gift,
-    Hold as HoldCommand, Named, Purchase, Redeem, Reinstate, Release, Reverse, Spend,
+    Hold as HoldCommand, Named, Redeem, Reinstate, Release, Reverse, Spend,
 };
+pub use counters::{Buckets as CounterBuckets, CounterMove, Counters, Forgotten};
 pub use engine::Engine;
 pub use entry::{Entry, Notice, Said};
 pub use execute::{apply, apply_received, apply_tier, change_tier, execute, given, receive};
-pub use facts::{Facts, GivenLot, PurchaseFacts, ReversalFacts, RuleResult};
+pub use facts::{
+    EarnedFacts, Facts, GivenLot, OfPurchase, PurchaseFacts, ReversalFacts, RuleResult, SlotMove,
+    SlotRead,
+};
 pub use limits::{
     DEBTS_PER_WALLET_MAX, HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, LOTS_PER_SPEND_MAX,
     RELEASE_GRACE, TIER_WAIT_MAX, TIER_WAIT_STEP, TRANSFERS_PER_EXPIRY_MAX,
@@ -61,7 +66,8 @@ pub use limits::{
 pub use log::{Log, Stamp};
 pub use principal::Principal;
 pub use purchase::{
-    LINES_PER_PURCHASE_MAX, PurchaseLine, TENDERS_PER_PURCHASE_MAX, Tender, TenderKind,
+    AttributeValue, Attributes, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine,
+    TENDERS_PER_PURCHASE_MAX, Tender, TenderKind,
 };
 pub use refusal::{Refusal, Stop};
 pub use request::{Active, Grant, Request};

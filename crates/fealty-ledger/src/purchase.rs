@@ -1,12 +1,120 @@
 //! What a purchase consists of.
 
-use borsh::{BorshDeserialize, BorshSerialize};
-use fealty_types::{Code, Position};
+use std::collections::BTreeMap;
+
+use borsh::{BorshDeserialize, BorshSerialize, io};
+use fealty_types::{
+    AttributeName, BrandId, Code, MetadataValue, Money, OrderNumber, Position, Timestamp,
+};
 
 /// Lines of a purchase at the most.
 pub const LINES_PER_PURCHASE_MAX: usize = 500;
 /// Tenders of a purchase at the most.
 pub const TENDERS_PER_PURCHASE_MAX: usize = 20;
+
+/// The value of a fact that a programme declares. Variants are only ever added at the end.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum AttributeValue {
+    /// Yes or no.
+    Bool(bool),
+    /// A whole number.
+    Number(i64),
+    /// A text.
+    Text(MetadataValue),
+}
+
+/// Facts that a programme declares, by name.
+pub type Attributes = BTreeMap<AttributeName, AttributeValue>;
+
+/// Record a purchase.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Purchase {
+    /// The brand where it was made.
+    pub brand: BrandId,
+    /// The brand's order number.
+    pub order_number: OrderNumber,
+    /// What was paid.
+    pub amount: Money,
+    /// When it was made; when it is recorded, if nothing was said.
+    pub purchased_at: Option<Timestamp>,
+    /// The way it was sold: a shop, a web site, an app.
+    pub channel: Option<Code>,
+    /// The shop.
+    pub store: Option<Code>,
+    /// The till in it.
+    pub terminal: Option<Code>,
+    /// What was bought.
+    pub lines: Vec<PurchaseLine>,
+    /// What was paid with.
+    pub tenders: Vec<Tender>,
+    /// Facts of it that the programme declares. They follow it in the canonical bytes,
+    /// where there are some, with those of its lines.
+    #[borsh(skip)]
+    pub attributes: Attributes,
+}
+
+/// The attributes of some lines, by the lines' places.
+type LineAttributes = Vec<(u16, Attributes)>;
+
+impl Purchase {
+    /// The first field in which two differ, by its name in the contract.
+    pub(crate) fn first_difference(&self, other: &Self) -> Option<&'static str> {
+        let fields = [
+            ("brand", self.brand == other.brand),
+            ("order_number", self.order_number == other.order_number),
+            ("amount", self.amount == other.amount),
+            ("purchase_time", self.purchased_at == other.purchased_at),
+            ("channel", self.channel == other.channel),
+            ("store", self.store == other.store),
+            ("terminal", self.terminal == other.terminal),
+            ("lines", self.lines == other.lines),
+            ("tenders", self.tenders == other.tenders),
+            ("attributes", self.attributes == other.attributes),
+        ];
+        let different = fields.into_iter().find(|(_, same)| !same);
+        different.map(|(name, _)| name)
+    }
+
+    /// Whether it or a line of it has attributes.
+    #[must_use]
+    pub fn has_attributes(&self) -> bool {
+        let of_lines = |line: &PurchaseLine| !line.attributes.is_empty();
+        !self.attributes.is_empty() || self.lines.iter().any(of_lines)
+    }
+
+    /// Writes the attributes that it and its lines have.
+    pub(crate) fn serialize_attributes<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
+        self.attributes.serialize(writer)?;
+        let numbered = (0_u16..).zip(&self.lines);
+        let some = numbered.filter(|(_, line)| !line.attributes.is_empty());
+        let of_lines: LineAttributes = some
+            .map(|(at, line)| (at, line.attributes.clone()))
+            .collect();
+        of_lines.serialize(writer)
+    }
+
+    /// Reads the attributes that it and its lines have. There is one encoding for a
+    /// purchase: lines in order, and none without.
+    pub(crate) fn with_attributes_of<R: io::Read>(mut self, reader: &mut R) -> io::Result<Self> {
+        let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
+        self.attributes = Attributes::deserialize_reader(reader)?;
+        let of_lines = LineAttributes::deserialize_reader(reader)?;
+        if !of_lines.is_sorted_by(|one, other| one.0 < other.0) {
+            return Err(invalid("attributes of lines out of order"));
+        }
+        for (at, attributes) in of_lines {
+            let line = self.lines.get_mut(usize::from(at));
+            let line = line.filter(|_| !attributes.is_empty());
+            line.ok_or_else(|| invalid("attributes of no line"))?
+                .attributes = attributes;
+        }
+        if self.has_attributes() {
+            Ok(self)
+        } else {
+            Err(invalid("a purchase without the attributes that it has"))
+        }
+    }
+}
 
 /// One line of a receipt. Its money is in minor units of the purchase's currency.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -23,6 +131,9 @@ pub struct PurchaseLine {
     pub minor_units: i64,
     /// The tax in that.
     pub tax_minor_units: i64,
+    /// Facts of it that the programme declares; see [`Purchase::attributes`].
+    #[borsh(skip)]
+    pub attributes: Attributes,
 }
 
 /// A part of what was paid, by one means.

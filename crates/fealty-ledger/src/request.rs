@@ -4,7 +4,7 @@ use fealty_types::{
     BrandId, CurrencyId, EventName, Metadata, Points, RefundTerms, RequestId, RuleId, Timestamp,
 };
 
-use crate::{Command, Facts, LotOrigin, LotTerms, Principal, Transaction};
+use crate::{Command, CounterMove, Facts, Forgotten, LotOrigin, LotTerms, Principal, Transaction};
 
 /// A request with what was decided about it outside the engine.
 #[derive(Clone, Debug)]
@@ -26,6 +26,10 @@ pub struct Request {
     /// The points to give, with their terms; a currency that earned nothing
     /// has a grant of zero, so that the answer tells its balance.
     pub grants: Vec<Grant>,
+    /// Numbers of the member that move with it.
+    pub counter_moves: Vec<CounterMove>,
+    /// Numbers that are too old to count for anything.
+    pub forgotten: Vec<Forgotten>,
     /// The wallets in which it counts as activity, and when they are inactive
     /// after it.
     pub activity: Vec<Active>,

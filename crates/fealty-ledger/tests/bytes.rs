@@ -4,10 +4,10 @@
 use std::fmt::Write as _;
 
 use fealty_ledger::{
-    Account, Accrue, Activation, BucketName, Buckets, Cause, Command, Due, Entry, Facts, GivenLot,
-    Inactivity, LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts, PurchaseLine,
-    Received, ReversalFacts, Reverse, RuleResult, Said, Tender, TenderKind, TierChanged,
-    Transaction, Transfer, WalletAfter, canonical,
+    Account, Accrue, Activation, Attributes, BucketName, Buckets, Cause, Command, Due, Entry,
+    Facts, GivenLot, Inactivity, LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts,
+    PurchaseLine, Received, ReversalFacts, Reverse, RuleResult, Said, Tender, TenderKind,
+    TierChanged, Transaction, Transfer, WalletAfter, canonical,
 };
 use fealty_types::{
     LotId, Metadata, Money, OrderScope, Points, Position, ShardId, Timestamp, TransactionPlace,
@@ -106,12 +106,14 @@ fn the_bytes_of_a_log_stay_what_they_are() {
             quantity: 2,
             minor_units: 4_995,
             tax_minor_units: 797,
+            attributes: Attributes::new(),
         }],
         tenders: vec![Tender {
             kind: TenderKind::Points,
             minor_units: 4_995,
             hold: Some(Position::new(4)),
         }],
+        attributes: Attributes::new(),
     });
     let facts = Facts::Purchase(PurchaseFacts {
         purchased_at: at(1_699_999_000_000_000),

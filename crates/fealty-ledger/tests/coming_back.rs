@@ -81,6 +81,8 @@ impl Books {
             program_version: 1,
             facts: None,
             grants,
+            counter_moves: Vec::new(),
+            forgotten: Vec::new(),
             activity,
             refunds: RefundTerms {
                 policy: RefundPolicy::Debt,

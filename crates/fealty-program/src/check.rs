@@ -3,18 +3,23 @@
 
 use std::sync::Arc;
 
+use fealty_rules::{Attributes, Builder, Foundation};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Program, ProgramError, ProgramErrors, ProgramSource, SOURCE_LEN_MAX,
+    Calendar, DeclaredAttributes, Earning, Program, ProgramError, ProgramErrors, ProgramSource,
+    SOURCE_LEN_MAX,
     faults::Check,
     sections::{
-        adjustments, brands, currencies, earning, orders, personal, program, refunds, rewards,
-        tiers,
+        adjustments, attributes, brands, calendar, counters, currencies, earning, orders, personal,
+        program, refunds, rewards, tiers,
     },
     source::{self, File, Places},
     version::text_digest,
 };
+
+/// The language of files that is spoken here.
+const LANGUAGE: u32 = 1;
 
 impl Program {
     /// Reads and checks a programme file; says all that is wrong with it at once.
@@ -35,7 +40,9 @@ fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
     let Some(program) = checked.filter(|_| check.found.is_empty()) else {
         let places = Places::of(source);
         for error in &mut check.found {
-            error.location = places.find(&error.path);
+            error.location = places
+                .find(&error.path)
+                .map(|found| source::further_on(source, found, error.offset.unwrap_or(0)));
         }
         return Err(ProgramErrors::new(check.found));
     };
@@ -51,7 +58,13 @@ fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
 
 /// Checks all sections; a value only where none that it needs is missing.
 fn program(file: &File, check: &mut Check) -> Option<Program> {
-    let time_zone = program::time_zone(&file.time_zone, check);
+    if file.language.is_some_and(|language| language != LANGUAGE) {
+        check.wrong(
+            "language",
+            format!("must be {LANGUAGE}, the one that is spoken here"),
+        );
+    }
+    let calendar = calendar::check(file.time_zone.as_deref(), file.calendar.as_ref(), check);
     let money = program::money(&file.money, check)?;
     let tiers = match &file.tiers {
         None => None,
@@ -60,12 +73,16 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
     };
     let currencies = currencies::check(&file.currencies, tiers.as_ref(), check);
     let brands = brands::check(&file.brands, currencies.as_ref(), check);
+    let attributes = attributes::check(file.attributes.as_ref(), check);
     let context = earning::Context {
         money,
         currencies: currencies.as_ref(),
+        brands: &brands,
         tiers: tiers.as_ref(),
+        calendar: calendar.as_ref().map(|(calendar, _)| calendar),
     };
-    let earning = earning::check(&file.earning, &context, check);
+    let late_days = calendar.as_ref().map(|(_, late_days)| *late_days);
+    let earning = earning(file, &context, (&attributes, late_days), check);
     let rewards = rewards::check(&file.rewards, &brands, check);
     let refunds = refunds::check(file.refunds.as_ref(), check);
     let adjustments = adjustments::check(file.adjustments.as_ref(), check);
@@ -73,11 +90,12 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
     let personal = personal::check(file.personal.as_ref(), check);
     Some(Program {
         id: file.program.clone(),
-        time_zone: time_zone?,
+        calendar: calendar?.0,
         money,
         currencies: currencies?,
         brands,
-        earning,
+        attributes,
+        earning: earning?,
         tiers,
         rewards,
         refunds: refunds?,
@@ -85,6 +103,43 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
         orders: orders?,
         personal: personal?,
     })
+}
+
+/// Checks counters and rules, and has them compiled.
+fn earning(
+    file: &File,
+    context: &earning::Context<'_>,
+    (attributes, late_days): (&DeclaredAttributes, Option<i32>),
+    check: &mut Check,
+) -> Option<Earning> {
+    let utc = || Calendar::of(jiff::tz::TimeZone::UTC);
+    let rounding = context.currencies.into_iter().flatten();
+    let levels = context.tiers.iter().flat_map(|scheme| &scheme.levels);
+    let mut builder = Builder::new(Foundation {
+        // Where the calendar is wrong, the rest is checked by another.
+        calendar: context.calendar.cloned().unwrap_or_else(utc),
+        tiers: levels.map(|level| level.tier.clone()).collect(),
+        decimals: context.money.decimals,
+        purchase: Attributes::new(&attributes.purchase),
+        line: Attributes::new(&attributes.line),
+        rounding: rounding
+            .map(|(id, currency)| (id.clone(), currency.round))
+            .collect(),
+        groups: earning::groups(&file.groups, check),
+        tier_as_of: earning::tier_as_of(&file.earning),
+        late_days: late_days.unwrap_or(0),
+    });
+    counters::check(&file.counters, &mut builder, check);
+    let terms = earning::check(&file.earning, context, &mut builder, check);
+    match builder.finish() {
+        Ok(rules) => Some(Earning { rules, terms }),
+        Err(faults) => {
+            for (counter, fault) in faults {
+                check.faults(&format!("counters.{counter}"), vec![fault]);
+            }
+            None
+        }
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +177,7 @@ pub(crate) mod tests {
     #[test]
     fn the_example_is_read() {
         let program = parse(RECORD_CLUB).expect("valid").program;
-        assert_eq!(program.earning.len(), 2);
+        assert_eq!(program.earning.rules.rules().len(), 2);
         assert_eq!(
             program.rewards["concert-evening".parse().as_ref().expect("id")].stock,
             Some(300)
@@ -133,9 +188,10 @@ pub(crate) mod tests {
             crate::ExpiryTerms::At(moment("1998-02-01T00:00:00Z"))
         );
         let scheme = program.tiers.as_ref().expect("tiers");
-        let judged = scheme.first_evaluation(moment("1997-01-15T12:00:00Z"), &program.time_zone);
+        let judged =
+            scheme.first_evaluation(moment("1997-01-15T12:00:00Z"), &program.calendar.zone);
         assert_eq!(judged, moment("1998-01-16T00:00:00Z"));
-        let again = scheme.next_evaluation(judged, &program.time_zone);
+        let again = scheme.next_evaluation(judged, &program.calendar.zone);
         assert_eq!(again, moment("1999-01-16T00:00:00Z"));
         assert_eq!(scheme.rank_of(29_999), 1);
         assert_eq!(scheme.rank_of(30_000), 2);

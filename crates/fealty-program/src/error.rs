@@ -15,6 +15,8 @@ pub struct ProgramError {
     pub message: String,
     /// Line and column, from 1, of the value, or of what it is missing from.
     pub location: Option<(u64, u64)>,
+    /// How many characters further on it is, in an expression.
+    pub(crate) offset: Option<usize>,
 }
 
 /// Something that a programme does and its reader may not expect.
@@ -45,6 +47,7 @@ impl ProgramError {
             path: FILE.to_owned(),
             message,
             location: None,
+            offset: None,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What is wrong with a file, gathered while its sections are checked.
 
-use crate::{ProgramError, calendar::Period};
+use fealty_rules::Fault;
+
+use crate::{Period, ProgramError};
 
 /// Digits after the point that an amount may have.
 pub(crate) const DECIMALS_MAX: u8 = 4;
@@ -19,7 +21,19 @@ impl Check {
             path: path.into(),
             message: message.into(),
             location: None,
+            offset: None,
         });
+    }
+
+    /// Notes what is wrong with a rule or a counter.
+    pub(crate) fn faults(&mut self, path: &str, faults: Vec<Fault>) {
+        let faults = faults.into_iter().map(|fault| ProgramError {
+            path: format!("{path}.{}", fault.field),
+            message: fault.message,
+            location: None,
+            offset: fault.offset,
+        });
+        self.found.extend(faults);
     }
 
     /// Notes a section with too many entries.

@@ -8,12 +8,10 @@
 //!
 //! `source` is the text, `sections` its parts, each with its form, its meaning and
 //! its check; `faults` gathers what is wrong, `check` puts them together, `program` is
-//! what comes of it, `version` how it is applied, `diff` the comparison, `calendar` and
-//! `decimal` the arithmetic.
+//! what comes of it, `version` how it is applied, `diff` the comparison. Conditions and
+//! calendar arithmetic are those of `fealty-rules`, which runs what is compiled here.
 
-mod calendar;
 mod check;
-mod decimal;
 mod diff;
 mod error;
 mod faults;
@@ -22,16 +20,16 @@ mod sections;
 mod source;
 mod version;
 
-pub use calendar::Period;
-pub use decimal::Ratio;
 pub use diff::{Change, diff};
 pub use error::{ProgramError, ProgramErrors, ProgramNote};
+pub use fealty_rules::{AttributeType, Calendar, MultipliedOf, Period, Ratio, Round, TierAsOf};
 pub use program::Program;
 pub use sections::{
     adjustments::Adjustments,
+    attributes::DeclaredAttributes,
     brands::Brand,
     currencies::{ActivationRule, ActivationTerms, Currency},
-    earning::{EarnFormula, EarningRule, MultipliedOf, TierAsOf},
+    earning::{Earning, RuleTerms},
     expiry::{Activity, Expiry, ExpiryTerms, InactivityTerms},
     orders::{OrderScopeMissing, Orders},
     personal::Personal,

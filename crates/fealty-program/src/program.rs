@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fealty_rules::calendar;
 use fealty_types::{
     BrandId, Code, CurrencyId, OrderScope, ProgramId, RefundTerms, RewardId, TierId, Timestamp,
 };
-use jiff::tz::TimeZone;
 
 use crate::{
-    ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Currency, EarningRule, Expiry,
-    ExpiryTerms, InactivityTerms, MoneyUnit, OrderScopeMissing, Orders, Personal, ProgramNote,
-    Reward, TierScheme, calendar, sections::currencies,
+    ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Calendar, Currency,
+    DeclaredAttributes, Earning, Expiry, ExpiryTerms, InactivityTerms, MoneyUnit,
+    OrderScopeMissing, Orders, Personal, ProgramNote, Reward, TierScheme, sections::currencies,
 };
 
 /// A programme: its currencies, brands, earning rules, tiers and catalogue.
@@ -18,16 +18,18 @@ use crate::{
 pub struct Program {
     /// Its id.
     pub id: ProgramId,
-    /// Where its days begin and end.
-    pub time_zone: TimeZone,
+    /// Where its days begin and end, and its weeks, months, quarters and years.
+    pub calendar: Calendar,
     /// The money its purchases are paid in.
     pub money: MoneyUnit,
     /// Its currencies of points.
     pub currencies: BTreeMap<CurrencyId, Currency>,
     /// Its brands.
     pub brands: BTreeMap<BrandId, Brand>,
-    /// Its earning rules, in the order of the file.
-    pub earning: Vec<EarningRule>,
+    /// The facts of purchases and lines that it declares.
+    pub attributes: DeclaredAttributes,
+    /// How purchases earn.
+    pub earning: Earning,
     /// Its tiers, if it has any.
     pub tiers: Option<TierScheme>,
     /// Its catalogue.
@@ -46,7 +48,7 @@ impl Program {
     /// The start of the day in which `moment` lies, in the programme's zone.
     #[must_use]
     pub fn start_of_day(&self, moment: Timestamp) -> Timestamp {
-        calendar::start_of(calendar::date_of(moment, &self.time_zone), &self.time_zone)
+        calendar::start_of(self.calendar.date_of(moment), &self.calendar.zone)
     }
 
     /// When points of `currency` earned at `earned_at` by a member of `tier`
@@ -62,22 +64,42 @@ impl Program {
         currency
             .and_then(|currency| currency.expiry.as_ref())
             .map_or(ExpiryTerms::Never, |expiry| {
-                expiry.of(earned_at, tier, &self.time_zone)
+                expiry.of(earned_at, tier, &self.calendar.zone)
             })
     }
 
-    /// When points of `currency` expire that become available at `activates_at`: those
-    /// that would be gone by then live from then on, as if they were earned then.
+    /// When points of `currency` expire that become available at a moment.
     #[must_use]
     pub fn expiry_when_active(
         &self,
         currency: &CurrencyId,
+        times: (Timestamp, Timestamp),
+        tier: Option<&TierId>,
+    ) -> ExpiryTerms {
+        let currency = self.currencies.get(currency);
+        self.expiry_by(
+            currency.and_then(|currency| currency.expiry.as_ref()),
+            times,
+            tier,
+        )
+    }
+
+    /// When points with some expiry expire that are earned at `earned_at` and become
+    /// available at `activates_at`: those that would be gone by then live from then on, as
+    /// if they were earned then.
+    #[must_use]
+    pub fn expiry_by(
+        &self,
+        expiry: Option<&Expiry>,
         (earned_at, activates_at): (Timestamp, Timestamp),
         tier: Option<&TierId>,
     ) -> ExpiryTerms {
-        match self.expiry_of(currency, earned_at, tier) {
+        let Some(expiry) = expiry else {
+            return ExpiryTerms::Never;
+        };
+        match expiry.of(earned_at, tier, &self.calendar.zone) {
             ExpiryTerms::At(gone_at) if gone_at <= activates_at => {
-                self.expiry_of(currency, activates_at, tier)
+                expiry.of(activates_at, tier, &self.calendar.zone)
             }
             terms => terms,
         }
@@ -98,7 +120,7 @@ impl Program {
         store: Option<&Code>,
         purchased_at: Option<Timestamp>,
     ) -> Result<OrderScope, OrderScopeMissing> {
-        self.orders.scope(store, purchased_at, &self.time_zone)
+        self.orders.scope(store, purchased_at, &self.calendar.zone)
     }
 
     /// Whether the tier decides when points of `currency` expire.
@@ -140,7 +162,7 @@ impl Program {
         let expiry = currency.and_then(|currency| currency.expiry.as_ref());
         let counts = InactivityTerms::Counts { not_before: since };
         expiry.map_or(counts, |expiry| {
-            expiry.inactivity(tier, since, &self.time_zone)
+            expiry.inactivity(tier, since, &self.calendar.zone)
         })
     }
 
@@ -160,7 +182,7 @@ impl Program {
                 activity: counts,
                 ..
             } if activity.is_none_or(|activity| counts.contains(&activity)) => {
-                Some(period.after(moment, &self.time_zone))
+                Some(period.after(moment, &self.calendar.zone))
             }
             _ => None,
         }
@@ -172,9 +194,17 @@ impl Program {
         let currency = self.currencies.get(currency);
         match currency.and_then(|currency| currency.activation.as_ref()) {
             None => ActivationTerms::AtOnce,
-            Some(ActivationRule::OnEvent(event)) => ActivationTerms::OnEvent(event.clone()),
-            Some(ActivationRule::After(period)) => {
-                ActivationTerms::At(period.after(moment, &self.time_zone))
+            Some(rule) => self.activation_by(rule, moment),
+        }
+    }
+
+    /// When points earned at `moment` become available by a rule.
+    #[must_use]
+    pub fn activation_by(&self, rule: &ActivationRule, moment: Timestamp) -> ActivationTerms {
+        match rule {
+            ActivationRule::OnEvent(event) => ActivationTerms::OnEvent(event.clone()),
+            ActivationRule::After(period) => {
+                ActivationTerms::At(period.after(moment, &self.calendar.zone))
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fealty_types::{BrandId, CurrencyId, ProgramId, RewardId};
+use fealty_types::{BrandId, CounterId, CurrencyId, GroupId, ProgramId, RewardId};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -14,8 +14,8 @@ use crate::{
     ProgramError,
     error::FILE,
     sections::{
-        adjustments, brands, currencies, earning, orders, personal, program, refunds, rewards,
-        tiers,
+        adjustments, attributes, brands, calendar, counters, currencies, earning, orders, personal,
+        program, refunds, rewards, tiers,
     },
 };
 
@@ -24,10 +24,21 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
     pub(crate) program: ProgramId,
-    pub(crate) time_zone: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) language: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_zone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) calendar: Option<calendar::CalendarText>,
     pub(crate) money: program::MoneyText,
     pub(crate) currencies: BTreeMap<CurrencyId, currencies::CurrencyText>,
     pub(crate) brands: BTreeMap<BrandId, brands::BrandText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) attributes: Option<attributes::AttributesText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) counters: BTreeMap<CounterId, counters::CounterText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) groups: BTreeMap<GroupId, earning::PickText>,
     #[serde(default)]
     pub(crate) earning: Vec<earning::RuleText>,
     pub(crate) tiers: Option<tiers::TiersText>,
@@ -51,6 +62,7 @@ pub(crate) fn read(source: &str) -> Result<File, ProgramError> {
         location: error
             .location()
             .map(|location| (location.line(), location.column())),
+        offset: None,
         message: error.to_string(),
     })
 }
@@ -85,6 +97,25 @@ impl Places {
     }
 }
 
+/// A place so many characters further on in a text that stands in one line: plain, or in
+/// quotes. In a block, all that is known is where it begins.
+pub(crate) fn further_on(source: &str, (line, column): (u64, u64), by: usize) -> (u64, u64) {
+    let at = |number: u64| {
+        usize::try_from(number)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(1)
+    };
+    let first = source
+        .lines()
+        .nth(at(line))
+        .and_then(|line| line.chars().nth(at(column)));
+    match first {
+        Some('|' | '>') | None => (line, column),
+        Some('\'' | '"') => (line, column + by as u64 + 1),
+        Some(_) => (line, column + by as u64),
+    }
+}
+
 /// A value of the file with what is below it.
 enum Node {
     Map(BTreeMap<String, Spanned<Self>>),
@@ -97,7 +128,11 @@ impl Node {
     fn below(&self, name: &str) -> Option<&Spanned<Self>> {
         match self {
             Self::Map(entries) => entries.get(name),
-            // Rules and levels are known by their names, wherever they stand.
+            // Rules and levels are known by their names, wherever they stand; others by
+            // their place.
+            Self::List(entries) if name.parse::<usize>().is_ok() => {
+                entries.get(name.parse::<usize>().ok()?)
+            }
             Self::List(entries) => entries.iter().find(|entry| {
                 let named = |key| entry.value.below(key).map(|named| &named.value);
                 let names = [named("rule"), named("tier")];

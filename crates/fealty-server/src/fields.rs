@@ -9,9 +9,9 @@ use std::{collections::HashSet, str::FromStr};
 use fealty_auth::{Caller, InReach};
 use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::{
-    BrandId, BusinessDate, Code, CurrencyId, EventName, InvalidValue, MemberId, MetadataKey,
-    MetadataValue, MoneyCurrency, OrderNumber, ProgramId, Reference, RequestId, RewardId, Subject,
-    Timestamp,
+    AttributeName, BrandId, BusinessDate, Code, CurrencyId, EventName, InvalidValue, MemberId,
+    MetadataKey, MetadataValue, MoneyCurrency, OrderNumber, ProgramId, Reference, RequestId,
+    RewardId, Subject, Timestamp,
 };
 use tonic::Request;
 
@@ -31,6 +31,7 @@ macro_rules! plain {
     ($($field:ty),+) => { $(impl PlainField for $field {})+ };
 }
 plain!(
+    AttributeName,
     BusinessDate,
     Code,
     CurrencyId,

@@ -189,6 +189,12 @@ string_id! {
     RewardId: is_slug, SLUG_RULE;
     /// An earning rule.
     RuleId: is_slug, SLUG_RULE;
+    /// A counter: a number that a programme keeps for each member.
+    CounterId: is_slug, SLUG_RULE;
+    /// A group of earning rules of which one gives.
+    GroupId: is_slug, SLUG_RULE;
+    /// A fact of purchases, lines or activities that a programme declares.
+    AttributeName: is_metadata_key, METADATA_KEY_RULE;
     /// A member, opaque: it must not hold personal data, for it stays in the log.
     MemberId: is_member, MEMBER_RULE;
     /// The caller's name for a change, unique for a programme and member.

@@ -18,8 +18,8 @@ mod time;
 
 pub use cursor::{Cursor, InvalidCursor, Mark};
 pub use id::{
-    BrandId, Code, CurrencyId, EventName, MemberId, MetadataKey, MetadataValue, OrderNumber,
-    ProgramId, Reference, RequestId, RewardId, RuleId, Subject, TierId,
+    AttributeName, BrandId, Code, CounterId, CurrencyId, EventName, GroupId, MemberId, MetadataKey,
+    MetadataValue, OrderNumber, ProgramId, Reference, RequestId, RewardId, RuleId, Subject, TierId,
 };
 pub use ids::Ids;
 pub use metadata::Metadata;

@@ -13,7 +13,7 @@ use fealty_types::{
 };
 
 use crate::{
-    plan::plan,
+    plan::{OfMember, plan},
     shard::{
         Placement, Shards, number, request_key,
         store::{
@@ -155,7 +155,7 @@ impl BulkShard {
                 &self.applied,
                 (&request_id, &Metadata::default()),
                 &command,
-                None,
+                OfMember::default(),
                 now,
             )?;
             fealty_ledger::execute(&mut book, &request, now, &mut log)?;

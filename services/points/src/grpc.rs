@@ -152,6 +152,11 @@ fn by_plan(error: &PlanError) -> Rejection {
             violations.add(plan::field(*missing), rule);
             violations.into()
         }
+        PlanError::Attribute { field, what } => {
+            let mut violations = Violations::new();
+            violations.add(field, *what);
+            violations.into()
+        }
         PlanError::EarnedInFuture => {
             let mut violations = Violations::new();
             violations.add("earned_time", "must not be later than now");

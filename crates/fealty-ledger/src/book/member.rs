@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{CurrencyId, LotId, MemberId, Position, ProgramId};
 
 use super::WalletBook;
-use crate::{HoldLot, Reversal};
+use crate::{Counters, HoldLot, Reversal};
 
 /// A member's wallets as far as they have been read, and what has been
 /// reversed of transactions that the work at hand names.
@@ -18,6 +18,8 @@ pub struct MemberBook {
     pub member: MemberId,
     /// The wallets that exist or that the work at hand may open.
     pub wallets: BTreeMap<CurrencyId, WalletBook>,
+    /// The numbers that earning rules read and move.
+    pub counters: Counters,
     /// What has been reversed, by the transaction's position.
     reversals: BTreeMap<Position, Reversal>,
     changed_reversals: BTreeSet<Position>,
@@ -31,6 +33,7 @@ impl MemberBook {
             program,
             member,
             wallets: BTreeMap::new(),
+            counters: Counters::default(),
             reversals: BTreeMap::new(),
             changed_reversals: BTreeSet::new(),
         }
@@ -91,6 +94,7 @@ impl MemberBook {
         for wallet in self.wallets.values_mut() {
             wallet.settle();
         }
+        self.counters.settle();
         self.changed_reversals.clear();
     }
 }

@@ -41,6 +41,8 @@ impl Draft {
                 self.touch(wallet, currency);
             }
         }
+        book.counters
+            .apply(&request.counter_moves, &request.forgotten);
         Ok(())
     }
 }

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use fealty_ledger::{
-    Account, AccountTotals, Accrue, Activate, Activation, Active, Adjust, Capture, Command, Entry,
-    Extend, ExtendHold, Gift, Grant, HoldCommand, Inactivity, Log, LotOrigin, LotTerms, MemberBook,
-    Moment, Named, Principal, Purchase, Redeem, Refusal, Reinstate, Release, Request, Reverse,
-    Stamp, Stop, Tender, TenderKind, TierChanged, TierEffect, advance, canonical, change_tier,
-    execute, given, receive,
+    Account, AccountTotals, Accrue, Activate, Activation, Active, Adjust, Attributes, Capture,
+    Command, Entry, Extend, ExtendHold, Gift, Grant, HoldCommand, Inactivity, Log, LotOrigin,
+    LotTerms, MemberBook, Moment, Named, Principal, Purchase, Redeem, Refusal, Reinstate, Release,
+    Request, Reverse, Stamp, Stop, Tender, TenderKind, TierChanged, TierEffect, advance, canonical,
+    change_tier, execute, given, receive,
 };
 use fealty_types::{
     BrandId, LotId, Metadata, Money, Points, Position, Reference, RefundPolicy, RefundTerms,
@@ -396,6 +396,7 @@ impl Engine {
                         minor_units: 100,
                         hold: Some(*of.holds.get(*hold)?),
                     }],
+                    attributes: Attributes::new(),
                 })
             }
             What::Release { hold } => Command::Release(Release {
@@ -480,6 +481,8 @@ impl Engine {
             program_version: 1,
             facts: None,
             grants,
+            counter_moves: Vec::new(),
+            forgotten: Vec::new(),
             activity,
             refunds,
             term_ends,

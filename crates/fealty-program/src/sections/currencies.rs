@@ -7,10 +7,12 @@ use fealty_types::{CurrencyId, EventName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Expiry, ProgramNote, Ratio, TierScheme,
-    calendar::Period,
+    Expiry, Period, ProgramNote, Ratio, Round, TierScheme,
     faults::{Check, DECIMALS_MAX},
-    sections::expiry::{self, ExpiresText},
+    sections::{
+        earning::RoundText,
+        expiry::{self, ExpiresText},
+    },
 };
 
 const CURRENCIES_MAX: usize = 20;
@@ -27,11 +29,13 @@ pub(crate) struct CurrencyText {
     activates: Option<ActivatesText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit_value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round: Option<RoundText>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct ActivatesText {
+pub(crate) struct ActivatesText {
     after: Option<String>,
     on: Option<EventName>,
 }
@@ -48,6 +52,8 @@ pub struct Currency {
     /// What a point is worth, in millionths of one unit of the programme's
     /// money: 10,000 is 0.01 USD.
     pub unit_value_micros: Option<i64>,
+    /// How fractions of a point that rules give become whole ones.
+    pub round: Round,
 }
 
 /// When points earned at some moment become available.
@@ -118,6 +124,7 @@ fn currency(
         expiry: expiry.map_or(Some(None), |checked| checked.map(Some))?,
         activation: activation.map_or(Some(None), |checked| checked.map(Some))?,
         unit_value_micros: unit_value.map_or(Some(None), |checked| checked.map(Some))?,
+        round: text.round.map_or(Round::Floor, Round::from),
     })
 }
 
@@ -154,7 +161,11 @@ fn unit_value_of(path: &str, text: &str, check: &mut Check) -> Option<i64> {
     micros
 }
 
-fn activation_of(path: &str, text: &ActivatesText, check: &mut Check) -> Option<ActivationRule> {
+pub(crate) fn activation_of(
+    path: &str,
+    text: &ActivatesText,
+    check: &mut Check,
+) -> Option<ActivationRule> {
     match (&text.after, &text.on) {
         (Some(after), None) => {
             let period = check.period(format!("{path}.after"), after);

@@ -6,11 +6,9 @@ use fealty_types::{TierId, Timestamp};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    TierScheme,
-    calendar::{self, Period},
-    faults::Check,
-};
+use fealty_rules::calendar;
+
+use crate::{Period, TierScheme, faults::Check};
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

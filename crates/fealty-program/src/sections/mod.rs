@@ -2,10 +2,14 @@
 //! check that leads from one to the other, and its tests.
 
 pub(crate) mod adjustments;
+pub(crate) mod attributes;
 pub(crate) mod brands;
+pub(crate) mod calendar;
+pub(crate) mod counters;
 pub(crate) mod currencies;
 pub(crate) mod earning;
 pub(crate) mod expiry;
+pub(crate) mod figure;
 pub(crate) mod orders;
 pub(crate) mod personal;
 pub(crate) mod program;

@@ -1,10 +1,11 @@
 //! `orders`: within what a brand's order numbers are unique.
 
+use fealty_rules::calendar;
 use fealty_types::{BusinessDate, Code, OrderScope, Timestamp};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::{calendar, faults::Check};
+use crate::faults::Check;
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

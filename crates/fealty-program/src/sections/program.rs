@@ -1,10 +1,10 @@
-//! `program`, `time_zone`, `money`: what everything else stands on.
+//! `program`, `money`: what everything else stands on.
 
+use fealty_rules::Ratio;
 use fealty_types::{Money, MoneyCurrency};
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::{Ratio, faults::Check};
+use crate::faults::Check;
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -38,15 +38,6 @@ impl MoneyUnit {
         }
         money
     }
-}
-
-pub(crate) fn time_zone(text: &str, check: &mut Check) -> Option<TimeZone> {
-    let zone = TimeZone::get(text).ok();
-    if zone.is_none() {
-        let rule = "must be a name of the IANA time zone database";
-        check.wrong("time_zone", rule);
-    }
-    zone
 }
 
 pub(crate) fn money(text: &MoneyText, check: &mut Check) -> Option<MoneyUnit> {

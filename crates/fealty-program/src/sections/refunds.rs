@@ -5,7 +5,7 @@ use std::time::Duration;
 use fealty_types::{RefundPolicy, RefundTerms};
 use serde::{Deserialize, Serialize};
 
-use crate::{calendar::Period, faults::Check};
+use crate::{Period, faults::Check};
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -4,11 +4,9 @@ use fealty_types::{Money, TierId, Timestamp};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    MoneyUnit,
-    calendar::{self, Period},
-    faults::Check,
-};
+use fealty_rules::calendar;
+
+use crate::{MoneyUnit, Period, faults::Check};
 
 const LEVELS_MAX: usize = 20;
 

@@ -225,7 +225,7 @@ fn nothing_taken_away(before: &Program, after: &Program) -> Result<(), Rejection
             brand.map(|id| format!("brands.{id}"))
         })
         .or_else(|| (before.money != after.money).then(|| "money".to_owned()))
-        .or_else(|| (before.time_zone != after.time_zone).then(|| "time_zone".to_owned()));
+        .or_else(|| (before.calendar.zone != after.calendar.zone).then(|| "time_zone".to_owned()));
     let stays = |path: String, why: &str| {
         let message = format!("{path}: {why} must stay as it is");
         Err(Rejection::new(ErrorReason::ProgramConflict, message).with("path", path))

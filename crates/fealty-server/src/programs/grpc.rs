@@ -30,7 +30,12 @@ fn outline(applied: &ProgramVersion) -> wire::ProgramOutline {
     wire::ProgramOutline {
         program: program.id.to_string(),
         version: applied.version,
-        time_zone: program.time_zone.iana_name().unwrap_or_default().to_owned(),
+        time_zone: program
+            .calendar
+            .zone
+            .iana_name()
+            .unwrap_or_default()
+            .to_owned(),
         money_currency_code: program.money.currency.to_string(),
         money_decimals: program.money.decimals.into(),
         currencies: currencies

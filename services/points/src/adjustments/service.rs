@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     lane::{entry, principal, same_request},
     ledger::{Change, Failure, Ledger},
-    plan::{plan, tier_moment},
+    plan::{OfMember, plan, tier_moment},
     shard::{
         Answer, Asked, DUE_WITH_A_CHANGE, Driven, PersonalValues, ReadOn, ShardWork, Written,
         request_key,
@@ -150,7 +150,8 @@ impl Adjustments {
         // What the programme would refuse is refused now.
         let command = command(&proposal, &proposal.proposer)?;
         let metadata = &proposal.proposed.metadata;
-        plan(&applied, (&request_id, metadata), &command, None, now)?;
+        let asked = (&request_id, metadata);
+        plan(&applied, asked, &command, OfMember::default(), now)?;
         let before: Result<Option<Proposal>, DatabaseError> = run!(
             self.ledger.database,
             "propose_adjustment",
@@ -287,7 +288,8 @@ impl Adjustments {
         let refused = |error: Error| Failure::Refused(error);
         let request = (&change.request_id, metadata);
         let tier = self.tier(connection, work.shard(), (change, applied), command, now);
-        let planned = plan(applied, request, command, tier.await?, now);
+        let of_member = OfMember::with(tier.await?);
+        let planned = plan(applied, request, command, of_member, now);
         let mut planned = planned.map_err(|error| refused(error.into()))?;
         planned.principal = Some(principal(&change.caller));
         work.allow_due(DUE_WITH_A_CHANGE);

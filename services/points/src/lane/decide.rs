@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    plan::{plan, tier_effects},
+    plan::{OfMember, plan, tier_effects},
     shard::{
         Answer, Asked, Driven, Interrupted, Memory, ReadOn, ShardWork, Shards, number, order_shard,
         request_key,
@@ -269,14 +269,12 @@ impl Jobs {
         if let Err(error) = self.may_be_planned(job, (command, declared), order) {
             return Ok(Pending::Final(Err(error)));
         }
-        let tier = self.tiers.of.get(&index).cloned();
-        let mut request = match plan(
-            &job.applied,
-            (request_id, metadata),
-            command,
-            tier,
-            self.now,
-        ) {
+        let of_member = OfMember {
+            tier: self.tiers.of.get(&index).cloned(),
+            counters: Some(&self.work.book(slot).counters),
+        };
+        let asked = (request_id, metadata);
+        let mut request = match plan(&job.applied, asked, command, of_member, self.now) {
             Ok(request) => request,
             Err(error) => return Ok(Pending::Final(Err(error.into()))),
         };

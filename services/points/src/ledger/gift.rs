@@ -24,7 +24,7 @@ use super::{
 use crate::{
     error::Error,
     lane::{self, principal, same_request},
-    plan::plan,
+    plan::{OfMember, plan},
     shard::{
         Answer, Asked, DUE_WITH_A_CHANGE, Driven, PersonalValues, ReadOn, ShardWork, Shards,
         Written, received, request_key,
@@ -217,7 +217,7 @@ impl Ledger {
             };
             return Ok((Vec::new(), Given { answer, recipient }));
         }
-        let mut planned = plan(applied, request, command, None, now)
+        let mut planned = plan(applied, request, command, OfMember::default(), now)
             .map_err(|error| Failure::Refused(error.into()))?;
         planned.principal = Some(principal(caller));
         let same_shard = giver.shard == taker.shard;

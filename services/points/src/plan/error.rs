@@ -37,6 +37,9 @@ pub(crate) enum PlanError {
     TermsOutOfRange,
     #[error("a rule gives more than 10^15 points")]
     TooManyPoints,
+    /// An attribute that the programme does not declare so.
+    #[error("{field}: {what}")]
+    Attribute { field: String, what: &'static str },
 }
 
 /// The field that a purchase must set so that its order number is unique.

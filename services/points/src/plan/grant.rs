@@ -1,7 +1,7 @@
 //! Points given: by whom, and under which terms.
 
 use fealty_ledger::{Accrue, Activation, Adjust, Grant, LotOrigin, LotTerms, Request};
-use fealty_program::{ActivationTerms, Brand, ExpiryTerms};
+use fealty_program::{ActivationTerms, Brand, ExpiryTerms, RuleTerms};
 use fealty_types::{BrandId, CurrencyId, EventName, Points, RuleId, Timestamp};
 
 use super::{Plan, PlanError};
@@ -65,11 +65,27 @@ impl Plan<'_> {
 
     /// When the programme has points become available that are earned at some moment.
     pub(super) fn activation(&self, currency: &CurrencyId, earned_at: Timestamp) -> Activation {
-        match self.program.activation_of(currency, earned_at) {
-            ActivationTerms::AtOnce => Activation::AtOnce,
-            ActivationTerms::At(at) => Activation::At(at),
-            ActivationTerms::OnEvent(event) => Activation::OnEvent(event),
+        asked(self.program.activation_of(currency, earned_at))
+    }
+
+    /// The terms of points that a rule gives, for something at some moment.
+    pub(super) fn terms_by(
+        &self,
+        rule: &RuleTerms,
+        currency: &CurrencyId,
+        earned_at: Timestamp,
+    ) -> Terms {
+        let activation = match &rule.activation {
+            Some(activation) => asked(self.program.activation_by(activation, earned_at)),
+            None => self.activation(currency, earned_at),
+        };
+        let mut terms = self.terms(currency, earned_at, activation);
+        if let Some(expiry) = &rule.expiry {
+            let times = (earned_at, terms.active_at());
+            let tier = self.tier.as_ref();
+            terms.expires_at = stored(self.program.expiry_by(Some(expiry), times, tier));
         }
+        terms
     }
 
     /// The programme's terms for points earned at some moment.
@@ -96,11 +112,7 @@ impl Plan<'_> {
             earned_at,
             activates_at,
             activates_on,
-            expires_at: match self.program.expiry_when_active(currency, times, tier) {
-                ExpiryTerms::Never => None,
-                ExpiryTerms::At(at) => Some(at),
-                ExpiryTerms::WithInactivity => Some(LotTerms::WITH_ACTIVITY),
-            },
+            expires_at: stored(self.program.expiry_when_active(currency, times, tier)),
             unit_value_micros: known.and_then(|currency| currency.unit_value_micros),
         }
     }
@@ -116,7 +128,31 @@ pub(super) struct Terms {
     unit_value_micros: Option<i64>,
 }
 
+/// An activation as a request asks for it.
+fn asked(terms: ActivationTerms) -> Activation {
+    match terms {
+        ActivationTerms::AtOnce => Activation::AtOnce,
+        ActivationTerms::At(at) => Activation::At(at),
+        ActivationTerms::OnEvent(event) => Activation::OnEvent(event),
+    }
+}
+
+/// An expiry as a lot has it.
+fn stored(terms: ExpiryTerms) -> Option<Timestamp> {
+    match terms {
+        ExpiryTerms::Never => None,
+        ExpiryTerms::At(at) => Some(at),
+        ExpiryTerms::WithInactivity => Some(LotTerms::WITH_ACTIVITY),
+    }
+}
+
 impl Terms {
+    /// When the points become available, as far as that is a moment.
+    fn active_at(&self) -> Timestamp {
+        let at = self.activates_at.filter(|_| self.activates_on.is_none());
+        at.unwrap_or(self.earned_at)
+    }
+
     /// So many points under these terms.
     pub(super) fn grant(
         self,

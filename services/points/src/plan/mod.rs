@@ -5,12 +5,13 @@
 //! and `fealty verify` plans again and compares.
 
 mod error;
+mod event;
 mod grant;
 mod purchase;
 mod spend;
 mod tier;
 
-use fealty_ledger::{Active, Command, Facts, Grant, Request};
+use fealty_ledger::{Active, Command, Counters, Facts, Grant, Request};
 use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
@@ -27,7 +28,7 @@ pub(crate) fn tier_moment(
     match command {
         Command::Purchase(purchase) => {
             let purchased_at = purchase.purchased_at.unwrap_or(now);
-            Some(match fealty_rules::tier_as_of(program) {
+            Some(match program.earning.rules.tier_as_of() {
                 TierAsOf::Purchase => purchased_at,
                 TierAsOf::StartOfDay => program.start_of_day(purchased_at),
             })
@@ -38,12 +39,31 @@ pub(crate) fn tier_moment(
     }
 }
 
+/// What is known of the member who asks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OfMember<'a> {
+    /// The tier that counts; the lowest, if none is known.
+    pub(crate) tier: Option<TierId>,
+    /// The member's numbers; purchases read them, nothing else does.
+    pub(crate) counters: Option<&'a Counters>,
+}
+
+impl OfMember<'_> {
+    /// A member of a tier, for what reads no numbers.
+    pub(crate) fn with(tier: Option<TierId>) -> Self {
+        Self {
+            tier,
+            counters: None,
+        }
+    }
+}
+
 /// Checks a command against the programme, and works out what it gives.
 pub(crate) fn plan(
     applied: &ProgramVersion,
     (request_id, metadata): (&RequestId, &Metadata),
     command: &Command,
-    tier: Option<TierId>,
+    of_member: OfMember<'_>,
     now: Timestamp,
 ) -> Result<Request, PlanError> {
     let program = &*applied.program;
@@ -52,7 +72,10 @@ pub(crate) fn plan(
     let plan = Plan {
         program,
         version: u32::try_from(applied.version).unwrap_or(u32::MAX),
-        tier: tier.or_else(|| lowest().map(|level| level.tier.clone())),
+        tier: of_member
+            .tier
+            .or_else(|| lowest().map(|level| level.tier.clone())),
+        counters: of_member.counters,
         now,
     };
     let mut request = Request {
@@ -64,6 +87,8 @@ pub(crate) fn plan(
         principal: None,
         facts: None,
         grants: Vec::new(),
+        counter_moves: Vec::new(),
+        forgotten: Vec::new(),
         activity: Vec::new(),
         refunds: program.refunds,
         term_ends: None,
@@ -95,6 +120,7 @@ struct Plan<'a> {
     program: &'a Program,
     version: u32,
     tier: Option<TierId>,
+    counters: Option<&'a Counters>,
     now: Timestamp,
 }
 

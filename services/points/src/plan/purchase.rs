@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
-use fealty_ledger::{Facts, LotOrigin, Purchase, PurchaseFacts, Request, RuleResult};
-use fealty_program::Activity;
-use fealty_types::Money;
+use fealty_ledger::{
+    CounterMove, EarnedFacts, Facts, Forgotten, LotOrigin, Purchase, PurchaseFacts, Request,
+    RuleResult, SlotMove, SlotRead,
+};
+use fealty_program::{Activity, Brand};
+use fealty_rules::{Given, Outcome, Rules, Silent, Stored, evaluate};
+use fealty_types::{BrandId, CurrencyId, OrderScope, Points, Timestamp};
 
-use super::{Plan, PlanError};
+use super::{
+    Plan, PlanError,
+    event::{Numbers, check_attributes, event},
+};
 
 /// How far ahead of the service's clock a till's may be.
 const CLOCK_SKEW_MAX: Duration = Duration::from_hours(1);
@@ -17,28 +24,35 @@ impl Plan<'_> {
         purchase: &Purchase,
         request: &mut Request,
     ) -> Result<(), PlanError> {
-        let facts = self.facts(purchase)?;
-        for earned in &facts.earned {
-            let activation = self.activation(&earned.currency, facts.purchased_at);
-            let terms = self.terms(&earned.currency, facts.purchased_at, activation);
-            let (rule, brand) = (Some(earned.rule.clone()), &purchase.brand);
-            let points = earned.points;
-            // What is given on top is a promotion: accounts keep it apart.
-            let origin = if earned.bonus {
-                LotOrigin::Promotion
-            } else {
-                LotOrigin::Purchase
-            };
-            let grant = terms.grant(rule, brand, points, origin, self.version);
-            request.grants.push(grant);
+        let (brand, purchased_at, order_scope) = self.check_purchase(purchase)?;
+        let rules = &self.program.earning.rules;
+        let tier = (self.tier.as_ref(), purchased_at);
+        let counts = rules.counts(purchased_at, self.now);
+        let event = event(self.program, brand, purchase, tier, counts);
+        let numbers = Numbers(self.counters);
+        let inputs = Stored {
+            rules,
+            book: &numbers,
+            at: purchased_at,
+        };
+        let outcome =
+            evaluate(rules, &event, &inputs, &mut Silent).map_err(|_| PlanError::TooManyPoints)?;
+        self.grants(purchase, (brand, purchased_at), &outcome.given, request);
+        self.keep_active(request, purchased_at, Some(Activity::Purchase));
+        if !outcome.moves.is_empty() {
+            request.forgotten = self.forgotten();
         }
-        self.keep_active(request, facts.purchased_at, Some(Activity::Purchase));
-        request.facts = Some(Facts::Purchase(facts));
+        request.counter_moves = moves(rules, &outcome);
+        request.facts = Some(self.facts(brand, purchased_at, order_scope, outcome));
         Ok(())
     }
 
-    /// What decided the points: the tier, and what each rule gave.
-    fn facts(&self, purchase: &Purchase) -> Result<PurchaseFacts, PlanError> {
+    /// Checks a purchase against the programme; answers with its brand, when it was made,
+    /// and within what its order number is unique.
+    fn check_purchase(
+        &self,
+        purchase: &Purchase,
+    ) -> Result<(&Brand, Timestamp, OrderScope), PlanError> {
         let (program, now) = (self.program, self.now);
         let brand = program
             .brands
@@ -57,35 +71,127 @@ impl Plan<'_> {
         {
             return Err(PlanError::PurchaseInFuture);
         }
+        check_attributes(program, purchase)?;
         let scope = program.order_scope(purchase.store.as_ref(), purchase.purchased_at);
         let order_scope = scope.map_err(PlanError::OrderScope)?;
-        let asked = fealty_rules::PurchaseFacts {
-            amount: earning(purchase),
-            tier: self.tier.as_ref(),
-        };
-        let earned = fealty_rules::evaluate(program, &brand.issues, asked)
-            .map_err(|_| PlanError::TooManyPoints)?;
-        let earned = earned.into_iter().map(|earned| RuleResult {
-            rule: earned.rule,
-            currency: earned.currency,
-            points: earned.points,
-            bonus: earned.bonus,
+        Ok((brand, purchased_at, order_scope))
+    }
+
+    /// The points that rules give, with their terms; a currency that earned nothing has a
+    /// grant of zero.
+    fn grants(
+        &self,
+        purchase: &Purchase,
+        (brand, purchased_at): (&Brand, Timestamp),
+        given: &[Given],
+        request: &mut Request,
+    ) {
+        let earning = &self.program.earning;
+        let rules = earning.rules.rules().iter().zip(&earning.terms);
+        let mut given = given.iter().peekable();
+        let mut seen: Vec<&CurrencyId> = Vec::new();
+        for (number, (rule, terms)) in (0_u16..).zip(rules) {
+            let points = match given.next_if(|given| given.rule == number) {
+                Some(given) => given.points,
+                None if seen.contains(&&rule.currency) || !counts_for(brand, rule) => continue,
+                None => Points::ZERO,
+            };
+            seen.push(&rule.currency);
+            let terms = self.terms_by(terms, &rule.currency, purchased_at);
+            // What is given on top is a promotion: accounts keep it apart.
+            let origin = if rule.is_bonus() {
+                LotOrigin::Promotion
+            } else {
+                LotOrigin::Purchase
+            };
+            let issuer: &BrandId = rule.funded_by.as_ref().unwrap_or(&purchase.brand);
+            let grant = terms.grant(Some(rule.id.clone()), issuer, points, origin, self.version);
+            request.grants.push(grant);
+        }
+    }
+
+    /// The member's numbers that no window reaches any more.
+    fn forgotten(&self) -> Vec<Forgotten> {
+        let rules = &self.program.earning.rules;
+        let numbers = self
+            .counters
+            .into_iter()
+            .flat_map(fealty_ledger::Counters::iter);
+        let old = numbers.filter_map(|(key, buckets)| {
+            let before = rules.forgets(key, self.now)?;
+            let first = *buckets.first_key_value()?.0;
+            (first < before).then_some(Forgotten { key, before })
         });
-        Ok(PurchaseFacts {
+        old.collect()
+    }
+
+    /// What decided the points. Under plain rules that is the tier, and what each rule
+    /// gave; else also the member's numbers, and the transfers say what each gave.
+    fn facts(
+        &self,
+        brand: &Brand,
+        purchased_at: Timestamp,
+        order_scope: OrderScope,
+        outcome: Outcome,
+    ) -> Facts {
+        let rules = &self.program.earning.rules;
+        if rules.is_plain() {
+            return Facts::Purchase(PurchaseFacts {
+                purchased_at,
+                order_scope,
+                tier: self.tier.clone(),
+                earned: results(rules, brand, &outcome.given),
+            });
+        }
+        let read = outcome.read.into_iter().map(|(slot, value)| SlotRead {
+            slot,
+            before: value.before,
+            with_any: value.with_any,
+        });
+        let moves = outcome.moves.iter().map(|moved| SlotMove {
+            slot: moved.slot,
+            bucket: moved.bucket,
+            by: moved.by,
+        });
+        Facts::Earned(EarnedFacts {
             purchased_at,
             order_scope,
             tier: self.tier.clone(),
-            earned: earned.collect(),
+            read: read.collect(),
+            moves: moves.collect(),
         })
     }
 }
 
-/// What of the money paid earns points.
-fn earning(purchase: &Purchase) -> Money {
-    let tenders = purchase.tenders.iter();
-    let given = tenders.filter(|tender| !tender.kind.earns());
-    let given: i64 = given.map(|tender| tender.minor_units).sum();
-    let amount = purchase.amount;
-    // The tenders sum to the amount.
-    Money::new(amount.currency(), amount.minor_units() - given).unwrap_or(amount)
+/// Whether a brand's purchases can earn by a rule.
+fn counts_for(brand: &Brand, rule: &fealty_rules::Rule) -> bool {
+    rule.funded_by.is_some() || brand.issues.contains(&rule.currency)
+}
+
+/// What each rule gave that the brand's purchases can earn by.
+fn results(rules: &Rules, brand: &Brand, given: &[Given]) -> Vec<RuleResult> {
+    let mut given = given.iter().peekable();
+    let rules = (0_u16..).zip(rules.rules());
+    let of_brand = rules.filter(|(_, rule)| counts_for(brand, rule));
+    let results = of_brand.map(|(number, rule)| RuleResult {
+        rule: rule.id.clone(),
+        currency: rule.currency.clone(),
+        points: given
+            .next_if(|given| given.rule == number)
+            .map_or(Points::ZERO, |given| given.points),
+        bonus: rule.is_bonus(),
+    });
+    results.collect()
+}
+
+/// The member's numbers that move, by what they are known by.
+fn moves(rules: &Rules, outcome: &Outcome) -> Vec<CounterMove> {
+    let known = outcome.moves.iter().filter_map(|moved| {
+        Some(CounterMove {
+            key: rules.key_of(moved.slot)?,
+            bucket: moved.bucket,
+            by: moved.by,
+        })
+    });
+    known.collect()
 }

@@ -13,7 +13,7 @@ use std::{
     num::NonZeroUsize,
 };
 
-use fealty_ledger::Wallet;
+use fealty_ledger::{Counters, Wallet};
 use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId};
 use lru::LruCache;
@@ -29,6 +29,8 @@ const CATCH_UP_MAX: i64 = 2_000;
 pub(super) struct Remembered {
     pub(super) member_no: i64,
     pub(super) wallets: Vec<(CurrencyId, Wallet)>,
+    /// The numbers that earning rules read and move.
+    pub(super) counters: Counters,
 }
 
 /// What is no longer remembered, for somebody else wrote to it.
@@ -172,6 +174,7 @@ mod tests {
         let remembered = Remembered {
             member_no: number,
             wallets: Vec::new(),
+            counters: Counters::default(),
         };
         let member = format!("member-{number}").parse().expect("an id");
         ("club".parse().expect("an id"), member, remembered)

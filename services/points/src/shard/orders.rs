@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use fealty_ledger::{Cause, Command, Facts, Transaction};
+use fealty_ledger::{Cause, Command, Transaction};
 use fealty_postgres::{Database, DatabaseError};
 use fealty_types::ShardId;
 use futures::future::{join_all, try_join_all};
@@ -201,7 +201,7 @@ impl Orders {
 fn order_of(transaction: &Transaction) -> Option<Uuid> {
     let Cause::Request {
         command: Command::Purchase(purchase),
-        facts: Some(Facts::Purchase(facts)),
+        facts: Some(facts),
         ..
     } = &transaction.cause
     else {
@@ -210,7 +210,7 @@ fn order_of(transaction: &Transaction) -> Option<Uuid> {
     let order = OrderName {
         brand: purchase.brand.clone(),
         order_number: purchase.order_number.clone(),
-        scope: facts.order_scope.clone(),
+        scope: facts.of_purchase()?.order_scope.clone(),
     };
     Some(order_key(&transaction.program, &order))
 }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use fealty_ledger::{
-    Log, Lot, MemberBook, Named, PendingKey, PendingThrough, ReadThrough, Request, SpendKey,
-    Transaction, WalletBook,
+    Counters, Log, Lot, MemberBook, Named, PendingKey, PendingThrough, ReadThrough, Request,
+    SpendKey, Transaction, WalletBook,
 };
 use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
@@ -68,6 +68,9 @@ async fn read_slots(
         let wallets = &mut slots[slot_of[&member_no]].book.wallets;
         wallets.insert(currency, WalletBook::of(wallet));
     }
+    for (member_no, counters) in found.counters {
+        slots[slot_of[&member_no]].book.counters = counters;
+    }
     Ok(Found {
         head: found.head,
         seen: found.seen,
@@ -120,6 +123,7 @@ impl ShardWork {
             for slot in &mut slots {
                 slot.member_no = None;
                 slot.book.wallets.clear();
+                slot.book.counters = Counters::default();
             }
         };
         let mut work = Self {

@@ -144,17 +144,20 @@ impl Slot {
             let wallets = &mut self.book.wallets;
             wallets.insert(currency.clone(), WalletBook::of(wallet.clone()));
         }
+        self.book.counters.clone_from(&known.counters);
         true
     }
 
     /// The member as it is now, if it has a number, with the wallets that are
     /// stored.
-    pub(super) fn into_remembered(self) -> Option<(ProgramId, MemberId, Remembered)> {
+    pub(super) fn into_remembered(mut self) -> Option<(ProgramId, MemberId, Remembered)> {
+        self.book.settle();
         let wallets = self.book.wallets.into_iter();
         let wallets = wallets.map(|(currency, book)| (currency, book.wallet().clone()));
         let remembered = Remembered {
             member_no: self.member_no?,
             wallets: wallets.filter(|(_, wallet)| wallet.sequence > 0).collect(),
+            counters: self.book.counters,
         };
         Some((self.book.program, self.book.member, remembered))
     }

@@ -15,7 +15,7 @@ use super::{
         self,
         batch_write::{Outcome, Rows, at_once, in_turn},
         head::Head,
-        rows::{HoldRow, LotRow, MemberRow, ReversalRow, WalletRow},
+        rows::{CountersRow, HoldRow, LotRow, MemberRow, ReversalRow, WalletRow},
     },
     work::{Interrupted, ReadOn, ShardWork, Slot},
 };
@@ -196,6 +196,10 @@ impl ShardWork {
                 for hold in wallet.changed_holds() {
                     rows.holds.push(HoldRow::new(member_no, currency, hold));
                 }
+            }
+            if slot.book.counters.is_changed() {
+                let row = CountersRow::new(member_no, &slot.book.counters);
+                rows.counters.push(row);
             }
             for (transaction, reversal) in slot.book.changed_reversals() {
                 let row = ReversalRow::new(member_no, transaction, reversal);

@@ -112,7 +112,7 @@ pub(crate) fn advance(
     }
     while let Some(at) = status.evaluate_at.filter(|at| *at <= now) {
         let rank = scheme.rank_of(spent(program, scheme, spends, at)?);
-        let next = scheme.next_evaluation(at, &program.time_zone);
+        let next = scheme.next_evaluation(at, &program.calendar.zone);
         status.evaluate_at = (rank > 0).then_some(next);
         let tier = &scheme.levels[rank].tier;
         if *tier != status.tier {
@@ -149,8 +149,8 @@ pub(crate) fn credit(
     if before == known && !entered.any(|window| scheme.rank_of(window.at_most) > known_rank) {
         return Ok(Vec::new());
     }
-    let first = scheme.first_evaluation(at, &program.time_zone);
-    let next = scheme.next_evaluation(at, &program.time_zone);
+    let first = scheme.first_evaluation(at, &program.calendar.zone);
+    let next = scheme.next_evaluation(at, &program.calendar.zone);
     let judged_since = known.since > Some(at) || known.evaluate_at > Some(first.max(next));
     // One that comes in time is judged by what is known then: the feed may be far behind.
     let is_late = judged_since || spends.has_later(at)?;
@@ -203,7 +203,7 @@ fn replay(
     let (mut status, mut changes) = (before.clone(), Vec::new());
     // It was kept at each judgement up to then.
     while let Some(due) = status.evaluate_at.filter(|due| *due <= at) {
-        status.evaluate_at = Some(scheme.next_evaluation(due, &program.time_zone));
+        status.evaluate_at = Some(scheme.next_evaluation(due, &program.calendar.zone));
     }
     for window in spends.windows_from(program, scheme, Day::of(at)) {
         let day = window.day;
@@ -247,7 +247,7 @@ fn lifted(
     let reached = Status {
         tier: scheme.levels[rank].tier.clone(),
         since: Some(at),
-        evaluate_at: Some(scheme.first_evaluation(at, &program.time_zone)),
+        evaluate_at: Some(scheme.first_evaluation(at, &program.calendar.zone)),
         reason: Reason::ThresholdReached,
     };
     let previous = std::mem::replace(status, reached).tier;
@@ -522,7 +522,7 @@ mod tests {
     ) -> Status {
         let scheme = program.tiers.as_ref().expect("tiers");
         let rank_at = |moment| {
-            let start = scheme.window.before(moment, &program.time_zone);
+            let start = scheme.window.before(moment, &program.calendar.zone);
             let inside = made
                 .iter()
                 .filter(|spend| start < spend.at && spend.at <= moment);
@@ -531,14 +531,14 @@ mod tests {
         let judge = |status: &mut Status, moment: Timestamp| {
             while let Some(due) = status.evaluate_at.filter(|due| *due <= moment) {
                 let rank = rank_at(due);
-                let next = scheme.next_evaluation(due, &program.time_zone);
+                let next = scheme.next_evaluation(due, &program.calendar.zone);
                 status.evaluate_at = (rank > 0).then_some(next);
                 status.tier = scheme.levels[rank].tier.clone();
             }
         };
         let mut status = before.clone();
         while let Some(due) = status.evaluate_at.filter(|due| *due <= at) {
-            status.evaluate_at = Some(scheme.next_evaluation(due, &program.time_zone));
+            status.evaluate_at = Some(scheme.next_evaluation(due, &program.calendar.zone));
         }
         let mut moments: Vec<Timestamp> = made.iter().map(|spend| spend.at).collect();
         moments.retain(|moment| *moment >= at);
@@ -548,7 +548,7 @@ mod tests {
             let reached = rank_at(moment);
             if reached > rank(scheme, &status) {
                 status.tier = scheme.levels[reached].tier.clone();
-                status.evaluate_at = Some(scheme.first_evaluation(moment, &program.time_zone));
+                status.evaluate_at = Some(scheme.first_evaluation(moment, &program.calendar.zone));
             }
         }
         judge(&mut status, until);
@@ -664,8 +664,8 @@ mod tests {
                     }
                 }
             };
-            let first = scheme.first_evaluation(late.at, &program.time_zone);
-            let next = scheme.next_evaluation(late.at, &program.time_zone);
+            let first = scheme.first_evaluation(late.at, &program.calendar.zone);
+            let next = scheme.next_evaluation(late.at, &program.calendar.zone);
             let is_late = known.since > Some(late.at)
                 || known.evaluate_at > Some(first.max(next))
                 || made.iter().any(|spend| spend.at > late.at);

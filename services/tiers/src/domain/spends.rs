@@ -148,7 +148,7 @@ impl Spends {
         scheme: &TierScheme,
         at: Timestamp,
     ) -> Result<i64, DayNeeded> {
-        let start = scheme.window.before(at, &program.time_zone);
+        let start = scheme.window.before(at, &program.calendar.zone);
         let (first, last) = (Day::of(start), Day::of(at));
         let mut sum = 0_i64;
         for (day, minor_units) in self.days.range(first..=last) {
@@ -174,7 +174,7 @@ impl Spends {
         scheme: &TierScheme,
         first: Day,
     ) -> impl Iterator<Item = WindowOfDay> {
-        let start = |day: Day| scheme.window.before(day.bounds().0, &program.time_zone);
+        let start = |day: Day| scheme.window.before(day.bounds().0, &program.calendar.zone);
         let mut leaving = self.days.range(Day::of(start(first))..).peekable();
         let before = self.days.range(Day::of(start(first))..first);
         let mut sum: i128 = before.map(|(_, spent)| i128::from(*spent)).sum();

@@ -235,7 +235,8 @@ impl Judging {
                 let due = member.status.as_ref().and_then(|status| status.evaluate_at);
                 let from = due.map_or(earliest, |due| due.min(earliest));
                 let scheme = program.tiers.as_ref();
-                let before = scheme.map(|scheme| scheme.window.before(from, &program.time_zone));
+                let before =
+                    scheme.map(|scheme| scheme.window.before(from, &program.calendar.zone));
                 Day::of(before.unwrap_or(from))
             })
             .collect();

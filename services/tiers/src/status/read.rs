@@ -88,7 +88,7 @@ async fn read(
     for (index, status) in statuses::find(connection, programs, names).await? {
         found[index] = Some(status);
     }
-    let before = |at: Timestamp| Day::of(scheme.window.before(at, &program.time_zone));
+    let before = |at: Timestamp| Day::of(scheme.window.before(at, &program.calendar.zone));
     let from = found.iter().map(|status| {
         let due = status.as_ref().and_then(|status| status.evaluate_at);
         before(due.map_or(now, |due| due.min(now)))

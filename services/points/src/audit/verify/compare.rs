@@ -211,6 +211,7 @@ pub(super) async fn compare(
     let holds = store::holds::all_open(connection, shard.shard).await?;
     shard.compare_holds(&by_number, &holds)?;
     compare_ended_holds(connection, shard, &holds).await?;
+    compare_counters(connection, shard).await?;
     compare_orders(connection, shard, shards).await?;
     let tiers = store::members::first_tiers(connection, shard.shard).await?;
     shard.compare_tiers(&tiers)?;
@@ -219,6 +220,34 @@ pub(super) async fn compare(
     let accounts = accounts::of_shard(connection, shard.shard).await?;
     if accounts != shard.totals {
         return Err(shard.difference(shard.position, "the accounts differ"));
+    }
+    Ok(())
+}
+
+/// Compares members' numbers.
+async fn compare_counters(connection: &mut PgConnection, shard: &Shard) -> Result<(), VerifyError> {
+    let by_number = shard.by_number();
+    let (mut after, mut stored) = (0, 0);
+    loop {
+        let some = store::counters::after(connection, shard.shard, after, LOTS_LEN).await?;
+        let Some((last, _)) = some.last() else {
+            break;
+        };
+        after = *last;
+        for (number, counters) in &some {
+            let made = by_number.get(number);
+            if !made.is_some_and(|book| book.counters.are_same(counters)) {
+                let member =
+                    made.map_or_else(|| number.to_string(), |book| book.member.to_string());
+                let what = format!("the counters of {member} differ");
+                return Err(shard.difference(shard.position, what));
+            }
+            stored += usize::from(!counters.is_empty());
+        }
+    }
+    let made = by_number.values().filter(|book| !book.counters.is_empty());
+    if made.count() != stored {
+        return Err(shard.difference(shard.position, "there are counters that are not stored"));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::{
     shard::{Chunk, Shard, Stopped},
 };
 use crate::{
-    plan::plan,
+    plan::{OfMember, plan},
     shard::{key_of, store::log::Row},
 };
 
@@ -100,7 +100,8 @@ impl Forger {
         let request_id = format!("request-{}", self.log.next());
         let request_id = request_id.parse().expect("an id");
         let asked = (&request_id, &Metadata::default());
-        let request = plan(&self.applied, asked, command, None, at(now)).expect("it fits");
+        let request =
+            plan(&self.applied, asked, command, OfMember::default(), at(now)).expect("it fits");
         apply(&mut self.book, &request, at(now), &mut self.log).expect("there are points");
     }
 

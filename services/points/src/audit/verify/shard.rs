@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{OTHER_TEXT, Programs, VerifyError};
 use crate::{
-    plan::{plan, tier_effects, tier_moment},
+    plan::{OfMember, plan, tier_effects, tier_moment},
     shard::{OrderName, has_plain, key_of, order_key, store::log::Row},
 };
 
@@ -299,26 +299,23 @@ impl Shard {
         if matches!(command, Command::Hold(_)) {
             self.holds.insert(position, number);
         }
-        let mut tier = None;
-        match facts {
-            Some(Facts::Purchase(facts)) => {
-                tier.clone_from(&facts.tier);
-                if let (Command::Purchase(purchase), Some(key)) = (command, key_of(transaction)) {
-                    let order = OrderName {
-                        brand: purchase.brand.clone(),
-                        order_number: purchase.order_number.clone(),
-                        scope: facts.order_scope.clone(),
-                    };
-                    let order = order_key(program, &order).into_bytes();
-                    let before = self.orders.insert(order, (key.into_bytes(), position));
-                    if let Some((_, before)) = before {
-                        let what = format!("its receipt had earned before, at {before}");
-                        return Err(self.difference(position, what));
-                    }
-                }
+        let tier = facts.as_ref().and_then(Facts::tier);
+        if let (Some(of_purchase), Command::Purchase(purchase), Some(key)) = (
+            facts.as_ref().and_then(Facts::of_purchase),
+            command,
+            key_of(transaction),
+        ) {
+            let order = OrderName {
+                brand: purchase.brand.clone(),
+                order_number: purchase.order_number.clone(),
+                scope: of_purchase.order_scope.clone(),
+            };
+            let order = order_key(program, &order).into_bytes();
+            let before = self.orders.insert(order, (key.into_bytes(), position));
+            if let Some((_, before)) = before {
+                let what = format!("its receipt had earned before, at {before}");
+                return Err(self.difference(position, what));
             }
-            Some(Facts::Tier(of)) => tier = Some(of.clone()),
-            Some(Facts::Reversal(_)) | None => {}
         }
         let Some(applied) = programs.get(&(program.clone(), *program_version)) else {
             return Ok(());
@@ -327,7 +324,7 @@ impl Shard {
         let lowest = applied.program.tiers.as_ref();
         let lowest = lowest.and_then(|scheme| Some(&scheme.levels.first()?.tier));
         // Everybody has the lowest, without being told.
-        let told = tier.is_some() && tier.as_ref() != lowest;
+        let told = tier.is_some() && tier != lowest;
         if let Some(moment) = tier_moment(&applied.program, command, now).filter(|_| told) {
             self.note_tier(transaction, moment);
         }
@@ -427,13 +424,13 @@ impl Shard {
         if has_plain(&applied.program.personal, metadata, command) {
             return Err(self.difference(position, "what is personal stands in the log"));
         }
-        let tier = match facts {
-            Some(Facts::Purchase(facts)) => facts.tier.clone(),
-            Some(Facts::Tier(tier)) => Some(tier.clone()),
-            Some(Facts::Reversal(_)) | None => None,
-        };
         let now = asked_at.unwrap_or(transaction.effective_at);
-        let mut request = plan(applied, (request_id, metadata), command, tier, now)
+        let member = (transaction.program.clone(), transaction.member.clone());
+        let of_member = OfMember {
+            tier: facts.as_ref().and_then(Facts::tier).cloned(),
+            counters: self.members.get(&member).map(|known| &known.book.counters),
+        };
+        let mut request = plan(applied, (request_id, metadata), command, of_member, now)
             .map_err(|error| self.difference(position, error.to_string()))?;
         request.principal.clone_from(&transaction.principal);
         request.original = self.original.take().map(Box::new);

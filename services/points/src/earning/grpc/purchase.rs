@@ -1,10 +1,10 @@
 //! A request into a purchase, with every broken rule named.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{
-    Command, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine, TENDERS_PER_PURCHASE_MAX, Tender,
-    TenderKind,
+    AttributeValue, Attributes, Command, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine,
+    TENDERS_PER_PURCHASE_MAX, Tender, TenderKind,
 };
 use fealty_proto::{points::v1 as wire, r#type::v1::Money as WireMoney};
 use fealty_server::{Fields, Rejection};
@@ -20,6 +20,8 @@ use crate::ledger::{
 
 /// The most of one article in a line.
 const QUANTITY_MAX: i32 = 1_000_000;
+/// Attributes of a purchase, or of a line, at the most.
+const ATTRIBUTES_MAX: usize = 50;
 /// Texts of a purchase's lines, in bytes, all together: so they stay within
 /// 64 KiB.
 const LINE_TEXTS_MAX: usize = 40 * 1024;
@@ -40,7 +42,7 @@ pub(crate) fn purchase(
         let terminal = code("terminal", &request.terminal);
         let lines = lines(&mut fields.fields, &request.lines);
         let tenders = tenders(fields, &request.tenders);
-        no_attributes(&mut fields.fields, "attributes", &request.attributes);
+        let attributes = attributes(&mut fields.fields, "attributes", &request.attributes);
         let purchase = Purchase {
             brand: brand?,
             order_number: order_number?,
@@ -51,6 +53,7 @@ pub(crate) fn purchase(
             terminal: terminal.ok()?,
             lines: lines?,
             tenders: tenders?,
+            attributes: attributes?,
         };
         sums_fit(&mut fields.fields, &purchase)?;
         Some(Command::Purchase(purchase))
@@ -78,20 +81,47 @@ fn code(fields: &mut Fields<'_>, field: &str, text: &str) -> Result<Option<Code>
     fields.parse(field, text).map(Some).ok_or(Noted)
 }
 
-/// What no programme declares yet.
-fn no_attributes(
+/// Facts that the programme declares; whether it does is seen when it is applied.
+fn attributes(
     fields: &mut Fields<'_>,
     field: &str,
-    attributes: &HashMap<String, wire::AttributeValue>,
-) {
-    let mut names: Vec<&String> = attributes.keys().collect();
-    names.sort();
-    if let Some(name) = names.first() {
-        fields.add(
-            &format!("{field}[{name}]"),
-            "is not declared by the programme",
-        );
+    given: &HashMap<String, wire::AttributeValue>,
+) -> Option<Attributes> {
+    use wire::attribute_value::Value;
+    if given.len() > ATTRIBUTES_MAX {
+        fields.add(field, "must have at most 50 entries");
+        return None;
     }
+    // In order, so that the first wrong one is the same each time.
+    let given: BTreeMap<&String, &wire::AttributeValue> = given.iter().collect();
+    let read = given.into_iter().map(|(name, given)| {
+        let path = format!("{field}[{name}]");
+        let value = match &given.value {
+            None => {
+                fields.add(&path, "must be set");
+                None
+            }
+            Some(Value::Boolean(value)) => Some(AttributeValue::Bool(*value)),
+            Some(Value::Number(value)) => Some(AttributeValue::Number(*value)),
+            Some(Value::Text(text)) => fields.parse(&path, text).map(AttributeValue::Text),
+        };
+        Some((fields.parse(&path, name)?, value?))
+    });
+    let read: Vec<_> = read.collect();
+    read.into_iter().collect()
+}
+
+/// How much room attributes take, in bytes.
+fn attributes_len(given: &HashMap<String, wire::AttributeValue>) -> usize {
+    use wire::attribute_value::Value;
+    let lens = given.iter().map(|(name, given)| {
+        let value = match &given.value {
+            Some(Value::Text(text)) => text.len(),
+            _ => 8,
+        };
+        name.len() + value
+    });
+    lens.sum()
 }
 
 /// An amount of money in a part of the purchase.
@@ -104,7 +134,9 @@ fn minor_units(fields: &mut Fields<'_>, field: &str, minor_units: i64) -> Option
 }
 
 fn lines(fields: &mut Fields<'_>, lines: &[wire::PurchaseLine]) -> Option<Vec<PurchaseLine>> {
-    let texts = |line: &wire::PurchaseLine| line.sku.len() + line.category.len() + line.brand.len();
+    let texts = |line: &wire::PurchaseLine| {
+        line.sku.len() + line.category.len() + line.brand.len() + attributes_len(&line.attributes)
+    };
     if lines.len() > LINES_PER_PURCHASE_MAX {
         fields.add("lines", "must have at most 500 entries");
         return None;
@@ -137,7 +169,7 @@ fn line(fields: &mut Fields<'_>, index: usize, line: &wire::PurchaseLine) -> Opt
     if tax > amount && amount.is_some() {
         fields.add(&field("tax_minor_units"), "must be at most the amount");
     }
-    no_attributes(fields, &field("attributes"), &line.attributes);
+    let attributes = attributes(fields, &field("attributes"), &line.attributes);
     Some(PurchaseLine {
         sku: sku.ok()?,
         category: category.ok()?,
@@ -145,6 +177,7 @@ fn line(fields: &mut Fields<'_>, index: usize, line: &wire::PurchaseLine) -> Opt
         quantity: u32::try_from(quantity?).ok()?,
         minor_units: amount?,
         tax_minor_units: tax?,
+        attributes: attributes?,
     })
 }
 

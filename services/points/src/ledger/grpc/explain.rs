@@ -92,6 +92,11 @@ fn decided_by(facts: &Facts) -> Vec<wire::ExplanationStep> {
                 });
             }
         }
+        Facts::Earned(facts) => {
+            if let Some(tier) = &facts.tier {
+                steps.push(step(format!("the member's tier that counted: {tier}")));
+            }
+        }
         Facts::Tier(tier) => {
             steps.push(step(format!("the tier that decided the expiry: {tier}")));
         }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     earning::grpc::purchase,
     ledger::{Change, activation::Gave, lots::LotsAfter},
-    plan::plan,
+    plan::{OfMember, plan},
 };
 
 const IDS: Ids = Ids::new([7; 16]);
@@ -120,7 +120,8 @@ fn carry_out(parsed: Result<Change, Rejection>) {
         reference: "".parse().expect("a reference"),
     });
     for command in [first, command] {
-        let Ok(mut request) = plan(&applied, (&request_id, &metadata), &command, None, now) else {
+        let asked = (&request_id, &metadata);
+        let Ok(mut request) = plan(&applied, asked, &command, OfMember::default(), now) else {
             continue;
         };
         request.original = log.transactions().next().cloned().map(Box::new);

@@ -11,7 +11,7 @@ use fealty_proto::points::v1 as wire;
 use fealty_server::to_wire_time;
 use fealty_types::{Ids, LotPlace, Metadata, Points, ShardId, Timestamp, TransactionPlace};
 
-use self::purchase::purchase_of;
+use self::purchase::{earned_points, purchase_of};
 use super::Call;
 use crate::{audit::grpc::render_account, ledger::holds::HoldRead, shard::Logged};
 
@@ -146,8 +146,9 @@ fn tell_command(
     };
     match command {
         Command::Purchase(purchase) => {
-            if let Some(Facts::Purchase(facts)) = facts {
-                let mut told = purchase_of(purchase, facts, |hold| ids.hold(of_shard(hold)));
+            if let Some(of_purchase) = facts.and_then(Facts::of_purchase) {
+                let mut told = purchase_of(purchase, of_purchase, |hold| ids.hold(of_shard(hold)));
+                told.earned_points = earned_points(transaction, facts);
                 told.program_version = rendered.program_version;
                 rendered.purchase = Some(told);
             }

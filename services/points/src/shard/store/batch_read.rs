@@ -12,14 +12,17 @@
 
 use std::collections::HashMap;
 
-use fealty_ledger::{Hold, Lot, Wallet};
+use fealty_ledger::{Counters, Hold, Lot, Wallet};
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, StoredRow, from_pg, to_pg};
 use fealty_types::{CurrencyId, Position, ProgramId, ShardId, TierId, Timestamp};
 use uuid::Uuid;
 
 use super::{
     head::Head,
-    rows::{AskedWallet, HoldRow, LotRow, MemberNumber, SeenRow, TierRow, VersionRow, WalletRow},
+    rows::{
+        AskedWallet, CountersRow, HoldRow, LotRow, MemberNumber, SeenRow, TierRow, VersionRow,
+        WalletRow,
+    },
     stored,
 };
 
@@ -32,6 +35,8 @@ pub(crate) struct Members {
     pub(crate) numbers: HashMap<usize, i64>,
     /// Their wallets: number of the member, currency, wallet.
     pub(crate) wallets: Vec<(i64, CurrencyId, Wallet)>,
+    /// The numbers that earning rules read and move, by number of the member.
+    pub(crate) counters: Vec<(i64, Counters)>,
     /// Requests that were seen before.
     pub(crate) seen: HashMap<Uuid, SeenRow>,
     /// The versions of programmes that are in force in the shard.
@@ -72,6 +77,7 @@ pub(crate) async fn members(
     };
     let numbers = row.numbers.unwrap_or_default().into_iter();
     let wallets = row.wallets.unwrap_or_default().into_iter();
+    let counters = row.counters.unwrap_or_default().into_iter();
     let seen = row.seen.unwrap_or_default().into_iter();
     let versions = row.versions.unwrap_or_default().into_iter();
     Ok(Members {
@@ -81,6 +87,9 @@ pub(crate) async fn members(
             .collect::<Result<_, DatabaseError>>()?,
         wallets: wallets
             .map(WalletRow::into_wallet)
+            .collect::<Result<_, _>>()?,
+        counters: counters
+            .map(CountersRow::into_counters)
             .collect::<Result<_, _>>()?,
         seen: seen.map(|row| (row.request_key, row)).collect(),
         versions: versions

@@ -17,8 +17,8 @@ use super::{
     head::Head,
     orders,
     rows::{
-        AccountRow, HoldRow, LotRow, MemberRow, OrderRow, ReversalRow, TransactionRow, VersionRow,
-        WalletRow,
+        AccountRow, CountersRow, HoldRow, LotRow, MemberRow, OrderRow, ReversalRow, TransactionRow,
+        VersionRow, WalletRow,
     },
     stored,
 };
@@ -34,6 +34,8 @@ pub(crate) struct Rows {
     pub(crate) totals: AccountTotals,
     /// Wallets, new and known.
     pub(crate) wallets: Vec<WalletRow>,
+    /// Members' numbers, new and known.
+    pub(crate) counters: Vec<CountersRow>,
     /// New lots.
     pub(crate) new_lots: Vec<LotRow>,
     /// Known lots.
@@ -156,8 +158,12 @@ pub(crate) async fn at_once(
 ) -> Result<Outcome, DatabaseError> {
     let accounts = AccountRow::of(&rows.totals);
     // All of the answer is awaited, so that it is committed.
-    let moved = match (rows.only_give(), rows.orders.is_empty()) {
-        (true, true) => {
+    let moved = match (
+        rows.only_give(),
+        rows.orders.is_empty(),
+        rows.counters.is_empty(),
+    ) {
+        (true, true, true) => {
             write_statement!(
                 "-- points.batch.write_grants",
                 "",
@@ -170,7 +176,7 @@ pub(crate) async fn at_once(
             .fetch_all(connection)
             .await
         }
-        (true, false) => {
+        (true, false, true) => {
             write_statement!(
                 "-- points.batch.write_purchases",
                 r"orders_written AS (
@@ -189,7 +195,32 @@ pub(crate) async fn at_once(
             .fetch_all(connection)
             .await
         }
-        (false, _) => {
+        (true, _, false) => {
+            write_statement!(
+                "-- points.batch.write_counted",
+                r"orders_written AS (
+            INSERT INTO orders (shard, order_key, member_shard, request_key)
+            SELECT new.shard, new.order_key, head.shard, new.request_key
+            FROM head, unnest($13::order_row[]) AS new
+        ),
+        counters_written AS (
+            INSERT INTO counters (shard, member_no, body)
+            SELECT head.shard, new.* FROM head, unnest($14::counters_row[]) AS new
+            ON CONFLICT (member_no, shard) DO UPDATE SET body = excluded.body
+        ),
+        ",
+                shard,
+                before,
+                after,
+                rows,
+                accounts,
+                &rows.orders as &[OrderRow],
+                &rows.counters as &[CountersRow]
+            )
+            .fetch_all(connection)
+            .await
+        }
+        (false, ..) => {
             write_statement!(
                 "-- points.batch.write_all",
                 r"orders_written AS (
@@ -227,6 +258,11 @@ pub(crate) async fn at_once(
             ON CONFLICT (program, shard) DO UPDATE SET
                 version = excluded.version, position = excluded.position
         ),
+        counters_written AS (
+            INSERT INTO counters (shard, member_no, body)
+            SELECT head.shard, new.* FROM head, unnest($18::counters_row[]) AS new
+            ON CONFLICT (member_no, shard) DO UPDATE SET body = excluded.body
+        ),
         ",
                 shard,
                 before,
@@ -237,7 +273,8 @@ pub(crate) async fn at_once(
                 &rows.known_lots as &[LotRow],
                 &rows.holds as &[HoldRow],
                 &rows.reversals as &[ReversalRow],
-                &rows.versions as &[VersionRow]
+                &rows.versions as &[VersionRow],
+                &rows.counters as &[CountersRow]
             )
             .fetch_all(connection)
             .await
@@ -284,6 +321,7 @@ pub(crate) async fn in_turn(
     insert_log(&mut transaction, shard, after, rows).await?;
     put_wallets(&mut transaction, shard, rows).await?;
     put_holds(&mut transaction, shard, rows).await?;
+    put_counters(&mut transaction, shard, rows).await?;
     put_versions(&mut transaction, shard, rows).await?;
     transaction.commit().await?;
     Ok(Outcome::Written)
@@ -432,6 +470,29 @@ async fn put_holds(
         .execute(connection)
         .await?;
     }
+    Ok(())
+}
+
+/// Members' numbers.
+async fn put_counters(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    rows: &Rows,
+) -> Result<(), DatabaseError> {
+    if rows.counters.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "-- points.batch.put_counters
+        INSERT INTO counters (shard, member_no, body)
+        SELECT home.shard, new.*
+        FROM shards AS home, unnest($2::counters_row[]) AS new WHERE home.shard = $1
+        ON CONFLICT (member_no, shard) DO UPDATE SET body = excluded.body",
+        stored(shard),
+        &rows.counters as &[CountersRow],
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod batch_read;
 pub(crate) mod batch_write;
+pub(crate) mod counters;
 pub(crate) mod head;
 pub(crate) mod holds;
 pub(crate) mod installation;

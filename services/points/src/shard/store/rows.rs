@@ -138,6 +138,14 @@ impl WalletRow {
     }
 }
 
+/// A member's numbers, packed.
+#[derive(Debug, sqlx::Type)]
+#[sqlx(type_name = "counters_row")]
+pub(crate) struct CountersRow {
+    pub(crate) member_no: i64,
+    pub(crate) body: Vec<u8>,
+}
+
 /// A lot, new or known.
 #[derive(Debug, sqlx::Type)]
 #[sqlx(type_name = "lot_row")]

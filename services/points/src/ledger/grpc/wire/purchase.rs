@@ -1,18 +1,22 @@
 //! Purchases as they were recorded.
 
-use fealty_ledger::{Purchase, PurchaseFacts, TenderKind};
+use std::collections::{BTreeMap, HashMap};
+
+use fealty_ledger::{
+    Account, AttributeValue, Attributes, Facts, LotOrigin, OfPurchase, Purchase, TenderKind,
+    Transaction,
+};
 use fealty_proto::{points::v1 as wire, r#type::v1::Money};
 use fealty_server::to_wire_time;
 use fealty_types::{Code, Position, TierId};
 
 pub(super) fn purchase_of(
     purchase: &Purchase,
-    facts: &PurchaseFacts,
+    facts: OfPurchase<'_>,
     of_hold: impl Fn(Position) -> String,
 ) -> wire::Purchase {
     let code = |code: &Option<Code>| code.as_ref().map(Code::to_string).unwrap_or_default();
     let (lines, tenders) = (purchase.lines.iter(), purchase.tenders.iter());
-    let earned = facts.earned.iter();
     let date = facts.order_scope.business_date;
     wire::Purchase {
         brand: purchase.brand.to_string(),
@@ -22,19 +26,7 @@ pub(super) fn purchase_of(
             minor_units: purchase.amount.minor_units(),
         }),
         purchase_time: Some(to_wire_time(facts.purchased_at)),
-        tier: facts
-            .tier
-            .as_ref()
-            .map(TierId::to_string)
-            .unwrap_or_default(),
-        earned_points: earned
-            .map(|earned| wire::EarnedPoints {
-                rule: earned.rule.to_string(),
-                currency: earned.currency.to_string(),
-                points: earned.points.get(),
-                bonus: earned.bonus,
-            })
-            .collect(),
+        tier: facts.tier.map(TierId::to_string).unwrap_or_default(),
         channel: code(&purchase.channel),
         store: code(&purchase.store),
         terminal: code(&purchase.terminal),
@@ -47,7 +39,7 @@ pub(super) fn purchase_of(
                 quantity: i32::try_from(line.quantity).ok(),
                 amount_minor_units: line.minor_units,
                 tax_minor_units: line.tax_minor_units,
-                ..wire::PurchaseLine::default()
+                attributes: attributes(&line.attributes),
             })
             .collect(),
         tenders: tenders
@@ -57,8 +49,63 @@ pub(super) fn purchase_of(
                 hold: tender.hold.map(&of_hold).unwrap_or_default(),
             })
             .collect(),
-        ..wire::Purchase::default()
+        attributes: attributes(&purchase.attributes),
+        program_version: 0,
+        earned_points: Vec::new(),
     }
+}
+
+fn attributes(given: &Attributes) -> HashMap<String, wire::AttributeValue> {
+    use wire::attribute_value::Value;
+    let value = |value: &AttributeValue| match value {
+        AttributeValue::Bool(value) => Value::Boolean(*value),
+        AttributeValue::Number(value) => Value::Number(*value),
+        AttributeValue::Text(text) => Value::Text(text.to_string()),
+    };
+    let told = given.iter().map(|(name, given)| {
+        let value = Some(value(given));
+        (name.to_string(), wire::AttributeValue { value })
+    });
+    told.collect()
+}
+
+/// What each rule gave: by what decided it, or by the transfers.
+pub(super) fn earned_points(
+    transaction: &Transaction,
+    facts: Option<&Facts>,
+) -> Vec<wire::EarnedPoints> {
+    if let Some(Facts::Purchase(facts)) = facts {
+        let earned = facts.earned.iter().map(|earned| wire::EarnedPoints {
+            rule: earned.rule.to_string(),
+            currency: earned.currency.to_string(),
+            points: earned.points.get(),
+            bonus: earned.bonus,
+        });
+        return earned.collect();
+    }
+    let made: BTreeMap<_, _> = transaction.lots.iter().map(|lot| (lot.lot, lot)).collect();
+    let mut told: Vec<wire::EarnedPoints> = Vec::new();
+    for transfer in &transaction.transfers {
+        let (Some(rule), Some(lot)) = (&transfer.rule, made.get(&transfer.lot)) else {
+            continue;
+        };
+        // What repaid another brand was given as well; that brand's side of it was not.
+        if transfer.debit != Account::Issued(lot.brand.clone()) {
+            continue;
+        }
+        let of_rule = |told: &&mut wire::EarnedPoints| told.rule == rule.as_str();
+        if let Some(known) = told.iter_mut().find(of_rule) {
+            known.points += transfer.amount.get();
+            continue;
+        }
+        told.push(wire::EarnedPoints {
+            rule: rule.to_string(),
+            currency: transfer.currency.to_string(),
+            points: transfer.amount.get(),
+            bonus: lot.origin == LotOrigin::Promotion,
+        });
+    }
+    told
 }
 
 fn tender_kind(kind: TenderKind) -> wire::TenderKind {

@@ -22,6 +22,13 @@ SELECT
         ) w
     ) AS "wallets: Vec<WalletRow>",
     (
+        SELECT array_agg(ROW(c.member_no, c.body)::counters_row)
+        FROM known CROSS JOIN LATERAL (
+            SELECT member_no, body FROM counters
+            WHERE shard = $1 AND member_no = known.member_no LIMIT 1
+        ) c
+    ) AS "counters: Vec<CountersRow>",
+    (
         SELECT array_agg(ROW(t.request_key, t.body, t.chain)::seen_row)
         FROM unnest($4::uuid[]) AS asked (key)
         CROSS JOIN LATERAL (

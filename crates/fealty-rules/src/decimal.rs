@@ -1,6 +1,7 @@
 //! Decimal figures of the programme file as exact fractions.
 
-/// A fraction of whole numbers; the denominator is a power of ten.
+/// A fraction of whole numbers, at least 0, as it was written: the denominator is a power
+/// of ten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ratio {
     /// Above the line.
@@ -14,7 +15,8 @@ const FRACTION_DIGITS_MAX: usize = 6;
 
 impl Ratio {
     /// Reads a figure such as `1.25`: digits, and at most six after a point.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
         if whole.is_empty()
@@ -35,7 +37,8 @@ impl Ratio {
     }
 
     /// The figure in units of 10^-`decimals`, if it is a whole number of them.
-    pub(crate) fn in_units(self, decimals: u8) -> Option<i64> {
+    #[must_use]
+    pub fn in_units(self, decimals: u8) -> Option<i64> {
         let scaled = i128::from(self.numerator) * 10_i128.pow(u32::from(decimals));
         let denominator = i128::from(self.denominator);
         if scaled % denominator != 0 {

@@ -1,0 +1,66 @@
+//! `attributes`: facts of purchases and their lines that the programme's conditions read.
+
+use std::collections::BTreeMap;
+
+use fealty_rules::AttributeType;
+use fealty_types::AttributeName;
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Check;
+
+/// Attributes of one kind of thing at the most.
+const ATTRIBUTES_MAX: usize = 50;
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AttributesText {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    purchase: BTreeMap<AttributeName, Kind>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    line: BTreeMap<AttributeName, Kind>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Bool,
+    Int,
+    String,
+}
+
+impl From<Kind> for AttributeType {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Bool => Self::Bool,
+            Kind::Int => Self::Number,
+            Kind::String => Self::Text,
+        }
+    }
+}
+
+/// The attributes that a programme declares.
+#[derive(Clone, Debug, Default)]
+pub struct DeclaredAttributes {
+    /// Of purchases.
+    pub purchase: BTreeMap<AttributeName, AttributeType>,
+    /// Of their lines.
+    pub line: BTreeMap<AttributeName, AttributeType>,
+}
+
+pub(crate) fn check(text: Option<&AttributesText>, check: &mut Check) -> DeclaredAttributes {
+    let Some(text) = text else {
+        return DeclaredAttributes::default();
+    };
+    check.within("attributes.purchase", text.purchase.len(), ATTRIBUTES_MAX);
+    check.within("attributes.line", text.line.len(), ATTRIBUTES_MAX);
+    let types = |declared: &BTreeMap<AttributeName, Kind>| {
+        let declared = declared.iter();
+        declared
+            .map(|(name, kind)| (name.clone(), (*kind).into()))
+            .collect()
+    };
+    DeclaredAttributes {
+        purchase: types(&text.purchase),
+        line: types(&text.line),
+    }
+}

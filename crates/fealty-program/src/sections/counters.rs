@@ -1,0 +1,163 @@
+//! `counters`: numbers that are kept for each member.
+
+use std::collections::BTreeMap;
+
+use fealty_rules::{Builder, CounterSource, Counts, Every, Window};
+use fealty_types::{CounterId, RuleId};
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Check;
+
+/// Counters of a programme at the most: each is asked of every purchase.
+const COUNTERS_MAX: usize = 100;
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CounterText {
+    of: Of,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    when: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    add: Option<AddText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    once_per: Option<Once>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<RuleId>,
+    over: OverText,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Of {
+    Purchase,
+    Line,
+    Points,
+}
+
+/// An expression; a number need not be in quotes.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum AddText {
+    Whole(i64),
+    Expression(String),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Once {
+    Day,
+}
+
+/// `ever`, or one of the others.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum OverText {
+    Word(String),
+    Window(WindowText),
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WindowText {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) every: Option<EveryText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) in_a_row: Option<EveryText>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EveryText {
+    Day,
+    Week,
+    Month,
+    Quarter,
+    Year,
+}
+
+impl From<EveryText> for Every {
+    fn from(text: EveryText) -> Self {
+        match text {
+            EveryText::Day => Self::Day,
+            EveryText::Week => Self::Week,
+            EveryText::Month => Self::Month,
+            EveryText::Quarter => Self::Quarter,
+            EveryText::Year => Self::Year,
+        }
+    }
+}
+
+pub(crate) fn check(
+    text: &BTreeMap<CounterId, CounterText>,
+    builder: &mut Builder,
+    check: &mut Check,
+) {
+    check.within("counters", text.len(), COUNTERS_MAX);
+    for (id, counter) in text {
+        let path = format!("counters.{id}");
+        let Some(window) = over(&path, &counter.over, check) else {
+            continue;
+        };
+        if counter.of != Of::Points && !counter.rules.is_empty() {
+            check.wrong(format!("{path}.rules"), "is for counters of points");
+        }
+        let add = counter.add.as_ref().map(|add| match add {
+            AddText::Whole(whole) => whole.to_string(),
+            AddText::Expression(expression) => expression.clone(),
+        });
+        let source = CounterSource {
+            id: id.clone(),
+            of: match counter.of {
+                Of::Purchase => Counts::Purchases,
+                Of::Line => Counts::Lines,
+                Of::Points => Counts::Points,
+            },
+            when: counter.when.as_deref(),
+            add: add.as_deref(),
+            once_per_day: counter.once_per.is_some(),
+            window,
+            rules: counter.rules.clone(),
+            identity: serde_json::to_string(counter).unwrap_or_default(),
+        };
+        if let Err(faults) = builder.counter(&source) {
+            check.faults(&path, faults);
+        }
+    }
+}
+
+fn over(path: &str, text: &OverText, check: &mut Check) -> Option<Window> {
+    let path = format!("{path}.over");
+    match text {
+        OverText::Word(word) if word == "ever" => Some(Window::Ever),
+        OverText::Word(_) => {
+            check.wrong(
+                path,
+                "must be `ever`, or have one of `every`, `last` and `in_a_row`",
+            );
+            None
+        }
+        OverText::Window(text) => window(&path, text, check),
+    }
+}
+
+/// The one window that a text names.
+pub(crate) fn window(path: &str, text: &WindowText, check: &mut Check) -> Option<Window> {
+    match (text.every, &text.last, text.in_a_row) {
+        (Some(every), None, None) => Some(Window::Every(every.into())),
+        (None, Some(last), None) => {
+            let path = format!("{path}.last");
+            let window = Window::last(check.period(&*path, last)?);
+            if window.is_none() {
+                check.wrong(path, "must be at most 400 days, or 120 months");
+            }
+            window
+        }
+        (None, None, Some(every)) => Some(Window::InARow(every.into())),
+        _ => {
+            check.wrong(path, "must have one of `every`, `last` and `in_a_row`");
+            None
+        }
+    }
+}

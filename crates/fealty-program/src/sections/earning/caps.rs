@@ -1,0 +1,76 @@
+//! `caps`: how much a rule gives at the most.
+
+use fealty_rules::{CapSource, Limit, Window};
+use fealty_types::Points;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    faults::Check,
+    sections::counters::{EveryText, WindowText, window},
+};
+
+/// Caps of a rule at the most.
+const CAPS_MAX: usize = 8;
+
+/// For a `member`, over a window or for ever; or for a `purchase`.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CapText {
+    per: Per,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    every: Option<EveryText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    points: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Per {
+    Member,
+    Purchase,
+}
+
+pub(crate) fn check(path: &str, text: &[CapText], check: &mut Check) -> Vec<CapSource> {
+    let path = format!("{path}.caps");
+    check.within(&path, text.len(), CAPS_MAX);
+    let each = text.iter().enumerate();
+    let caps = each.filter_map(|(at, text)| cap(&format!("{path}.{at}"), text, check));
+    caps.collect()
+}
+
+fn cap(path: &str, text: &CapText, check: &mut Check) -> Option<CapSource> {
+    let limit = match (text.points, text.times) {
+        (Some(points), None) if Points::amount(points).is_ok() => Limit::Points(points),
+        (None, Some(times)) if times > 0 => Limit::Times(times),
+        (Some(_), None) | (None, Some(_)) => {
+            check.wrong(path, "must leave room for something: 1 at the least");
+            return None;
+        }
+        _ => {
+            check.wrong(path, "must have either `points` or `times`");
+            return None;
+        }
+    };
+    let has_window = text.every.is_some() || text.last.is_some();
+    let window = match (text.per, has_window) {
+        (Per::Purchase, true) => {
+            check.wrong(path, "`every` and `last` are for caps `per: member`");
+            return None;
+        }
+        (Per::Purchase, false) => None,
+        (Per::Member, false) => Some(Window::Ever),
+        (Per::Member, true) => {
+            let text = WindowText {
+                every: text.every,
+                last: text.last.clone(),
+                in_a_row: None,
+            };
+            Some(window(path, &text, check)?)
+        }
+    };
+    Some(CapSource { limit, window })
+}

@@ -1,0 +1,348 @@
+//! `earn`: how many points a rule gives.
+
+use std::collections::BTreeMap;
+
+use fealty_rules::{FormulaSource, MultipliedOf, Rate, Ratio};
+use fealty_types::{CounterId, CurrencyId, Points, RuleId, TierId};
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use crate::{TierScheme, faults::Check, sections::figure::Figure};
+
+/// The highest multiplier, and the most points per unit of money: with a
+/// purchase of at most 10^13 minor units, products stay far inside i128.
+const FACTOR_MAX: i64 = 1_000;
+/// Bands of a rule at the most.
+const BANDS_MAX: usize = 20;
+
+/// One of four: `rate`, `bands`, `fixed` (all with `currency`), or `multiply`; the check
+/// sees to it, with a clearer message than an untagged enum gives.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EarnText {
+    pub(super) currency: Option<CurrencyId>,
+    rate: Option<RateText>,
+    multiply: Option<RuleId>,
+    by_tier: Option<BTreeMap<TierId, Figure>>,
+    pub(super) tier_as_of: Option<TierAsOfText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<MultipliedOfText>,
+    /// Once a rule's own, now the currency's: what it says must be that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round: Option<RoundText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<Figure>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    compound: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bands: Option<BandsText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fixed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RateText {
+    points: Figure,
+    per: Figure,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_tier: Option<BTreeMap<TierId, Figure>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<MoneyOf>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum MoneyOf {
+    Gross,
+    Net,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct BandsText {
+    by: CounterId,
+    per: Figure,
+    points: BTreeMap<String, Figure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RoundText {
+    Floor,
+    HalfUp,
+    Ceil,
+}
+
+impl From<RoundText> for fealty_rules::Round {
+    fn from(text: RoundText) -> Self {
+        match text {
+            RoundText::Floor => Self::Floor,
+            RoundText::HalfUp => Self::HalfUp,
+            RoundText::Ceil => Self::Ceil,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum MultipliedOfText {
+    Exact,
+    Rounded,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TierAsOfText {
+    Purchase,
+    StartOfDay,
+}
+
+pub(super) fn check<'a>(
+    path: &str,
+    text: &'a EarnText,
+    context: &Context<'_>,
+    check: &mut Check,
+) -> Option<FormulaSource<'a>> {
+    rounding(path, text, context, check);
+    let named = [
+        text.rate.is_some(),
+        text.bands.is_some(),
+        text.fixed.is_some(),
+        text.multiply.is_some(),
+    ];
+    let is_multiplier = text.multiply.is_some();
+    if named.iter().filter(|named| **named).count() != 1
+        || (!is_multiplier && text.currency.is_none())
+    {
+        let rule = "must have `currency` and one of `rate`, `bands` and `fixed`, or `multiply` \
+                    with `by` or `by_tier`";
+        check.wrong(path, rule);
+        return None;
+    }
+    let of_multipliers = [
+        ("by", text.by.is_some()),
+        ("by_tier", text.by_tier.is_some()),
+        ("of", text.of.is_some()),
+        ("compound", text.compound),
+    ];
+    for (name, _) in of_multipliers
+        .iter()
+        .filter(|(_, set)| *set && !is_multiplier)
+    {
+        check.wrong(format!("{path}.{name}"), "is for rules that `multiply`");
+    }
+    if text.times.is_some() && text.fixed.is_none() {
+        check.wrong(
+            format!("{path}.times"),
+            "is for rules that give `fixed` points",
+        );
+    }
+    if let Some(rate) = &text.rate {
+        return self::rate(&format!("{path}.rate"), rate, context, check);
+    }
+    if let Some(bands) = &text.bands {
+        return Some(self::bands(&format!("{path}.bands"), bands, context, check));
+    }
+    if let Some(fixed) = text.fixed {
+        let points = Points::amount(fixed).ok();
+        if points.is_none() {
+            check.wrong(format!("{path}.fixed"), "must be 1 to 10^15");
+        }
+        return Some(FormulaSource::Fixed {
+            points: points?,
+            times: text.times.as_deref(),
+        });
+    }
+    let base = text.multiply.as_ref()?;
+    Some(FormulaSource::Multiply {
+        base: base.clone(),
+        factors: factors(path, text, context.tiers, check)?,
+        of: match text.of {
+            Some(MultipliedOfText::Rounded) => MultipliedOf::Rounded,
+            Some(MultipliedOfText::Exact) | None => MultipliedOf::Exact,
+        },
+        compound: text.compound,
+    })
+}
+
+/// `round` is its currency's.
+fn rounding(path: &str, text: &EarnText, context: &Context<'_>, check: &mut Check) {
+    let (Some(round), Some(currency)) = (text.round, &text.currency) else {
+        return;
+    };
+    let of_currency = context.currencies.and_then(|known| known.get(currency));
+    if of_currency.is_some_and(|currency| currency.round != round.into()) {
+        let rule = "is not how its currency rounds: leave it out, or say it there";
+        check.wrong(format!("{path}.round"), rule);
+    }
+}
+
+fn rate<'a>(
+    path: &str,
+    text: &RateText,
+    context: &Context<'_>,
+    check: &mut Check,
+) -> Option<FormulaSource<'a>> {
+    let per = per(&format!("{path}.per"), &text.per, context, check);
+    let points = points(&format!("{path}.points"), &text.points, check);
+    let by_tier = text.by_tier.iter().flatten();
+    let mut of_tiers = BTreeMap::new();
+    for (tier, figure) in by_tier {
+        let path = format!("{path}.by_tier.{tier}");
+        if !is_tier(&path, tier, context.tiers, check) {
+            continue;
+        }
+        if let Some(points) = self::points(&path, figure, check) {
+            of_tiers.insert(tier.clone(), points);
+        }
+    }
+    let (points, per) = (points?, per?);
+    let rates = by_rank(context.tiers, |tier| {
+        let of_tier = tier.and_then(|tier| of_tiers.get(tier));
+        Rate::new(*of_tier.unwrap_or(&points), per)
+    });
+    let Some(rates) = rates else {
+        check.wrong(path, "has too many digits");
+        return None;
+    };
+    Some(FormulaSource::Rate {
+        rates,
+        net: matches!(text.of, Some(MoneyOf::Net)),
+    })
+}
+
+fn bands<'a>(
+    path: &str,
+    text: &BandsText,
+    context: &Context<'_>,
+    check: &mut Check,
+) -> FormulaSource<'a> {
+    let per = per(&format!("{path}.per"), &text.per, context, check);
+    check.within(&format!("{path}.points"), text.points.len(), BANDS_MAX);
+    let mut bands = Vec::with_capacity(text.points.len());
+    for (from, figure) in &text.points {
+        let path = format!("{path}.points.{from}");
+        let from = context.money.amount(&path, from, check);
+        let points = points(&path, figure, check);
+        if let (Some(from), Some(points), Some(per)) = (from, points, per) {
+            bands.extend(Rate::new(points, per).map(|rate| (from.minor_units(), rate)));
+        }
+    }
+    bands.sort_unstable_by_key(|(from, _)| *from);
+    let first = bands.first().map(|(from, _)| *from);
+    let twice = bands.windows(2).any(|pair| pair[0].0 == pair[1].0);
+    if bands.len() == text.points.len() && (first != Some(0) || twice) {
+        let rule = "must have a band from 0.00 on, and each begin once";
+        check.wrong(format!("{path}.points"), rule);
+    }
+    FormulaSource::Bands {
+        counter: text.by.clone(),
+        bands,
+    }
+}
+
+/// Points for so much money, which may be a fraction.
+fn points(path: &str, figure: &Figure, check: &mut Check) -> Option<Ratio> {
+    let in_range = |ratio: &Ratio| ratio.numerator / ratio.denominator <= FACTOR_MAX;
+    let points = figure
+        .ratio()
+        .filter(|points| points.numerator > 0)
+        .filter(in_range);
+    if points.is_none() {
+        check.wrong(path, format!("must be above 0 and at most {FACTOR_MAX}"));
+    }
+    points
+}
+
+/// Minor units of money for which points are given.
+fn per(path: &str, figure: &Figure, context: &Context<'_>, check: &mut Check) -> Option<i64> {
+    let per = context
+        .money
+        .amount(path, &figure.to_string(), check)?
+        .minor_units();
+    if per == 0 {
+        check.wrong(path, "must be above 0");
+        return None;
+    }
+    Some(per)
+}
+
+/// A value for each tier, from the lowest up; without tiers, one.
+fn by_rank<V>(
+    tiers: Option<&TierScheme>,
+    mut of: impl FnMut(Option<&TierId>) -> Option<V>,
+) -> Option<Vec<V>> {
+    match tiers {
+        None => Some(vec![of(None)?]),
+        Some(scheme) => scheme
+            .levels
+            .iter()
+            .map(|level| of(Some(&level.tier)))
+            .collect(),
+    }
+}
+
+fn is_tier(path: &str, tier: &TierId, tiers: Option<&TierScheme>, check: &mut Check) -> bool {
+    let known = tiers.is_some_and(|scheme| scheme.rank(tier).is_some());
+    if !known {
+        check.wrong(path, "is not one of the tiers");
+    }
+    known
+}
+
+/// The factor of each tier: `by` for all, or `by_tier`; a tier that is not named has 1.
+fn factors(
+    path: &str,
+    text: &EarnText,
+    tiers: Option<&TierScheme>,
+    check: &mut Check,
+) -> Option<Vec<Ratio>> {
+    let one = Ratio {
+        numerator: 1,
+        denominator: 1,
+    };
+    match (&text.by, &text.by_tier) {
+        (Some(by), None) => {
+            let by = factor(format!("{path}.by"), by, check)?;
+            by_rank(tiers, |_| Some(by))
+        }
+        (None, Some(by_tier)) => {
+            let mut of_tiers = BTreeMap::new();
+            for (tier, figure) in by_tier {
+                let path = format!("{path}.by_tier.{tier}");
+                if is_tier(&path, tier, tiers, check) {
+                    of_tiers.extend(factor(path, figure, check).map(|by| (tier.clone(), by)));
+                }
+            }
+            by_rank(tiers, |tier| {
+                Some(
+                    tier.and_then(|tier| of_tiers.get(tier))
+                        .copied()
+                        .unwrap_or(one),
+                )
+            })
+        }
+        _ => {
+            check.wrong(path, "must have either `by` or `by_tier` beside `multiply`");
+            None
+        }
+    }
+}
+
+fn factor(path: String, figure: &Figure, check: &mut Check) -> Option<Ratio> {
+    let in_range = |ratio: &Ratio| {
+        ratio.numerator >= ratio.denominator && ratio.numerator / ratio.denominator < FACTOR_MAX
+    };
+    let factor = figure.ratio().filter(in_range);
+    if factor.is_none() {
+        let range = format!("at least 1 and below {FACTOR_MAX}");
+        check.wrong(
+            path,
+            format!("`{figure}` must be a factor of {range}, such as `1.25`"),
+        );
+    }
+    factor
+}

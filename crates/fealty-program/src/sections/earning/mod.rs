@@ -1,0 +1,256 @@
+//! `earning`: the rules that a purchase earns by, and `groups`, of whose rules one gives.
+//!
+//! `formula` is how many points a rule gives, `caps` how many at the most. Rules are
+//! compiled by `fealty-rules`, which says what is wrong with their conditions.
+
+mod caps;
+mod formula;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fealty_rules::{Builder, Calendar, Pick, RuleSource, Rules, TierAsOf};
+use fealty_types::{BrandId, CurrencyId, GroupId, RuleId, Timestamp};
+use jiff::civil::{Date, DateTime};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ActivationRule, Brand, Currency, Expiry, MoneyUnit, TierScheme,
+    faults::Check,
+    sections::{
+        currencies::{self, ActivatesText},
+        expiry::{self, ExpiresText},
+    },
+};
+use caps::CapText;
+pub(crate) use formula::RoundText;
+use formula::{EarnText, TierAsOfText};
+
+/// Rules of a programme at the most.
+const RULES_MAX: usize = 2_000;
+const GROUPS_MAX: usize = 100;
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RuleText {
+    rule: RuleId,
+    on: On,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    when: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<GroupId>,
+    earn: EarnText,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    caps: Vec<CapText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    funded_by: Option<BrandId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activates: Option<ActivatesText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<ExpiresText>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum On {
+    Purchase,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PickText {
+    Best,
+    First,
+}
+
+/// How purchases earn.
+#[derive(Clone, Debug)]
+pub struct Earning {
+    /// The rules.
+    pub rules: Rules,
+    /// The terms of the points of each, where they are not those of their currency.
+    pub terms: Vec<RuleTerms>,
+}
+
+/// Terms of a rule's points, where they are not those of their currency.
+#[derive(Clone, Debug, Default)]
+pub struct RuleTerms {
+    /// When they become available.
+    pub activation: Option<ActivationRule>,
+    /// When they expire.
+    pub expiry: Option<Expiry>,
+}
+
+/// What the rules refer to.
+pub(crate) struct Context<'a> {
+    pub(crate) money: MoneyUnit,
+    /// `None` where the currencies themselves are wrong.
+    pub(crate) currencies: Option<&'a BTreeMap<CurrencyId, Currency>>,
+    pub(crate) brands: &'a BTreeMap<BrandId, Brand>,
+    pub(crate) tiers: Option<&'a TierScheme>,
+    /// `None` where it is wrong.
+    pub(crate) calendar: Option<&'a Calendar>,
+}
+
+/// The groups, with which of their rules gives.
+pub(crate) fn groups(
+    text: &BTreeMap<GroupId, PickText>,
+    check: &mut Check,
+) -> BTreeMap<GroupId, Pick> {
+    check.within("groups", text.len(), GROUPS_MAX);
+    let pick = |text: &PickText| match text {
+        PickText::Best => Pick::Best,
+        PickText::First => Pick::First,
+    };
+    text.iter()
+        .map(|(id, text)| (id.clone(), pick(text)))
+        .collect()
+}
+
+/// Which tier counts for a purchase: a programme whose rules disagree uses the start of
+/// the day for all of them, so that one tier is the purchase's tier.
+pub(crate) fn tier_as_of(text: &[RuleText]) -> TierAsOf {
+    let at_start = |rule: &RuleText| matches!(rule.earn.tier_as_of, Some(TierAsOfText::StartOfDay));
+    if text.iter().any(at_start) {
+        TierAsOf::StartOfDay
+    } else {
+        TierAsOf::Purchase
+    }
+}
+
+/// Checks the rules and has them compiled; answers with the terms of their points.
+pub(crate) fn check(
+    text: &[RuleText],
+    context: &Context<'_>,
+    builder: &mut Builder,
+    check: &mut Check,
+) -> Vec<RuleTerms> {
+    check.within("earning", text.len(), RULES_MAX);
+    let mut terms = Vec::with_capacity(text.len());
+    let mut seen = BTreeSet::new();
+    for rule in text {
+        let path = format!("earning.{}", rule.rule);
+        if !seen.insert(&rule.rule) {
+            check.wrong(&path, "is named twice");
+        }
+        let currency = self::currency(&path, rule, context, check);
+        let formula = formula::check(&format!("{path}.earn"), &rule.earn, context, check);
+        let from = moment(format!("{path}.from"), rule.from.as_deref(), context, check);
+        let until = moment(
+            format!("{path}.until"),
+            rule.until.as_deref(),
+            context,
+            check,
+        );
+        if let (Some(from), Some(until)) = (from, until)
+            && from >= until
+        {
+            check.wrong(format!("{path}.until"), "must be after `from`");
+        }
+        funding(&path, rule, currency, context, check);
+        terms.push(terms_of(&path, rule, context, check));
+        let source = formula.map(|formula| RuleSource {
+            id: rule.rule.clone(),
+            currency: currency.cloned(),
+            funded_by: rule.funded_by.clone(),
+            from,
+            until,
+            when: rule.when.as_deref(),
+            lines: rule.lines.as_deref(),
+            group: rule.group.clone(),
+            formula,
+            caps: caps::check(&path, &rule.caps, check),
+        });
+        if let Some(Err(faults)) = source.map(|source| builder.rule(&source)) {
+            check.faults(&path, faults);
+        }
+    }
+    terms
+}
+
+fn currency<'a>(
+    path: &str,
+    rule: &'a RuleText,
+    context: &Context<'_>,
+    check: &mut Check,
+) -> Option<&'a CurrencyId> {
+    let currency = rule.earn.currency.as_ref()?;
+    if let Some(known) = context.currencies
+        && !known.contains_key(currency)
+    {
+        let hint = fealty_rules::hint(currency.as_str(), known.keys().map(CurrencyId::as_str));
+        let rule = format!("`{currency}` is not one of the currencies{hint}");
+        check.wrong(format!("{path}.earn.currency"), rule);
+    }
+    Some(currency)
+}
+
+/// Whether the brand that is to issue a rule's points may.
+fn funding(
+    path: &str,
+    rule: &RuleText,
+    currency: Option<&CurrencyId>,
+    context: &Context<'_>,
+    check: &mut Check,
+) {
+    let Some(brand) = &rule.funded_by else {
+        return;
+    };
+    let path = format!("{path}.funded_by");
+    match context.brands.get(brand) {
+        None => {
+            let brands = context.brands.keys().map(BrandId::as_str);
+            let hint = fealty_rules::hint(brand.as_str(), brands);
+            check.wrong(path, format!("`{brand}` is not one of the brands{hint}"));
+        }
+        Some(known) if currency.is_some_and(|currency| !known.issues.contains(currency)) => {
+            check.wrong(
+                path,
+                format!("`{brand}` does not issue what the rule gives"),
+            );
+        }
+        Some(_) => {}
+    }
+}
+
+/// A date, or a moment of a day, in the programme's zone.
+fn moment(
+    path: String,
+    text: Option<&str>,
+    context: &Context<'_>,
+    check: &mut Check,
+) -> Option<Timestamp> {
+    let text = text?;
+    let date = text.parse::<Date>().map(|date| date.at(0, 0, 0, 0));
+    let local = date.or_else(|_| text.parse::<DateTime>());
+    let Ok(local) = local else {
+        let rule = "must be a date such as 2026-11-30, or a local time such as 2026-11-30T18:00";
+        check.wrong(path, format!("`{text}` {rule}"));
+        return None;
+    };
+    let zoned = context
+        .calendar?
+        .zone
+        .to_ambiguous_zoned(local)
+        .compatible();
+    Some(Timestamp::new(zoned.ok()?.timestamp()))
+}
+
+fn terms_of(path: &str, rule: &RuleText, context: &Context<'_>, check: &mut Check) -> RuleTerms {
+    let activation = rule.activates.as_ref();
+    let activation = activation
+        .and_then(|text| currencies::activation_of(&format!("{path}.activates"), text, check));
+    let expiry = rule.expires.as_ref();
+    let path = format!("{path}.expires");
+    let expiry = expiry.and_then(|text| expiry::check(&path, text, context.tiers, check));
+    if matches!(expiry, Some(Expiry::Inactivity { .. })) {
+        let rule = "inactivity is of a wallet as a whole: `inactive_for` stands in `currencies`";
+        check.wrong(path, rule);
+    }
+    RuleTerms { activation, expiry }
+}

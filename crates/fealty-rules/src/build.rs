@@ -1,0 +1,737 @@
+//! Builds the rules of a version from what the programme file says, and says what is
+//! wrong with it.
+
+use std::collections::BTreeMap;
+
+use fealty_types::{BrandId, CounterId, CurrencyId, GroupId, Points, RuleId, TierId, Timestamp};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    Attributes, CounterName, Scope,
+    calendar::Calendar,
+    cel::{Bool, CelError, Checker, Number},
+    decimal::Ratio,
+    index::Index,
+    near::hint,
+    rule::{
+        Adds, Cap, Counter, Edge, Formula, Group, Limit, MultipliedOf, Pick, Rate, Round, Rule,
+        Rules, Slot, TierAsOf,
+    },
+    text::Texts,
+    window::Window,
+};
+
+/// What is wrong with a counter or a rule, and in which of its fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The field, such as `when` or `earn.times`.
+    pub field: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// Where in an expression, in characters from its beginning.
+    pub offset: Option<usize>,
+}
+
+impl Fault {
+    fn new(field: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            field,
+            message: message.into(),
+            offset: None,
+        }
+    }
+
+    fn of(field: &'static str, error: CelError) -> Self {
+        Self {
+            field,
+            message: error.message,
+            offset: Some(error.offset),
+        }
+    }
+}
+
+/// What a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// Purchases.
+    Purchases,
+    /// Lines of purchases.
+    Lines,
+    /// Points that rules give.
+    Points,
+}
+
+/// A counter as the programme file says it.
+#[derive(Clone, Debug)]
+pub struct CounterSource<'a> {
+    /// Its id.
+    pub id: CounterId,
+    /// What it counts.
+    pub of: Counts,
+    /// Which of them.
+    pub when: Option<&'a str>,
+    /// What it adds for each.
+    pub add: Option<&'a str>,
+    /// Whether a day counts once.
+    pub once_per_day: bool,
+    /// Over what.
+    pub window: Window,
+    /// The rules whose points it adds.
+    pub rules: Vec<RuleId>,
+    /// All of it as text: whoever says another thing is another counter.
+    pub identity: String,
+}
+
+/// What a rule gives, as the programme file says it.
+#[derive(Clone, Debug)]
+pub enum FormulaSource<'a> {
+    /// Points for money.
+    Rate {
+        /// By the rank of the tier; without tiers, one.
+        rates: Vec<Rate>,
+        /// Whether tax earns nothing.
+        net: bool,
+    },
+    /// Points by what the event adds to a counter.
+    Bands {
+        /// The counter.
+        counter: CounterId,
+        /// From where on, and the rate there; the first begins at 0.
+        bands: Vec<(i64, Rate)>,
+    },
+    /// So many points.
+    Fixed {
+        /// How many.
+        points: Points,
+        /// How many times.
+        times: Option<&'a str>,
+    },
+    /// A multiple of what another rule gives.
+    Multiply {
+        /// That rule.
+        base: RuleId,
+        /// The factor by the rank of the tier; without tiers, one.
+        factors: Vec<Ratio>,
+        /// What is multiplied.
+        of: MultipliedOf,
+        /// Whether it multiplies what the multipliers before it come to.
+        compound: bool,
+    },
+}
+
+/// A cap as the programme file says it.
+#[derive(Clone, Copy, Debug)]
+pub struct CapSource {
+    /// How much.
+    pub limit: Limit,
+    /// Over what, for a member; for one event, if nothing is said.
+    pub window: Option<Window>,
+}
+
+/// A rule as the programme file says it.
+#[derive(Clone, Debug)]
+pub struct RuleSource<'a> {
+    /// Its id.
+    pub id: RuleId,
+    /// The currency; that of the base, for one that multiplies.
+    pub currency: Option<CurrencyId>,
+    /// Who issues the points.
+    pub funded_by: Option<BrandId>,
+    /// From when on.
+    pub from: Option<Timestamp>,
+    /// Until before when.
+    pub until: Option<Timestamp>,
+    /// Its condition.
+    pub when: Option<&'a str>,
+    /// Which lines it is about.
+    pub lines: Option<&'a str>,
+    /// The group of which one gives.
+    pub group: Option<GroupId>,
+    /// What it gives.
+    pub formula: FormulaSource<'a>,
+    /// Its limits.
+    pub caps: Vec<CapSource>,
+}
+
+/// What the rules of a version stand on.
+#[derive(Clone, Debug)]
+pub struct Foundation {
+    /// Whose days count.
+    pub calendar: Calendar,
+    /// The tiers, from the lowest up.
+    pub tiers: Vec<TierId>,
+    /// Digits of money's minor unit after the point.
+    pub decimals: u8,
+    /// Attributes of purchases.
+    pub purchase: Attributes,
+    /// Attributes of their lines.
+    pub line: Attributes,
+    /// How fractions of a currency's points become whole ones.
+    pub rounding: BTreeMap<CurrencyId, Round>,
+    /// Groups of rules of which one gives.
+    pub groups: BTreeMap<GroupId, Pick>,
+    /// Which tier counts for a purchase.
+    pub tier_as_of: TierAsOf,
+    /// Days after which an event touches no counter.
+    pub late_days: i32,
+}
+
+/// Builds rules.
+pub struct Builder {
+    foundation: Foundation,
+    texts: Texts,
+    counters: Vec<Counter>,
+    names: BTreeMap<CounterId, CounterName>,
+    of_points: Vec<(usize, Vec<RuleId>)>,
+    slots: Vec<Slot>,
+    selections: Vec<Bool>,
+    rules: Vec<Rule>,
+    index: Index,
+}
+
+/// The most money that a purchase comes to, in minor units.
+const MONEY_MAX: i128 = 10_000_000_000_000;
+/// Slots of a version at the most.
+const SLOTS_MAX: usize = 4_000;
+
+type Faults = Vec<Fault>;
+
+impl Builder {
+    /// Rules that stand on something.
+    #[must_use]
+    pub fn new(foundation: Foundation) -> Self {
+        let mut texts = Texts::default();
+        for tier in &foundation.tiers {
+            texts.number(tier.as_str());
+        }
+        Self {
+            foundation,
+            texts,
+            counters: Vec::new(),
+            names: BTreeMap::new(),
+            of_points: Vec::new(),
+            slots: Vec::new(),
+            selections: Vec::new(),
+            rules: Vec::new(),
+            index: Index::default(),
+        }
+    }
+
+    /// Adds a counter.
+    pub fn counter(&mut self, source: &CounterSource<'_>) -> Result<(), Faults> {
+        let (adds, is_money) = self.adds(source)?;
+        let number = u16::try_from(self.counters.len()).unwrap_or(u16::MAX);
+        let name = format!("counter/{}", source.id);
+        let slot = self.slot(Slot {
+            key: key(&[&name, &source.identity]),
+            window: source.window,
+            once_per_day: source.once_per_day,
+        });
+        let of_points = source.of == Counts::Points;
+        if of_points {
+            self.of_points
+                .push((self.counters.len(), source.rules.clone()));
+        }
+        self.counters.push(Counter {
+            id: source.id.clone(),
+            adds,
+            slot,
+        });
+        let name = CounterName {
+            number,
+            is_money,
+            of_points,
+        };
+        self.names.insert(source.id.clone(), name);
+        Ok(())
+    }
+
+    fn adds(&mut self, source: &CounterSource<'_>) -> Result<(Adds, bool), Faults> {
+        if source.of == Counts::Points {
+            if source.when.is_some() || source.add.is_some() || source.once_per_day {
+                let message = "counts points that rules give: it has `rules`, and no `when`, `add` \
+                               or `once_per`";
+                return Err(vec![Fault::new("of", message)]);
+            }
+            return Ok((
+                Adds::Points {
+                    rules: Box::new([]),
+                },
+                false,
+            ));
+        }
+        let (texts, none) = (&mut self.texts, BTreeMap::new());
+        let scope = Scope {
+            of_lines: source.of == Counts::Lines,
+            ..scope(&self.foundation, &none)
+        };
+        let mut faults = Vec::new();
+        let when = match source.when {
+            None => Bool::Known(true),
+            Some(when) => match Checker::condition(when, scope, texts) {
+                Ok((when, _)) => when,
+                Err(error) => {
+                    faults.push(Fault::of("when", error));
+                    Bool::Known(true)
+                }
+            },
+        };
+        let (add, is_money) = match source.add {
+            None => (Number::Known(1), false),
+            Some(add) => match Checker::figure(add, scope, texts) {
+                Ok(add) => add,
+                Err(error) => {
+                    faults.push(Fault::of("add", error));
+                    (Number::Known(1), false)
+                }
+            },
+        };
+        if source.once_per_day && add != Number::Known(1) {
+            let message = "must be 1 beside `once_per`: a day counts once, whatever it brings";
+            faults.push(Fault::new("add", message));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let adds = match source.of {
+            Counts::Lines => Adds::Line { when, add },
+            Counts::Purchases | Counts::Points => Adds::Purchase { when, add },
+        };
+        Ok((adds, is_money))
+    }
+
+    fn slot(&mut self, slot: Slot) -> u16 {
+        self.slots.push(slot);
+        u16::try_from(self.slots.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    /// Adds a rule.
+    pub fn rule(&mut self, source: &RuleSource<'_>) -> Result<(), Faults> {
+        let mut faults = Vec::new();
+        let number = u16::try_from(self.rules.len()).unwrap_or(u16::MAX);
+        let base = self.base(source, &mut faults);
+        let currency = source
+            .currency
+            .clone()
+            .or_else(|| base.map(|at| self.rules[at].currency.clone()));
+        let names = std::mem::take(&mut self.names);
+        let lines = source.lines.map(|lines| self.lines(lines, &names));
+        let lines = match lines.transpose() {
+            Ok(lines) => lines,
+            Err(error) => {
+                faults.push(Fault::of("lines", error));
+                None
+            }
+        };
+        let (when, edge) = self.when(source, &names, &mut faults);
+        let formula = self.formula(source, base, &names, &mut faults);
+        self.names = names;
+        let group = self.group(source, &mut faults);
+        if let Some(edge) = edge
+            && edge.each
+            && !matches!(source.formula, FormulaSource::Fixed { .. })
+        {
+            faults.push(Fault::new(
+                "when",
+                "`reaches_each` is for rules that give `fixed` points",
+            ));
+        }
+        let (Some(currency), Some(formula)) = (currency, formula) else {
+            return Err(faults);
+        };
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let edge = edge.map(|edge| (edge, self.edge_slot(source, edge)));
+        let caps = self.caps(source);
+        if self.slots.len() > SLOTS_MAX {
+            let message = format!("counters, caps and edges may be {SLOTS_MAX} together");
+            return Err(vec![Fault::new("caps", message)]);
+        }
+        let selection = lines.map(|at| &self.selections[usize::from(at)]);
+        self.index.add(number, &when, selection);
+        let round = self
+            .foundation
+            .rounding
+            .get(&currency)
+            .copied()
+            .unwrap_or_default();
+        self.rules.push(Rule {
+            id: source.id.clone(),
+            currency,
+            funded_by: source.funded_by.clone(),
+            from: source.from,
+            until: source.until,
+            when,
+            edge,
+            lines,
+            group,
+            formula,
+            caps,
+            round,
+        });
+        Ok(())
+    }
+
+    /// Where the base is that a rule multiplies.
+    fn base(&self, source: &RuleSource<'_>, faults: &mut Faults) -> Option<usize> {
+        let FormulaSource::Multiply { base, .. } = &source.formula else {
+            return None;
+        };
+        let is_base = |rule: &Rule| rule.id == *base && rule.formula.is_base();
+        let found = self.rules.iter().position(is_base);
+        if found.is_none() {
+            let bases = self.rules.iter().filter(|rule| rule.formula.is_base());
+            let hint = hint(base.as_str(), bases.map(|rule| rule.id.as_str()));
+            let message = format!("`{base}` must be a rule with a rate, further up{hint}");
+            faults.push(Fault::new("earn.multiply", message));
+        }
+        found
+    }
+
+    /// The number of the condition that picks lines.
+    fn lines(
+        &mut self,
+        source: &str,
+        names: &BTreeMap<CounterId, CounterName>,
+    ) -> Result<u16, CelError> {
+        let scope = Scope {
+            of_lines: true,
+            ..scope(&self.foundation, names)
+        };
+        let (condition, edge) = Checker::condition(source, scope, &mut self.texts)?;
+        if edge.is_some() {
+            return Err(CelError {
+                message: "an edge of a counter belongs into `when`".to_owned(),
+                offset: 0,
+            });
+        }
+        let known = self.selections.iter().position(|known| *known == condition);
+        let at = known.unwrap_or_else(|| {
+            self.selections.push(condition);
+            self.selections.len() - 1
+        });
+        Ok(u16::try_from(at).unwrap_or(u16::MAX))
+    }
+
+    fn when(
+        &mut self,
+        source: &RuleSource<'_>,
+        names: &BTreeMap<CounterId, CounterName>,
+        faults: &mut Faults,
+    ) -> (Bool, Option<Edge>) {
+        let Some(when) = source.when else {
+            return (Bool::Known(true), None);
+        };
+        let scope = Scope {
+            picked: source.lines.is_some(),
+            ..scope(&self.foundation, names)
+        };
+        match Checker::condition(when, scope, &mut self.texts) {
+            Ok(found) => found,
+            Err(error) => {
+                faults.push(Fault::of("when", error));
+                (Bool::Known(true), None)
+            }
+        }
+    }
+
+    fn formula(
+        &mut self,
+        source: &RuleSource<'_>,
+        base: Option<usize>,
+        names: &BTreeMap<CounterId, CounterName>,
+        faults: &mut Faults,
+    ) -> Option<Formula> {
+        match &source.formula {
+            FormulaSource::Rate { rates, net } => Some(Formula::Rate {
+                rates: rates.clone().into(),
+                net: *net,
+            }),
+            FormulaSource::Bands { counter, bands } => {
+                if source.lines.is_some() {
+                    let message = "the counter of the bands says which lines count";
+                    faults.push(Fault::new("lines", message));
+                }
+                let Some(known) = names.get(counter).filter(|known| !known.of_points) else {
+                    let hint = hint(counter.as_str(), names.keys().map(CounterId::as_str));
+                    let message = format!("there is no counter of events `{counter}`{hint}");
+                    faults.push(Fault::new("earn.bands.by", message));
+                    return None;
+                };
+                Some(Formula::Bands {
+                    counter: known.number,
+                    bands: bands.clone().into(),
+                })
+            }
+            FormulaSource::Fixed { points, times } => {
+                let scope = Scope {
+                    picked: true,
+                    ..scope(&self.foundation, names)
+                };
+                let times = times.map(|times| Checker::figure(times, scope, &mut self.texts));
+                let times = match times.transpose() {
+                    Ok(Some((_, true))) => {
+                        let message = "must be a whole number, not money";
+                        faults.push(Fault::new("earn.times", message));
+                        None
+                    }
+                    Ok(times) => times.map(|(times, _)| times),
+                    Err(error) => {
+                        faults.push(Fault::of("earn.times", error));
+                        None
+                    }
+                };
+                Some(Formula::Fixed {
+                    points: *points,
+                    times,
+                })
+            }
+            FormulaSource::Multiply {
+                factors,
+                of,
+                compound,
+                ..
+            } => {
+                let base = base?;
+                self.check_multiplier(source, base, (factors, *of, *compound), faults);
+                Some(Formula::Multiply {
+                    base: u16::try_from(base).ok()?,
+                    factors: factors.clone().into(),
+                    of: *of,
+                    compound: *compound,
+                })
+            }
+        }
+    }
+
+    /// Whether a multiplier and its base go together, and can be reckoned exactly.
+    fn check_multiplier(
+        &self,
+        source: &RuleSource<'_>,
+        base: usize,
+        (factors, of, compound): (&[Ratio], MultipliedOf, bool),
+        faults: &mut Faults,
+    ) {
+        let rule = &self.rules[base];
+        if source
+            .currency
+            .as_ref()
+            .is_some_and(|currency| *currency != rule.currency)
+        {
+            faults.push(Fault::new(
+                "earn.currency",
+                "is that of the rule that it multiplies",
+            ));
+        }
+        if source.lines.is_some() && !matches!(rule.formula, Formula::Rate { .. }) {
+            let message = "only of a rule with a rate can some lines be multiplied";
+            faults.push(Fault::new("lines", message));
+        }
+        if of == MultipliedOf::Rounded && (source.lines.is_some() || compound) {
+            let message = "`rounded` multiplies all that the base gave: without `lines`, and not \
+                           `compound`";
+            faults.push(Fault::new("earn.of", message));
+        }
+        let over_it = self.rules.iter().filter_map(|other| match &other.formula {
+            Formula::Multiply {
+                base: of,
+                factors,
+                compound,
+                ..
+            } if usize::from(*of) == base => Some((&**factors, *compound)),
+            _ => None,
+        });
+        if !can_be_reckoned(rule, over_it.chain([(factors, compound)])) {
+            let message = "the figures of the rule and of all that multiply it have too many \
+                           digits to be reckoned exactly";
+            faults.push(Fault::new("earn.by", message));
+        }
+    }
+
+    fn group(&self, source: &RuleSource<'_>, faults: &mut Faults) -> Option<u16> {
+        let id = source.group.as_ref()?;
+        let groups = &self.foundation.groups;
+        let Some(number) = groups.keys().position(|known| known == id) else {
+            let message = format!(
+                "`{id}` has no order: say `groups: {{ {id}: best }}`, or `first`, beside `earning`"
+            );
+            faults.push(Fault::new("group", message));
+            return None;
+        };
+        let number = u16::try_from(number).ok()?;
+        let is_base = matches!(
+            source.formula,
+            FormulaSource::Rate { .. } | FormulaSource::Bands { .. }
+        );
+        if !is_base {
+            let message = "only rules with a rate or bands stand in groups";
+            faults.push(Fault::new("group", message));
+        }
+        let mut others = self
+            .rules
+            .iter()
+            .filter(|other| other.group == Some(number));
+        if others.any(|other| Some(&other.currency) != source.currency.as_ref()) {
+            faults.push(Fault::new("group", "its rules must give one currency"));
+        }
+        Some(number)
+    }
+
+    /// The slot in which it stands how often a rule's edge is reached.
+    fn edge_slot(&mut self, source: &RuleSource<'_>, edge: Edge) -> u16 {
+        let counter = &self.slots[usize::from(self.counters[usize::from(edge.counter)].slot)];
+        let window = match counter.window {
+            Window::InARow(every) => Window::Every(every),
+            window => window,
+        };
+        let of_counter = counter.key.to_string();
+        let at = format!("{}/{}", edge.at, edge.each);
+        let name = format!("edge/{}", source.id);
+        self.slot(Slot {
+            key: key(&[&name, &of_counter, &at]),
+            window,
+            once_per_day: false,
+        })
+    }
+
+    fn caps(&mut self, source: &RuleSource<'_>) -> Box<[Cap]> {
+        let mut caps = Vec::with_capacity(source.caps.len());
+        for cap in &source.caps {
+            caps.push(match cap.window {
+                None => Cap::PerEvent(cap.limit),
+                Some(window) => {
+                    // A higher limit goes on from what the lower one has used.
+                    let kind = match cap.limit {
+                        Limit::Points(_) => "points",
+                        Limit::Times(_) => "times",
+                    };
+                    let name = format!("cap/{}", source.id);
+                    let slot = self.slot(Slot {
+                        key: key(&[&name, kind, &format!("{window:?}")]),
+                        window,
+                        once_per_day: false,
+                    });
+                    Cap::PerMember(cap.limit, slot)
+                }
+            });
+        }
+        caps.into()
+    }
+
+    /// The rules, all together.
+    pub fn finish(mut self) -> Result<Rules, Vec<(CounterId, Fault)>> {
+        let mut faults = Vec::new();
+        for (at, rules) in std::mem::take(&mut self.of_points) {
+            let id = self.counters[at].id.clone();
+            let mut numbers = Vec::with_capacity(rules.len());
+            for rule in rules {
+                if let Some(number) = self.rules.iter().position(|known| known.id == rule) {
+                    numbers.push(u16::try_from(number).unwrap_or(u16::MAX));
+                } else {
+                    let ids = self.rules.iter().map(|known| known.id.as_str());
+                    let message = format!("there is no rule `{rule}`{}", hint(rule.as_str(), ids));
+                    faults.push((id.clone(), Fault::new("rules", message)));
+                }
+            }
+            self.counters[at].adds = Adds::Points {
+                rules: numbers.into(),
+            };
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let foundation = self.foundation;
+        let groups = foundation
+            .groups
+            .into_iter()
+            .map(|(id, pick)| Group { id, pick });
+        Ok(Rules {
+            texts: self.texts,
+            calendar: foundation.calendar,
+            rules: self.rules,
+            groups: groups.collect(),
+            selections: self.selections,
+            counters: self.counters,
+            by_key: self.slots.iter().map(|slot| slot.key).zip(0..).collect(),
+            slots: self.slots,
+            index: self.index,
+            purchase_attributes: foundation.purchase,
+            line_attributes: foundation.line,
+            tier_as_of: foundation.tier_as_of,
+            late_days: foundation.late_days,
+        })
+    }
+}
+
+fn scope<'s>(
+    foundation: &'s Foundation,
+    counters: &'s BTreeMap<CounterId, CounterName>,
+) -> Scope<'s> {
+    Scope {
+        purchase: &foundation.purchase,
+        line: &foundation.line,
+        of_lines: false,
+        picked: false,
+        tiers: &foundation.tiers,
+        counters,
+        decimals: foundation.decimals,
+    }
+}
+
+/// Whether the largest purchase that meets all multipliers over a base stays within 2^127
+/// on its way.
+fn can_be_reckoned<'a>(base: &Rule, over_it: impl Iterator<Item = (&'a [Ratio], bool)>) -> bool {
+    const PARTS: i128 = 1_000_000;
+    let rates: Vec<Rate> = match &base.formula {
+        Formula::Rate { rates, .. } => rates.to_vec(),
+        Formula::Bands { bands, .. } => bands.iter().map(|(_, rate)| *rate).collect(),
+        _ => return true,
+    };
+    let points = rates.iter().map(|rate| i128::from(rate.points)).max();
+    let per = match &base.formula {
+        // Bands have one denominator, that of all of them.
+        Formula::Bands { .. } => rates
+            .iter()
+            .try_fold(1_i128, |all, rate| all.checked_mul(rate.per.into())),
+        _ => rates.iter().map(|rate| i128::from(rate.per)).max(),
+    };
+    let reckoned = || {
+        let (mut sum, mut above, mut below) = (PARTS, 1_i128, 1_i128);
+        for (factors, compound) in over_it {
+            let highest = |of: fn(&Ratio) -> i64| factors.iter().map(of).max().unwrap_or(1);
+            if compound {
+                let numerator = highest(|ratio| ratio.numerator.max(ratio.denominator));
+                above = above.checked_mul(numerator.into())?;
+                below = below.checked_mul(highest(|ratio| ratio.denominator).into())?;
+            } else {
+                let more = factors.iter().map(|ratio| {
+                    i128::from(ratio.numerator) * PARTS / i128::from(ratio.denominator)
+                });
+                sum = sum.checked_add(more.max().unwrap_or(0))?;
+            }
+        }
+        let scale = if matches!(base.formula, Formula::Bands { .. }) {
+            per?
+        } else {
+            1
+        };
+        let exact = MONEY_MAX.checked_mul(points?)?.checked_mul(scale)?;
+        exact.checked_mul(sum)?.checked_mul(above)?.checked_mul(4)?;
+        per?.checked_mul(PARTS)?.checked_mul(below)?.checked_mul(4)
+    };
+    reckoned().is_some()
+}
+
+/// The key of a slot: the first bytes of a hash of all that makes it what it is.
+fn key(parts: &[&str]) -> u64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(first)
+}

@@ -1,0 +1,305 @@
+//! The rules of a version, checked and compiled.
+
+use fealty_types::{BrandId, CounterId, CurrencyId, GroupId, Points, RuleId, Timestamp};
+
+use crate::{
+    calendar::Calendar,
+    cel::{Bool, Number},
+    decimal::Ratio,
+    window::Window,
+};
+
+/// Points for so much money, as an exact fraction in lowest terms: `points` for each
+/// `per` minor units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Points; at least 0.
+    pub points: i64,
+    /// Minor units of money; above 0.
+    pub per: i64,
+}
+
+impl Rate {
+    /// So many points, which may be a fraction, for each `per` minor units.
+    #[must_use]
+    pub fn new(points: Ratio, per: i64) -> Option<Self> {
+        let per = points.denominator.checked_mul(per).filter(|per| *per > 0)?;
+        let common = gcd(points.numerator, per);
+        Some(Self {
+            points: points.numerator / common,
+            per: per / common,
+        })
+    }
+}
+
+fn gcd(mut one: i64, mut other: i64) -> i64 {
+    while other != 0 {
+        (one, other) = (other, one % other);
+    }
+    one.max(1)
+}
+
+/// How fractions of a point become whole ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Round {
+    /// Down.
+    #[default]
+    Floor,
+    /// To the nearest; a half up.
+    HalfUp,
+    /// Up.
+    Ceil,
+}
+
+impl Round {
+    /// A fraction of at least 0 as a whole number; `denominator` is above 0.
+    #[must_use]
+    pub fn whole(self, numerator: i128, denominator: i128) -> i128 {
+        match self {
+            Self::Floor => numerator / denominator,
+            Self::HalfUp => (2 * numerator + denominator) / (2 * denominator),
+            Self::Ceil => (numerator + denominator - 1) / denominator,
+        }
+    }
+}
+
+/// What a multiplier multiplies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MultipliedOf {
+    /// What its base gives exactly: rules over one base round together, each gives what
+    /// they come to so far less what was given before. 4.75 at 1 per 1.00 and a factor
+    /// of 1.2 give 4 and 1.
+    #[default]
+    Exact,
+    /// What its base gave, rounded as it was; what it adds is rounded by itself. 4.75
+    /// at 1 per 1.00 and a factor of 1.2 give 4 and 0.
+    Rounded,
+}
+
+/// Which of a member's tiers counts for a purchase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TierAsOf {
+    /// The one held at the time of purchase.
+    #[default]
+    Purchase,
+    /// The one held when the day of the purchase began.
+    StartOfDay,
+}
+
+/// How many points a rule gives.
+#[derive(Clone, Debug)]
+pub(crate) enum Formula {
+    /// A base: by money.
+    Rate {
+        /// By the rank of the member's tier; without tiers, one.
+        rates: Box<[Rate]>,
+        /// Whether tax earns nothing.
+        net: bool,
+    },
+    /// A base: by what the event adds to a counter, each part of it at its band's rate.
+    Bands {
+        counter: u16,
+        /// From where on in the counter, and the rate there; the first begins at 0.
+        bands: Box<[(i64, Rate)]>,
+    },
+    /// So many points, once, or as often as an expression says.
+    Fixed {
+        points: Points,
+        times: Option<Number>,
+    },
+    /// A multiple of what a base gives, on top of it.
+    Multiply {
+        /// Number of the base.
+        base: u16,
+        /// The whole factor, by the rank of the member's tier; without tiers, one.
+        factors: Box<[Ratio]>,
+        of: MultipliedOf,
+        /// Whether it multiplies what the multipliers before it come to; else it adds to
+        /// the base's factor.
+        compound: bool,
+    },
+}
+
+impl Formula {
+    /// Whether it gives by itself, and multipliers stand on it.
+    pub(crate) fn is_base(&self) -> bool {
+        matches!(self, Self::Rate { .. } | Self::Bands { .. })
+    }
+}
+
+/// An edge of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Edge {
+    pub(crate) counter: u16,
+    /// Where it is.
+    pub(crate) at: i64,
+    /// Whether each multiple of it is one too.
+    pub(crate) each: bool,
+}
+
+/// A limit of what a rule gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cap {
+    /// For one event.
+    PerEvent(Limit),
+    /// For one member, over a window.
+    PerMember(Limit, u16),
+}
+
+/// How much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// So many points.
+    Points(i64),
+    /// So many times that it gives something.
+    Times(i64),
+}
+
+/// An earning rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its id.
+    pub id: RuleId,
+    /// The currency that it gives.
+    pub currency: CurrencyId,
+    /// The brand that issues the points; the purchase's own where none is named.
+    pub funded_by: Option<BrandId>,
+    /// From when on.
+    pub from: Option<Timestamp>,
+    /// Until before when.
+    pub until: Option<Timestamp>,
+    pub(crate) when: Bool,
+    pub(crate) edge: Option<(Edge, u16)>,
+    /// Number of the condition that picks its lines; all lines where there is none.
+    pub(crate) lines: Option<u16>,
+    /// Number of its group.
+    pub(crate) group: Option<u16>,
+    pub(crate) formula: Formula,
+    pub(crate) caps: Box<[Cap]>,
+    pub(crate) round: Round,
+}
+
+impl Rule {
+    /// Whether it adds to what another gives, or gives without a purchase's money: what
+    /// accounts keep apart as promotion.
+    #[must_use]
+    pub fn is_bonus(&self) -> bool {
+        !self.formula.is_base()
+    }
+}
+
+/// Which rule of a group gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// The one that gives most, after its own caps; of equal ones the first.
+    Best,
+    /// The first that applies, in the order of the file.
+    First,
+}
+
+/// Rules of which one gives.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// Which.
+    pub pick: Pick,
+}
+
+/// What a counter adds up.
+#[derive(Clone, Debug)]
+pub(crate) enum Adds {
+    /// For each purchase that the condition picks.
+    Purchase { when: Bool, add: Number },
+    /// For each line of a purchase.
+    Line { when: Bool, add: Number },
+    /// Points that rules give.
+    Points { rules: Box<[u16]> },
+}
+
+/// A number that is kept for each member.
+#[derive(Clone, Debug)]
+pub(crate) struct Counter {
+    pub(crate) id: CounterId,
+    pub(crate) adds: Adds,
+    /// Its slot.
+    pub(crate) slot: u16,
+}
+
+/// Where a number of a member stands: a counter, what a cap has used, or how often an
+/// edge stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    /// What it is known by from version to version: whoever counts otherwise is another.
+    pub(crate) key: u64,
+    pub(crate) window: Window,
+    /// Whether it counts days on which there was something.
+    pub(crate) once_per_day: bool,
+}
+
+/// The rules of a version.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub(crate) texts: crate::text::Texts,
+    pub(crate) calendar: Calendar,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) groups: Vec<Group>,
+    /// Conditions that pick lines.
+    pub(crate) selections: Vec<Bool>,
+    pub(crate) counters: Vec<Counter>,
+    pub(crate) slots: Vec<Slot>,
+    /// The slots' numbers by their keys.
+    pub(crate) by_key: std::collections::HashMap<u64, u16>,
+    pub(crate) index: crate::index::Index,
+    /// Names of attributes, by their places.
+    pub(crate) purchase_attributes: crate::Attributes,
+    pub(crate) line_attributes: crate::Attributes,
+    /// Which tier counts.
+    pub(crate) tier_as_of: TierAsOf,
+    /// Days after which an event touches no counter.
+    pub(crate) late_days: i32,
+}
+
+impl Rules {
+    /// The rules, in the order of the file.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Which tier counts for a purchase.
+    #[must_use]
+    pub fn tier_as_of(&self) -> TierAsOf {
+        self.tier_as_of
+    }
+
+    /// Where days, weeks, months, quarters and years begin.
+    #[must_use]
+    pub fn calendar(&self) -> &Calendar {
+        &self.calendar
+    }
+
+    /// Whether each rule applies to each purchase, and reads its amount and the tier alone.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let is_plain = |rule: &Rule| {
+            rule.when == Bool::Known(true)
+                && rule.lines.is_none()
+                && rule.group.is_none()
+                && rule.from.is_none()
+                && rule.until.is_none()
+                && matches!(
+                    rule.formula,
+                    Formula::Rate { .. } | Formula::Multiply { .. }
+                )
+                && rule.caps.is_empty()
+        };
+        self.slots.is_empty() && self.rules.iter().all(is_plain)
+    }
+
+    /// The rule with a number.
+    #[must_use]
+    pub fn rule(&self, number: u16) -> Option<&Rule> {
+        self.rules.get(usize::from(number))
+    }
+}

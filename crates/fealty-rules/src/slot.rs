@@ -1,0 +1,180 @@
+//! The numbers of a member that rules read and move: counters, what caps have used, and
+//! how often edges stand.
+
+use std::cell::RefCell;
+
+use fealty_types::Timestamp;
+use jiff::civil::Date;
+
+use crate::{
+    calendar::{Calendar, day_number},
+    rule::{Rules, Slot},
+    window::{Buckets, Window},
+};
+
+/// What a slot stands at, at the date of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotValue {
+    /// Before the event.
+    pub before: i64,
+    /// If the event counts anything at all, where that is another thing than so much more:
+    /// a day that counts once, a streak.
+    pub with_any: Option<i64>,
+}
+
+impl SlotValue {
+    /// With so much more.
+    #[must_use]
+    pub fn after(self, by: i64) -> i64 {
+        match self.with_any {
+            _ if by == 0 => self.before,
+            Some(with) => with,
+            None => self.before.saturating_add(by),
+        }
+    }
+}
+
+/// What a member's slots stand at.
+pub trait Inputs {
+    /// A slot of the version's, by its number.
+    fn slot(&self, number: u16) -> SlotValue;
+}
+
+/// A member's numbers, by the keys of their slots.
+pub trait Book {
+    /// The buckets of a key.
+    fn buckets(&self, key: u64) -> Option<&Buckets>;
+}
+
+/// What a member's slots stand at by what is stored of them.
+pub struct Stored<'a, B> {
+    /// The version.
+    pub rules: &'a Rules,
+    /// The member's numbers.
+    pub book: &'a B,
+    /// When the event was.
+    pub at: Timestamp,
+}
+
+impl<B: Book> Inputs for Stored<'_, B> {
+    fn slot(&self, number: u16) -> SlotValue {
+        let slot = &self.rules.slots[usize::from(number)];
+        let date = self.rules.calendar.date_of(self.at);
+        match self.book.buckets(slot.key) {
+            Some(buckets) => slot.value(&self.rules.calendar, buckets, date),
+            None => slot.value(&self.rules.calendar, &Buckets::new(), date),
+        }
+    }
+}
+
+impl Slot {
+    /// What it stands at on a date.
+    pub(crate) fn value(&self, calendar: &Calendar, buckets: &Buckets, date: Date) -> SlotValue {
+        let value = |buckets: &Buckets| {
+            self.window
+                .value(calendar, buckets, date, self.once_per_day)
+        };
+        let before = value(buckets);
+        let with_any = match self.window {
+            Window::InARow(_) => true,
+            _ => self.once_per_day,
+        };
+        let with_any = with_any.then(|| {
+            let bucket = self.bucket(calendar, date);
+            if buckets.get(&bucket).is_some_and(|known| *known > 0) {
+                return before;
+            }
+            let mut with = buckets.clone();
+            with.insert(bucket, 1);
+            value(&with)
+        });
+        SlotValue { before, with_any }
+    }
+
+    /// The bucket of an event of a date.
+    pub(crate) fn bucket(&self, calendar: &Calendar, date: Date) -> i32 {
+        self.window.bucket(calendar, date, self.once_per_day)
+    }
+}
+
+/// Slots as one evaluation reads them: each once.
+pub(crate) struct Slots<'a> {
+    inputs: &'a dyn Inputs,
+    read: RefCell<Vec<Option<SlotValue>>>,
+    /// What the event adds to each counter.
+    added: RefCell<Vec<i64>>,
+}
+
+impl<'a> Slots<'a> {
+    pub(crate) fn new(rules: &Rules, inputs: &'a dyn Inputs) -> Self {
+        Self {
+            inputs,
+            read: RefCell::new(vec![None; rules.slots.len()]),
+            added: RefCell::new(vec![0; rules.counters.len()]),
+        }
+    }
+
+    /// What a slot stands at.
+    pub(crate) fn get(&self, number: u16) -> SlotValue {
+        let mut read = self.read.borrow_mut();
+        *read[usize::from(number)].get_or_insert_with(|| self.inputs.slot(number))
+    }
+
+    /// Notes what the event adds to a counter.
+    pub(crate) fn add(&self, counter: u16, by: i64) {
+        self.added.borrow_mut()[usize::from(counter)] = by;
+    }
+
+    /// What the event adds to a counter.
+    pub(crate) fn added(&self, counter: u16) -> i64 {
+        self.added.borrow()[usize::from(counter)]
+    }
+
+    pub(crate) fn counter(&self, rules: &Rules, counter: u16) -> i64 {
+        self.get(rules.counters[usize::from(counter)].slot).before
+    }
+
+    pub(crate) fn counter_after(&self, rules: &Rules, counter: u16) -> i64 {
+        let value = self.get(rules.counters[usize::from(counter)].slot);
+        value.after(self.added(counter))
+    }
+
+    /// What was read that is not nothing, by slot.
+    pub(crate) fn into_read(self) -> Vec<(u16, SlotValue)> {
+        let read = self.read.into_inner().into_iter();
+        let read = (0_u16..).zip(read);
+        let some = read.filter_map(|(slot, value)| Some((slot, value?)));
+        some.filter(|(_, value)| *value != SlotValue::default())
+            .collect()
+    }
+}
+
+impl Rules {
+    /// The key of a slot: what it is known by from version to version.
+    #[must_use]
+    pub fn key_of(&self, slot: u16) -> Option<u64> {
+        self.slots.get(usize::from(slot)).map(|slot| slot.key)
+    }
+
+    /// Whether a member's numbers are read or moved at all.
+    #[must_use]
+    pub fn has_slots(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
+    /// Buckets of a key that begin before this one count for nothing any more, today and
+    /// for what may still come late; `None` where all do, or another version's it is.
+    #[must_use]
+    pub fn forgets(&self, key: u64, now: Timestamp) -> Option<i32> {
+        let slot = &self.slots[usize::from(*self.by_key.get(&key)?)];
+        slot.window
+            .forgets(&self.calendar, self.calendar.date_of(now), self.late_days)
+    }
+
+    /// Whether an event of a moment counts for counters, caps and edges now.
+    #[must_use]
+    pub fn counts(&self, at: Timestamp, now: Timestamp) -> bool {
+        let day = |moment| day_number(self.calendar.date_of(moment));
+        day(now) - day(at) <= self.late_days
+    }
+}

@@ -1,0 +1,5 @@
+//! The steps of an evaluation.
+
+pub(crate) mod base;
+pub(crate) mod caps;
+pub(crate) mod select;

@@ -1,0 +1,401 @@
+//! What purchases earn: a programme, purchases one after the other, and what each gives.
+//!
+//! A purchase is a line of `DATE CHANNEL ITEM…`, an item `CATEGORY:AMOUNT` with an optional
+//! `xQUANTITY`; `@TIER` names the member's tier. What it gives stands behind `=>`, as
+//! `RULE POINTS`, in the order of the file.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use fealty_program::{Program, Ratio};
+use fealty_rules::{
+    Book, Buckets, Event, GivenAttributes, Line, Outcome, Rules, Silent, Stored, Verdicts, evaluate,
+};
+use fealty_types::{CurrencyId, Timestamp};
+
+/// A member's numbers.
+#[derive(Default)]
+struct Numbers(BTreeMap<u64, Buckets>);
+
+impl Book for Numbers {
+    fn buckets(&self, key: u64) -> Option<&Buckets> {
+        self.0.get(&key)
+    }
+}
+
+impl Numbers {
+    fn apply(&mut self, rules: &Rules, outcome: &Outcome) {
+        for moved in &outcome.moves {
+            let key = rules.key_of(moved.slot).expect("a slot has a key");
+            *self
+                .0
+                .entry(key)
+                .or_default()
+                .entry(moved.bucket)
+                .or_default() += moved.by;
+        }
+    }
+}
+
+const HEAD: &str = r#"
+program: club
+language: 1
+calendar: { time_zone: Europe/London, week_starts: monday }
+money: { currency: GBP }
+currencies: { points: {} }
+brands: { shop: { issues: [points], accepts: [points] } }
+tiers:
+  qualify_by: money_spent
+  window: 365 days
+  upgrade: at_once
+  validity: 12 months
+  then: judge_again
+  levels:
+    - { tier: green, from: "0.00" }
+    - { tier: gold, from: "100.00" }
+    - { tier: reserve, from: "500.00" }
+"#;
+
+/// A purchase of a line of a case.
+struct Bought {
+    date: String,
+    channel: String,
+    tier: String,
+    items: Vec<(String, i64, i64)>,
+}
+
+fn minor_units(text: &str) -> i64 {
+    Ratio::parse(text)
+        .and_then(|ratio| ratio.in_units(2))
+        .expect("an amount")
+}
+
+fn bought(text: &str) -> Bought {
+    let mut words = text.split_whitespace();
+    let date = words.next().expect("a date").to_owned();
+    let channel = words.next().expect("a channel").to_owned();
+    let (mut tier, mut items) = ("green".to_owned(), Vec::new());
+    for word in words {
+        if let Some(named) = word.strip_prefix('@') {
+            named.clone_into(&mut tier);
+            continue;
+        }
+        let (category, amount) = word.split_once(':').expect("an item");
+        let (amount, quantity) = amount.split_once('x').unwrap_or((amount, "1"));
+        let quantity = quantity.parse().expect("a quantity");
+        items.push((category.to_owned(), minor_units(amount), quantity));
+    }
+    Bought {
+        date,
+        channel,
+        tier,
+        items,
+    }
+}
+
+fn event<'a>(bought: &'a Bought, issues: &'a [CurrencyId]) -> Event<'a> {
+    let tiers = ["green", "gold", "reserve"];
+    let rank = tiers
+        .iter()
+        .position(|tier| *tier == bought.tier)
+        .expect("a tier");
+    let amount = bought.items.iter().map(|(_, amount, _)| amount).sum();
+    let at = format!("{}T12:00:00Z", bought.date);
+    Event {
+        at: Timestamp::new(at.parse().expect("a date")),
+        brand: "shop",
+        channel: &bought.channel,
+        store: "",
+        terminal: "",
+        amount,
+        paid: [0; 6],
+        earning_amount: amount,
+        lines: bought
+            .items
+            .iter()
+            .map(|(category, amount, quantity)| Line {
+                category,
+                amount: *amount,
+                quantity: *quantity,
+                ..Line::default()
+            })
+            .collect(),
+        attributes: GivenAttributes::new(),
+        issues,
+        tier_rank: u16::try_from(rank).expect("small"),
+        tier: &bought.tier,
+        counts: true,
+    }
+}
+
+/// Plays the purchases of a case, and compares what each gives.
+#[track_caller]
+fn case(sections: &str, purchases: &str) {
+    let source = format!("{HEAD}{sections}");
+    let program = Program::parse(&source)
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .program;
+    let rules = &program.earning.rules;
+    let issues = ["points".parse().expect("an id")];
+    let mut numbers = Numbers::default();
+    for purchase in purchases
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
+        let (asked, expected) = purchase.split_once("=>").expect("what it gives");
+        let bought = bought(asked);
+        let event = event(&bought, &issues);
+        let inputs = Stored {
+            rules,
+            book: &numbers,
+            at: event.at,
+        };
+        let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");
+        // Whoever asks why is told the same.
+        let mut verdicts = Verdicts::default();
+        let told = evaluate(rules, &event, &inputs, &mut verdicts).expect("in range");
+        assert_eq!(
+            (&told.given, &told.moves),
+            (&outcome.given, &outcome.moves),
+            "{asked}"
+        );
+        let mut heard: Vec<u16> = verdicts.0.iter().map(|(rule, _)| *rule).collect();
+        heard.sort_unstable();
+        let all: Vec<u16> = (0..).take(rules.rules().len()).collect();
+        assert_eq!(heard, all, "each rule has one verdict: {:?}", verdicts.0);
+        let mut gave = String::new();
+        for given in &outcome.given {
+            let rule = rules.rule(given.rule).expect("it is there");
+            write!(gave, "{} {} ", rule.id, given.points).expect("to memory");
+        }
+        assert_eq!(gave.trim(), expected.trim(), "{asked}");
+        numbers.apply(rules, &outcome);
+    }
+}
+
+#[test]
+fn lines_are_picked_by_conditions() {
+    case(
+        r#"
+earning:
+  - rule: base
+    on: purchase
+    when: 'purchase.channel in ["web", "store"]'
+    lines: 'line.category != "gift-card"'
+    earn: { currency: points, rate: { points: 1, per: "1.00" } }
+  - { rule: big, on: purchase, when: 'purchase.amount >= money("20.00")', earn: { currency: points, fixed: 5 } }
+  - { rule: jazz, on: purchase, lines: 'line.category == "jazz"', earn: { currency: points, fixed: 2, times: lines.quantity } }
+"#,
+        r"
+        2026-03-02 web jazz:4.75 gift-card:100.00   => base 4 big 5 jazz 2
+        2026-03-02 store rock:9.99 jazz:1.01x3      => base 11 jazz 6
+        2026-03-02 phone rock:9.99                  =>
+        2026-03-02 web gift-card:19.00              =>
+        ",
+    );
+}
+
+#[test]
+fn rates_and_factors_go_by_tier_and_round_together() {
+    case(
+        r#"
+earning:
+  - rule: base
+    on: purchase
+    earn: { currency: points, rate: { points: 1, per: "1.00", by_tier: { gold: "1.2", reserve: "1.7" } } }
+  - { rule: double, on: purchase, when: 'event.weekday == "tuesday"', earn: { multiply: base, by: 2 } }
+  - { rule: jazz, on: purchase, lines: 'line.category == "jazz"', earn: { multiply: base, by: "1.5" } }
+  - { rule: compound, on: purchase, when: 'member.tier.at_least("gold")', earn: { multiply: base, by: "1.1", compound: true } }
+"#,
+        r"
+        2026-03-02 web rock:4.75                    => base 4
+        2026-03-02 web rock:4.75 @gold              => base 5 compound 1
+        2026-03-02 web rock:4.75 @reserve           => base 8
+        2026-03-03 web rock:4.75                    => base 4 double 5
+        2026-03-03 web rock:4.00 jazz:0.75          => base 4 double 5
+        2026-03-03 web rock:4.00 jazz:3.00 @gold    => base 8 double 8 jazz 2 compound 2
+        ",
+    );
+}
+
+#[test]
+fn two_doubles_make_triple() {
+    case(
+        r#"
+earning:
+  - { rule: base, on: purchase, earn: { currency: points, rate: { points: 1, per: "1.00" } } }
+  - { rule: one, on: purchase, earn: { multiply: base, by: 2 } }
+  - { rule: other, on: purchase, earn: { multiply: base, by: 2 } }
+"#,
+        "2026-03-02 web rock:10.50 => base 10 one 11 other 10",
+    );
+}
+
+#[test]
+fn of_a_group_one_rule_gives() {
+    let groups = |pick: &str| {
+        format!(
+            r#"
+groups: {{ cards: {pick} }}
+earning:
+  - {{ rule: all, on: purchase, group: cards, earn: {{ currency: points, rate: {{ points: 1, per: "1.00" }} }} }}
+  - rule: food
+    on: purchase
+    group: cards
+    lines: 'line.category == "food"'
+    earn: {{ currency: points, rate: {{ points: 3, per: "1.00" }} }}
+    caps: [ {{ per: purchase, points: 40 }} ]
+"#
+        )
+    };
+    let purchases = r"
+        2026-03-02 web food:10.00 => food 30
+        2026-03-02 web food:10.00 rock:21.00 => all 31
+        2026-03-02 web food:10.00 rock:20.00 => all 30
+        2026-03-02 web food:50.00 => all 50
+        2026-03-02 web food:30.00 => food 40
+    ";
+    case(&groups("best"), purchases);
+    case(&groups("first"), "2026-03-02 web food:10.00 => all 10");
+}
+
+#[test]
+fn caps_are_exact_over_their_windows() {
+    case(
+        r#"
+earning:
+  - rule: base
+    on: purchase
+    earn: { currency: points, rate: { points: 1, per: "1.00" } }
+    caps: [ { per: member, every: month, points: 25 }, { per: purchase, points: 20 } ]
+  - rule: visit
+    on: purchase
+    earn: { currency: points, fixed: 7 }
+    caps: [ { per: member, every: week, times: 2 } ]
+  - { rule: welcome, on: purchase, earn: { currency: points, fixed: 100 }, caps: [ { per: member, times: 1 } ] }
+"#,
+        r"
+        2026-03-02 web rock:30.00 => base 20 visit 7 welcome 100
+        2026-03-03 web rock:3.00  => base 3 visit 7
+        2026-03-08 web rock:30.00 => base 2
+        2026-03-09 web rock:30.00 => visit 7
+        2026-04-01 web rock:3.00  => base 3 visit 7
+        ",
+    );
+}
+
+#[test]
+fn edges_of_counters_are_reached_once() {
+    case(
+        r#"
+counters:
+  coffees: { of: line, when: 'line.category == "coffee"', add: line.quantity, over: { every: week } }
+  card: { of: line, when: 'line.category == "coffee"', add: line.quantity, over: ever }
+  days: { of: purchase, add: 1, once_per: day, over: { every: week } }
+  weeks: { of: purchase, over: { in_a_row: week } }
+earning:
+  - { rule: fifth, on: purchase, when: counters.coffees.passes(5), earn: { currency: points, fixed: 50 } }
+  - { rule: tenth, on: purchase, when: counters.card.reaches_each(10), earn: { currency: points, fixed: 10 } }
+  - { rule: three-days, on: purchase, when: counters.days.passes(3), earn: { currency: points, fixed: 40 } }
+  - { rule: streak, on: purchase, when: counters.weeks.passes(3), earn: { currency: points, fixed: 3 } }
+"#,
+        r"
+        2026-03-02 web coffee:2.00x4   =>
+        2026-03-02 web tea:2.00        =>
+        2026-03-03 web coffee:2.00x1   => fifth 50
+        2026-03-04 web coffee:2.00x4   => three-days 40
+        2026-03-05 web coffee:2.00x30  => tenth 30
+        2026-03-09 web coffee:2.00x4   => tenth 10
+        2026-03-16 web coffee:2.00x4   => streak 3
+        2026-03-17 web coffee:2.00x3   => fifth 50 tenth 10
+        2026-03-23 web tea:2.00        =>
+        2026-04-06 web tea:2.00        =>
+        2026-04-13 web tea:2.00        =>
+        2026-04-20 web tea:2.00        => streak 3
+        ",
+    );
+}
+
+#[test]
+fn the_first_in_twelve_months_is_first_again_after_twelve() {
+    case(
+        r#"
+counters:
+  nappies: { of: line, when: 'line.category == "nappies"', over: { last: 12 months } }
+earning:
+  - { rule: first, on: purchase, when: counters.nappies.passes(1), earn: { currency: points, fixed: 5 } }
+"#,
+        r"
+        2026-03-02 web nappies:9.00 => first 5
+        2026-06-02 web nappies:9.00 =>
+        2027-03-02 web nappies:9.00 =>
+        2028-03-01 web nappies:9.00 =>
+        2029-03-02 web nappies:9.00 => first 5
+        ",
+    );
+}
+
+#[test]
+fn bands_are_marginal_over_what_the_event_adds() {
+    case(
+        r#"
+counters:
+  restaurants: { of: line, when: 'line.category == "restaurant"', add: line.amount, over: { every: year } }
+earning:
+  - rule: dining
+    on: purchase
+    earn: { currency: points, bands: { by: restaurants, per: "1.00", points: { "0.00": 5, "100.00": 1 } } }
+  - { rule: half-more, on: purchase, when: 'counters.restaurants.after > money("120.00")', earn: { multiply: dining, by: "1.5" } }
+"#,
+        r"
+        2026-03-02 web restaurant:90.00 rock:50.00 => dining 450
+        2026-03-03 web restaurant:20.50            => dining 60
+        2026-03-04 web restaurant:20.00            => dining 20 half-more 10
+        2027-01-01 web restaurant:1.00             => dining 5
+        ",
+    );
+}
+
+#[test]
+fn counters_of_points_and_values_before() {
+    case(
+        r#"
+counters:
+  earned: { of: points, rules: [base], over: { every: month } }
+  spent: { of: purchase, add: purchase.amount, over: { last: 30 days } }
+earning:
+  - { rule: base, on: purchase, earn: { currency: points, rate: { points: 1, per: "1.00" } } }
+  - { rule: more, on: purchase, when: 'counters.earned >= 100 && counters.spent < money("300.00")', earn: { currency: points, fixed: 1 } }
+"#,
+        r"
+        2026-03-02 web rock:99.00  => base 99
+        2026-03-03 web rock:99.00  => base 99
+        2026-03-04 web rock:102.00 => base 102 more 1
+        2026-03-05 web rock:10.00  => base 10
+        2026-04-02 web rock:10.00  => base 10
+        ",
+    );
+}
+
+#[test]
+fn rules_begin_and_end_with_their_days() {
+    case(
+        r#"
+earning:
+  - rule: base
+    on: purchase
+    from: 2026-03-29
+    until: 2026-03-30
+    earn: { currency: points, rate: { points: 1, per: "1.00" } }
+  - { rule: named, on: purchase, when: 'event.date in [date("2026-04-01"), date("2026-04-03")]', earn: { currency: points, fixed: 1 } }
+"#,
+        r"
+        2026-03-28 web rock:1.00 =>
+        2026-03-29 web rock:1.00 => base 1
+        2026-03-30 web rock:1.00 =>
+        2026-04-01 web rock:1.00 => named 1
+        2026-04-02 web rock:1.00 =>
+        2026-04-03 web rock:1.00 => named 1
+        ",
+    );
+}

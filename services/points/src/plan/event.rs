@@ -1,0 +1,133 @@
+//! A purchase as earning rules see it.
+
+use std::collections::BTreeMap;
+
+use fealty_ledger::{AttributeValue, Attributes, Counters, Purchase, PurchaseLine, TenderKind};
+use fealty_program::{AttributeType, Brand, Program};
+use fealty_rules::{Book, Buckets, Event, GivenAttributes, Line, TENDER_KINDS};
+use fealty_types::{AttributeName, Code, TierId, Timestamp};
+
+use super::PlanError;
+
+/// A member's numbers as rules read them.
+pub(super) struct Numbers<'a>(pub(super) Option<&'a Counters>);
+
+impl Book for Numbers<'_> {
+    fn buckets(&self, key: u64) -> Option<&Buckets> {
+        self.0?.buckets(key)
+    }
+}
+
+/// A purchase as rules see it.
+pub(super) fn event<'a>(
+    program: &Program,
+    brand: &'a Brand,
+    purchase: &'a Purchase,
+    (tier, purchased_at): (Option<&'a TierId>, Timestamp),
+    counts: bool,
+) -> Event<'a> {
+    let mut paid = [0; TENDER_KINDS];
+    for tender in &purchase.tenders {
+        paid[number(tender.kind)] += tender.minor_units;
+    }
+    let free = purchase
+        .tenders
+        .iter()
+        .filter(|tender| !tender.kind.earns());
+    let free: i64 = free.map(|tender| tender.minor_units).sum();
+    let amount = purchase.amount.minor_units();
+    let scheme = program.tiers.as_ref();
+    let rank = tier.and_then(|tier| scheme?.rank(tier));
+    Event {
+        at: purchased_at,
+        brand: purchase.brand.as_str(),
+        channel: text(purchase.channel.as_ref()),
+        store: text(purchase.store.as_ref()),
+        terminal: text(purchase.terminal.as_ref()),
+        amount,
+        paid,
+        earning_amount: (amount - free).max(0),
+        lines: purchase.lines.iter().map(line).collect(),
+        attributes: attributes(&purchase.attributes),
+        issues: &brand.issues,
+        tier_rank: rank.and_then(|rank| u16::try_from(rank).ok()).unwrap_or(0),
+        tier: tier.map(TierId::as_str).unwrap_or_default(),
+        counts,
+    }
+}
+
+fn text(code: Option<&Code>) -> &str {
+    code.map(Code::as_str).unwrap_or_default()
+}
+
+/// The number by which rules know a kind of tender.
+fn number(kind: TenderKind) -> usize {
+    match kind {
+        TenderKind::Cash => 0,
+        TenderKind::Card => 1,
+        TenderKind::Points => 2,
+        TenderKind::Voucher => 3,
+        TenderKind::GiftCard => 4,
+        TenderKind::Other => 5,
+    }
+}
+
+fn line(line: &PurchaseLine) -> Line<'_> {
+    Line {
+        sku: text(line.sku.as_ref()),
+        category: text(line.category.as_ref()),
+        brand: text(line.brand.as_ref()),
+        quantity: line.quantity.into(),
+        amount: line.minor_units,
+        tax: line.tax_minor_units,
+        attributes: attributes(&line.attributes),
+    }
+}
+
+fn attributes(given: &Attributes) -> GivenAttributes<'_> {
+    let value = |value| match value {
+        &AttributeValue::Bool(value) => fealty_rules::AttributeValue::Bool(value),
+        &AttributeValue::Number(value) => fealty_rules::AttributeValue::Number(value),
+        AttributeValue::Text(text) => fealty_rules::AttributeValue::Text(text.as_str()),
+    };
+    given
+        .iter()
+        .map(|(name, given)| (name, value(given)))
+        .collect()
+}
+
+/// Checks that a purchase has no attributes but those that the programme declares.
+pub(super) fn check_attributes(program: &Program, purchase: &Purchase) -> Result<(), PlanError> {
+    let declared = &program.attributes;
+    check_declared("attributes", &declared.purchase, &purchase.attributes)?;
+    for (at, line) in purchase.lines.iter().enumerate() {
+        if !line.attributes.is_empty() {
+            let field = format!("lines[{at}].attributes");
+            check_declared(&field, &declared.line, &line.attributes)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_declared(
+    field: &str,
+    declared: &BTreeMap<AttributeName, AttributeType>,
+    given: &Attributes,
+) -> Result<(), PlanError> {
+    for (name, value) in given {
+        let what = match (declared.get(name), value) {
+            (None, _) => "is not declared by the programme",
+            (Some(AttributeType::Bool), AttributeValue::Bool(_))
+            | (Some(AttributeType::Number), AttributeValue::Number(_))
+            | (Some(AttributeType::Text), AttributeValue::Text(_)) => continue,
+            (Some(AttributeType::Bool), _) => "must be a `boolean`, as the programme declares it",
+            (Some(AttributeType::Number), _) => "must be a `number`, as the programme declares it",
+            (Some(AttributeType::Text), _) => "must be a `text`, as the programme declares it",
+        };
+        return Err(PlanError::Attribute {
+            field: format!("{field}[{name}]"),
+            what,
+        });
+    }
+    Ok(())
+}

@@ -40,9 +40,10 @@ fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {
     let Some(program) = checked.filter(|_| check.found.is_empty()) else {
         let places = Places::of(source);
         for error in &mut check.found {
-            error.location = places
-                .find(&error.path)
-                .map(|found| source::further_on(source, found, error.offset.unwrap_or(0)));
+            error.location = places.find(&error.path).map(|found| match error.offset {
+                Some(offset) => source::further_on(source, found, offset),
+                None => found,
+            });
         }
         return Err(ProgramErrors::new(check.found));
     };
@@ -211,10 +212,10 @@ pub(crate) mod tests {
         let error = refusal(|file| {
             file.replace(
                 "    on: purchase\n",
-                "    on: purchase\n    when: purchase.channel == \"web\"\n",
+                "    on: purchase\n    wenn: purchase.channel == \"web\"\n",
             )
         });
-        assert!(error.message.contains("when"), "{error}");
+        assert!(error.message.contains("wenn"), "{error}");
         assert!(error.location.is_some(), "{error}");
         let error = refusal(|file| file.replacen("on: purchase", "on: activity.review", 1));
         assert!(error.message.contains("activity.review"), "{error}");

@@ -10,8 +10,8 @@ use crate::{
     Expiry, Period, ProgramNote, Ratio, Round, TierScheme,
     faults::{Check, DECIMALS_MAX},
     sections::{
-        earning::RoundText,
         expiry::{self, ExpiresText},
+        figure::RoundText,
     },
 };
 

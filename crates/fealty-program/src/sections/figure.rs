@@ -1,8 +1,8 @@
-//! Figures of the file: whole numbers, or decimals in quotes.
+//! Figures of the file: whole numbers, or decimals in quotes; and how fractions become whole.
 
 use std::fmt;
 
-use fealty_rules::Ratio;
+use fealty_rules::{Ratio, Round};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A figure as it is written: `2`, or `"1.25"`. Without quotes a decimal would be read as
@@ -22,6 +22,25 @@ impl Figure {
                 denominator: 1,
             }),
             Self::Text(text) => Ratio::parse(text),
+        }
+    }
+}
+
+/// How fractions of a point become whole ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RoundText {
+    Floor,
+    HalfUp,
+    Ceil,
+}
+
+impl From<RoundText> for Round {
+    fn from(text: RoundText) -> Self {
+        match text {
+            RoundText::Floor => Self::Floor,
+            RoundText::HalfUp => Self::HalfUp,
+            RoundText::Ceil => Self::Ceil,
         }
     }
 }

@@ -159,6 +159,10 @@ impl<'a> Checker<'a> {
             .map_or(usize::MAX, |place| place.0 as usize);
         let first = match &at.expr {
             Expr::Select(select) => Some(self.begins(&select.operand)),
+            // A function's own place is behind its name.
+            Expr::Call(call) if call.target.is_none() && is_function(&call.func_name) => {
+                return own.saturating_sub(call.func_name.chars().count());
+            }
             Expr::Call(call) => {
                 let parts = call.target.as_deref().into_iter().chain(&call.args);
                 parts.map(|part| self.begins(part)).min()
@@ -757,6 +761,11 @@ fn path(tree: &IdedExpr) -> Option<Vec<&str>> {
         }
         _ => None,
     }
+}
+
+/// Whether it is called by its name, and is no operator.
+fn is_function(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
 fn is_tier(tree: &IdedExpr) -> bool {

@@ -7,7 +7,11 @@ use fealty_types::{CounterId, CurrencyId, Points, RuleId, TierId};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use crate::{TierScheme, faults::Check, sections::figure::Figure};
+use crate::{
+    TierScheme,
+    faults::Check,
+    sections::figure::{Figure, RoundText},
+};
 
 /// The highest multiplier, and the most points per unit of money: with a
 /// purchase of at most 10^13 minor units, products stay far inside i128.
@@ -66,24 +70,6 @@ struct BandsText {
     by: CounterId,
     per: Figure,
     points: BTreeMap<String, Figure>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RoundText {
-    Floor,
-    HalfUp,
-    Ceil,
-}
-
-impl From<RoundText> for fealty_rules::Round {
-    fn from(text: RoundText) -> Self {
-        match text {
-            RoundText::Floor => Self::Floor,
-            RoundText::HalfUp => Self::HalfUp,
-            RoundText::Ceil => Self::Ceil,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]

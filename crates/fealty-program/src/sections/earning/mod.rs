@@ -22,7 +22,6 @@ use crate::{
     },
 };
 use caps::CapText;
-pub(crate) use formula::RoundText;
 use formula::{EarnText, TierAsOfText};
 
 /// Rules of a programme at the most.

@@ -1,0 +1,300 @@
+//! What is wrong with earning sections, each with its place.
+
+use fealty_program::Program;
+
+const HEAD: &str = r#"program: club
+language: 1
+calendar: { time_zone: Europe/London }
+money: { currency: GBP }
+currencies: { points: {}, stars: {} }
+brands: { shop: { issues: [points] } }
+attributes: { purchase: { own_cup: bool }, line: { cabin: string, nights: int } }
+tiers:
+  qualify_by: money_spent
+  window: 365 days
+  upgrade: at_once
+  validity: 12 months
+  then: judge_again
+  levels: [ { tier: green, from: "0.00" }, { tier: gold, from: "100.00" } ]
+counters:
+  coffees: { of: line, when: 'line.category == "coffee"', over: { every: week } }
+  spent: { of: purchase, add: purchase.amount, over: ever }
+  earned: { of: points, rules: [base], over: { every: month } }
+earning:
+  - { rule: base, on: purchase, earn: { currency: points, rate: { points: 1, per: "1.00" } } }
+"#;
+
+/// What is wrong with rules beside the base, as `path (line, column): message`; the line is
+/// counted from the first of these rules.
+fn wrong(rules: &str) -> Vec<String> {
+    let source = format!("{HEAD}{rules}\n");
+    let before = HEAD.lines().count() as u64;
+    let Err(errors) = Program::parse(&source) else {
+        return Vec::new();
+    };
+    let placed = errors.iter().map(|error| {
+        let (line, column) = error.location.expect("it has a place");
+        let line = line.saturating_sub(before);
+        format!("{} ({line}, {column}): {}", error.path, error.message)
+    });
+    placed.collect()
+}
+
+/// One thing is wrong with rules: at a path, where that text stands.
+#[track_caller]
+fn refused(rules: &str, path: &str, text: &str, message: &str) {
+    let column = rules.find(text).expect("the text is there") + 1;
+    let expected = format!("{path} (1, {column}): {message}");
+    assert_eq!(wrong(rules), [expected], "{rules}");
+}
+
+/// A rule with a condition that is wrong so many characters into it.
+#[track_caller]
+fn condition(text: &str, at: usize, message: &str) {
+    let rules = format!(
+        "  - {{ rule: x, on: purchase, when: '{text}', earn: {{ currency: points, fixed: 1 }} }}"
+    );
+    refused(&rules, "earning.x.when", &text[at..], message);
+}
+
+#[test]
+fn the_head_is_right() {
+    assert_eq!(wrong(""), [""; 0]);
+}
+
+#[test]
+fn names_types_and_functions_are_checked_with_their_places() {
+    condition(
+        r#"purchase.chanel == "web""#,
+        0,
+        "there is no name `purchase.chanel`, did you mean `purchase.channel`?",
+    );
+    condition(
+        r#"true && purchase.channel == 5"#,
+        28,
+        "a text and a whole number do not go together",
+    );
+    condition(
+        r#"purchase.amount > 4.75"#,
+        18,
+        r#"floating point is not exact: write money("4.75")"#,
+    );
+    condition(
+        r#"purchase.amount > money("4.755")"#,
+        24,
+        "`4.755` must be an amount with at most 2 digits after the point",
+    );
+    condition(
+        r#"member.tier == "glod""#,
+        15,
+        "there is no tier `glod`, did you mean `gold`?",
+    );
+    condition(
+        r#"member.tier.at_least("silver")"#,
+        21,
+        "there is no tier `silver`",
+    );
+    condition(
+        r#"member.tier > "green""#,
+        14,
+        r#"tiers are compared by member.tier.at_least("gold")"#,
+    );
+    condition(
+        r#"purchase.attributes.own_cap"#,
+        0,
+        "there is no attribute `own_cap`, did you mean `own_cup`?",
+    );
+    condition(
+        "line.quantity > 1",
+        0,
+        "`line` is only known in `lines`, and in counters of lines",
+    );
+    condition(
+        "lines.count > 1",
+        0,
+        "`lines` are those that the rule picks, and it picks none",
+    );
+    condition(
+        "purchase.lines.exists(l, l.quantity > 1)",
+        21,
+        "loops are not part of the language: `lines` picks the lines that a rule is about",
+    );
+    condition(
+        "counters.cofees > 1",
+        0,
+        "there is no counter `cofees`, did you mean `coffees`?",
+    );
+    condition(
+        "counters.spent > 100",
+        0,
+        "a whole number and money do not go together",
+    );
+    condition(
+        "counters.spent.passes(100)",
+        22,
+        r#"must be an amount such as money("500.00")"#,
+    );
+    condition(
+        "counters.earned.after > 1",
+        0,
+        "what a counter of points comes to is not known yet",
+    );
+    condition(
+        "counters.coffees.passes(5) || purchase.quantity > 1",
+        0,
+        "an edge of a counter stands alone in `when`, or beside other conditions with `&&`",
+    );
+    condition(
+        "purchase.quantity / 0 > 1",
+        20,
+        "may only be divided by a number that stands here, above 0",
+    );
+    condition(
+        "purchase.quantity",
+        0,
+        "must be true or false, not a whole number",
+    );
+    condition(
+        r#"event.weekday in ["monday", "sontag"]"#,
+        28,
+        "there is no day of the week `sontag`",
+    );
+    condition(
+        r#"matches(purchase.channel, "w.*")"#,
+        0,
+        "there is no function for these arguments: `matches`",
+    );
+}
+
+#[test]
+fn an_expression_has_an_end() {
+    let long = format!(
+        "purchase.quantity > 1{}",
+        " && purchase.quantity > 1".repeat(400)
+    );
+    let errors = wrong(&format!(
+        "  - {{ rule: x, on: purchase, when: '{long}', earn: {{ currency: points, fixed: 1 }} }}"
+    ));
+    assert!(
+        errors[0].contains("must be at most 4096 bytes long"),
+        "{errors:?}"
+    );
+    let many = format!("purchase.quantity in [{}1]", "1,".repeat(1_500));
+    let errors = wrong(&format!(
+        "  - {{ rule: x, on: purchase, when: '{many}', earn: {{ currency: points, fixed: 1 }} }}"
+    ));
+    assert!(
+        errors[0].contains("must have at most 1000 parts"),
+        "{errors:?}"
+    );
+    let deep = format!("{}true{}", "!(".repeat(90), ")".repeat(90));
+    let errors = wrong(&format!(
+        "  - {{ rule: x, on: purchase, when: '{deep}', earn: {{ currency: points, fixed: 1 }} }}"
+    ));
+    assert!(errors[0].contains("is no expression"), "{errors:?}");
+}
+
+#[test]
+fn rules_that_make_no_sense_are_refused() {
+    refused(
+        "  - { rule: x, on: purchase, group: cards, earn: { currency: points, rate: { points: 1, per: 1 } } }",
+        "earning.x.group",
+        "cards,",
+        "`cards` has no order: say `groups: { cards: best }`, or `first`, beside `earning`",
+    );
+    refused(
+        "  - { rule: x, on: purchase, earn: { multiply: bass, by: 2 } }",
+        "earning.x.earn.multiply",
+        "bass",
+        "`bass` must be a rule with a rate, further up, did you mean `base`?",
+    );
+    refused(
+        "  - { rule: x, on: purchase, earn: { currency: stars, rate: { points: 1, per: \"0.001\" } } }",
+        "earning.x.earn.rate.per",
+        "\"0.001",
+        "`0.001` must be an amount of GBP with at most 2 digits after the point",
+    );
+    refused(
+        "  - { rule: x, on: purchase, earn: { currency: points, fixed: 1 }, caps: [ { per: member, every: month, points: 0 } ] }",
+        "earning.x.caps.0",
+        "{ per: ",
+        "must leave room for something: 1 at the least",
+    );
+    refused(
+        "  - { rule: x, on: purchase, earn: { currency: points, fixed: 1 }, caps: [ { per: purchase, every: month, points: 1 } ] }",
+        "earning.x.caps.0",
+        "{ per: ",
+        "`every` and `last` are for caps `per: member`",
+    );
+    refused(
+        "  - { rule: x, on: purchase, from: 2026-03-02, until: 2026-03-02, earn: { currency: points, fixed: 1 } }",
+        "earning.x.until",
+        "2026-03-02, earn",
+        "must be after `from`",
+    );
+    refused(
+        "  - { rule: x, on: purchase, when: counters.coffees.reaches_each(5), earn: { currency: points, rate: { points: 1, per: 1 } } }",
+        "earning.x.when",
+        "counters.coffees",
+        "`reaches_each` is for rules that give `fixed` points",
+    );
+    refused(
+        "  - { rule: x, on: purchase, funded_by: shap, earn: { currency: points, fixed: 1 } }",
+        "earning.x.funded_by",
+        "shap",
+        "`shap` is not one of the brands, did you mean `shop`?",
+    );
+    refused(
+        "  - { rule: x, on: purchase, funded_by: shop, earn: { currency: stars, fixed: 1 } }",
+        "earning.x.funded_by",
+        "shop,",
+        "`shop` does not issue what the rule gives",
+    );
+}
+
+#[test]
+fn a_figure_with_a_point_is_written_in_quotes() {
+    let source =
+        format!("{HEAD}  - {{ rule: x, on: purchase, earn: {{ multiply: base, by: 1.5 }} }}\n");
+    let errors = Program::parse(&source).expect_err("refused").to_string();
+    assert!(
+        errors.contains(r#"written in quotes, such as "1.25""#),
+        "{errors}"
+    );
+}
+
+#[test]
+fn counters_and_calendars_are_checked() {
+    let source = HEAD
+        .replace("when: 'line.category ==", "when: 'line.categry ==")
+        .replace("rules: [base]", "rules: [bass]")
+        .replace("calendar: { time_zone: Europe/London }", "calendar: { time_zone: Europe/Londn, week_starts: friday, year_starts: 02-30, late_until: 3 years }");
+    let errors = Program::parse(&source).expect_err("refused");
+    let found: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
+    assert_eq!(
+        found,
+        [
+            "calendar.time_zone",
+            "calendar.year_starts",
+            "calendar.late_until",
+            "counters.coffees.when",
+            "counters.earned.rules",
+        ],
+        "{errors}"
+    );
+}
+
+#[test]
+fn figures_that_cannot_be_reckoned_exactly_are_refused() {
+    let mut rules = String::new();
+    for at in 0..8 {
+        rules += &format!(
+            "  - {{ rule: m{at}, on: purchase, earn: {{ multiply: base, by: \"1.234567\", compound: true }} }}\n"
+        );
+    }
+    let errors = wrong(&rules);
+    assert!(
+        errors.iter().any(|error| error.contains("too many digits")),
+        "{errors:?}"
+    );
+}

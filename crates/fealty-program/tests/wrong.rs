@@ -1,5 +1,7 @@
 //! What is wrong with earning sections, each with its place.
 
+use std::fmt::Write as _;
+
 use fealty_program::Program;
 
 const HEAD: &str = r#"program: club
@@ -63,6 +65,7 @@ fn the_head_is_right() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of what is wrong")]
 fn names_types_and_functions_are_checked_with_their_places() {
     condition(
         r#"purchase.chanel == "web""#,
@@ -70,12 +73,12 @@ fn names_types_and_functions_are_checked_with_their_places() {
         "there is no name `purchase.chanel`, did you mean `purchase.channel`?",
     );
     condition(
-        r#"true && purchase.channel == 5"#,
+        "true && purchase.channel == 5",
         28,
         "a text and a whole number do not go together",
     );
     condition(
-        r#"purchase.amount > 4.75"#,
+        "purchase.amount > 4.75",
         18,
         r#"floating point is not exact: write money("4.75")"#,
     );
@@ -100,7 +103,7 @@ fn names_types_and_functions_are_checked_with_their_places() {
         r#"tiers are compared by member.tier.at_least("gold")"#,
     );
     condition(
-        r#"purchase.attributes.own_cap"#,
+        "purchase.attributes.own_cap",
         0,
         "there is no attribute `own_cap`, did you mean `own_cup`?",
     );
@@ -288,9 +291,11 @@ fn counters_and_calendars_are_checked() {
 fn figures_that_cannot_be_reckoned_exactly_are_refused() {
     let mut rules = String::new();
     for at in 0..8 {
-        rules += &format!(
-            "  - {{ rule: m{at}, on: purchase, earn: {{ multiply: base, by: \"1.234567\", compound: true }} }}\n"
-        );
+        writeln!(
+            rules,
+            "  - {{ rule: m{at}, on: purchase, earn: {{ multiply: base, by: \"1.234567\", compound: true }} }}"
+        )
+        .expect("to memory");
     }
     let errors = wrong(&rules);
     assert!(

@@ -235,6 +235,7 @@ impl Builder {
         self.counters.push(Counter {
             id: source.id.clone(),
             adds,
+            is_money,
             slot,
         });
         let name = CounterName {
@@ -362,6 +363,8 @@ impl Builder {
             funded_by: source.funded_by.clone(),
             from: source.from,
             until: source.until,
+            when_text: source.when.map(Into::into),
+            lines_text: source.lines.map(Into::into),
             when,
             edge,
             lines,

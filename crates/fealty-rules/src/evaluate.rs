@@ -227,12 +227,7 @@ impl Evaluation<'_> {
                         found.multiply(&self.ready, &self.selections, rule, factor)
                     });
                     if given.is_none() {
-                        let verdict = if factor.is_none() {
-                            Verdict::NoFactor
-                        } else {
-                            Verdict::BaseGaveNothing
-                        };
-                        trace.tell(*number, verdict);
+                        trace.tell(*number, Verdict::BaseGaveNothing);
                     }
                     given
                 }

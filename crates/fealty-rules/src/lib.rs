@@ -24,6 +24,7 @@ mod index;
 mod near;
 mod rule;
 mod slot;
+mod standing;
 mod steps;
 mod text;
 mod trace;
@@ -42,5 +43,6 @@ pub use event::{AttributeValue, Event, Given as GivenAttributes, Line, TENDER_KI
 pub use near::hint;
 pub use rule::{Group, Limit, MultipliedOf, Pick, Rate, Round, Rule, Rules, TierAsOf};
 pub use slot::{Book, Inputs, SlotValue, Stored};
+pub use standing::{Goal, Standing};
 pub use trace::{Silent, Trace, Verdict, Verdicts};
 pub use window::{Buckets, Window};

@@ -168,6 +168,10 @@ pub struct Rule {
     pub from: Option<Timestamp>,
     /// Until before when.
     pub until: Option<Timestamp>,
+    /// Its condition, as it was written.
+    pub when_text: Option<Box<str>>,
+    /// Which lines it picks, as it was written.
+    pub lines_text: Option<Box<str>>,
     pub(crate) when: Bool,
     pub(crate) edge: Option<(Edge, u16)>,
     /// Number of the condition that picks its lines; all lines where there is none.
@@ -222,6 +226,7 @@ pub(crate) enum Adds {
 pub(crate) struct Counter {
     pub(crate) id: CounterId,
     pub(crate) adds: Adds,
+    pub(crate) is_money: bool,
     /// Its slot.
     pub(crate) slot: u16,
 }

@@ -31,8 +31,6 @@ pub enum Verdict {
     },
     /// The rule that it multiplies gave nothing.
     BaseGaveNothing,
-    /// The member's tier has no factor in it.
-    NoFactor,
     /// It comes to less than a point.
     RoundedAway,
     /// A cap had no room left.

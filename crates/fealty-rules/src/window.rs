@@ -104,6 +104,18 @@ impl Window {
         within.fold(0, i64::saturating_add)
     }
 
+    /// When the period that a date lies in ends: the first day after it; `None` where the
+    /// window moves on day by day, or never ends.
+    #[must_use]
+    pub fn ends(self, calendar: &Calendar, date: Date) -> Option<Date> {
+        match self {
+            Self::Every(every) | Self::InARow(every) => {
+                Some(calendar.next(every, calendar.first_day(every, date)))
+            }
+            _ => None,
+        }
+    }
+
     /// Buckets that begin before this day count no more on a date, nor for anything that
     /// comes so many days late; `None` where all count for ever.
     #[must_use]

@@ -135,6 +135,24 @@ impl Programs {
             .ok_or_else(|| ProgramNotFound(program.clone()))
     }
 
+    /// A version by its number, also one that is in force no more; `None` where it is not
+    /// stored, or cannot be read any more.
+    pub async fn version(
+        &self,
+        program: &ProgramId,
+        version: u32,
+    ) -> Result<Option<ProgramVersion>, DatabaseError> {
+        let number = i64::from(version);
+        if let Ok(newest) = self.newest(program)
+            && newest.version == number
+        {
+            return Ok(Some(newest));
+        }
+        let stored = foundation::program(self.database.pool(), program, Some(number)).await?;
+        let parsed = stored.and_then(|stored| Program::parse(&stored.source).ok());
+        Ok(parsed.map(|parsed| parsed.numbered(number)))
+    }
+
     /// The ids of all.
     #[must_use]
     pub fn ids(&self) -> Vec<ProgramId> {

@@ -1,13 +1,14 @@
 //! A member's transactions and lots.
 
 use fealty_auth::{Caller, InReach};
-use fealty_ledger::{Lot, Reversal, Transaction};
+use fealty_ledger::{Cause, Command, Facts, Lot, Reversal, Transaction};
 use fealty_types::{LotId, MemberId, Position, ProgramId, RequestId, TransactionPlace};
 
 use super::service::Ledger;
 use crate::{
     error::Error,
     feed::Filter,
+    plan::{OfRule, recorded},
     shard::{OrderName, order_key, order_shard, request_key, store},
 };
 
@@ -46,6 +47,8 @@ pub(crate) struct Explained {
     pub(crate) lots: Vec<Lot>,
     /// What has been reversed of it.
     pub(crate) reversal: Reversal,
+    /// What became of each rule, where that is evaluated again.
+    pub(crate) rules: Vec<OfRule>,
 }
 
 impl Ledger {
@@ -147,6 +150,27 @@ impl Ledger {
         Ok(transaction)
     }
 
+    /// What became of each rule of a purchase, evaluated again from the facts that the log
+    /// has of it; nothing where they say all there is.
+    async fn rules_of(&self, transaction: &Transaction) -> Result<Vec<OfRule>, Error> {
+        let Cause::Request {
+            command: Command::Purchase(purchase),
+            facts: Some(Facts::Earned(facts)),
+            asked_at,
+            program_version,
+            ..
+        } = &transaction.cause
+        else {
+            return Ok(Vec::new());
+        };
+        let program = &transaction.program;
+        let applied = self.programs.version(program, *program_version).await?;
+        let recorded_at = asked_at.unwrap_or(transaction.effective_at);
+        let applied = applied.iter();
+        let of_rules = applied.flat_map(|applied| recorded(applied, purchase, facts, recorded_at));
+        Ok(of_rules.collect())
+    }
+
     /// Reads a transaction with what explains it.
     pub(crate) async fn explain(
         &self,
@@ -171,6 +195,7 @@ impl Ledger {
         };
         let reversal = store::reversals::of(pool, place.shard, place.position).await?;
         Ok(Explained {
+            rules: self.rules_of(&transaction).await?,
             transaction,
             lots,
             reversal: reversal.unwrap_or_default(),

@@ -10,7 +10,7 @@ use fealty_types::{AttributeName, Code, TierId, Timestamp};
 use super::PlanError;
 
 /// A member's numbers as rules read them.
-pub(super) struct Numbers<'a>(pub(super) Option<&'a Counters>);
+pub(crate) struct Numbers<'a>(pub(crate) Option<&'a Counters>);
 
 impl Book for Numbers<'_> {
     fn buckets(&self, key: u64) -> Option<&Buckets> {

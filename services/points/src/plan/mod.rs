@@ -10,13 +10,16 @@ mod grant;
 mod purchase;
 mod spend;
 mod tier;
+mod verdicts;
 
 use fealty_ledger::{Active, Command, Counters, Facts, Grant, Request};
 use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
 pub(crate) use error::{PlanError, field};
+pub(crate) use event::Numbers;
 pub(crate) use tier::tier_effects;
+pub(crate) use verdicts::{OfRule, Preview, preview, recorded};
 
 /// The moment whose tier counts for a command; `None` where no tier does.
 pub(crate) fn tier_moment(

@@ -1,13 +1,15 @@
 //! Purchases on the wire.
 
 mod purchase;
+mod render;
 
 use fealty_proto::points::v1::{self as wire, earning_service_server::EarningService};
+use fealty_server::Fields;
 use tonic::{Request, Response, Status, async_trait};
 
 pub(crate) use purchase::purchase;
 
-use super::record::record;
+use super::{preview::preview, record::record, standing::standing};
 use crate::ledger::{Ledger, grpc::Call};
 
 pub(crate) struct EarningApi(pub(crate) Ledger);
@@ -24,5 +26,30 @@ impl EarningService for EarningApi {
             transaction: Some(call.transaction(&answer.transaction)),
             replayed: answer.replayed,
         }))
+    }
+
+    async fn preview_purchase(
+        &self,
+        request: Request<wire::PreviewPurchaseRequest>,
+    ) -> Result<Response<wire::PreviewPurchaseResponse>, Status> {
+        let call = Call::of(&request, self.0.shards.ids())?;
+        let asked = purchase::asked_about(call, request.get_ref())?;
+        let (version, preview) = preview(&self.0, asked).await?;
+        Ok(Response::new(render::preview(version, &preview)))
+    }
+
+    async fn get_counters(
+        &self,
+        request: Request<wire::GetCountersRequest>,
+    ) -> Result<Response<wire::GetCountersResponse>, Status> {
+        let call = Call::of(&request, self.0.shards.ids())?;
+        let asked = request.get_ref();
+        let (program, member) = Fields::read(call.caller, |fields| {
+            let program = fields.program("program", &asked.program);
+            let member = fields.member("member", program.as_ref(), &asked.member);
+            Some((program?, member?))
+        })?;
+        let (as_of, counters) = standing(&self.0, &program, &member).await?;
+        Ok(Response::new(render::counters(as_of, counters)))
     }
 }

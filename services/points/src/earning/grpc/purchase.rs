@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use fealty_auth::InReach;
 use fealty_ledger::{
     AttributeValue, Attributes, Command, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine,
     TENDERS_PER_PURCHASE_MAX, Tender, TenderKind,
@@ -10,11 +11,14 @@ use fealty_proto::{points::v1 as wire, r#type::v1::Money as WireMoney};
 use fealty_server::{Fields, Rejection};
 use fealty_types::{Code, Money, MoneyCurrency};
 
-use crate::ledger::{
-    Change,
-    grpc::{
-        Call,
-        changes::{ChangeFields, Noted, read_change},
+use crate::{
+    earning::preview::Asked,
+    ledger::{
+        Change,
+        grpc::{
+            Call,
+            changes::{ChangeFields, Noted, read_change},
+        },
     },
 };
 
@@ -32,22 +36,82 @@ pub(crate) fn purchase(
     request: &wire::RecordPurchaseRequest,
 ) -> Result<Change, Rejection> {
     read_change!(call, request, |fields| {
-        let brand = fields.brand(&request.brand);
         let order_number = fields.parse("order_number", &request.order_number);
-        let amount = money(&mut fields.fields, request.amount.as_ref());
         let purchased_at = fields.optional_time("purchase_time", request.purchase_time);
-        let mut code = |field, text: &str| code(&mut fields.fields, field, text);
-        let channel = code("channel", &request.channel);
-        let store = code("store", &request.store);
-        let terminal = code("terminal", &request.terminal);
-        let lines = lines(&mut fields.fields, &request.lines);
         let tenders = tenders(fields, &request.tenders);
-        let attributes = attributes(&mut fields.fields, "attributes", &request.attributes);
+        let content = Content {
+            brand: &request.brand,
+            amount: request.amount.as_ref(),
+            codes: [&request.channel, &request.store, &request.terminal],
+            lines: &request.lines,
+            attributes: &request.attributes,
+        };
+        let purchase = content.read(&mut fields.fields, tenders);
+        Some(Command::Purchase(Purchase {
+            order_number: order_number?,
+            purchased_at: purchased_at.ok()?,
+            ..purchase?
+        }))
+    })
+}
+
+/// A purchase that is asked about. It is no order, so it has a number that no order has.
+pub(super) fn asked_about(
+    call: Call<'_>,
+    request: &wire::PreviewPurchaseRequest,
+) -> Result<Asked, Rejection> {
+    Fields::read(call.caller, |fields| {
+        let program = fields.program("program", &request.program);
+        let member = fields.member("member", program.as_ref(), &request.member);
+        let purchased_at = match request.purchase_time {
+            None => Ok(None),
+            Some(time) => fields.time("purchase_time", time).map(Some).ok_or(Noted),
+        };
+        let tenders = paid_with(fields, &request.tenders);
+        let content = Content {
+            brand: &request.brand,
+            amount: request.amount.as_ref(),
+            codes: [&request.channel, &request.store, &request.terminal],
+            lines: &request.lines,
+            attributes: &request.attributes,
+        };
+        let purchase = content.read(fields, tenders);
+        Some(Asked {
+            program: program?,
+            member: member?,
+            purchase: Purchase {
+                purchased_at: purchased_at.ok()?,
+                ..purchase?
+            },
+        })
+    })
+}
+
+/// What a purchase consists of, whether it is made or only asked about.
+struct Content<'a> {
+    brand: &'a str,
+    amount: Option<&'a WireMoney>,
+    /// Channel, store, terminal.
+    codes: [&'a str; 3],
+    lines: &'a [wire::PurchaseLine],
+    attributes: &'a HashMap<String, wire::AttributeValue>,
+}
+
+impl Content<'_> {
+    fn read(self, fields: &mut Fields<'_>, tenders: Option<Vec<Tender>>) -> Option<Purchase> {
+        let brand = fields.brand("brand", self.brand).map(InReach::into_inner);
+        let amount = money(fields, self.amount);
+        let [channel, store, terminal] = self.codes;
+        let channel = code(fields, "channel", channel);
+        let store = code(fields, "store", store);
+        let terminal = code(fields, "terminal", terminal);
+        let lines = lines(fields, self.lines);
+        let attributes = attributes(fields, "attributes", self.attributes);
         let purchase = Purchase {
             brand: brand?,
-            order_number: order_number?,
+            order_number: NO_ORDER.parse().ok()?,
             amount: amount?,
-            purchased_at: purchased_at.ok()?,
+            purchased_at: None,
             channel: channel.ok()?,
             store: store.ok()?,
             terminal: terminal.ok()?,
@@ -55,10 +119,13 @@ pub(crate) fn purchase(
             tenders: tenders?,
             attributes: attributes?,
         };
-        sums_fit(&mut fields.fields, &purchase)?;
-        Some(Command::Purchase(purchase))
-    })
+        sums_fit(fields, &purchase)?;
+        Some(purchase)
+    }
 }
+
+/// The number of what is no order.
+const NO_ORDER: &str = "none";
 
 fn money(fields: &mut Fields<'_>, money: Option<&WireMoney>) -> Option<Money> {
     let Some(money) = money else {
@@ -181,6 +248,42 @@ fn line(fields: &mut Fields<'_>, index: usize, line: &wire::PurchaseLine) -> Opt
     })
 }
 
+/// What would be paid with; points need no hold for that.
+fn paid_with(fields: &mut Fields<'_>, tenders: &[wire::Tender]) -> Option<Vec<Tender>> {
+    if tenders.len() > TENDERS_PER_PURCHASE_MAX {
+        fields.add("tenders", "must have at most 20 entries");
+        return None;
+    }
+    let each = tenders.iter().enumerate();
+    let read: Vec<_> = each
+        .map(|(index, asked)| {
+            let (kind, minor_units) = kind_and_amount(fields, index, asked);
+            Some(Tender {
+                kind: kind?,
+                minor_units: minor_units?,
+                hold: None,
+            })
+        })
+        .collect();
+    read.into_iter().collect()
+}
+
+fn kind_and_amount(
+    fields: &mut Fields<'_>,
+    index: usize,
+    tender: &wire::Tender,
+) -> (Option<TenderKind>, Option<i64>) {
+    let kind = kind_of(tender.kind());
+    if kind.is_none() {
+        fields.add(&format!("tenders[{index}].kind"), "must be set");
+    }
+    let amount = format!("tenders[{index}].amount_minor_units");
+    (
+        kind,
+        minor_units(fields, &amount, tender.amount_minor_units),
+    )
+}
+
 fn tenders(fields: &mut ChangeFields<'_>, tenders: &[wire::Tender]) -> Option<Vec<Tender>> {
     if tenders.len() > TENDERS_PER_PURCHASE_MAX {
         fields.add("tenders", "must have at most 20 entries");
@@ -201,12 +304,7 @@ fn tenders(fields: &mut ChangeFields<'_>, tenders: &[wire::Tender]) -> Option<Ve
 
 fn tender(fields: &mut ChangeFields<'_>, index: usize, tender: &wire::Tender) -> Option<Tender> {
     let field = |name: &str| format!("tenders[{index}].{name}");
-    let kind = kind_of(tender.kind());
-    if kind.is_none() {
-        fields.add(&field("kind"), "must be set");
-    }
-    let amount = field("amount_minor_units");
-    let amount = minor_units(&mut fields.fields, &amount, tender.amount_minor_units);
+    let (kind, amount) = kind_and_amount(&mut fields.fields, index, tender);
     let hold = match (kind, &*tender.hold) {
         (Some(TenderKind::Points), "") => {
             fields.add(&field("hold"), "must name the hold of the points");

@@ -2,10 +2,11 @@
 
 use fealty_ledger::{Account, Cause, Command, Due, Facts, Transaction, Transfer};
 use fealty_proto::points::v1 as wire;
+use fealty_rules::Verdict;
 use fealty_types::{Ids, LotPlace, Money, TransactionPlace};
 
 use super::{Call, wire as render};
-use crate::ledger::history::Explained;
+use crate::{ledger::history::Explained, plan::OfRule};
 
 fn step(text: String) -> wire::ExplanationStep {
     wire::ExplanationStep {
@@ -84,11 +85,17 @@ fn decided_by(facts: &Facts) -> Vec<wire::ExplanationStep> {
             for earned in &facts.earned {
                 let (rule, points, currency) = (&earned.rule, earned.points, &earned.currency);
                 let how = if earned.bonus { "added" } else { "gave" };
+                let outcome = if points.is_zero() {
+                    wire::RuleOutcome::RoundedAway
+                } else {
+                    wire::RuleOutcome::Gave
+                };
                 steps.push(wire::ExplanationStep {
                     rule: rule.to_string(),
                     currency: currency.to_string(),
                     points: points.get(),
                     text: format!("rule {rule} {how} {points} {currency}"),
+                    outcome: outcome.into(),
                 });
             }
         }
@@ -118,6 +125,89 @@ fn decided_by(facts: &Facts) -> Vec<wire::ExplanationStep> {
     steps
 }
 
+/// What became of a rule.
+pub(crate) fn rule_step(of_rule: &OfRule) -> wire::ExplanationStep {
+    let OfRule { rule, currency, .. } = of_rule;
+    let (points, text) = match of_rule.verdict {
+        Verdict::Gave { points, uncapped } => {
+            let how = if of_rule.is_bonus { "added" } else { "gave" };
+            let text = format!("rule {rule} {how} {points} {currency}");
+            let text = if points < uncapped {
+                format!("{text} of {uncapped}: its caps left room for no more")
+            } else {
+                text
+            };
+            (points, text)
+        }
+        verdict => (
+            0,
+            format!("rule {rule} gave nothing: {}", why_not(of_rule, verdict)),
+        ),
+    };
+    wire::ExplanationStep {
+        rule: rule.to_string(),
+        currency: currency.to_string(),
+        points,
+        text,
+        outcome: outcome(of_rule.verdict).into(),
+    }
+}
+
+fn why_not(of_rule: &OfRule, verdict: Verdict) -> String {
+    let condition = |text: &Option<Box<str>>| {
+        text.as_ref()
+            .map_or(String::new(), |text| format!(": {text}"))
+    };
+    match verdict {
+        Verdict::Gave { .. } => String::new(),
+        Verdict::NotIssued => "the brand does not issue its currency".to_owned(),
+        Verdict::NotBegun => "it was not in force yet".to_owned(),
+        Verdict::Over => "it was in force no more".to_owned(),
+        Verdict::ConditionNotMet => {
+            format!("its condition did not hold{}", condition(&of_rule.when))
+        }
+        Verdict::EdgeNotReached => {
+            let when = condition(&of_rule.when);
+            format!("its counter did not come to where it gives, or had before{when}")
+        }
+        Verdict::TooLate => "the purchase came too late for counters and caps".to_owned(),
+        Verdict::NoLines => {
+            format!(
+                "none of the lines is one that it picks{}",
+                condition(&of_rule.lines)
+            )
+        }
+        Verdict::OutOfGroup { .. } => {
+            let other = of_rule.other.as_ref();
+            let other = other.map(ToString::to_string).unwrap_or_default();
+            format!("of its group, rule {other} gave")
+        }
+        Verdict::BaseGaveNothing => "the rule that it multiplies gave nothing".to_owned(),
+        Verdict::RoundedAway => "it came to less than a point".to_owned(),
+        Verdict::CapReached { cap, uncapped } => {
+            let number = cap + 1;
+            format!("of {uncapped} points its cap {number} had room for none")
+        }
+    }
+}
+
+fn outcome(verdict: Verdict) -> wire::RuleOutcome {
+    match verdict {
+        Verdict::Gave { .. } => wire::RuleOutcome::Gave,
+        Verdict::NotIssued => wire::RuleOutcome::NotIssued,
+        Verdict::NotBegun => wire::RuleOutcome::NotBegun,
+        Verdict::Over => wire::RuleOutcome::Over,
+        Verdict::ConditionNotMet => wire::RuleOutcome::ConditionNotMet,
+        Verdict::EdgeNotReached => wire::RuleOutcome::EdgeNotReached,
+        Verdict::TooLate => wire::RuleOutcome::TooLate,
+        Verdict::NoLines => wire::RuleOutcome::NoLines,
+        Verdict::OutOfGroup { .. } => wire::RuleOutcome::OutOfGroup,
+        Verdict::BaseGaveNothing => wire::RuleOutcome::BaseGaveNothing,
+        Verdict::RoundedAway => wire::RuleOutcome::RoundedAway,
+        Verdict::CapReached { .. } => wire::RuleOutcome::CapReached,
+    }
+}
+
 fn account(account: &Account) -> String {
     match account.brand() {
         Some(brand) => format!("{}/{brand}", account.kind()),
@@ -141,6 +231,7 @@ fn movement(ids: Ids, transaction: &Transaction, transfer: &Transfer) -> wire::E
         currency: currency.to_string(),
         points: amount.get(),
         text: format!("{amount} {currency} of lot {lot}, issued by {issuer}: {from} to {to}"),
+        ..wire::ExplanationStep::default()
     }
 }
 
@@ -152,6 +243,7 @@ pub(super) fn explanation(
     let (ids, shard) = (call.ids, transaction.shard);
     let of_lot = |lot| ids.lot(LotPlace { shard, lot });
     let mut steps = cause(ids, transaction);
+    steps.extend(explained.rules.iter().map(rule_step));
     let moved = transaction.transfers.iter();
     steps.extend(moved.map(|transfer| movement(ids, transaction, transfer)));
     for change in &transaction.expiry_changes {

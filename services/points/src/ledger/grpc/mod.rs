@@ -1,7 +1,7 @@
 //! The ledger on the wire.
 
 pub(crate) mod changes;
-mod explain;
+pub(crate) mod explain;
 mod reads;
 #[cfg(test)]
 mod tests;

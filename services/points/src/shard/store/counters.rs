@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use fealty_ledger::{CounterBuckets, Counters};
 use fealty_postgres::{DatabaseError, PgConnection, StoredRow};
-use fealty_types::ShardId;
+use fealty_types::{MemberId, ProgramId, ShardId};
 
 use super::{rows::CountersRow, stored};
 
@@ -50,6 +50,28 @@ impl CountersRow {
         let by_key: BTreeMap<u64, CounterBuckets> = by_key.collect();
         Ok((self.member_no, Counters::stored(by_key)))
     }
+}
+
+/// A member's numbers.
+pub(crate) async fn of_member(
+    executor: impl sqlx::PgExecutor<'_>,
+    shard: ShardId,
+    (program, member): (&ProgramId, &MemberId),
+) -> Result<Counters, DatabaseError> {
+    let row = sqlx::query_as!(
+        CountersRow,
+        "-- points.counters.of_member
+        SELECT c.member_no, c.body FROM members m
+        JOIN counters c ON c.shard = m.shard AND c.member_no = m.member_no
+        WHERE m.shard = $1 AND m.program = $2 AND m.member = $3",
+        stored(shard),
+        program.as_str(),
+        member.as_str(),
+    )
+    .fetch_optional(executor)
+    .await?;
+    let counters = row.map(CountersRow::into_counters).transpose()?;
+    Ok(counters.map(|(_, counters)| counters).unwrap_or_default())
 }
 
 /// The numbers of all members of a shard that come after one, so many of them.

@@ -1,0 +1,21 @@
+//! Where a member stands, counter by counter.
+
+use fealty_auth::InReach;
+use fealty_rules::Standing;
+use fealty_types::{Clock as _, MemberId, ProgramId, Timestamp};
+
+use crate::{error::Error, ledger::Ledger, plan::Numbers, shard::store::counters};
+
+/// A member's counters as they stand now.
+pub(crate) async fn standing(
+    ledger: &Ledger,
+    program: &InReach<ProgramId>,
+    member: &InReach<MemberId>,
+) -> Result<(Timestamp, Vec<Standing>), Error> {
+    let applied = ledger.programs.newest(program)?;
+    let (shard, now) = (ledger.shards.of(program, member), ledger.clock.now());
+    let pool = ledger.database.pool();
+    let stored = counters::of_member(pool, shard, (&**program, &**member)).await?;
+    let rules = &applied.program.earning.rules;
+    Ok((now, rules.standing(&Numbers(Some(&stored)), now)))
+}

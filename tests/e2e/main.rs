@@ -14,6 +14,7 @@ mod crash;
 mod dates;
 mod distributed;
 mod due;
+mod earning;
 mod feed;
 mod figures;
 mod harness;

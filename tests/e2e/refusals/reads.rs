@@ -2,7 +2,10 @@
 
 use super::*;
 use fealty_proto::{
-    points::v1::{ListBalancesRequest, PollTransactionsRequest},
+    points::v1::{
+        AttributeValue, GetCountersRequest, ListBalancesRequest, PollTransactionsRequest,
+        PreviewPurchaseRequest, Tender,
+    },
     tiers::v1::PollTierChangesRequest,
     r#type::v1::{FeedStart, feed_start::At},
 };
@@ -136,6 +139,56 @@ async fn reads_of_points_refuse(clients: &Clients) {
     );
     refused(balance("no-club", "anna", POINTS, 0).await, NO_PROGRAM, &[]);
     refused(balance(CLUB, "anna", "stars", 0).await, NO_CURRENCY, &[]);
+    let preview = async |change: &dyn Fn(&mut PreviewPurchaseRequest)| {
+        let bought = crate::harness::purchase(1, "anna", 1_000);
+        let mut request = PreviewPurchaseRequest {
+            program: bought.program,
+            member: bought.member,
+            brand: bought.brand,
+            amount: bought.amount,
+            ..PreviewPurchaseRequest::default()
+        };
+        change(&mut request);
+        clients.earning().preview_purchase(request).await
+    };
+    let fields = ["program", "member", "amount"];
+    let nothing = preview(&|r| *r = PreviewPurchaseRequest::default()).await;
+    refused(nothing, INVALID, &["program", "member", "brand", "amount"]);
+    let nobody = preview(&|r| (r.program, r.member, r.amount) = Default::default()).await;
+    refused(nobody, INVALID, &fields);
+    refused(
+        preview(&|r| r.program = "no-club".to_owned()).await,
+        NO_PROGRAM,
+        &[],
+    );
+    refused(
+        preview(&|r| r.brand = "no-shop".to_owned()).await,
+        NO_BRAND,
+        &[],
+    );
+    refused(
+        preview(&|r| r.tenders = vec![Tender::default()]).await,
+        INVALID,
+        &["tenders[0].kind"],
+    );
+    refused(
+        preview(&|r| {
+            let name = "own_cup".to_owned();
+            r.attributes.insert(name, AttributeValue::default());
+        })
+        .await,
+        INVALID,
+        &["attributes[own_cup]"],
+    );
+    let counters = async |program: &str, member: &str| {
+        let request = GetCountersRequest {
+            program: program.to_owned(),
+            member: member.to_owned(),
+        };
+        clients.earning().get_counters(request).await
+    };
+    refused(counters(CLUB, "a b").await, INVALID, &["member"]);
+    refused(counters("no-club", "anna").await, NO_PROGRAM, &[]);
     let all = async |program: &str, member: &str| {
         let request = ListBalancesRequest {
             program: program.to_owned(),

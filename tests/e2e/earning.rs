@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use fealty_cli::demo::{Fleet, PROGRAM};
 use fealty_proto::points::v1::{
-    AttributeValue, ExplainTransactionRequest, GetCountersRequest, MemberCounter,
+    AttributeValue, ExplainTransactionRequest, ExplanationStep, GetCountersRequest, MemberCounter,
     PreviewPurchaseRequest, PurchaseLine, RecordPurchaseRequest, RecordPurchaseResponse,
     RuleOutcome, attribute_value::Value, earning_service_client::EarningServiceClient,
 };
@@ -94,6 +94,41 @@ fn yes() -> AttributeValue {
     }
 }
 
+/// Why, from the log alone, is what was foreseen.
+async fn why_is_told(fleet: &Fleet, answer: &RecordPurchaseResponse, foreseen: &[ExplanationStep]) {
+    let request = ExplainTransactionRequest {
+        program: CLUB.to_owned(),
+        transaction: answer.transaction.as_ref().expect("one").id.clone(),
+    };
+    let why = ask!(fleet.clients().ledger(), explain_transaction, request).expect("told");
+    let of_rules = why.steps.into_iter();
+    let of_rules: Vec<_> = of_rules.filter(|step| step.outcome != 0).collect();
+    assert_eq!(of_rules, foreseen);
+    let told: Vec<_> = of_rules
+        .iter()
+        .map(|step| (step.rule.as_str(), step.outcome(), step.text.as_str()))
+        .collect();
+    let expected = [
+        ("base", RuleOutcome::Gave, "rule base gave 12 points"),
+        (
+            "own-cup",
+            RuleOutcome::ConditionNotMet,
+            "rule own-cup gave nothing: its condition did not hold: purchase.attributes.own_cup",
+        ),
+        (
+            "fifth-coffee",
+            RuleOutcome::Gave,
+            "rule fifth-coffee added 50 points",
+        ),
+        (
+            "double",
+            RuleOutcome::Gave,
+            "rule double added 10 points of 12: its caps left room for no more",
+        ),
+    ];
+    assert_eq!(told, expected);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_attributes_counters_and_caps_decide() {
     let fleet = club_of(&with_rules(RULES), &[]).await;
@@ -138,38 +173,7 @@ async fn lines_attributes_counters_and_caps_decide() {
     let purchase = answer.transaction.as_ref().expect("one").purchase.clone();
     assert_eq!(foreseen.earned_points, purchase.expect("one").earned_points);
 
-    // Why, from the log alone, is what was foreseen.
-    let request = ExplainTransactionRequest {
-        program: CLUB.to_owned(),
-        transaction: answer.transaction.expect("one").id,
-    };
-    let why = ask!(fleet.clients().ledger(), explain_transaction, request).expect("told");
-    let of_rules = why.steps.into_iter();
-    let of_rules: Vec<_> = of_rules.filter(|step| step.outcome != 0).collect();
-    assert_eq!(of_rules, foreseen.rules);
-    let told: Vec<_> = of_rules
-        .iter()
-        .map(|step| (step.rule.as_str(), step.outcome(), step.text.as_str()))
-        .collect();
-    let expected = [
-        ("base", RuleOutcome::Gave, "rule base gave 12 points"),
-        (
-            "own-cup",
-            RuleOutcome::ConditionNotMet,
-            "rule own-cup gave nothing: its condition did not hold: purchase.attributes.own_cup",
-        ),
-        (
-            "fifth-coffee",
-            RuleOutcome::Gave,
-            "rule fifth-coffee added 50 points",
-        ),
-        (
-            "double",
-            RuleOutcome::Gave,
-            "rule double added 10 points of 12: its caps left room for no more",
-        ),
-    ];
-    assert_eq!(told, expected);
+    why_is_told(&fleet, &answer, &foreseen.rules).await;
 
     let counters = counters(&fleet, "anna").await;
     let coffees = &counters["coffees"];

@@ -25,6 +25,7 @@ mod ledger;
 mod manifests;
 mod networks;
 mod oracle;
+mod programmes;
 mod promises;
 mod reads;
 mod redemptions;

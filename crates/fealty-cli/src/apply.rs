@@ -11,7 +11,10 @@ use clap::Args;
 use fealty_client::{Deadline, call};
 use fealty_proto::program::v1::{ApplyProgramRequest, ApplyProgramResponse, ProgramVersion};
 
-use crate::endpoints::{Clients, Endpoints};
+use crate::{
+    endpoints::{Clients, Endpoints},
+    program_file::ProgramFile,
+};
 
 /// Apply a programme file to all three services.
 ///
@@ -19,7 +22,8 @@ use crate::endpoints::{Clients, Endpoints};
 /// file again changes nothing.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The programme file, for example examples/programs/record-club.yaml.
+    /// The programme file, for example examples/programs/record-club.yaml, or a folder whose
+    /// files are its sections.
     #[arg(short, long)]
     file: PathBuf,
     /// Only show what would change.
@@ -106,8 +110,7 @@ pub async fn apply(
 
 /// Runs the subcommand.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let source = std::fs::read_to_string(&arguments.file)
-        .with_context(|| format!("reading {}", arguments.file.display()))?;
+    let source = ProgramFile::read(&arguments.file)?.text;
     let clients = Clients::connect(&arguments.endpoints)?;
     let compared = apply(&clients, &source, How::DryRun).await?;
     for change in &compared.changes {

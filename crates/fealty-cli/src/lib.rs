@@ -14,6 +14,8 @@ pub mod dev;
 pub mod endpoints;
 pub mod load;
 pub mod member;
+pub mod program_file;
 pub mod serve;
 pub mod token;
+pub mod validate;
 pub mod verify;

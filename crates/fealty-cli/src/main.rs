@@ -1,7 +1,7 @@
 //! The `fealty` command.
 
 use clap::{Parser, Subcommand};
-use fealty_cli::{apply, audit, bench, demo, dev, load, member, serve, token, verify};
+use fealty_cli::{apply, audit, bench, demo, dev, load, member, serve, token, validate, verify};
 
 /// A batch makes and drops thousands of small values on several threads, which
 /// the system's allocator is slow at.
@@ -23,6 +23,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Validate(validate::Arguments),
     Apply(apply::Arguments),
     Audit(audit::Arguments),
     Demo(demo::Arguments),
@@ -41,6 +42,7 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Validate(arguments) => validate::run(&arguments),
         Command::Apply(arguments) => apply::run(arguments).await,
         Command::Audit(arguments) => audit::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,

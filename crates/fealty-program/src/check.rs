@@ -11,8 +11,8 @@ use crate::{
     SOURCE_LEN_MAX,
     faults::Check,
     sections::{
-        adjustments, attributes, brands, calendar, counters, currencies, earning, orders, personal,
-        program, refunds, rewards, tiers,
+        adjustments, attributes, brands, calendar, counters, currencies, earning, examples, orders,
+        personal, program, refunds, rewards, tiers,
     },
     source::{self, File, Places},
     version::text_digest,
@@ -20,6 +20,26 @@ use crate::{
 
 /// The language of files that is spoken here.
 const LANGUAGE: u32 = 1;
+
+impl ProgramSource {
+    /// Asks the rules for what the file's examples earn; says which do not.
+    pub fn check_examples(&self) -> Result<(), ProgramErrors> {
+        let mut check = Check::default();
+        for (at, example) in self.program.examples.iter().enumerate() {
+            if let Some(why) = example.fails(&self.program) {
+                check.wrong(format!("examples.{at}"), why);
+            }
+        }
+        if check.found.is_empty() {
+            return Ok(());
+        }
+        let places = Places::of(&self.source);
+        for error in &mut check.found {
+            error.location = places.find(&error.path);
+        }
+        Err(ProgramErrors::new(check.found))
+    }
+}
 
 impl Program {
     /// Reads and checks a programme file; says all that is wrong with it at once.
@@ -84,6 +104,25 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
     };
     let late_days = calendar.as_ref().map(|(_, late_days)| *late_days);
     let earning = earning(file, &context, (&attributes, late_days), check);
+    let is_of_rules = |error: &ProgramError| {
+        error.path.starts_with("earning.") || error.path.starts_with("counters.")
+    };
+    let rules_are_right = !check.found.iter().any(is_of_rules);
+    let examples = match (&earning, &context.calendar) {
+        (Some(earning), Some(calendar)) if rules_are_right => {
+            let context = examples::Context {
+                money,
+                brands: brands.keys().collect(),
+                tiers: tiers.as_ref(),
+                attributes: &attributes,
+                zone: &calendar.zone,
+                rules: &earning.rules,
+            };
+            examples::check(&file.examples, &context, check)
+        }
+        // Without rules, whatever examples say would seem to be wrong.
+        _ => Vec::new(),
+    };
     let rewards = rewards::check(&file.rewards, &brands, check);
     let refunds = refunds::check(file.refunds.as_ref(), check);
     let adjustments = adjustments::check(file.adjustments.as_ref(), check);
@@ -103,6 +142,7 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
         adjustments: adjustments?,
         orders: orders?,
         personal: personal?,
+        examples,
     })
 }
 

@@ -30,6 +30,7 @@ pub use sections::{
     brands::Brand,
     currencies::{ActivationRule, ActivationTerms, Currency},
     earning::{Earning, RuleTerms},
+    examples::Example,
     expiry::{Activity, Expiry, ExpiryTerms, InactivityTerms},
     orders::{OrderScopeMissing, Orders},
     personal::Personal,

@@ -9,7 +9,7 @@ use fealty_types::{
 
 use crate::{
     ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Calendar, Currency,
-    DeclaredAttributes, Earning, Expiry, ExpiryTerms, InactivityTerms, MoneyUnit,
+    DeclaredAttributes, Earning, Example, Expiry, ExpiryTerms, InactivityTerms, MoneyUnit,
     OrderScopeMissing, Orders, Personal, ProgramNote, Reward, TierScheme, sections::currencies,
 };
 
@@ -42,6 +42,8 @@ pub struct Program {
     pub orders: Orders,
     /// What callers keep with a change that must be deletable.
     pub personal: Personal,
+    /// Purchases with what they must earn.
+    pub examples: Vec<Example>,
 }
 
 impl Program {

@@ -14,8 +14,8 @@ use crate::{
     ProgramError,
     error::FILE,
     sections::{
-        adjustments, attributes, brands, calendar, counters, currencies, earning, orders, personal,
-        program, refunds, rewards, tiers,
+        adjustments, attributes, brands, calendar, counters, currencies, earning, examples, orders,
+        personal, program, refunds, rewards, tiers,
     },
 };
 
@@ -50,6 +50,8 @@ pub(crate) struct File {
     pub(crate) adjustments: Option<adjustments::AdjustmentsText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) orders: Option<orders::OrdersText>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) examples: Vec<examples::ExampleText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) personal: Option<personal::PersonalText>,
 }

@@ -1,7 +1,7 @@
 //! Builds the rules of a version from what the programme file says, and says what is
 //! wrong with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_types::{BrandId, CounterId, CurrencyId, GroupId, Points, RuleId, TierId, Timestamp};
 use sha2::{Digest as _, Sha256};
@@ -186,6 +186,8 @@ pub struct Builder {
     slots: Vec<Slot>,
     selections: Vec<Bool>,
     rules: Vec<Rule>,
+    /// Rules that are wrong.
+    failed: BTreeSet<RuleId>,
     index: Index,
 }
 
@@ -213,13 +215,24 @@ impl Builder {
             slots: Vec::new(),
             selections: Vec::new(),
             rules: Vec::new(),
+            failed: BTreeSet::new(),
             index: Index::default(),
         }
     }
 
     /// Adds a counter.
     pub fn counter(&mut self, source: &CounterSource<'_>) -> Result<(), Faults> {
-        let (adds, is_money) = self.adds(source)?;
+        let (adds, is_money, faults) = match self.adds(source) {
+            Ok((adds, is_money)) => (adds, is_money, Vec::new()),
+            // Who names it is not wrong for that.
+            Err(faults) => (
+                Adds::Points {
+                    rules: Box::new([]),
+                },
+                false,
+                faults,
+            ),
+        };
         let number = u16::try_from(self.counters.len()).unwrap_or(u16::MAX);
         let name = format!("counter/{}", source.id);
         let slot = self.slot(Slot {
@@ -244,7 +257,11 @@ impl Builder {
             of_points,
         };
         self.names.insert(source.id.clone(), name);
-        Ok(())
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults)
+        }
     }
 
     fn adds(&mut self, source: &CounterSource<'_>) -> Result<(Adds, bool), Faults> {
@@ -308,6 +325,19 @@ impl Builder {
 
     /// Adds a rule.
     pub fn rule(&mut self, source: &RuleSource<'_>) -> Result<(), Faults> {
+        let added = self.add_rule(source);
+        if added.is_err() {
+            self.failed.insert(source.id.clone());
+        }
+        added
+    }
+
+    /// Notes a rule that is there and cannot be built: who refers to it is not wrong.
+    pub fn miss_rule(&mut self, id: &RuleId) {
+        self.failed.insert(id.clone());
+    }
+
+    fn add_rule(&mut self, source: &RuleSource<'_>) -> Result<(), Faults> {
         let mut faults = Vec::new();
         let number = u16::try_from(self.rules.len()).unwrap_or(u16::MAX);
         let base = self.base(source, &mut faults);
@@ -383,7 +413,7 @@ impl Builder {
         };
         let is_base = |rule: &Rule| rule.id == *base && rule.formula.is_base();
         let found = self.rules.iter().position(is_base);
-        if found.is_none() {
+        if found.is_none() && !self.failed.contains(base) {
             let bases = self.rules.iter().filter(|rule| rule.formula.is_base());
             let hint = hint(base.as_str(), bases.map(|rule| rule.id.as_str()));
             let message = format!("`{base}` must be a rule with a rate, further up{hint}");
@@ -631,7 +661,7 @@ impl Builder {
             for rule in rules {
                 if let Some(number) = self.rules.iter().position(|known| known.id == rule) {
                     numbers.push(u16::try_from(number).unwrap_or(u16::MAX));
-                } else {
+                } else if !self.failed.contains(&rule) {
                     let ids = self.rules.iter().map(|known| known.id.as_str());
                     let message = format!("there is no rule `{rule}`{}", hint(rule.as_str(), ids));
                     faults.push((id.clone(), Fault::new("rules", message)));

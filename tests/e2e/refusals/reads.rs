@@ -157,12 +157,12 @@ async fn reads_of_points_refuse(clients: &Clients) {
     let nobody = preview(&|r| (r.program, r.member, r.amount) = Default::default()).await;
     refused(nobody, INVALID, &fields);
     refused(
-        preview(&|r| r.program = "no-club".to_owned()).await,
+        preview(&|r| "no-club".clone_into(&mut r.program)).await,
         NO_PROGRAM,
         &[],
     );
     refused(
-        preview(&|r| r.brand = "no-shop".to_owned()).await,
+        preview(&|r| "no-shop".clone_into(&mut r.brand)).await,
         NO_BRAND,
         &[],
     );

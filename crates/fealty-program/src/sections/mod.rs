@@ -8,6 +8,7 @@ pub(crate) mod calendar;
 pub(crate) mod counters;
 pub(crate) mod currencies;
 pub(crate) mod earning;
+pub(crate) mod examples;
 pub(crate) mod expiry;
 pub(crate) mod figure;
 pub(crate) mod orders;

@@ -50,6 +50,9 @@ impl Programs {
     ) -> Result<Applied, ProgramsError> {
         let parsed =
             Program::parse(&asked.source).map_err(|error| ProgramsError::Rejected(error.into()))?;
+        parsed
+            .check_examples()
+            .map_err(|error| ProgramsError::Rejected(error.into()))?;
         let id = &parsed.program.id;
         // Another's programme is as one that is not there, and cannot be made.
         let reached = caller.program(id.clone());
@@ -232,6 +235,20 @@ fn nothing_taken_away(before: &Program, after: &Program) -> Result<(), Rejection
     };
     if let Some(path) = gone {
         return stays(path, "what points were issued under");
+    }
+    let days = |program: &Program| {
+        let calendar = &program.calendar;
+        (
+            calendar.week_starts,
+            calendar.quarter_starts,
+            calendar.year_starts,
+        )
+    };
+    if before.earning.rules.has_slots() && days(before) != days(after) {
+        return stays(
+            "calendar".to_owned(),
+            "over what counters and caps have counted",
+        );
     }
     if before.orders != after.orders {
         // An order that was recorded would be another one, and earn again.

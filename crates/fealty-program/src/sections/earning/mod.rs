@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_rules::{Builder, Calendar, Pick, RuleSource, Rules, TierAsOf};
 use fealty_types::{BrandId, CurrencyId, GroupId, RuleId, Timestamp};
-use jiff::civil::{Date, DateTime};
+use jiff::{
+    civil::{Date, DateTime},
+    tz::TimeZone,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -139,9 +142,14 @@ pub(crate) fn check(
         }
         let currency = self::currency(&path, rule, context, check);
         let formula = formula::check(&format!("{path}.earn"), &rule.earn, context, check);
-        let from = moment(format!("{path}.from"), rule.from.as_deref(), context, check);
+        let from = moment(
+            &format!("{path}.from"),
+            rule.from.as_deref(),
+            context,
+            check,
+        );
         let until = moment(
-            format!("{path}.until"),
+            &format!("{path}.until"),
             rule.until.as_deref(),
             context,
             check,
@@ -165,8 +173,10 @@ pub(crate) fn check(
             formula,
             caps: caps::check(&path, &rule.caps, check),
         });
-        if let Some(Err(faults)) = source.map(|source| builder.rule(&source)) {
-            check.faults(&path, faults);
+        match source.map(|source| builder.rule(&source)) {
+            None => builder.miss_rule(&rule.rule),
+            Some(Ok(())) => {}
+            Some(Err(faults)) => check.faults(&path, faults),
         }
     }
     terms
@@ -219,24 +229,33 @@ fn funding(
 
 /// A date, or a moment of a day, in the programme's zone.
 fn moment(
-    path: String,
+    path: &str,
     text: Option<&str>,
     context: &Context<'_>,
     check: &mut Check,
 ) -> Option<Timestamp> {
-    let text = text?;
+    local_moment(path, text?, &context.calendar?.zone, check)
+}
+
+/// A date, or a moment of a day, in a zone.
+pub(crate) fn local_moment(
+    path: &str,
+    text: &str,
+    zone: &TimeZone,
+    check: &mut Check,
+) -> Option<Timestamp> {
     let date = text.parse::<Date>().map(|date| date.at(0, 0, 0, 0));
-    let local = date.or_else(|_| text.parse::<DateTime>());
+    let local = if text.contains(['T', ' ']) {
+        text.parse::<DateTime>()
+    } else {
+        date
+    };
     let Ok(local) = local else {
         let rule = "must be a date such as 2026-11-30, or a local time such as 2026-11-30T18:00";
         check.wrong(path, format!("`{text}` {rule}"));
         return None;
     };
-    let zoned = context
-        .calendar?
-        .zone
-        .to_ambiguous_zoned(local)
-        .compatible();
+    let zoned = zone.to_ambiguous_zoned(local).compatible();
     Some(Timestamp::new(zoned.ok()?.timestamp()))
 }
 

@@ -1,0 +1,476 @@
+//! `examples`: purchases with what they must earn, so that whoever changes a rule sees what
+//! it does. They are asked of the rules themselves, before a file is applied.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use fealty_rules::{
+    AttributeType, AttributeValue, Book, Buckets, Event, GivenAttributes, Line, Outcome, Silent,
+    Stored, TENDER_KINDS, evaluate,
+};
+use fealty_types::{AttributeName, BrandId, Code, CurrencyId, RuleId, TierId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::figure::Figure;
+use crate::{DeclaredAttributes, MoneyUnit, Program, TierScheme, faults::Check};
+
+/// Examples of a file at the most.
+const EXAMPLES_MAX: usize = 500;
+/// Purchases of an example at the most.
+const PURCHASES_MAX: usize = 100;
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExampleText {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    after: Vec<PurchaseText>,
+    given: PurchaseText,
+    earns: BTreeMap<RuleId, i64>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct PurchaseText {
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<TierId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    brand: Option<BrandId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<Code>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<Code>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terminal: Option<Code>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount: Option<Figure>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<LineText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tenders: BTreeMap<TenderText, Figure>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<AttributeName, ValueText>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct LineText {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sku: Option<Code>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    category: Option<Code>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    brand: Option<Code>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantity: Option<u32>,
+    amount: Figure,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tax: Option<Figure>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<AttributeName, ValueText>,
+}
+
+/// In the order of the numbers by which rules know them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum TenderText {
+    Cash,
+    Card,
+    Points,
+    Voucher,
+    GiftCard,
+    Other,
+}
+
+impl TenderText {
+    fn earns(self) -> bool {
+        !matches!(self, Self::Points | Self::Voucher)
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum ValueText {
+    Bool(bool),
+    Number(i64),
+    Text(String),
+}
+
+/// A purchase, those before it, and what it must earn.
+#[derive(Clone, Debug)]
+pub struct Example {
+    after: Vec<Given>,
+    given: Given,
+    earns: BTreeMap<RuleId, i64>,
+}
+
+/// A purchase of an example. Money is in minor units.
+#[derive(Clone, Debug)]
+struct Given {
+    at: Timestamp,
+    tier: Option<TierId>,
+    brand: BrandId,
+    codes: [Option<Code>; 3],
+    amount: i64,
+    paid: [i64; TENDER_KINDS],
+    earning_amount: i64,
+    lines: Vec<GivenLine>,
+    attributes: BTreeMap<AttributeName, ValueText>,
+}
+
+#[derive(Clone, Debug)]
+struct GivenLine {
+    codes: [Option<Code>; 3],
+    quantity: u32,
+    amount: i64,
+    tax: i64,
+    attributes: BTreeMap<AttributeName, ValueText>,
+}
+
+/// What examples refer to.
+pub(crate) struct Context<'a> {
+    pub(crate) money: MoneyUnit,
+    pub(crate) brands: Vec<&'a BrandId>,
+    pub(crate) tiers: Option<&'a TierScheme>,
+    pub(crate) attributes: &'a DeclaredAttributes,
+    pub(crate) zone: &'a jiff::tz::TimeZone,
+    pub(crate) rules: &'a fealty_rules::Rules,
+}
+
+pub(crate) fn check(
+    text: &[ExampleText],
+    context: &Context<'_>,
+    check: &mut Check,
+) -> Vec<Example> {
+    check.within("examples", text.len(), EXAMPLES_MAX);
+    let each = text.iter().enumerate();
+    let examples: Vec<Option<Example>> = each
+        .map(|(at, text)| example(&format!("examples.{at}"), text, context, check))
+        .collect();
+    examples.into_iter().flatten().collect()
+}
+
+fn example(
+    path: &str,
+    text: &ExampleText,
+    context: &Context<'_>,
+    check: &mut Check,
+) -> Option<Example> {
+    check.within(&format!("{path}.after"), text.after.len(), PURCHASES_MAX);
+    let ids = || context.rules.rules().iter().map(|rule| rule.id.as_str());
+    for rule in text.earns.keys() {
+        if !ids().any(|known| known == rule.as_str()) {
+            let hint = fealty_rules::hint(rule.as_str(), ids());
+            check.wrong(
+                format!("{path}.earns.{rule}"),
+                format!("is not one of the rules{hint}"),
+            );
+        }
+    }
+    let before = text.after.iter().enumerate();
+    let before: Vec<Option<Given>> = before
+        .map(|(at, text)| purchase(&format!("{path}.after.{at}"), text, context, check))
+        .collect();
+    let given = purchase(&format!("{path}.given"), &text.given, context, check);
+    Some(Example {
+        after: before.into_iter().collect::<Option<_>>()?,
+        given: given?,
+        earns: text.earns.clone(),
+    })
+}
+
+fn purchase(
+    path: &str,
+    text: &PurchaseText,
+    context: &Context<'_>,
+    check: &mut Check,
+) -> Option<Given> {
+    let at = super::earning::local_moment(&format!("{path}.time"), &text.time, context.zone, check);
+    if let Some(tier) = &text.tier
+        && context.tiers.and_then(|scheme| scheme.rank(tier)).is_none()
+    {
+        check.wrong(format!("{path}.tier"), "is not one of the tiers");
+    }
+    let brand = match (&text.brand, &*context.brands) {
+        (Some(brand), brands) if brands.contains(&brand) => Some(brand.clone()),
+        (Some(_), _) => {
+            check.wrong(format!("{path}.brand"), "is not one of the brands");
+            None
+        }
+        (None, [only]) => Some((*only).clone()),
+        (None, _) => {
+            check.wrong(format!("{path}.brand"), "must be set: there are several");
+            None
+        }
+    };
+    let lines = text.lines.iter().enumerate();
+    let lines: Vec<Option<GivenLine>> = lines
+        .map(|(at, text)| line(&format!("{path}.lines.{at}"), text, context, check))
+        .collect();
+    let lines: Option<Vec<GivenLine>> = lines.into_iter().collect();
+    let declared = &context.attributes.purchase;
+    values(
+        &format!("{path}.attributes"),
+        &text.attributes,
+        declared,
+        check,
+    );
+    let lines = lines?;
+    let sum: i64 = lines.iter().map(|line| line.amount).sum();
+    let amount = match &text.amount {
+        Some(amount) => money(&format!("{path}.amount"), amount, context, check)?,
+        None => sum,
+    };
+    if !lines.is_empty() && sum != amount {
+        check.wrong(format!("{path}.lines"), "must sum to the amount");
+    }
+    let (mut paid, mut free) = ([0; TENDER_KINDS], 0);
+    for (kind, figure) in &text.tenders {
+        let part = money(&format!("{path}.tenders"), figure, context, check)?;
+        paid[*kind as usize] = part;
+        free += if kind.earns() { 0 } else { part };
+    }
+    if !text.tenders.is_empty() && paid.iter().sum::<i64>() != amount {
+        check.wrong(format!("{path}.tenders"), "must sum to the amount");
+    }
+    Some(Given {
+        at: at?,
+        tier: text.tier.clone(),
+        brand: brand?,
+        codes: [
+            text.channel.clone(),
+            text.store.clone(),
+            text.terminal.clone(),
+        ],
+        amount,
+        paid,
+        earning_amount: (amount - free).max(0),
+        lines,
+        attributes: text.attributes.clone(),
+    })
+}
+
+fn line(
+    path: &str,
+    text: &LineText,
+    context: &Context<'_>,
+    check: &mut Check,
+) -> Option<GivenLine> {
+    let declared = &context.attributes.line;
+    values(
+        &format!("{path}.attributes"),
+        &text.attributes,
+        declared,
+        check,
+    );
+    let amount = money(&format!("{path}.amount"), &text.amount, context, check);
+    let tax = text.tax.as_ref();
+    let tax = tax.map_or(Some(0), |tax| {
+        money(&format!("{path}.tax"), tax, context, check)
+    });
+    Some(GivenLine {
+        codes: [text.sku.clone(), text.category.clone(), text.brand.clone()],
+        quantity: text.quantity.unwrap_or(1),
+        amount: amount?,
+        tax: tax?,
+        attributes: text.attributes.clone(),
+    })
+}
+
+fn money(path: &str, figure: &Figure, context: &Context<'_>, check: &mut Check) -> Option<i64> {
+    let amount = context.money.amount(path, &figure.to_string(), check)?;
+    Some(amount.minor_units())
+}
+
+fn values(
+    path: &str,
+    given: &BTreeMap<AttributeName, ValueText>,
+    declared: &BTreeMap<AttributeName, AttributeType>,
+    check: &mut Check,
+) {
+    for (name, value) in given {
+        let fits = matches!(
+            (declared.get(name), value),
+            (Some(AttributeType::Bool), ValueText::Bool(_))
+                | (Some(AttributeType::Number), ValueText::Number(_))
+                | (Some(AttributeType::Text), ValueText::Text(_))
+        );
+        if !fits {
+            check.wrong(
+                format!("{path}.{name}"),
+                "is not declared so in `attributes`",
+            );
+        }
+    }
+}
+
+/// A member's numbers, as an example's purchases have moved them.
+#[derive(Default)]
+struct Numbers(BTreeMap<u64, Buckets>);
+
+impl Book for Numbers {
+    fn buckets(&self, key: u64) -> Option<&Buckets> {
+        self.0.get(&key)
+    }
+}
+
+impl Example {
+    /// Why the programme does not earn what the example says; `None` if it does.
+    pub(crate) fn fails(&self, program: &Program) -> Option<String> {
+        let rules = &program.earning.rules;
+        let mut numbers = Numbers::default();
+        for before in &self.after {
+            let outcome = match before.evaluate(program, &numbers) {
+                Ok(outcome) => outcome,
+                Err(error) => return Some(error),
+            };
+            for moved in &outcome.moves {
+                let Some(key) = rules.key_of(moved.slot) else {
+                    continue;
+                };
+                let buckets = numbers.0.entry(key).or_default();
+                *buckets.entry(moved.bucket).or_default() += moved.by;
+            }
+        }
+        let outcome = match self.given.evaluate(program, &numbers) {
+            Ok(outcome) => outcome,
+            Err(error) => return Some(error),
+        };
+        let given = outcome.given.iter().filter_map(|given| {
+            let rule = rules.rule(given.rule)?;
+            Some((rule.id.clone(), given.points.get()))
+        });
+        let given: BTreeMap<RuleId, i64> = given.collect();
+        let expected = self.earns.iter().filter(|(_, points)| **points != 0);
+        let expected: BTreeMap<RuleId, i64> = expected
+            .map(|(rule, points)| (rule.clone(), *points))
+            .collect();
+        (given != expected).then(|| {
+            format!(
+                "it earns {}, and was to earn {}",
+                listed(&given),
+                listed(&expected)
+            )
+        })
+    }
+}
+
+fn listed(points: &BTreeMap<RuleId, i64>) -> String {
+    if points.is_empty() {
+        return "nothing".to_owned();
+    }
+    let mut list = String::new();
+    for (at, (rule, points)) in points.iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        let _ = write!(list, "{comma}{rule} {points}");
+    }
+    list
+}
+
+impl Given {
+    fn evaluate(&self, program: &Program, numbers: &Numbers) -> Result<Outcome, String> {
+        let rules = &program.earning.rules;
+        let scheme = program.tiers.as_ref();
+        let lowest = || scheme?.levels.first().map(|level| &level.tier);
+        let tier = self.tier.as_ref().or_else(lowest);
+        let rank = tier.and_then(|tier| scheme?.rank(tier));
+        let issues: &[CurrencyId] = program
+            .brands
+            .get(&self.brand)
+            .map_or(&[], |brand| &brand.issues);
+        let [channel, store, terminal] = &self.codes;
+        let event = Event {
+            at: self.at,
+            brand: self.brand.as_str(),
+            channel: code(channel),
+            store: code(store),
+            terminal: code(terminal),
+            amount: self.amount,
+            paid: self.paid,
+            earning_amount: self.earning_amount,
+            lines: self.lines.iter().map(GivenLine::line).collect(),
+            attributes: attributes(&self.attributes),
+            issues,
+            tier_rank: rank.and_then(|rank| u16::try_from(rank).ok()).unwrap_or(0),
+            tier: tier.map(TierId::as_str).unwrap_or_default(),
+            counts: true,
+        };
+        let inputs = Stored {
+            rules,
+            book: numbers,
+            at: self.at,
+        };
+        evaluate(rules, &event, &inputs, &mut Silent).map_err(|error| error.to_string())
+    }
+}
+
+impl GivenLine {
+    fn line(&self) -> Line<'_> {
+        let [sku, category, brand] = &self.codes;
+        Line {
+            sku: code(sku),
+            category: code(category),
+            brand: code(brand),
+            quantity: self.quantity.into(),
+            amount: self.amount,
+            tax: self.tax,
+            attributes: attributes(&self.attributes),
+        }
+    }
+}
+
+fn code(code: &Option<Code>) -> &str {
+    code.as_ref().map(Code::as_str).unwrap_or_default()
+}
+
+fn attributes(given: &BTreeMap<AttributeName, ValueText>) -> GivenAttributes<'_> {
+    let value = |value| match value {
+        &ValueText::Bool(value) => AttributeValue::Bool(value),
+        &ValueText::Number(value) => AttributeValue::Number(value),
+        ValueText::Text(text) => AttributeValue::Text(text),
+    };
+    given
+        .iter()
+        .map(|(name, given)| (name, value(given)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Program;
+
+    const CLUB: &str = include_str!("../../../../examples/programs/record-club.yaml");
+
+    fn examples(text: &str) -> Result<(), String> {
+        let file = format!("{CLUB}\nexamples:\n{text}\n");
+        let parsed = Program::parse(&file).map_err(|errors| errors.to_string())?;
+        parsed.check_examples().map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn examples_are_asked_of_the_rules() {
+        examples(
+            "  - given: { time: 1997-01-05T12:00, tier: gold, amount: \"11.77\" }
+    earns: { base: 117, tier-bonus: 58 }
+  - given: { time: 1997-01-05, amount: \"11.77\", tenders: { points: \"11.77\" } }
+    earns: {}",
+        )
+        .expect("they hold");
+        let wrong = examples(
+            "  - given: { time: 1997-01-05, tier: gold, amount: \"11.77\" }
+    earns: { base: 117 }",
+        );
+        let wrong = wrong.expect_err("it earns more");
+        let expected = "examples.0: it earns base 117, tier-bonus 58, and was to earn base 117 (line 56, column 5)";
+        assert_eq!(wrong, expected);
+        let wrong = examples(
+            "  - given: { time: noon, amount: \"11.77\" }
+    earns: { basis: 117 }",
+        );
+        let wrong = wrong.expect_err("neither is there");
+        assert!(
+            wrong.contains("examples.0.earns.basis: is not one of the rules"),
+            "{wrong}"
+        );
+        assert!(wrong.contains("examples.0.given.time"), "{wrong}");
+    }
+}

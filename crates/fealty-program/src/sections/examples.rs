@@ -381,9 +381,9 @@ impl Given {
         let event = Event {
             at: self.at,
             brand: self.brand.as_str(),
-            channel: code(channel),
-            store: code(store),
-            terminal: code(terminal),
+            channel: code(channel.as_ref()),
+            store: code(store.as_ref()),
+            terminal: code(terminal.as_ref()),
             amount: self.amount,
             paid: self.paid,
             earning_amount: self.earning_amount,
@@ -407,9 +407,9 @@ impl GivenLine {
     fn line(&self) -> Line<'_> {
         let [sku, category, brand] = &self.codes;
         Line {
-            sku: code(sku),
-            category: code(category),
-            brand: code(brand),
+            sku: code(sku.as_ref()),
+            category: code(category.as_ref()),
+            brand: code(brand.as_ref()),
             quantity: self.quantity.into(),
             amount: self.amount,
             tax: self.tax,
@@ -418,8 +418,8 @@ impl GivenLine {
     }
 }
 
-fn code(code: &Option<Code>) -> &str {
-    code.as_ref().map(Code::as_str).unwrap_or_default()
+fn code(code: Option<&Code>) -> &str {
+    code.map(Code::as_str).unwrap_or_default()
 }
 
 fn attributes(given: &BTreeMap<AttributeName, ValueText>) -> GivenAttributes<'_> {

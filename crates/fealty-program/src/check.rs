@@ -25,8 +25,13 @@ impl ProgramSource {
     /// Asks the rules for what the file's examples earn; says which do not.
     pub fn check_examples(&self) -> Result<(), ProgramErrors> {
         let mut check = Check::default();
+        let asked = examples::Asked {
+            rules: &self.program.earning.rules,
+            brands: &self.program.brands,
+            tiers: self.program.tiers.as_ref(),
+        };
         for (at, example) in self.program.examples.iter().enumerate() {
-            if let Some(why) = example.fails(&self.program) {
+            if let Some(why) = example.fails(&asked) {
                 check.wrong(format!("examples.{at}"), why);
             }
         }

@@ -4,14 +4,14 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use fealty_rules::{
-    AttributeType, AttributeValue, Book, Buckets, Event, GivenAttributes, Line, Outcome, Silent,
-    Stored, TENDER_KINDS, evaluate,
+    AttributeType, AttributeValue, Book, Buckets, Event, GivenAttributes, Line, Outcome, Rules,
+    Silent, Stored, TENDER_KINDS, evaluate,
 };
 use fealty_types::{AttributeName, BrandId, Code, CurrencyId, RuleId, TierId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::figure::Figure;
-use crate::{DeclaredAttributes, MoneyUnit, Program, TierScheme, faults::Check};
+use crate::{Brand, DeclaredAttributes, MoneyUnit, TierScheme, faults::Check};
 
 /// Examples of a file at the most.
 const EXAMPLES_MAX: usize = 500;
@@ -133,7 +133,7 @@ pub(crate) struct Context<'a> {
     pub(crate) tiers: Option<&'a TierScheme>,
     pub(crate) attributes: &'a DeclaredAttributes,
     pub(crate) zone: &'a jiff::tz::TimeZone,
-    pub(crate) rules: &'a fealty_rules::Rules,
+    pub(crate) rules: &'a Rules,
 }
 
 pub(crate) fn check(
@@ -303,6 +303,13 @@ fn values(
     }
 }
 
+/// What examples are asked of.
+pub(crate) struct Asked<'a> {
+    pub(crate) rules: &'a Rules,
+    pub(crate) brands: &'a BTreeMap<BrandId, Brand>,
+    pub(crate) tiers: Option<&'a TierScheme>,
+}
+
 /// A member's numbers, as an example's purchases have moved them.
 #[derive(Default)]
 struct Numbers(BTreeMap<u64, Buckets>);
@@ -315,11 +322,11 @@ impl Book for Numbers {
 
 impl Example {
     /// Why the programme does not earn what the example says; `None` if it does.
-    pub(crate) fn fails(&self, program: &Program) -> Option<String> {
-        let rules = &program.earning.rules;
+    pub(crate) fn fails(&self, asked: &Asked<'_>) -> Option<String> {
+        let rules = asked.rules;
         let mut numbers = Numbers::default();
         for before in &self.after {
-            let outcome = match before.evaluate(program, &numbers) {
+            let outcome = match before.evaluate(asked, &numbers) {
                 Ok(outcome) => outcome,
                 Err(error) => return Some(error),
             };
@@ -331,7 +338,7 @@ impl Example {
                 *buckets.entry(moved.bucket).or_default() += moved.by;
             }
         }
-        let outcome = match self.given.evaluate(program, &numbers) {
+        let outcome = match self.given.evaluate(asked, &numbers) {
             Ok(outcome) => outcome,
             Err(error) => return Some(error),
         };
@@ -367,13 +374,12 @@ fn listed(points: &BTreeMap<RuleId, i64>) -> String {
 }
 
 impl Given {
-    fn evaluate(&self, program: &Program, numbers: &Numbers) -> Result<Outcome, String> {
-        let rules = &program.earning.rules;
-        let scheme = program.tiers.as_ref();
+    fn evaluate(&self, asked: &Asked<'_>, numbers: &Numbers) -> Result<Outcome, String> {
+        let (rules, scheme) = (asked.rules, asked.tiers);
         let lowest = || scheme?.levels.first().map(|level| &level.tier);
         let tier = self.tier.as_ref().or_else(lowest);
         let rank = tier.and_then(|tier| scheme?.rank(tier));
-        let issues: &[CurrencyId] = program
+        let issues: &[CurrencyId] = asked
             .brands
             .get(&self.brand)
             .map_or(&[], |brand| &brand.issues);

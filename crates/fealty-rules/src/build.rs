@@ -14,8 +14,8 @@ use crate::{
     index::Index,
     near::hint,
     rule::{
-        Adds, Cap, Counter, Edge, Formula, Group, Limit, MultipliedOf, Pick, Rate, Round, Rule,
-        Rules, Slot, TierAsOf,
+        Adds, Cap, Counter, Edge, Formula, Group, Limit, MONEY_MAX, MultipliedOf, Pick, Rate,
+        Round, Rule, Rules, Slot, TierAsOf,
     },
     text::Texts,
     window::Window,
@@ -191,8 +191,6 @@ pub struct Builder {
     index: Index,
 }
 
-/// The most money that a purchase comes to, in minor units.
-const MONEY_MAX: i128 = 10_000_000_000_000;
 /// Slots of a version at the most.
 const SLOTS_MAX: usize = 4_000;
 
@@ -749,7 +747,9 @@ fn can_be_reckoned<'a>(base: &Rule, over_it: impl Iterator<Item = (&'a [Ratio], 
         } else {
             1
         };
-        let exact = MONEY_MAX.checked_mul(points?)?.checked_mul(scale)?;
+        let exact = i128::from(MONEY_MAX)
+            .checked_mul(points?)?
+            .checked_mul(scale)?;
         exact.checked_mul(sum)?.checked_mul(above)?.checked_mul(4)?;
         per?.checked_mul(PARTS)?.checked_mul(below)?.checked_mul(4)
     };

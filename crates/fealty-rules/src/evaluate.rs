@@ -218,7 +218,8 @@ impl Evaluation<'_> {
                     let times = times
                         .as_ref()
                         .map_or(1, |times| self.ready.figure(times).max(0));
-                    Some(i128::from(points.get()) * i128::from(times) * i128::from(*fires))
+                    let once = i128::from(points.get()) * i128::from(times);
+                    Some(once.saturating_mul((*fires).into()))
                 }
                 Formula::Multiply { base, factors, .. } => {
                     let found = bases.iter_mut().find(|known| known.rule == *base);

@@ -9,6 +9,9 @@ use crate::{
     window::Window,
 };
 
+/// The most money that a purchase comes to, in minor units.
+pub(crate) const MONEY_MAX: i64 = 10_000_000_000_000;
+
 /// Points for so much money, as an exact fraction in lowest terms: `points` for each
 /// `per` minor units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub enum Window {
     /// Whole months, of which the date's is the last.
     LastMonths(i32),
     /// Periods in a row in which something was counted, up to the date's, or to the one
-    /// before while that has none; [`STREAK_MAX`] at the most.
+    /// before while that has none; 64 at the most.
     InARow(Every),
     /// From the first day on.
     Ever,

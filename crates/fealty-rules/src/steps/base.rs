@@ -8,7 +8,7 @@ use super::select::Selections;
 use crate::{
     decimal::Ratio,
     event::Ready,
-    rule::{Formula, MultipliedOf, Rate, Round, Rule},
+    rule::{Formula, MONEY_MAX, MultipliedOf, Rate, Round, Rule},
 };
 
 /// Parts of a factor: they have at most six digits after the point.
@@ -76,7 +76,9 @@ impl Base {
         let mut exact = 0;
         for (at, (from, rate)) in bands.iter().enumerate() {
             let to = bands.get(at + 1).map_or(i64::MAX, |next| next.0);
-            let within = after.min(to).saturating_sub(before.max(*from)).max(0);
+            let within = after.min(to).saturating_sub(before.max(*from));
+            // No more than a purchase can come to, whatever the counter adds for it.
+            let within = within.clamp(0, MONEY_MAX);
             let each = denominator / i128::from(rate.per) * i128::from(rate.points);
             exact += i128::from(within) * each;
         }

@@ -255,14 +255,41 @@ fn rules_that_make_no_sense_are_refused() {
     );
 }
 
+/// With and without quotes, as files had them that were applied before.
 #[test]
-fn a_figure_with_a_point_is_written_in_quotes() {
-    let source =
-        format!("{HEAD}  - {{ rule: x, on: purchase, earn: {{ multiply: base, by: 1.5 }} }}\n");
-    let errors = Program::parse(&source).expect_err("refused").to_string();
-    assert!(
-        errors.contains(r#"written in quotes, such as "1.25""#),
-        "{errors}"
+fn a_figure_is_read_as_it_is_written() {
+    let with = |by: &str| {
+        let rule = format!("  - {{ rule: x, on: purchase, earn: {{ multiply: base, by: {by} }} }}");
+        let parsed = Program::parse(&format!("{HEAD}{rule}\n"));
+        parsed
+            .map(|parsed| parsed.digest)
+            .map_err(|errors| errors.to_string())
+    };
+    let quoted = with("\"1.10\"").expect("right");
+    assert_eq!(with("1.10"), Ok(quoted.clone()));
+    assert_ne!(with("1.1"), Ok(quoted), "another text, of the same meaning");
+    for wrong in ["1e1", "-2", "0x2", "1_000", "many", "0.5", "1.1234567"] {
+        let why = with(wrong).expect_err("it is no factor");
+        assert!(why.contains("must be a factor"), "{wrong}: {why}");
+    }
+}
+
+/// The digest of a file that was applied before stays what it was, with figures in quotes
+/// and without.
+#[test]
+fn the_digest_of_an_earlier_file_stays() {
+    let club = include_str!("../../../examples/programs/record-club.yaml");
+    let digest = |text: &str| Program::parse(text).expect("right").digest;
+    let known = "aecab4511d7b4cc656ce6a0bbc61f7eb9cd72e356529e6765822ec8c790bfe27";
+    assert_eq!(digest(club), known);
+    let plain = club.replace("per: \"1.00\"", "per: 1.00");
+    assert_eq!(
+        digest(&plain.replace("gold: \"1.50\"", "gold: 1.50")),
+        known
+    );
+    assert_eq!(
+        digest(&plain.replace("gold: \"1.50\"", "gold: 2")),
+        "0a6e28e7d22ccbfd3bbf60e40584a3cefdf7c324dfd27c9c7d7c8a0e4f903cd9"
     );
 }
 

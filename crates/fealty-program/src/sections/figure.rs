@@ -1,28 +1,37 @@
-//! Figures of the file: whole numbers, or decimals in quotes; and how fractions become whole.
+//! Figures of the file, exactly as they are written; and how fractions become whole.
 
 use std::fmt;
 
 use fealty_rules::{Ratio, Round};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize, Serializer};
 
-/// A figure as it is written: `2`, or `"1.25"`. Without quotes a decimal would be read as
-/// floating point, which is not exact.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Figure {
-    Whole(i64),
-    Text(String),
-}
+/// A figure as it is written: `2`, `1.25` or `"1.25"`. It is read as text, so a decimal is
+/// exact whether or not it stands in quotes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Figure(String);
 
 impl Figure {
     /// As an exact fraction; `None` where it is none, or below 0.
     pub(crate) fn ratio(&self) -> Option<Ratio> {
-        match self {
-            Self::Whole(whole) => (*whole >= 0).then_some(Ratio {
-                numerator: *whole,
-                denominator: 1,
-            }),
-            Self::Text(text) => Ratio::parse(text),
-        }
+        Ratio::parse(&self.0)
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A figure that was once a whole number only: as such it keeps its place in the digest.
+pub(crate) fn whole_or_text<S: Serializer>(
+    figure: &Figure,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match figure.0.parse::<i64>() {
+        Ok(whole) => serializer.serialize_i64(whole),
+        Err(_) => serializer.serialize_str(&figure.0),
     }
 }
 
@@ -42,58 +51,5 @@ impl From<RoundText> for Round {
             RoundText::HalfUp => Self::HalfUp,
             RoundText::Ceil => Self::Ceil,
         }
-    }
-}
-
-impl fmt::Display for Figure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Whole(whole) => whole.fmt(f),
-            Self::Text(text) => text.fmt(f),
-        }
-    }
-}
-
-impl Serialize for Figure {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Whole(whole) => serializer.serialize_i64(*whole),
-            Self::Text(text) => serializer.serialize_str(text),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Figure {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FigureVisitor)
-    }
-}
-
-struct FigureVisitor;
-
-impl de::Visitor<'_> for FigureVisitor {
-    type Value = Figure;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number, or a decimal in quotes such as \"1.25\"")
-    }
-
-    fn visit_i64<E>(self, whole: i64) -> Result<Figure, E> {
-        Ok(Figure::Whole(whole))
-    }
-
-    fn visit_u64<E: de::Error>(self, whole: u64) -> Result<Figure, E> {
-        let fits = i64::try_from(whole).map(Figure::Whole);
-        fits.map_err(|_| E::custom("the number is too large"))
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Figure, E> {
-        Err(E::custom(
-            "a figure with a point is written in quotes, such as \"1.25\"",
-        ))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Figure, E> {
-        Ok(Figure::Text(text.to_owned()))
     }
 }

@@ -10,7 +10,7 @@ use super::Context;
 use crate::{
     TierScheme,
     faults::Check,
-    sections::figure::{Figure, RoundText},
+    sections::figure::{self, Figure, RoundText},
 };
 
 /// The highest multiplier, and the most points per unit of money: with a
@@ -49,6 +49,7 @@ pub(crate) struct EarnText {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct RateText {
+    #[serde(serialize_with = "figure::whole_or_text")]
     points: Figure,
     per: Figure,
     #[serde(skip_serializing_if = "Option::is_none")]

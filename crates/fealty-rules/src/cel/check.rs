@@ -521,7 +521,7 @@ impl<'a> Checker<'a> {
                 self.known_value(other, one)?;
                 Ok(Bool::SameText(a, b))
             }
-            (Typed::Bool(a), Typed::Bool(b)) => Ok(Bool::If(Box::new((a, b.clone(), not(b))))),
+            (Typed::Bool(a), Typed::Bool(b)) => Ok(Bool::Same(Box::new((a, b)))),
             (a, b) => Err(self.mixed(other, &a, &b)),
         }
     }

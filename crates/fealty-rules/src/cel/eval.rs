@@ -31,6 +31,7 @@ pub(crate) trait Eval: Values {
                     otherwise
                 })
             }
+            Bool::Same(sides) => self.holds(&sides.0) == self.holds(&sides.1),
             Bool::Less(sides) => self.figure(&sides.0) < self.figure(&sides.1),
             Bool::Equal(sides) => self.figure(&sides.0) == self.figure(&sides.1),
             Bool::OneOf(number, list) => list.binary_search(&self.figure(number)).is_ok(),

@@ -12,6 +12,8 @@ pub(crate) enum Bool {
     All(Box<[Bool]>),
     Any(Box<[Bool]>),
     If(Box<(Bool, Bool, Bool)>),
+    /// Both are true, or neither is.
+    Same(Box<(Bool, Bool)>),
     Less(Box<(Number, Number)>),
     Equal(Box<(Number, Number)>),
     /// The list is sorted.

@@ -38,8 +38,23 @@ pub(crate) fn check(path: &str, text: &[CapText], check: &mut Check) -> Vec<CapS
     let path = format!("{path}.caps");
     check.within(&path, text.len(), CAPS_MAX);
     let each = text.iter().enumerate();
-    let caps = each.filter_map(|(at, text)| cap(&format!("{path}.{at}"), text, check));
-    caps.collect()
+    let caps = each.map(|(at, text)| (at, cap(&format!("{path}.{at}"), text, check)));
+    let caps: Vec<(usize, Option<CapSource>)> = caps.collect();
+    let mut kept: Vec<CapSource> = Vec::with_capacity(caps.len());
+    for (at, cap) in caps {
+        let Some(cap) = cap else { continue };
+        let is_points = |cap: &CapSource| matches!(cap.limit, Limit::Points(_));
+        let same =
+            |other: &CapSource| other.window == cap.window && is_points(other) == is_points(&cap);
+        if kept.iter().any(same) {
+            check.wrong(
+                format!("{path}.{at}"),
+                "is over the same as another one of the rule",
+            );
+        }
+        kept.push(cap);
+    }
+    kept
 }
 
 fn cap(path: &str, text: &CapText, check: &mut Check) -> Option<CapSource> {

@@ -255,8 +255,11 @@ pub(crate) fn local_moment(
         check.wrong(path, format!("`{text}` {rule}"));
         return None;
     };
-    let zoned = zone.to_ambiguous_zoned(local).compatible();
-    Some(Timestamp::new(zoned.ok()?.timestamp()))
+    let Ok(zoned) = zone.to_ambiguous_zoned(local).compatible() else {
+        check.wrong(path, format!("`{text}` is beyond the calendar's end"));
+        return None;
+    };
+    Some(Timestamp::new(zoned.timestamp()))
 }
 
 fn terms_of(path: &str, rule: &RuleText, context: &Context<'_>, check: &mut Check) -> RuleTerms {

@@ -8,14 +8,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     Attributes, CounterName, Scope,
-    calendar::Calendar,
+    calendar::{Calendar, Every},
     cel::{Bool, CelError, Checker, Number},
     decimal::Ratio,
     index::Index,
     near::hint,
     rule::{
-        Adds, Cap, Counter, Edge, Formula, Group, Limit, MONEY_MAX, MultipliedOf, Pick, Rate,
-        Round, Rule, Rules, Slot, TierAsOf,
+        Adds, Cap, Counter, Edge, Formula, Group, KeptEdge, Limit, MONEY_MAX, MultipliedOf, Pick,
+        Rate, Reads, Round, Rule, Rules, Slot, TierAsOf,
     },
     text::Texts,
     window::Window,
@@ -234,9 +234,10 @@ impl Builder {
         let number = u16::try_from(self.counters.len()).unwrap_or(u16::MAX);
         let name = format!("counter/{}", source.id);
         let slot = self.slot(Slot {
-            key: key(&[&name, &source.identity]),
+            key: key(&[&name, &source.identity, &self.named(source.window)]),
             window: source.window,
             once_per_day: source.once_per_day,
+            reads: Reads::OwnDate,
         });
         let of_points = source.of == Counts::Points;
         if of_points {
@@ -316,6 +317,22 @@ impl Builder {
         Ok((adds, is_money))
     }
 
+    /// A window's name, with the beginning of the periods that it counts by: other weeks make
+    /// another counter.
+    fn named(&self, window: Window) -> String {
+        let calendar = &self.foundation.calendar;
+        let begins = match window {
+            Window::Every(every) | Window::InARow(every) => match every {
+                Every::Day | Every::Month => String::new(),
+                Every::Week => format!("{}", calendar.week_starts.to_monday_one_offset()),
+                Every::Quarter => format!("{:?}", calendar.quarter_starts),
+                Every::Year => format!("{:?}", calendar.year_starts),
+            },
+            _ => String::new(),
+        };
+        format!("{} {begins}", window.name())
+    }
+
     fn slot(&mut self, slot: Slot) -> u16 {
         self.slots.push(slot);
         u16::try_from(self.slots.len() - 1).unwrap_or(u16::MAX)
@@ -371,7 +388,7 @@ impl Builder {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let edge = edge.map(|edge| (edge, self.edge_slot(source, edge)));
+        let edge = edge.map(|edge| self.kept_edge(source, edge));
         let caps = self.caps(source);
         if self.slots.len() > SLOTS_MAX {
             let message = format!("counters, caps and edges may be {SLOTS_MAX} together");
@@ -490,6 +507,11 @@ impl Builder {
                     faults.push(Fault::new("earn.bands.by", message));
                     return None;
                 };
+                if !known.is_money {
+                    let message =
+                        format!("`{counter}` must add money, such as line.earning_amount");
+                    faults.push(Fault::new("earn.bands.by", message));
+                }
                 Some(Formula::Bands {
                     counter: known.number,
                     bands: bands.clone().into(),
@@ -609,21 +631,34 @@ impl Builder {
         Some(number)
     }
 
-    /// The slot in which it stands how often a rule's edge is reached.
-    fn edge_slot(&mut self, source: &RuleSource<'_>, edge: Edge) -> u16 {
-        let counter = &self.slots[usize::from(self.counters[usize::from(edge.counter)].slot)];
-        let window = match counter.window {
-            Window::InARow(every) => Window::Every(every),
-            window => window,
+    /// What is kept of a rule's edge.
+    fn kept_edge(&mut self, source: &RuleSource<'_>, edge: Edge) -> KeptEdge {
+        let counter = self.counters[usize::from(edge.counter)].slot;
+        let counter = self.slots[usize::from(counter)].clone();
+        let (window, reads) = match counter.window {
+            Window::InARow(every) => (Window::Every(every), Reads::OwnDate),
+            window => (window, Reads::Fullest),
         };
+        let name = format!("edge/{}", source.id);
         let of_counter = counter.key.to_string();
         let at = format!("{}/{}", edge.at, edge.each);
-        let name = format!("edge/{}", source.id);
-        self.slot(Slot {
+        let standing = self.slot(Slot {
             key: key(&[&name, &of_counter, &at]),
             window,
             once_per_day: false,
-        })
+            reads,
+        });
+        let reads = match counter.window {
+            Window::InARow(_) => Some(Reads::RunBeyond),
+            window if window.moves_on() => Some(Reads::Fullest),
+            _ => None,
+        };
+        let beyond = reads.map(|reads| self.slot(Slot { reads, ..counter }));
+        KeptEdge {
+            edge,
+            standing,
+            beyond,
+        }
     }
 
     fn caps(&mut self, source: &RuleSource<'_>) -> Box<[Cap]> {
@@ -639,9 +674,10 @@ impl Builder {
                     };
                     let name = format!("cap/{}", source.id);
                     let slot = self.slot(Slot {
-                        key: key(&[&name, kind, &format!("{window:?}")]),
+                        key: key(&[&name, kind, &self.named(window)]),
                         window,
                         once_per_day: false,
+                        reads: Reads::Fullest,
                     });
                     Cap::PerMember(cap.limit, slot)
                 }

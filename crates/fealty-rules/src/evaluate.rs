@@ -189,13 +189,14 @@ impl Evaluation<'_> {
         if !ready.holds(&rule.when) {
             return Err(Verdict::ConditionNotMet);
         }
-        let needs_counts = rule.edge.is_some() || caps::is_kept(rule);
+        let is_bands = matches!(rule.formula, Formula::Bands { .. });
+        let needs_counts = is_bands || rule.edge.is_some() || caps::is_kept(rule);
         if needs_counts && !event.counts {
             return Err(Verdict::TooLate);
         }
         match rule.edge {
             None => Ok(1),
-            Some((edge, slot)) => match caps::fires(self.rules, ready.slots, edge, slot) {
+            Some(edge) => match caps::fires(self.rules, ready.slots, edge) {
                 0 => Err(Verdict::EdgeNotReached),
                 fires => Ok(fires),
             },
@@ -332,8 +333,8 @@ impl Evaluation<'_> {
             let whole = i64::try_from(points).map_err(|_| too_many())?;
             let points = Points::new(whole).map_err(|_| too_many())?;
             trace.tell(raw.number, verdict(whole, uncapped, by));
-            if let Some((_, slot)) = rule.edge {
-                self.shift(slot, raw.fires, moves);
+            if let Some(edge) = rule.edge {
+                self.shift(edge.standing, raw.fires, moves);
             }
             if points.is_zero() {
                 continue;

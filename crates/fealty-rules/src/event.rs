@@ -311,6 +311,7 @@ impl Values for Ready<'_> {
             }),
             N::Paid(kind) => self.event.paid[usize::from(kind) % TENDER_KINDS],
             N::LineAmount => line().amount,
+            N::LineEarningAmount => line().earns,
             N::LineTax => line().tax,
             N::LineQuantity => line().quantity,
             N::PickedAmount => self.picked.get().amount,

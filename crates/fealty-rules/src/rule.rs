@@ -140,6 +140,17 @@ pub(crate) struct Edge {
     pub(crate) each: bool,
 }
 
+/// An edge, and what is kept of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeptEdge {
+    pub(crate) edge: Edge,
+    /// The slot in which it stands how often it is reached.
+    pub(crate) standing: u16,
+    /// The slot that reads the counter beyond the window of the event's own date, where
+    /// there is such a thing.
+    pub(crate) beyond: Option<u16>,
+}
+
 /// A limit of what a rule gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cap {
@@ -176,7 +187,7 @@ pub struct Rule {
     /// Which lines it picks, as it was written.
     pub lines_text: Option<Box<str>>,
     pub(crate) when: Bool,
-    pub(crate) edge: Option<(Edge, u16)>,
+    pub(crate) edge: Option<KeptEdge>,
     /// Number of the condition that picks its lines; all lines where there is none.
     pub(crate) lines: Option<u16>,
     /// Number of its group.
@@ -243,6 +254,18 @@ pub(crate) struct Slot {
     pub(crate) window: Window,
     /// Whether it counts days on which there was something.
     pub(crate) once_per_day: bool,
+    pub(crate) reads: Reads,
+}
+
+/// What is read of a slot for an event of a date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The window of the date.
+    OwnDate,
+    /// The fullest window that has the date in it: what a limit must hold for.
+    Fullest,
+    /// The streak that begins after the date.
+    RunBeyond,
 }
 
 /// The rules of a version.

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 
 use crate::{
     calendar::{Calendar, day_number},
-    rule::{Rules, Slot},
+    rule::{Reads, Rules, Slot},
     window::{Buckets, Window},
 };
 
@@ -70,14 +70,16 @@ impl<B: Book> Inputs for Stored<'_, B> {
 impl Slot {
     /// What it stands at on a date.
     pub(crate) fn value(&self, calendar: &Calendar, buckets: &Buckets, date: Date) -> SlotValue {
-        let value = |buckets: &Buckets| {
-            self.window
-                .value(calendar, buckets, date, self.once_per_day)
+        let (window, once) = (self.window, self.once_per_day);
+        let value = |buckets: &Buckets| match self.reads {
+            Reads::OwnDate => window.value(calendar, buckets, date, once),
+            Reads::Fullest => window.fullest(calendar, buckets, date, once),
+            Reads::RunBeyond => window.run_beyond(calendar, buckets, date),
         };
         let before = value(buckets);
         let with_any = match self.window {
-            Window::InARow(_) => true,
-            _ => self.once_per_day,
+            Window::InARow(_) => self.reads == Reads::OwnDate,
+            _ => once,
         };
         let with_any = with_any.then(|| {
             let bucket = self.bucket(calendar, date);

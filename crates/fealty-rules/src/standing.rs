@@ -5,7 +5,8 @@ use fealty_types::{CounterId, RuleId, Timestamp};
 use crate::{
     calendar,
     rule::Rules,
-    slot::{Book, Inputs as _, Stored},
+    slot::{Book, Inputs, Stored},
+    window::Window,
 };
 
 /// A counter of a member.
@@ -52,25 +53,29 @@ impl Rules {
                 value,
                 is_money: counter.is_money,
                 ends: ends.map(|date| calendar::start_of(date, &self.calendar.zone)),
-                goals: self.goals(number, value, at),
+                goals: self.goals(number, value, &inputs, at),
             }
         });
         standing.collect()
     }
 
-    /// What is to be reached next of a counter.
-    fn goals(&self, counter: u16, value: i64, at: Timestamp) -> Vec<Goal> {
+    /// What is to be reached next of a counter. An edge that stands is not reached again.
+    fn goals(&self, counter: u16, value: i64, inputs: &dyn Inputs, at: Timestamp) -> Vec<Goal> {
         let in_force = self.rules.iter().filter(|rule| {
             rule.from.is_none_or(|from| from <= at) && rule.until.is_none_or(|until| at < until)
         });
+        let window = self.slots[usize::from(self.counters[usize::from(counter)].slot)].window;
         let goals = in_force.filter_map(|rule| {
-            let (edge, _) = rule.edge.filter(|(edge, _)| edge.counter == counter)?;
-            let next = if edge.each {
-                (value.max(0) / edge.at + 1).saturating_mul(edge.at)
-            } else {
-                edge.at
+            let kept = rule.edge.filter(|kept| kept.edge.counter == counter)?;
+            let edge = kept.edge;
+            let stands = match window {
+                // What stands is of this period, and the streak has it in it.
+                Window::InARow(_) => 0,
+                _ => inputs.slot(kept.standing).before,
             };
-            (next > value).then(|| Goal {
+            let reached = (value.max(0) / edge.at).max(stands);
+            let next = (reached + 1).saturating_mul(edge.at);
+            (edge.each || reached == 0).then(|| Goal {
                 rule: rule.id.clone(),
                 at: next,
             })

@@ -6,7 +6,7 @@
 
 use jiff::{ToSpan as _, civil::Date};
 
-use crate::calendar::{Calendar, Every, Period, day_number};
+use crate::calendar::{Calendar, Every, Period, date_numbered, day_number};
 
 /// The longest streak that is counted, in periods.
 pub(crate) const STREAK_MAX: i64 = 64;
@@ -104,6 +104,71 @@ impl Window {
         within.fold(0, i64::saturating_add)
     }
 
+    /// The most that the windows come to that have a date in them. Of a window that moves on
+    /// day by day these are several, and what comes late is in those of later dates too.
+    #[must_use]
+    pub fn fullest(self, calendar: &Calendar, buckets: &Buckets, date: Date, once: bool) -> i64 {
+        let own = self.value(calendar, buckets, date, once);
+        if !self.moves_on() {
+            return own;
+        }
+        let bucket = self.bucket(calendar, date, once);
+        // They are fullest where one ends with something.
+        let ends = buckets
+            .range(bucket.saturating_add(1)..)
+            .map(|(later, _)| date_numbered(*later));
+        let has_date = |end: &Date| self.range(calendar, *end).0 <= bucket;
+        let fullest = ends
+            .take_while(has_date)
+            .map(|end| self.value(calendar, buckets, end, once));
+        fullest.fold(own, i64::max)
+    }
+
+    /// Periods in a row in which something was counted, from the one after a date's on; of
+    /// other windows, none.
+    #[must_use]
+    pub fn run_beyond(self, calendar: &Calendar, buckets: &Buckets, date: Date) -> i64 {
+        let Self::InARow(every) = self else {
+            return 0;
+        };
+        let mut first = calendar.next(every, calendar.first_day(every, date));
+        let mut run = 0;
+        while run < STREAK_MAX && has(buckets, first) {
+            run += 1;
+            first = calendar.next(every, first);
+        }
+        run
+    }
+
+    /// Whether there is one for each day, or month, that overlaps with those of others.
+    #[must_use]
+    pub fn moves_on(self) -> bool {
+        matches!(
+            self,
+            Self::LastDays(_) | Self::LastMonthsByDay(_) | Self::LastMonths(_)
+        )
+    }
+
+    /// Its name: part of what a counter is known by, so it stays as it is.
+    #[must_use]
+    pub fn name(self) -> String {
+        let of = |every| match every {
+            Every::Day => "day",
+            Every::Week => "week",
+            Every::Month => "month",
+            Every::Quarter => "quarter",
+            Every::Year => "year",
+        };
+        match self {
+            Self::Every(every) => format!("every {}", of(every)),
+            Self::InARow(every) => format!("in a row: {}", of(every)),
+            Self::LastDays(days) => format!("last {days} days"),
+            Self::LastMonthsByDay(months) => format!("last {months} months by day"),
+            Self::LastMonths(months) => format!("last {months} whole months"),
+            Self::Ever => "ever".to_owned(),
+        }
+    }
+
     /// When the period that a date lies in ends: the first day after it; `None` where the
     /// window moves on day by day, or never ends.
     #[must_use]
@@ -138,19 +203,20 @@ impl Window {
 /// A counter's values by bucket; none is 0.
 pub type Buckets = std::collections::BTreeMap<i32, i64>;
 
+/// Whether something was counted in the period that begins on a day.
+fn has(buckets: &Buckets, first: Date) -> bool {
+    let value = buckets.get(&day_number(first));
+    value.is_some_and(|value| *value > 0)
+}
+
 /// Periods in a row that have something, up to a date's.
 fn run(calendar: &Calendar, every: Every, buckets: &Buckets, date: Date) -> i64 {
-    let has = |first: Date| {
-        buckets
-            .get(&day_number(first))
-            .is_some_and(|value| *value > 0)
-    };
     let mut first = calendar.first_day(every, date);
-    if !has(first) {
+    if !has(buckets, first) {
         first = calendar.previous(every, first);
     }
     let mut run = 0;
-    while run < STREAK_MAX && has(first) {
+    while run < STREAK_MAX && has(buckets, first) {
         run += 1;
         first = calendar.previous(every, first);
     }
@@ -162,7 +228,6 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::calendar::date_numbered;
 
     fn calendar() -> Calendar {
         Calendar::of(TimeZone::UTC)

@@ -399,3 +399,104 @@ earning:
         ",
     );
 }
+
+/// Receipts that come in newest first: no thirty days have more than the cap.
+#[test]
+fn a_rolling_cap_holds_whatever_comes_late() {
+    case(
+        r#"
+earning:
+  - rule: base
+    on: purchase
+    earn: { currency: points, rate: { points: 1, per: "1.00" } }
+    caps: [ { per: member, last: 30 days, points: 100 } ]
+"#,
+        r"
+        2026-11-30 web rock:70.00  => base 70
+        2026-11-20 web rock:70.00  => base 30
+        2026-11-01 web rock:70.00  =>
+        2026-10-31 web rock:170.00 => base 70
+        2026-12-29 web rock:10.00  => base 10
+        2026-12-30 web rock:10.00  => base 10
+        ",
+    );
+}
+
+/// A late purchase that takes what came after it over the edge reaches it, once.
+#[test]
+fn a_rolling_edge_is_reached_once_whatever_comes_late() {
+    let rules = r#"
+counters:
+  coffees: { of: line, add: line.quantity, over: { last: 30 days } }
+earning:
+  - { rule: fifth, on: purchase, when: counters.coffees.passes(5), earn: { currency: points, fixed: 50 } }
+"#;
+    case(
+        rules,
+        r"
+        2026-11-01 web coffee:1.00x4 =>
+        2026-11-10 web coffee:1.00x1 => fifth 50
+        2026-11-05 web coffee:1.00x1 =>
+        ",
+    );
+    case(
+        rules,
+        r"
+        2026-11-01 web coffee:1.00x3 =>
+        2026-11-10 web coffee:1.00x1 =>
+        2026-11-05 web coffee:1.00x1 => fifth 50
+        2026-11-12 web coffee:1.00x1 =>
+        ",
+    );
+}
+
+#[test]
+fn a_streak_that_a_late_purchase_joins_pays_each_edge_once() {
+    let rules = |edge: &str| {
+        format!(
+            r#"
+counters: {{ weeks: {{ of: purchase, over: {{ in_a_row: week }} }} }}
+earning:
+  - {{ rule: streak, on: purchase, when: counters.weeks.{edge}, earn: {{ currency: points, fixed: 1 }} }}
+"#
+        )
+    };
+    // Mondays.
+    case(
+        &rules("passes(3)"),
+        r"
+        2026-11-02 web rock:1.00 =>
+        2026-11-09 web rock:1.00 =>
+        2026-11-23 web rock:1.00 =>
+        2026-11-30 web rock:1.00 =>
+        2026-12-07 web rock:1.00 => streak 1
+        2026-11-16 web rock:1.00 =>
+        2026-12-14 web rock:1.00 =>
+        ",
+    );
+    case(
+        &rules("reaches_each(4)"),
+        r"
+        2026-11-02 web rock:1.00 =>
+        2026-11-09 web rock:1.00 =>
+        2026-11-23 web rock:1.00 =>
+        2026-11-30 web rock:1.00 =>
+        2026-11-16 web rock:1.00 => streak 1
+        2026-11-16 web rock:1.00 =>
+        2026-12-07 web rock:1.00 =>
+        2026-12-14 web rock:1.00 =>
+        2026-12-21 web rock:1.00 => streak 1
+        ",
+    );
+    case(
+        &rules("reaches_each(2)"),
+        r"
+        2026-11-02 web rock:1.00 =>
+        2026-11-09 web rock:1.00 => streak 1
+        2026-11-23 web rock:1.00 =>
+        2026-11-30 web rock:1.00 => streak 1
+        2026-11-16 web rock:1.00 =>
+        2026-12-07 web rock:1.00 => streak 1
+        ",
+    );
+}

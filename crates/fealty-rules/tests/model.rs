@@ -30,6 +30,10 @@ struct Programme {
     coffees: (i64, bool),
     /// How often in seven days a visit gives something.
     visits: i64,
+    /// Jazz in ten days at which a bonus is given.
+    jazz: i64,
+    /// Days in a row at each so many of which a point is given.
+    streak: i64,
 }
 
 /// A purchase: the day of 2026, and lines of category, cents and quantity.
@@ -53,15 +57,19 @@ fn programmes() -> impl Strategy<Value = Programme> {
         cap,
         multipliers,
         (1..8_i64, any::<bool>()),
-        1..4_i64,
+        (1..4_i64, 2..9_i64, 1..5_i64),
     )
-        .prop_map(|(rate, cap, multipliers, coffees, visits)| Programme {
-            rate,
-            cap,
-            multipliers,
-            coffees,
-            visits,
-        })
+        .prop_map(
+            |(rate, cap, multipliers, coffees, (visits, jazz, streak))| Programme {
+                rate,
+                cap,
+                multipliers,
+                coffees,
+                visits,
+                jazz,
+                streak,
+            },
+        )
 }
 
 fn purchases() -> impl Strategy<Value = Vec<Bought>> {
@@ -87,6 +95,8 @@ currencies: {{ points: {{}} }}
 brands: {{ shop: {{ issues: [points] }} }}
 counters:
   coffees: {{ of: line, when: 'line.category == "coffee"', add: line.quantity, over: {{ every: week }} }}
+  jazz: {{ of: line, when: 'line.category == "jazz"', add: line.quantity, over: {{ last: 10 days }} }}
+  days: {{ of: purchase, over: {{ in_a_row: day }} }}
 earning:
   - rule: base
     on: purchase
@@ -112,7 +122,46 @@ earning:
         let edge = if each { "reaches_each" } else { "passes" };
         writeln!(text, "  - {{ rule: coffees, on: purchase, when: counters.coffees.{edge}({at}), earn: {{ currency: points, fixed: 7 }} }}").expect("it is small and right");
         writeln!(text, "  - {{ rule: visit, on: purchase, earn: {{ currency: points, fixed: 3 }}, caps: [ {{ per: member, last: 7 days, times: {} }} ] }}", self.visits).expect("it is small and right");
+        writeln!(text, "  - {{ rule: jazz, on: purchase, when: counters.jazz.passes({}), earn: {{ currency: points, fixed: 5 }} }}", self.jazz).expect("to memory");
+        writeln!(text, "  - {{ rule: streak, on: purchase, when: counters.days.reaches_each({}), earn: {{ currency: points, fixed: 1 }} }}", self.streak).expect("to memory");
         text
+    }
+
+    /// Whether ten days that have this one among them come to so much jazz by it, and have
+    /// not before.
+    fn of_jazz(&self, bought: &Bought, before: &[(Bought, BTreeMap<String, i64>)]) -> i64 {
+        let jazz = |bought: &Bought| -> i64 {
+            let lines = bought.lines.iter().filter(|(category, ..)| *category == 1);
+            lines.map(|(.., quantity)| quantity).sum()
+        };
+        let (mut had, mut fired) = (0, false);
+        for end in bought.day..bought.day + 10 {
+            let within = || {
+                before
+                    .iter()
+                    .filter(|(other, _)| (end - 9..=end).contains(&other.day))
+            };
+            had = had.max(within().map(|(other, _)| jazz(other)).sum());
+            fired |= within().any(|(_, gave)| gave.contains_key("jazz"));
+        }
+        let has = had + jazz(bought);
+        i64::from(jazz(bought) > 0 && has >= self.jazz && had < self.jazz && !fired)
+    }
+
+    /// How many edges a streak of days comes to by this one that its parts had not.
+    fn of_streak(&self, bought: &Bought, before: &[(Bought, BTreeMap<String, i64>)]) -> i64 {
+        let bought_on = |day: i64| before.iter().any(|(other, _)| other.day == day);
+        if bought_on(bought.day) {
+            return 0;
+        }
+        let (mut left, mut right) = (0, 0);
+        while bought_on(bought.day - left - 1) {
+            left += 1;
+        }
+        while bought_on(bought.day + right + 1) {
+            right += 1;
+        }
+        (left + 1 + right) / self.streak - left / self.streak - right / self.streak
     }
 
     /// What counters and caps of visits give.
@@ -143,15 +192,19 @@ earning:
         };
         let fires = reached(had + coffees(bought)) - reached(had);
         gives.insert("coffees".to_owned(), 7 * fires);
-        let visits = before
-            .iter()
-            .filter(|(other, gave)| {
-                (bought.day - 6..=bought.day).contains(&other.day) && gave.contains_key("visit")
-            })
-            .count();
-        if i64::try_from(visits).expect("it is small and right") < self.visits {
+        // A limit holds for all seven days that have this one among them.
+        let visited = |end: i64| {
+            let within = before.iter().filter(|(other, gave)| {
+                (end - 6..=end).contains(&other.day) && gave.contains_key("visit")
+            });
+            i64::try_from(within.count()).expect("it is small and right")
+        };
+        let visits = (bought.day..bought.day + 7).map(visited).max();
+        if visits < Some(self.visits) {
             gives.insert("visit".to_owned(), 3);
         }
+        gives.insert("jazz".to_owned(), 5 * self.of_jazz(bought, before));
+        gives.insert("streak".to_owned(), self.of_streak(bought, before));
         gives
     }
 
@@ -230,7 +283,7 @@ impl Book for Numbers {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_rules_give_what_a_model_gives(programme in programmes(), purchases in purchases()) {

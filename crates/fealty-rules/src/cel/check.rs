@@ -266,6 +266,7 @@ impl<'a> Checker<'a> {
             ["line", "brand"] => text(T::LineBrand),
             ["line", "quantity"] => number(N::LineQuantity),
             ["line", "amount"] => money(N::LineAmount),
+            ["line", "earning_amount"] => money(N::LineEarningAmount),
             ["line", "tax"] => money(N::LineTax),
             ["line", "attributes", name] => self.attribute(tree, Of::Line, name),
             ["lines", ..] if !self.scope.picked => {
@@ -711,7 +712,7 @@ const FUNCTIONS: [&str; 8] = [
 ];
 
 /// Names that expressions know, for one who wrote another.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
     "purchase.amount",
     "purchase.earning_amount",
     "purchase.quantity",
@@ -724,6 +725,7 @@ const NAMES: [&str; 25] = [
     "line.brand",
     "line.quantity",
     "line.amount",
+    "line.earning_amount",
     "line.tax",
     "lines.amount",
     "lines.quantity",

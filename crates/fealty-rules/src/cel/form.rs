@@ -87,6 +87,8 @@ pub(crate) enum NumberName {
     /// What was paid by one kind of tender.
     Paid(u8),
     LineAmount,
+    /// What of it was paid in ways that earn.
+    LineEarningAmount,
     LineTax,
     LineQuantity,
     /// Of the lines that the rule picks.

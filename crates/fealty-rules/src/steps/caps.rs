@@ -1,7 +1,7 @@
 //! Limits, and the edges of counters.
 
 use crate::{
-    rule::{Cap, Edge, Limit, Rule, Rules},
+    rule::{Cap, KeptEdge, Limit, Rule, Rules},
     slot::Slots,
     window::Window,
 };
@@ -67,21 +67,40 @@ pub(crate) fn is_kept(rule: &Rule) -> bool {
 
 /// How often an event reaches an edge that does not stand yet. A counter that comes back to
 /// where it was reaches it no second time; a rule that is new begins with what its
-/// counter has reached.
-pub(crate) fn fires(rules: &Rules, slots: &Slots<'_>, edge: Edge, standing: u16) -> i64 {
+/// counter has reached. What comes late is held against all windows that have it in them:
+/// if it takes one of later dates over the edge, that is now.
+pub(crate) fn fires(rules: &Rules, slots: &Slots<'_>, kept: KeptEdge) -> i64 {
+    let edge = kept.edge;
+    let added = slots.added(edge.counter);
+    if added == 0 {
+        return 0;
+    }
     let reached = |value: i64| {
         let times = value.max(0) / edge.at;
         if edge.each { times } else { times.min(1) }
     };
-    let before = reached(slots.counter(rules, edge.counter));
-    let after = reached(slots.counter_after(rules, edge.counter));
-    let stands = slots.get(standing).before;
-    let counter = &rules.counters[usize::from(edge.counter)];
-    let stood = match rules.slots[usize::from(counter.slot)].window {
-        // A streak that goes on has left its earlier edges behind; those of this period
-        // stand.
-        Window::InARow(_) => before.saturating_add(stands),
-        _ => before.max(stands),
+    let counter = rules.counters[usize::from(edge.counter)].slot;
+    let own = slots.get(counter);
+    let beyond = kept.beyond.map(|slot| slots.get(slot));
+    let stands = slots.get(kept.standing).before;
+    let window = rules.slots[usize::from(counter)].window;
+    let (stood, after) = match (window, beyond) {
+        // The period counts already.
+        (Window::InARow(_), _) if own.with_any == Some(own.before) => return 0,
+        // It joins the streak before it with the one after it, if there are such. Each has
+        // had its edges; those of this period stand.
+        (Window::InARow(_), beyond) => {
+            let beyond = beyond.unwrap_or_default().before;
+            let had = reached(own.before) + reached(beyond) + stands;
+            (had, reached(own.before + 1 + beyond))
+        }
+        (_, beyond) => {
+            let value = beyond.unwrap_or(own);
+            (
+                reached(value.before).max(stands),
+                reached(value.after(added)),
+            )
+        }
     };
     after.saturating_sub(stood).max(0)
 }

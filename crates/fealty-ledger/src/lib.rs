@@ -67,7 +67,7 @@ pub use log::{Log, Stamp};
 pub use principal::Principal;
 pub use purchase::{
     AttributeValue, Attributes, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine,
-    TENDERS_PER_PURCHASE_MAX, Tender, TenderKind,
+    TENDERS_PER_PURCHASE_MAX, Tender,
 };
 pub use refusal::{Refusal, Stop};
 pub use request::{Active, Grant, Request};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize, io};
 use fealty_types::{
-    AttributeName, BrandId, Code, MetadataValue, Money, OrderNumber, Position, Timestamp,
+    AttributeName, BrandId, Code, MetadataValue, Money, OrderNumber, Position, TenderKind,
+    Timestamp,
 };
 
 /// Lines of a purchase at the most.
@@ -145,29 +146,4 @@ pub struct Tender {
     pub minor_units: i64,
     /// Where it was paid in points: the hold that sets them aside.
     pub hold: Option<Position>,
-}
-
-/// What was paid with. Variants are only ever added at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum TenderKind {
-    /// Coins and notes.
-    Cash,
-    /// A payment card.
-    Card,
-    /// Points, held before.
-    Points,
-    /// A voucher that stands for a discount.
-    Voucher,
-    /// A gift card: money that was paid before.
-    GiftCard,
-    /// Anything else.
-    Other,
-}
-
-impl TenderKind {
-    /// Whether money paid so earns points: what was given away before does not.
-    #[must_use]
-    pub fn earns(self) -> bool {
-        !matches!(self, Self::Points | Self::Voucher)
-    }
 }

@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 use fealty_ledger::{
     Account, Accrue, Activation, Attributes, BucketName, Buckets, Cause, Command, Due, Entry,
     Facts, GivenLot, Inactivity, LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts,
-    PurchaseLine, Received, ReversalFacts, Reverse, RuleResult, Said, Tender, TenderKind,
-    TierChanged, Transaction, Transfer, WalletAfter, canonical,
+    PurchaseLine, Received, ReversalFacts, Reverse, RuleResult, Said, Tender, TierChanged,
+    Transaction, Transfer, WalletAfter, canonical,
 };
 use fealty_types::{
-    LotId, Metadata, Money, OrderScope, Points, Position, ShardId, Timestamp, TransactionPlace,
+    LotId, Metadata, Money, OrderScope, Points, Position, ShardId, TenderKind, Timestamp,
+    TransactionPlace,
 };
 use sha2::{Digest as _, Sha256};
 

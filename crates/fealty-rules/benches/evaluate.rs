@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use divan::{Bencher, black_box};
 use fealty_program::Program;
 use fealty_rules::{
-    Book, Buckets, Event, GivenAttributes, Line, Outcome, Rules, Silent, Stored, evaluate,
+    Event, GivenAttributes, Line, Numbers, Outcome, Rules, Silent, Stored, evaluate,
 };
 use fealty_types::{CurrencyId, Timestamp};
 
@@ -71,14 +71,6 @@ fn two_hundred() -> Program {
     rules(&text)
 }
 
-struct Nothing;
-
-impl Book for Nothing {
-    fn buckets(&self, _: u64) -> Option<&Buckets> {
-        None
-    }
-}
-
 const CATEGORIES: [&str; 20] = [
     "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c12", "c13", "c14",
     "c15", "c16", "c17", "c18", "c19",
@@ -108,11 +100,10 @@ fn purchase(issues: &[CurrencyId]) -> Event<'_> {
         terminal: "17-2",
         amount: 20 * 1_234,
         paid: [0; 6],
-        earning_amount: 20 * 1_234,
         lines: lines.collect(),
         attributes: GivenAttributes::new(),
         issues,
-        tier_rank: 0,
+        tier_rank: None,
         tier: "",
         counts: true,
     }
@@ -121,7 +112,7 @@ fn purchase(issues: &[CurrencyId]) -> Event<'_> {
 fn evaluated(rules: &Rules, event: &Event<'_>) -> Outcome {
     let inputs = Stored {
         rules,
-        book: &Nothing,
+        book: &Numbers::default(),
         at: event.at,
     };
     evaluate(rules, event, &inputs, &mut Silent).expect("in range")

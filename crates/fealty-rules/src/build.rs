@@ -87,7 +87,7 @@ pub struct CounterSource<'a> {
 pub enum FormulaSource<'a> {
     /// Points for money.
     Rate {
-        /// By the rank of the tier; without tiers, one.
+        /// By the rank of the tier, and one for any other, last.
         rates: Vec<Rate>,
         /// Whether tax earns nothing.
         net: bool,
@@ -110,7 +110,7 @@ pub enum FormulaSource<'a> {
     Multiply {
         /// That rule.
         base: RuleId,
-        /// The factor by the rank of the tier; without tiers, one.
+        /// The factor by the rank of the tier, and one for any other, last.
         factors: Vec<Ratio>,
         /// What is multiplied.
         of: MultipliedOf,

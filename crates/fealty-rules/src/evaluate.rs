@@ -10,8 +10,9 @@ use fealty_types::{Points, RuleId};
 use crate::{
     cel::Eval as _,
     event::{Event, Ready},
+    outcome::{Given, Move, Outcome},
     rule::{Adds, Formula, Pick, Rule, Rules},
-    slot::{Inputs, SlotValue, Slots},
+    slot::{Inputs, Slots},
     steps::{
         base::Base,
         caps::{self, Capped},
@@ -19,37 +20,6 @@ use crate::{
     },
     trace::{Trace, Verdict},
 };
-
-/// What an event earns.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// What rules give, above zero, in the order of the file.
-    pub given: Vec<Given>,
-    /// What moves.
-    pub moves: Vec<Move>,
-    /// The slots that were read and are not at nothing.
-    pub read: Vec<(u16, SlotValue)>,
-}
-
-/// What a rule gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Given {
-    /// Its number.
-    pub rule: u16,
-    /// How many points; above zero.
-    pub points: Points,
-}
-
-/// A slot that moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
-    /// Its number.
-    pub slot: u16,
-    /// Which bucket.
-    pub bucket: i32,
-    /// By how much; not zero.
-    pub by: i64,
-}
 
 /// A rule gave more points than there can be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -306,12 +276,11 @@ impl Evaluation<'_> {
         bases
     }
 
-    /// What a list has for the member's tier; without tiers, its only entry.
+    /// What a list has for the member's tier; for one that is not among them, the last.
     fn of_tier<'t, V>(&self, by_rank: &'t [V]) -> Option<&'t V> {
-        match by_rank {
-            [only] => Some(only),
-            by_rank => by_rank.get(usize::from(self.ready.event.tier_rank)),
-        }
+        let rank = self.ready.event.tier_rank;
+        let of_tier = rank.and_then(|rank| by_rank.get(usize::from(rank)));
+        of_tier.or_else(|| by_rank.last())
     }
 
     /// Caps, and what moves with what is given.

@@ -2,19 +2,16 @@
 
 use std::cell::{Cell, OnceCell};
 
-use fealty_types::{AttributeName, CurrencyId, Timestamp};
+use fealty_types::{AttributeName, CurrencyId, TenderKind, Timestamp};
 use jiff::civil::DateTime;
 
 use crate::{
-    calendar::day_number,
+    calendar::{WEEKDAYS, day_number},
     cel::{BoolName, NumberName, Of, TextName, Values},
     rule::Rules,
     slot::Slots,
     text::{EventTexts, Symbol},
 };
-
-/// Kinds of tenders, by number: cash, card, points, voucher, gift card, other.
-pub const TENDER_KINDS: usize = 6;
 
 /// The value of a declared attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,18 +61,17 @@ pub struct Event<'a> {
     pub terminal: &'a str,
     /// What was paid, in minor units.
     pub amount: i64,
-    /// What of it was paid by which kind of tender; nothing where that was not said.
-    pub paid: [i64; TENDER_KINDS],
-    /// What of it was paid in ways that earn.
-    pub earning_amount: i64,
+    /// What of it was paid by which kind of tender, in their order; nothing where that was
+    /// not said.
+    pub paid: [i64; TenderKind::ALL.len()],
     /// What was bought; none where that was not said.
     pub lines: Vec<Line<'a>>,
     /// Attributes that were given.
     pub attributes: Given<'a>,
     /// The currencies that its brand issues: rules count that give one of them.
     pub issues: &'a [CurrencyId],
-    /// Rank of the member's tier that counts; 0 where there are none.
-    pub tier_rank: u16,
+    /// Rank of the member's tier that counts; none where the version has none such.
+    pub tier_rank: Option<u16>,
     /// The member's tier; empty where there is none.
     pub tier: &'a str,
     /// Whether counters count it: what comes too late they do not.
@@ -110,6 +106,17 @@ pub(crate) struct Picked {
     pub(crate) amount: i64,
     pub(crate) quantity: i64,
     pub(crate) count: i64,
+}
+
+impl Event<'_> {
+    /// What was paid in ways that earn.
+    #[must_use]
+    pub fn earning_amount(&self) -> i64 {
+        let kinds = TenderKind::ALL.into_iter().zip(self.paid);
+        let free = kinds.filter(|(kind, _)| !kind.earns());
+        let free: i64 = free.map(|(_, paid)| paid).sum();
+        (self.amount - free).max(0)
+    }
 }
 
 impl Picked {
@@ -209,16 +216,6 @@ impl<'a> Ready<'a> {
     }
 }
 
-const WEEKDAYS: [&str; 7] = [
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
-];
-
 /// The lines, with what of each earns: what was paid in ways that earn nothing is
 /// spread over all of them by amount. Without lines all is one.
 fn ready_lines<'a>(
@@ -226,7 +223,7 @@ fn ready_lines<'a>(
     event: &'a Event<'a>,
     texts: &mut EventTexts<'a>,
 ) -> Vec<ReadyLine> {
-    let (total, earning) = (i128::from(event.amount), i128::from(event.earning_amount));
+    let (total, earning) = (i128::from(event.amount), i128::from(event.earning_amount()));
     // Exactly in all: each has what they come to so far, less what those before have.
     let share = |so_far: i128| match total {
         0 => 0,
@@ -240,8 +237,8 @@ fn ready_lines<'a>(
             quantity: 1,
             amount: event.amount,
             tax: 0,
-            earns: event.earning_amount,
-            earns_net: event.earning_amount,
+            earns: event.earning_amount(),
+            earns_net: event.earning_amount(),
             attributes: Vec::new(),
         }];
     }
@@ -304,12 +301,12 @@ impl Values for Ready<'_> {
         let line = || &self.lines[self.at.get()];
         match name {
             N::Amount => self.event.amount,
-            N::EarningAmount => self.event.earning_amount,
+            N::EarningAmount => self.event.earning_amount(),
             N::Quantity => *self.quantity.get_or_init(|| {
                 let quantities = self.lines.iter().map(|line| line.quantity);
                 quantities.fold(0, i64::saturating_add)
             }),
-            N::Paid(kind) => self.event.paid[usize::from(kind) % TENDER_KINDS],
+            N::Paid(kind) => self.event.paid[kind as usize],
             N::LineAmount => line().amount,
             N::LineEarningAmount => line().earns,
             N::LineTax => line().tax,
@@ -359,7 +356,7 @@ impl Values for Ready<'_> {
         self.texts.text(text)
     }
 
-    fn tier_rank(&self) -> u16 {
+    fn tier_rank(&self) -> Option<u16> {
         self.event.tier_rank
     }
 }

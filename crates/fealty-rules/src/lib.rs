@@ -22,6 +22,7 @@ mod evaluate;
 mod event;
 mod index;
 mod near;
+mod outcome;
 mod rule;
 mod slot;
 mod standing;
@@ -38,11 +39,12 @@ pub use cel::{
     AttributeType, Attributes, CelError, CounterName, LEN_MAX as CONDITION_LEN_MAX, Scope,
 };
 pub use decimal::Ratio;
-pub use evaluate::{Given, Move, Outcome, TooManyPoints, evaluate};
-pub use event::{AttributeValue, Event, Given as GivenAttributes, Line, TENDER_KINDS};
+pub use evaluate::{TooManyPoints, evaluate};
+pub use event::{AttributeValue, Event, Given as GivenAttributes, Line};
 pub use near::hint;
+pub use outcome::{Given, Move, Outcome, SlotValue};
 pub use rule::{Group, Limit, MultipliedOf, Pick, Rate, Round, Rule, Rules, TierAsOf};
-pub use slot::{Book, Inputs, SlotValue, Stored};
+pub use slot::{Book, Inputs, Numbers, Stored};
 pub use standing::{Goal, Standing};
 pub use trace::{Silent, Trace, Verdict, Verdicts};
 pub use window::{Buckets, Window};

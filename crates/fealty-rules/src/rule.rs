@@ -94,7 +94,7 @@ pub enum TierAsOf {
 pub(crate) enum Formula {
     /// A base: by money.
     Rate {
-        /// By the rank of the member's tier; without tiers, one.
+        /// By the rank of the member's tier, and one for any other.
         rates: Box<[Rate]>,
         /// Whether tax earns nothing.
         net: bool,
@@ -114,7 +114,7 @@ pub(crate) enum Formula {
     Multiply {
         /// Number of the base.
         base: u16,
-        /// The whole factor, by the rank of the member's tier; without tiers, one.
+        /// The whole factor, by the rank of the member's tier, and one for any other.
         factors: Box<[Ratio]>,
         of: MultipliedOf,
         /// Whether it multiplies what the multipliers before it come to; else it adds to

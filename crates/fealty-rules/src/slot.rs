@@ -1,38 +1,17 @@
 //! The numbers of a member that rules read and move: counters, what caps have used, and
 //! how often edges stand.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use fealty_types::Timestamp;
 use jiff::civil::Date;
 
 use crate::{
     calendar::{Calendar, day_number},
+    outcome::{Outcome, SlotValue},
     rule::{Reads, Rules, Slot},
     window::{Buckets, Window},
 };
-
-/// What a slot stands at, at the date of an event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SlotValue {
-    /// Before the event.
-    pub before: i64,
-    /// If the event counts anything at all, where that is another thing than so much more:
-    /// a day that counts once, a streak.
-    pub with_any: Option<i64>,
-}
-
-impl SlotValue {
-    /// With so much more.
-    #[must_use]
-    pub fn after(self, by: i64) -> i64 {
-        match self.with_any {
-            _ if by == 0 => self.before,
-            Some(with) => with,
-            None => self.before.saturating_add(by),
-        }
-    }
-}
 
 /// What a member's slots stand at.
 pub trait Inputs {
@@ -44,6 +23,28 @@ pub trait Inputs {
 pub trait Book {
     /// The buckets of a key.
     fn buckets(&self, key: u64) -> Option<&Buckets>;
+}
+
+/// A member's numbers in memory: for examples, tests, and whoever keeps no ledger.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers(BTreeMap<u64, Buckets>);
+
+impl Book for Numbers {
+    fn buckets(&self, key: u64) -> Option<&Buckets> {
+        self.0.get(&key)
+    }
+}
+
+impl Numbers {
+    /// Moves them by what an event earned.
+    pub fn apply(&mut self, rules: &Rules, outcome: &Outcome) {
+        for moved in &outcome.moves {
+            if let Some(key) = rules.key_of(moved.slot) {
+                let buckets = self.0.entry(key).or_default();
+                *buckets.entry(moved.bucket).or_default() += moved.by;
+            }
+        }
+    }
 }
 
 /// What a member's slots stand at by what is stored of them.

@@ -4,37 +4,11 @@
 //! `xQUANTITY`; `@TIER` names the member's tier. What it gives stands behind `=>`, as
 //! `RULE POINTS`, in the order of the file.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::fmt::Write as _;
 
 use fealty_program::{Program, Ratio};
-use fealty_rules::{
-    Book, Buckets, Event, GivenAttributes, Line, Outcome, Rules, Silent, Stored, Verdicts, evaluate,
-};
+use fealty_rules::{Event, GivenAttributes, Line, Numbers, Silent, Stored, Verdicts, evaluate};
 use fealty_types::{CurrencyId, Timestamp};
-
-/// A member's numbers.
-#[derive(Default)]
-struct Numbers(BTreeMap<u64, Buckets>);
-
-impl Book for Numbers {
-    fn buckets(&self, key: u64) -> Option<&Buckets> {
-        self.0.get(&key)
-    }
-}
-
-impl Numbers {
-    fn apply(&mut self, rules: &Rules, outcome: &Outcome) {
-        for moved in &outcome.moves {
-            let key = rules.key_of(moved.slot).expect("a slot has a key");
-            *self
-                .0
-                .entry(key)
-                .or_default()
-                .entry(moved.bucket)
-                .or_default() += moved.by;
-        }
-    }
-}
 
 const HEAD: &str = r#"
 program: club
@@ -108,7 +82,6 @@ fn event<'a>(bought: &'a Bought, issues: &'a [CurrencyId]) -> Event<'a> {
         terminal: "",
         amount,
         paid: [0; 6],
-        earning_amount: amount,
         lines: bought
             .items
             .iter()
@@ -121,7 +94,7 @@ fn event<'a>(bought: &'a Bought, issues: &'a [CurrencyId]) -> Event<'a> {
             .collect(),
         attributes: GivenAttributes::new(),
         issues,
-        tier_rank: u16::try_from(rank).expect("small"),
+        tier_rank: Some(u16::try_from(rank).expect("small")),
         tier: &bought.tier,
         counts: true,
     }
@@ -425,12 +398,12 @@ earning:
 /// A late purchase that takes what came after it over the edge reaches it, once.
 #[test]
 fn a_rolling_edge_is_reached_once_whatever_comes_late() {
-    let rules = r#"
+    let rules = r"
 counters:
   coffees: { of: line, add: line.quantity, over: { last: 30 days } }
 earning:
   - { rule: fifth, on: purchase, when: counters.coffees.passes(5), earn: { currency: points, fixed: 50 } }
-"#;
+";
     case(
         rules,
         r"
@@ -454,11 +427,11 @@ earning:
 fn a_streak_that_a_late_purchase_joins_pays_each_edge_once() {
     let rules = |edge: &str| {
         format!(
-            r#"
+            r"
 counters: {{ weeks: {{ of: purchase, over: {{ in_a_row: week }} }} }}
 earning:
   - {{ rule: streak, on: purchase, when: counters.weeks.{edge}, earn: {{ currency: points, fixed: 1 }} }}
-"#
+"
         )
     };
     // Mondays.

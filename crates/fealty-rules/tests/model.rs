@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use fealty_program::Program;
-use fealty_rules::{Book, Buckets, Event, GivenAttributes, Line, Silent, Stored, evaluate};
+use fealty_rules::{Event, GivenAttributes, Line, Numbers, Silent, Stored, evaluate};
 use fealty_types::Timestamp;
 use proptest::prelude::*;
 
@@ -273,15 +273,6 @@ earning:
     }
 }
 
-#[derive(Default)]
-struct Numbers(BTreeMap<u64, Buckets>);
-
-impl Book for Numbers {
-    fn buckets(&self, key: u64) -> Option<&Buckets> {
-        self.0.get(&key)
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -310,11 +301,10 @@ proptest! {
                 terminal: "",
                 amount,
                 paid: [0; 6],
-                earning_amount: amount,
                 lines: lines.collect(),
                 attributes: GivenAttributes::new(),
                 issues: &issues,
-                tier_rank: 0,
+                tier_rank: None,
                 tier: "",
                 counts: true,
             };
@@ -329,10 +319,7 @@ proptest! {
                 })
                 .collect();
             prop_assert_eq!(&gave, &programme.gives(&bought, &before), "{:?}\n{}", bought, source);
-            for moved in &outcome.moves {
-                let key = rules.key_of(moved.slot).expect("it is small and right");
-                *numbers.0.entry(key).or_default().entry(moved.bucket).or_default() += moved.by;
-            }
+            numbers.apply(rules, &outcome);
             before.push((bought, gave));
         }
     }

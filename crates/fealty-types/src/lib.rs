@@ -14,6 +14,7 @@ mod personal;
 mod points;
 mod refund;
 mod shard;
+mod tender;
 mod time;
 
 pub use cursor::{Cursor, InvalidCursor, Mark};
@@ -28,6 +29,7 @@ pub use order::{BusinessDate, OrderScope};
 pub use points::Points;
 pub use refund::{RefundPolicy, RefundTerms};
 pub use shard::{LotId, LotPlace, Position, ShardId, TransactionPlace, shard_of};
+pub use tender::TenderKind;
 pub use time::{Clock, SystemClock, Timestamp};
 
 /// A value outside its documented limits.

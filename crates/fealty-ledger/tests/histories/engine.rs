@@ -7,12 +7,12 @@ use fealty_ledger::{
     Account, AccountTotals, Accrue, Activate, Activation, Active, Adjust, Attributes, Capture,
     Command, Entry, Extend, ExtendHold, Gift, Grant, HoldCommand, Inactivity, Log, LotOrigin,
     LotTerms, MemberBook, Moment, Named, Principal, Purchase, Redeem, Refusal, Reinstate, Release,
-    Request, Reverse, Stamp, Stop, Tender, TenderKind, TierChanged, TierEffect, advance, canonical,
+    Request, Reverse, Stamp, Stop, Tender, TierChanged, TierEffect, advance, canonical,
     change_tier, execute, given, receive,
 };
 use fealty_types::{
     BrandId, LotId, Metadata, Money, Points, Position, Reference, RefundPolicy, RefundTerms,
-    ShardId, Timestamp,
+    ShardId, TenderKind, Timestamp,
 };
 use proptest::prelude::*;
 

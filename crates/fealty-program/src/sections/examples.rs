@@ -4,10 +4,12 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use fealty_rules::{
-    AttributeType, AttributeValue, Book, Buckets, Event, GivenAttributes, Line, Outcome, Rules,
-    Silent, Stored, TENDER_KINDS, evaluate,
+    AttributeType, AttributeValue, Event, GivenAttributes, Line, Numbers, Outcome, Rules, Silent,
+    Stored, evaluate,
 };
-use fealty_types::{AttributeName, BrandId, Code, CurrencyId, RuleId, TierId, Timestamp};
+use fealty_types::{
+    AttributeName, BrandId, Code, CurrencyId, RuleId, TenderKind, TierId, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use super::figure::Figure;
@@ -46,7 +48,7 @@ struct PurchaseText {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     lines: Vec<LineText>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    tenders: BTreeMap<TenderText, Figure>,
+    tenders: BTreeMap<TenderKind, Figure>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<AttributeName, ValueText>,
 }
@@ -67,24 +69,6 @@ struct LineText {
     tax: Option<Figure>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<AttributeName, ValueText>,
-}
-
-/// In the order of the numbers by which rules know them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum TenderText {
-    Cash,
-    Card,
-    Points,
-    Voucher,
-    GiftCard,
-    Other,
-}
-
-impl TenderText {
-    fn earns(self) -> bool {
-        !matches!(self, Self::Points | Self::Voucher)
-    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -111,8 +95,7 @@ struct Given {
     brand: BrandId,
     codes: [Option<Code>; 3],
     amount: i64,
-    paid: [i64; TENDER_KINDS],
-    earning_amount: i64,
+    paid: [i64; TenderKind::ALL.len()],
     lines: Vec<GivenLine>,
     attributes: BTreeMap<AttributeName, ValueText>,
 }
@@ -223,11 +206,10 @@ fn purchase(
     if !lines.is_empty() && sum != amount {
         check.wrong(format!("{path}.lines"), "must sum to the amount");
     }
-    let (mut paid, mut free) = ([0; TENDER_KINDS], 0);
+    let mut paid = [0; TenderKind::ALL.len()];
     for (kind, figure) in &text.tenders {
         let part = money(&format!("{path}.tenders"), figure, context, check)?;
         paid[*kind as usize] = part;
-        free += if kind.earns() { 0 } else { part };
     }
     if !text.tenders.is_empty() && paid.iter().sum::<i64>() != amount {
         check.wrong(format!("{path}.tenders"), "must sum to the amount");
@@ -243,7 +225,6 @@ fn purchase(
         ],
         amount,
         paid,
-        earning_amount: (amount - free).max(0),
         lines,
         attributes: text.attributes.clone(),
     })
@@ -310,16 +291,6 @@ pub(crate) struct Asked<'a> {
     pub(crate) tiers: Option<&'a TierScheme>,
 }
 
-/// A member's numbers, as an example's purchases have moved them.
-#[derive(Default)]
-struct Numbers(BTreeMap<u64, Buckets>);
-
-impl Book for Numbers {
-    fn buckets(&self, key: u64) -> Option<&Buckets> {
-        self.0.get(&key)
-    }
-}
-
 impl Example {
     /// Why the programme does not earn what the example says; `None` if it does.
     pub(crate) fn fails(&self, asked: &Asked<'_>) -> Option<String> {
@@ -330,13 +301,7 @@ impl Example {
                 Ok(outcome) => outcome,
                 Err(error) => return Some(error),
             };
-            for moved in &outcome.moves {
-                let Some(key) = rules.key_of(moved.slot) else {
-                    continue;
-                };
-                let buckets = numbers.0.entry(key).or_default();
-                *buckets.entry(moved.bucket).or_default() += moved.by;
-            }
+            numbers.apply(rules, &outcome);
         }
         let outcome = match self.given.evaluate(asked, &numbers) {
             Ok(outcome) => outcome,
@@ -392,11 +357,10 @@ impl Given {
             terminal: code(terminal.as_ref()),
             amount: self.amount,
             paid: self.paid,
-            earning_amount: self.earning_amount,
             lines: self.lines.iter().map(GivenLine::line).collect(),
             attributes: attributes(&self.attributes),
             issues,
-            tier_rank: rank.and_then(|rank| u16::try_from(rank).ok()).unwrap_or(0),
+            tier_rank: rank.and_then(|rank| u16::try_from(rank).ok()),
             tier: tier.map(TierId::as_str).unwrap_or_default(),
             counts: true,
         };

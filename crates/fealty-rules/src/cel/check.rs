@@ -5,13 +5,19 @@ use cel::{
     common::ast::{CallExpr, Expr, LiteralValue, SourceInfo, operators},
     parser::Parser,
 };
-use fealty_types::TierId;
+use fealty_types::{TenderKind, TierId};
 
 use super::{
     form::{Bool, BoolName, Number, NumberName, Of, Text, TextName},
     scope::{AttributeType, Attributes, CounterName, Scope},
 };
-use crate::{calendar, decimal::Ratio, near, rule::Edge, text::Texts};
+use crate::{
+    calendar::{self, WEEKDAYS},
+    decimal::Ratio,
+    near,
+    rule::Edge,
+    text::Texts,
+};
 
 /// The longest expression, in bytes.
 pub const LEN_MAX: usize = 4_096;
@@ -252,10 +258,16 @@ impl<'a> Checker<'a> {
             ["purchase", "channel"] => text(T::Channel),
             ["purchase", "store"] => text(T::Store),
             ["purchase", "terminal"] => text(T::Terminal),
-            ["purchase", "paid", kind] => match TENDERS.iter().position(|known| known == kind) {
-                Some(at) => money(N::Paid(u8::try_from(at).unwrap_or(u8::MAX))),
-                None => Err(self.unknown(tree, "kind of tender", kind, TENDERS.into_iter())),
-            },
+            ["purchase", "paid", kind] => {
+                let known = TenderKind::ALL.into_iter();
+                match known.clone().find(|known| known.name() == *kind) {
+                    Some(known) => money(N::Paid(known)),
+                    None => {
+                        let names = known.map(TenderKind::name);
+                        Err(self.unknown(tree, "kind of tender", kind, names))
+                    }
+                }
+            }
             ["purchase", "attributes", name] => self.attribute(tree, Of::Event, name),
             ["line", ..] if !self.scope.of_lines => {
                 let message = "`line` is only known in `lines`, and in counters of lines";
@@ -686,19 +698,6 @@ impl<'a> Checker<'a> {
         }))
     }
 }
-
-const WEEKDAYS: [&str; 7] = [
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
-];
-
-/// Kinds of tenders, in the order of their numbers.
-const TENDERS: [&str; 6] = ["cash", "card", "points", "voucher", "gift_card", "other"];
 
 const FUNCTIONS: [&str; 8] = [
     "money",

@@ -10,8 +10,8 @@ pub(crate) trait Values {
     fn text(&self, name: TextName) -> Symbol;
     /// The text with a number.
     fn characters(&self, text: Symbol) -> &str;
-    /// The rank of the member's tier.
-    fn tier_rank(&self) -> u16;
+    /// The rank of the member's tier, if the version has it.
+    fn tier_rank(&self) -> Option<u16>;
 }
 
 /// What can be asked of values.
@@ -40,7 +40,7 @@ pub(crate) trait Eval: Values {
             Bool::StartsWith(text, part) => self.of(*text).starts_with(&**part),
             Bool::EndsWith(text, part) => self.of(*text).ends_with(&**part),
             Bool::Contains(text, part) => self.of(*text).contains(&**part),
-            Bool::TierAtLeast(rank) => self.tier_rank() >= *rank,
+            Bool::TierAtLeast(rank) => self.tier_rank() >= Some(*rank),
         }
     }
 

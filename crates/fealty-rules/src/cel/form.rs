@@ -1,6 +1,8 @@
 //! What an expression is compiled to: a tree for each of the three kinds of values.
 //! Money is minor units, a date the days since 1970-01-01, a moment microseconds.
 
+use fealty_types::TenderKind;
+
 use crate::text::Symbol;
 
 /// An expression that is true or false.
@@ -85,7 +87,7 @@ pub(crate) enum NumberName {
     /// Articles, all together.
     Quantity,
     /// What was paid by one kind of tender.
-    Paid(u8),
+    Paid(TenderKind),
     LineAmount,
     /// What of it was paid in ways that earn.
     LineEarningAmount,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use fealty_ledger::{AttributeValue, Attributes, Counters, Purchase, PurchaseLine, TenderKind};
+use fealty_ledger::{AttributeValue, Attributes, Counters, Purchase, PurchaseLine};
 use fealty_program::{AttributeType, Brand, Program};
-use fealty_rules::{Book, Buckets, Event, GivenAttributes, Line, TENDER_KINDS};
-use fealty_types::{AttributeName, Code, TierId, Timestamp};
+use fealty_rules::{Book, Buckets, Event, GivenAttributes, Line};
+use fealty_types::{AttributeName, Code, TenderKind, TierId, Timestamp};
 
 use super::PlanError;
 
@@ -26,16 +26,10 @@ pub(super) fn event<'a>(
     (tier, purchased_at): (Option<&'a TierId>, Timestamp),
     counts: bool,
 ) -> Event<'a> {
-    let mut paid = [0; TENDER_KINDS];
+    let mut paid = [0; TenderKind::ALL.len()];
     for tender in &purchase.tenders {
-        paid[number(tender.kind)] += tender.minor_units;
+        paid[tender.kind as usize] += tender.minor_units;
     }
-    let free = purchase
-        .tenders
-        .iter()
-        .filter(|tender| !tender.kind.earns());
-    let free: i64 = free.map(|tender| tender.minor_units).sum();
-    let amount = purchase.amount.minor_units();
     let scheme = program.tiers.as_ref();
     let rank = tier.and_then(|tier| scheme?.rank(tier));
     Event {
@@ -44,13 +38,12 @@ pub(super) fn event<'a>(
         channel: text(purchase.channel.as_ref()),
         store: text(purchase.store.as_ref()),
         terminal: text(purchase.terminal.as_ref()),
-        amount,
+        amount: purchase.amount.minor_units(),
         paid,
-        earning_amount: (amount - free).max(0),
         lines: purchase.lines.iter().map(line).collect(),
         attributes: attributes(&purchase.attributes),
         issues: &brand.issues,
-        tier_rank: rank.and_then(|rank| u16::try_from(rank).ok()).unwrap_or(0),
+        tier_rank: rank.and_then(|rank| u16::try_from(rank).ok()),
         tier: tier.map(TierId::as_str).unwrap_or_default(),
         counts,
     }
@@ -58,18 +51,6 @@ pub(super) fn event<'a>(
 
 fn text(code: Option<&Code>) -> &str {
     code.map(Code::as_str).unwrap_or_default()
-}
-
-/// The number by which rules know a kind of tender.
-fn number(kind: TenderKind) -> usize {
-    match kind {
-        TenderKind::Cash => 0,
-        TenderKind::Card => 1,
-        TenderKind::Points => 2,
-        TenderKind::Voucher => 3,
-        TenderKind::GiftCard => 4,
-        TenderKind::Other => 5,
-    }
 }
 
 fn line(line: &PurchaseLine) -> Line<'_> {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use fealty_auth::InReach;
 use fealty_ledger::{
     AttributeValue, Attributes, Command, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine,
-    TENDERS_PER_PURCHASE_MAX, Tender, TenderKind,
+    TENDERS_PER_PURCHASE_MAX, Tender,
 };
 use fealty_proto::{points::v1 as wire, r#type::v1::Money as WireMoney};
 use fealty_server::{Fields, Rejection};
-use fealty_types::{Code, Money, MoneyCurrency};
+use fealty_types::{Code, Money, MoneyCurrency, TenderKind};
 
 use crate::{
     earning::preview::Asked,

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{
-    Account, AttributeValue, Attributes, Facts, LotOrigin, OfPurchase, Purchase, TenderKind,
-    Transaction,
+    Account, AttributeValue, Attributes, Facts, LotOrigin, OfPurchase, Purchase, Transaction,
 };
 use fealty_proto::{points::v1 as wire, r#type::v1::Money};
 use fealty_server::to_wire_time;
-use fealty_types::{Code, Position, TierId};
+use fealty_types::{Code, Position, TenderKind, TierId};
 
 pub(super) fn purchase_of(
     purchase: &Purchase,

@@ -119,4 +119,12 @@ async fn what_examples_do_not_bear_out_is_not_applied() {
         wrong.contains("calendar: over what counters and caps have counted must stay as it is"),
         "{wrong}"
     );
+    let longer = "time_zone: UTC\ncalendar: { late_until: 400 days }";
+    let longer = counted.replace("time_zone: UTC", longer);
+    let wrong = apply(fleet.clients(), &longer, How::Now).await;
+    let wrong = format!("{:#}", wrong.expect_err("it is refused"));
+    assert!(
+        wrong.contains("windows are kept for 396 days, and cannot be got back"),
+        "{wrong}"
+    );
 }

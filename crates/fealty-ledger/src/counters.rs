@@ -101,3 +101,29 @@ impl Counters {
         self.changed = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_add_up_and_what_is_nothing_is_not_there() {
+        let mut counters = Counters::default();
+        let moved = |key, bucket, by| CounterMove { key, bucket, by };
+        counters.apply(&[moved(1, 10, 3), moved(1, 17, 4), moved(2, 0, 5)], &[]);
+        assert!(counters.is_changed());
+        assert_eq!(
+            counters.buckets(1),
+            Some(&Buckets::from([(10, 3), (17, 4)]))
+        );
+        counters.settle();
+        counters.apply(&[moved(2, 0, -5)], &[Forgotten { key: 1, before: 17 }]);
+        assert!(counters.is_changed());
+        assert_eq!(counters.buckets(2), None);
+        let kept = Counters::stored(BTreeMap::from([(1, Buckets::from([(17, 4)]))]));
+        assert!(counters.are_same(&kept));
+        counters.settle();
+        counters.apply(&[], &[Forgotten { key: 1, before: 17 }]);
+        assert!(!counters.is_changed(), "there was nothing before it");
+    }
+}

@@ -4,10 +4,10 @@
 use std::fmt::Write as _;
 
 use fealty_ledger::{
-    Account, Accrue, Activation, Attributes, BucketName, Buckets, Cause, Command, Due, Entry,
-    Facts, GivenLot, Inactivity, LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts,
-    PurchaseLine, Received, ReversalFacts, Reverse, RuleResult, Said, Tender, TierChanged,
-    Transaction, Transfer, WalletAfter, canonical,
+    Account, Accrue, Activation, AttributeValue, Attributes, BucketName, Buckets, Cause, Command,
+    Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity, LotOrigin, LotTerms, Notice, Principal,
+    Purchase, PurchaseFacts, PurchaseLine, Received, ReversalFacts, Reverse, RuleResult, Said,
+    SlotMove, SlotRead, Tender, TierChanged, Transaction, Transfer, WalletAfter, canonical,
 };
 use fealty_types::{
     LotId, Metadata, Money, OrderScope, Points, Position, ShardId, TenderKind, Timestamp,
@@ -224,4 +224,114 @@ fn the_bytes_of_a_log_stay_what_they_are() {
     };
     let pinned = "d4f54f39be11f337d49b9d587379759eaad1a75a1b693f54af18ef36d96d9dbb";
     assert_eq!(hex(hash), pinned, "the bytes of format 6");
+}
+
+fn line(attributes: Attributes) -> PurchaseLine {
+    PurchaseLine {
+        sku: None,
+        category: Some(id("jazz")),
+        brand: None,
+        quantity: 1,
+        minor_units: 500,
+        tax_minor_units: 0,
+        attributes,
+    }
+}
+
+/// A purchase with attributes, and one that has none.
+fn purchases() -> (Purchase, Purchase) {
+    let text = AttributeValue::Text(id("business"));
+    let plain = Purchase {
+        brand: id("shop"),
+        order_number: id("order-1"),
+        amount: Money::new(id("EUR"), 1_000).expect("in range"),
+        purchased_at: None,
+        channel: None,
+        store: None,
+        terminal: None,
+        lines: vec![line(Attributes::new()); 2],
+        tenders: Vec::new(),
+        attributes: Attributes::new(),
+    };
+    let with = Purchase {
+        lines: vec![
+            line(Attributes::new()),
+            line(Attributes::from([(id("cabin"), text)])),
+        ],
+        attributes: Attributes::from([
+            (id("own_cup"), AttributeValue::Bool(true)),
+            (id("nights"), AttributeValue::Number(-2)),
+        ]),
+        ..plain.clone()
+    };
+    (plain, with)
+}
+
+#[test]
+fn attributes_follow_a_purchase_and_without_them_its_bytes_are_as_before() {
+    let (plain, with) = purchases();
+    let facts = Facts::Earned(EarnedFacts {
+        purchased_at: at(1_699_999_000_000_000),
+        order_scope: OrderScope::default(),
+        tier: Some(id("gold")),
+        read: vec![SlotRead {
+            slot: 3,
+            before: 7,
+            with_any: Some(8),
+        }],
+        moves: vec![SlotMove {
+            slot: 3,
+            bucket: -1,
+            by: 1,
+        }],
+    });
+    let cause = request(Command::Purchase(with.clone()), Some(facts));
+    let entry = Entry::Transaction(transaction(cause));
+    let bytes = canonical::encode(&entry);
+    assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
+    let hex = digest.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("to memory");
+        hex
+    });
+    assert_eq!(
+        hex, "3ba033e75f2f8705190967f57644e87a6cb5b909c53ec804ac912c0186571453",
+        "the bytes of attributes"
+    );
+    // The command's bytes begin with its tag; the plain one's are those of ever.
+    let (plain, with) = (Command::Purchase(plain), Command::Purchase(with));
+    assert_eq!(
+        (canonical::part(&plain)[0], canonical::part(&with)[0]),
+        (0, 13)
+    );
+    assert_eq!(plain.first_difference(&with), Some("lines"));
+}
+
+/// There is one encoding for a purchase: what would be another of the same is refused.
+#[test]
+fn a_purchase_has_one_encoding() {
+    let (plain, with) = purchases();
+    let read = |bytes: &[u8]| borsh::from_slice::<Command>(bytes);
+    let part = |purchase: &Purchase| canonical::part(&Command::Purchase(purchase.clone()));
+    let bytes = part(&with);
+    assert!(read(&bytes).is_ok());
+    // Attributes that are announced and none.
+    let mut announced = part(&plain);
+    announced[0] = 13;
+    announced.extend([0; 8]);
+    assert!(read(&announced).is_err());
+    // A line's that is not there, and the same line's twice.
+    let of_lines = canonical::part(&vec![(1_u16, with.lines[1].attributes.clone())]);
+    let head = &bytes[..bytes.len() - of_lines.len()];
+    for places in [vec![2_u16], vec![1, 1], vec![1, 0]] {
+        let attributes = &with.lines[1].attributes;
+        let wrong: Vec<_> = places
+            .into_iter()
+            .map(|at| (at, attributes.clone()))
+            .collect();
+        let forged = [head, &canonical::part(&wrong)].concat();
+        assert!(read(&forged).is_err());
+    }
+    let empty = [head, &canonical::part(&vec![(1_u16, Attributes::new())])].concat();
+    assert!(read(&empty).is_err());
 }

@@ -255,6 +255,48 @@ fn rules_that_make_no_sense_are_refused() {
     );
 }
 
+#[test]
+fn bands_are_of_money_and_caps_are_over_different_windows() {
+    let bands = |by: &str| {
+        format!(
+            "  - {{ rule: x, on: purchase, earn: {{ currency: points, bands: {{ by: {by}, per: 1, points: {{ \"0\": 5 }} }} }} }}"
+        )
+    };
+    assert_eq!(wrong(&bands("spent")), [""; 0]);
+    refused(
+        &bands("coffees"),
+        "earning.x.earn.bands.by",
+        "coffees",
+        "`coffees` must add money, such as line.earning_amount",
+    );
+    let cap = "{ per: member, last: 12 months, points: 5 }";
+    let same = "{ per: member, last: 1 year, points: 9 }";
+    refused(
+        &format!(
+            "  - {{ rule: x, on: purchase, earn: {{ currency: points, fixed: 1 }}, caps: [ {cap}, {same} ] }}"
+        ),
+        "earning.x.caps.1",
+        same,
+        "is over the same as another one of the rule",
+    );
+    refused(
+        "  - { rule: x, on: purchase, from: 9999-12-31, earn: { currency: points, fixed: 1 } }",
+        "earning.x.from",
+        "9999",
+        "`9999-12-31` is beyond the calendar's end",
+    );
+}
+
+/// What is compiled is no larger than what is written, however deep it is nested.
+#[test]
+fn an_expression_does_not_grow() {
+    let deep = format!("{}true{}", "true == (".repeat(45), ")".repeat(45));
+    let rule = format!(
+        "  - {{ rule: x, on: purchase, when: '{deep}', earn: {{ currency: points, fixed: 1 }} }}"
+    );
+    assert_eq!(wrong(&rule), [""; 0]);
+}
+
 /// With and without quotes, as files had them that were applied before.
 #[test]
 fn a_figure_is_read_as_it_is_written() {

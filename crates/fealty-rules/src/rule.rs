@@ -117,8 +117,8 @@ pub(crate) enum Formula {
         /// The whole factor, by the rank of the member's tier, and one for any other.
         factors: Box<[Ratio]>,
         of: MultipliedOf,
-        /// Whether it multiplies what the multipliers before it come to; else it adds to
-        /// the base's factor.
+        /// Whether it multiplies what those that add come to; else it adds to the base's
+        /// factor.
         compound: bool,
     },
 }

@@ -174,6 +174,12 @@ impl Rules {
             .forgets(&self.calendar, self.calendar.date_of(now), self.late_days)
     }
 
+    /// Days after which an event touches no counter, cap or edge.
+    #[must_use]
+    pub fn late_days(&self) -> i32 {
+        self.late_days
+    }
+
     /// Whether an event of a moment counts for counters, caps and edges now.
     #[must_use]
     pub fn counts(&self, at: Timestamp, now: Timestamp) -> bool {

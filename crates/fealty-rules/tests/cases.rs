@@ -7,7 +7,9 @@
 use std::fmt::Write as _;
 
 use fealty_program::{Program, Ratio};
-use fealty_rules::{Event, GivenAttributes, Line, Numbers, Silent, Stored, Verdicts, evaluate};
+use fealty_rules::{
+    Event, GivenAttributes, Line, Numbers, Silent, Stored, Verdict, Verdicts, evaluate,
+};
 use fealty_types::{CurrencyId, Timestamp};
 
 const HEAD: &str = r#"
@@ -472,4 +474,119 @@ earning:
         2026-12-07 web rock:1.00 => streak 1
         ",
     );
+}
+
+/// Too late for its counters: nothing from what needs them, and that is said.
+#[test]
+fn what_is_too_late_earns_by_what_needs_no_counter() {
+    let sections = r#"
+counters: { spent: { of: purchase, add: purchase.amount, over: { every: year } } }
+earning:
+  - { rule: base, on: purchase, earn: { currency: points, rate: { points: 1, per: "1.00" } } }
+  - { rule: bands, on: purchase, earn: { currency: points, bands: { by: spent, per: "1.00", points: { "0.00": 5 } } } }
+  - { rule: capped, on: purchase, earn: { currency: points, fixed: 9 }, caps: [ { per: member, times: 1 } ] }
+"#;
+    let parsed = Program::parse(&format!("{HEAD}{sections}")).expect("right");
+    let rules = &parsed.program.earning.rules;
+    let (bought, issues) = (
+        bought("2026-03-02 web rock:7.00"),
+        ["points".parse().expect("an id")],
+    );
+    let event = Event {
+        counts: false,
+        ..event(&bought, &issues)
+    };
+    let inputs = Stored {
+        rules,
+        book: &Numbers::default(),
+        at: event.at,
+    };
+    let mut verdicts = Verdicts::default();
+    let outcome = evaluate(rules, &event, &inputs, &mut verdicts).expect("in range");
+    assert_eq!((outcome.given.len(), outcome.moves.len()), (1, 0));
+    let gave = Verdict::Gave {
+        points: 7,
+        uncapped: 7,
+    };
+    verdicts.0.sort_unstable_by_key(|(rule, _)| *rule);
+    let expected = [(0, gave), (1, Verdict::TooLate), (2, Verdict::TooLate)];
+    assert_eq!(verdicts.0, expected);
+}
+
+/// A tier that the version does not have: what is for any other.
+#[test]
+fn a_tier_that_is_not_there_has_what_any_other_has() {
+    let sections = r#"
+earning:
+  - { rule: base, on: purchase, earn: { currency: points, rate: { points: 2, per: "1.00", by_tier: { green: 1 } } } }
+  - { rule: more, on: purchase, earn: { multiply: base, by_tier: { green: 2 } } }
+  - { rule: all, on: purchase, when: 'member.tier.at_least("green")', earn: { currency: points, fixed: 9 } }
+"#;
+    let parsed = Program::parse(&format!("{HEAD}{sections}")).expect("right");
+    let rules = &parsed.program.earning.rules;
+    let (bought, issues) = (
+        bought("2026-03-02 web rock:7.00"),
+        ["points".parse().expect("an id")],
+    );
+    let event = Event {
+        tier_rank: None,
+        tier: "platinum",
+        ..event(&bought, &issues)
+    };
+    let inputs = Stored {
+        rules,
+        book: &Numbers::default(),
+        at: event.at,
+    };
+    let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");
+    let given: Vec<_> = outcome
+        .given
+        .iter()
+        .map(|given| (given.rule, given.points.get()))
+        .collect();
+    assert_eq!(given, [(0, 14)]);
+}
+
+#[test]
+fn a_goal_is_what_would_be_given_next() {
+    let sections = r"
+counters: { coffees: { of: line, add: line.quantity, over: { last: 30 days } } }
+earning:
+  - { rule: fifth, on: purchase, when: counters.coffees.passes(5), earn: { currency: points, fixed: 50 } }
+  - { rule: each, on: purchase, when: counters.coffees.reaches_each(4), earn: { currency: points, fixed: 1 } }
+";
+    let parsed = Program::parse(&format!("{HEAD}{sections}")).expect("right");
+    let rules = &parsed.program.earning.rules;
+    let issues = ["points".parse().expect("an id")];
+    let mut numbers = Numbers::default();
+    let mut goals = Vec::new();
+    for asked in [
+        "2026-03-02 web coffee:1.00x3",
+        "2026-03-03 web coffee:1.00x2",
+        // The first three are out of the window: the fifth stands, and is not given again.
+        "2026-04-01 web coffee:1.00x1",
+    ] {
+        let bought = bought(asked);
+        let event = event(&bought, &issues);
+        let inputs = Stored {
+            rules,
+            book: &numbers,
+            at: event.at,
+        };
+        let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");
+        numbers.apply(rules, &outcome);
+        let standing = rules.standing(&numbers, event.at).remove(0);
+        let of_counter = standing
+            .goals
+            .iter()
+            .map(|goal| (goal.rule.to_string(), goal.at));
+        goals.push((standing.value, of_counter.collect::<Vec<_>>()));
+    }
+    let goal = |rule: &str, at| (rule.to_owned(), at);
+    let expected = [
+        (3, vec![goal("fifth", 5), goal("each", 4)]),
+        (5, vec![goal("each", 8)]),
+        (3, vec![goal("each", 8)]),
+    ];
+    assert_eq!(goals, expected);
 }

@@ -5,16 +5,16 @@ use cel::{
     common::ast::{CallExpr, Expr, LiteralValue, SourceInfo, operators},
     parser::Parser,
 };
-use fealty_types::{TenderKind, TierId};
+use fealty_types::TierId;
 
 use super::{
-    form::{Bool, BoolName, Number, NumberName, Of, Text, TextName},
-    scope::{AttributeType, Attributes, CounterName, Scope},
+    form::{Bool, Number, Text},
+    path::path,
+    scope::Scope,
 };
 use crate::{
     calendar::{self, WEEKDAYS},
     decimal::Ratio,
-    near,
     rule::Edge,
     text::Texts,
 };
@@ -37,7 +37,7 @@ pub struct CelError {
 }
 
 /// A typed expression.
-enum Typed {
+pub(super) enum Typed {
     Bool(Bool),
     Number(Number),
     Money(Number),
@@ -62,21 +62,11 @@ impl Typed {
     }
 }
 
-type Checked<T> = Result<T, CelError>;
-
-impl CounterName {
-    fn typed(self, name: NumberName) -> Typed {
-        if self.is_money {
-            Typed::Money(Number::Name(name))
-        } else {
-            Typed::Number(Number::Name(name))
-        }
-    }
-}
+pub(super) type Checked<T> = Result<T, CelError>;
 
 /// Checks expressions of one scope.
 pub(crate) struct Checker<'a> {
-    scope: Scope<'a>,
+    pub(super) scope: Scope<'a>,
     texts: &'a mut Texts,
     places: SourceInfo,
     parts: usize,
@@ -149,7 +139,7 @@ impl<'a> Checker<'a> {
         Ok((checker, tree))
     }
 
-    fn wrong(&self, at: &IdedExpr, message: impl Into<String>) -> CelError {
+    pub(super) fn wrong(&self, at: &IdedExpr, message: impl Into<String>) -> CelError {
         let begins = self.begins(at);
         CelError {
             message: message.into(),
@@ -216,157 +206,6 @@ impl<'a> Checker<'a> {
             LiteralValue::Bytes(_) | LiteralValue::Null => {
                 return Err(self.wrong(tree, "bytes and null are not part of the language"));
             }
-        })
-    }
-
-    fn name(&mut self, tree: &IdedExpr) -> Checked<Typed> {
-        if let Expr::Select(select) = &tree.expr
-            && select.test
-        {
-            return self.has(tree, &select.operand, &select.field);
-        }
-        let Some(path) = path(tree) else {
-            return Err(self.wrong(tree, "only names have fields"));
-        };
-        self.named(tree, &path)
-    }
-
-    /// `has(purchase.attributes.own_cup)`.
-    fn has(&mut self, tree: &IdedExpr, of: &IdedExpr, name: &str) -> Checked<Typed> {
-        let (of, attributes) = match path(of).as_deref() {
-            Some(["purchase", "attributes"]) => (Of::Event, self.scope.purchase),
-            Some(["line", "attributes"]) if self.scope.of_lines => (Of::Line, self.scope.line),
-            _ => return Err(self.wrong(tree, "`has` asks whether an attribute is given")),
-        };
-        match attributes.find(name) {
-            Some((at, _)) => Ok(Typed::Bool(Bool::Name(BoolName::Has(of, at)))),
-            None => Err(self.unknown(tree, "attribute", name, attributes.names())),
-        }
-    }
-
-    fn named(&mut self, tree: &IdedExpr, path: &[&str]) -> Checked<Typed> {
-        use NumberName as N;
-        use TextName as T;
-        let number = |name| Ok(Typed::Number(Number::Name(name)));
-        let money = |name| Ok(Typed::Money(Number::Name(name)));
-        let text = |name| Ok(Typed::Text(Text::Name(name)));
-        match path {
-            ["purchase", "amount"] => money(N::Amount),
-            ["purchase", "earning_amount"] => money(N::EarningAmount),
-            ["purchase", "quantity"] => number(N::Quantity),
-            ["purchase", "brand"] => text(T::Brand),
-            ["purchase", "channel"] => text(T::Channel),
-            ["purchase", "store"] => text(T::Store),
-            ["purchase", "terminal"] => text(T::Terminal),
-            ["purchase", "paid", kind] => {
-                let known = TenderKind::ALL.into_iter();
-                match known.clone().find(|known| known.name() == *kind) {
-                    Some(known) => money(N::Paid(known)),
-                    None => {
-                        let names = known.map(TenderKind::name);
-                        Err(self.unknown(tree, "kind of tender", kind, names))
-                    }
-                }
-            }
-            ["purchase", "attributes", name] => self.attribute(tree, Of::Event, name),
-            ["line", ..] if !self.scope.of_lines => {
-                let message = "`line` is only known in `lines`, and in counters of lines";
-                Err(self.wrong(tree, message))
-            }
-            ["line", "sku"] => text(T::LineSku),
-            ["line", "category"] => text(T::LineCategory),
-            ["line", "brand"] => text(T::LineBrand),
-            ["line", "quantity"] => number(N::LineQuantity),
-            ["line", "amount"] => money(N::LineAmount),
-            ["line", "earning_amount"] => money(N::LineEarningAmount),
-            ["line", "tax"] => money(N::LineTax),
-            ["line", "attributes", name] => self.attribute(tree, Of::Line, name),
-            ["lines", ..] if !self.scope.picked => {
-                let message = "`lines` are those that the rule picks, and it picks none";
-                Err(self.wrong(tree, message))
-            }
-            ["lines", "amount"] => money(N::PickedAmount),
-            ["lines", "quantity"] => number(N::PickedQuantity),
-            ["lines", "count"] => number(N::PickedLines),
-            ["member", "tier"] if self.scope.tiers.is_empty() => {
-                Err(self.wrong(tree, "the programme has no tiers"))
-            }
-            ["member", "tier"] => text(T::Tier),
-            ["event", "date"] => Ok(Typed::Date(Number::Name(N::Date))),
-            ["event", "time"] => Ok(Typed::Moment(Number::Name(N::Time))),
-            ["event", "year"] => number(N::Year),
-            ["event", "month"] => number(N::Month),
-            ["event", "day"] => number(N::Day),
-            ["event", "hour"] => number(N::Hour),
-            ["event", "minute"] => number(N::Minute),
-            ["event", "weekday"] => text(T::Weekday),
-            ["counters", name] => {
-                let counter = self.counter(tree, name)?;
-                Ok(counter.typed(N::Counter(counter.number)))
-            }
-            ["counters", name, "after"] => {
-                let counter = self.counter(tree, name)?;
-                if counter.of_points {
-                    let message = "what a counter of points comes to is not known yet";
-                    return Err(self.wrong(tree, message));
-                }
-                Ok(counter.typed(N::CounterAfter(counter.number)))
-            }
-            _ => {
-                let written = path.join(".");
-                Err(self.unknown(tree, "name", &written, self.names().into_iter()))
-            }
-        }
-    }
-
-    /// The names that there are, for one who wrote another.
-    fn names(&self) -> Vec<&'static str> {
-        let known = NAMES.iter().copied();
-        let here = known.filter(|name| match name.split('.').next() {
-            Some("line") => self.scope.of_lines,
-            Some("lines") => self.scope.picked,
-            Some("counters") => !self.scope.counters.is_empty(),
-            Some("member") => !self.scope.tiers.is_empty(),
-            _ => true,
-        });
-        here.collect()
-    }
-
-    fn unknown<'n>(
-        &self,
-        tree: &IdedExpr,
-        what: &str,
-        written: &str,
-        names: impl Iterator<Item = &'n str>,
-    ) -> CelError {
-        let hint = near::hint(written, names);
-        self.wrong(tree, format!("there is no {what} `{written}`{hint}"))
-    }
-
-    fn attribute(&mut self, tree: &IdedExpr, of: Of, name: &str) -> Checked<Typed> {
-        let attributes: &Attributes = match of {
-            Of::Event => self.scope.purchase,
-            Of::Line => self.scope.line,
-        };
-        let Some((at, of_type)) = attributes.find(name) else {
-            return Err(self.unknown(tree, "attribute", name, attributes.names()));
-        };
-        Ok(match of_type {
-            AttributeType::Bool => Typed::Bool(Bool::Name(BoolName::Attribute(of, at))),
-            AttributeType::Number => Typed::Number(Number::Name(NumberName::Attribute(of, at))),
-            AttributeType::Text => Typed::Text(Text::Name(TextName::Attribute(of, at))),
-        })
-    }
-
-    fn counter(&mut self, tree: &IdedExpr, name: &str) -> Checked<CounterName> {
-        let counters = self.scope.counters;
-        if counters.is_empty() {
-            return Err(self.wrong(tree, "no counters are known here"));
-        }
-        let known = name.parse().ok().and_then(|id| counters.get(&id).copied());
-        known.ok_or_else(|| {
-            let names = counters.keys().map(fealty_types::CounterId::as_str);
-            self.unknown(tree, "counter", name, names)
         })
     }
 
@@ -709,60 +548,6 @@ const FUNCTIONS: [&str; 8] = [
     "passes",
     "reaches_each",
 ];
-
-/// Names that expressions know, for one who wrote another.
-const NAMES: [&str; 26] = [
-    "purchase.amount",
-    "purchase.earning_amount",
-    "purchase.quantity",
-    "purchase.brand",
-    "purchase.channel",
-    "purchase.store",
-    "purchase.terminal",
-    "line.sku",
-    "line.category",
-    "line.brand",
-    "line.quantity",
-    "line.amount",
-    "line.earning_amount",
-    "line.tax",
-    "lines.amount",
-    "lines.quantity",
-    "lines.count",
-    "member.tier",
-    "event.date",
-    "event.time",
-    "event.year",
-    "event.month",
-    "event.day",
-    "event.hour",
-    "event.minute",
-    "event.weekday",
-];
-
-/// `a.b.c`, or `a["b"].c`, in its parts.
-fn path(tree: &IdedExpr) -> Option<Vec<&str>> {
-    match &tree.expr {
-        Expr::Ident(name) => Some(vec![name]),
-        Expr::Select(select) if !select.test => {
-            let mut of = path(&select.operand)?;
-            of.push(&select.field);
-            Some(of)
-        }
-        Expr::Call(call) if call.func_name == operators::INDEX => {
-            let [of, field] = &*call.args else {
-                return None;
-            };
-            let Expr::Literal(LiteralValue::String(field)) = &field.expr else {
-                return None;
-            };
-            let mut of = path(of)?;
-            of.push(field.inner());
-            Some(of)
-        }
-        _ => None,
-    }
-}
 
 /// Whether it is called by its name, and is no operator.
 fn is_function(name: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Conditions and figures in CEL (<https://cel.dev>), typed.
 //!
-//! The `cel` crate parses. `check` gives every name a type, refuses what is not there
-//! with its place and the nearest name that is, and turns the tree into the form in
+//! The `cel` crate parses. `check` gives every part a type (`names` has what can be named),
+//! refuses what is not there with its place and the nearest name that is, and turns the tree into the form in
 //! `form`, which `eval` runs: no allocation, no look-up by text, and a cost that is
 //! bounded by its length. Of the language we leave out what would make it otherwise:
 //! floating point, maps, and macros that loop.
@@ -9,6 +9,8 @@
 mod check;
 mod eval;
 mod form;
+mod names;
+mod path;
 mod scope;
 
 pub(crate) use check::Checker;

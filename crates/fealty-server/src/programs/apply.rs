@@ -250,6 +250,18 @@ fn nothing_taken_away(before: &Program, after: &Program) -> Result<(), Rejection
             "over what counters and caps have counted",
         );
     }
+    let (late_before, late_after) = (
+        before.earning.rules.late_days(),
+        after.earning.rules.late_days(),
+    );
+    if before.earning.rules.has_slots() && late_after > late_before {
+        // What was used of a window that is not kept would be free again.
+        let message = format!(
+            "calendar.late_until: windows are kept for {late_before} days, and cannot be got back"
+        );
+        let rejection = Rejection::new(ErrorReason::ProgramConflict, message);
+        return Err(rejection.with("path", "calendar.late_until"));
+    }
     if before.orders != after.orders {
         // An order that was recorded would be another one, and earn again.
         return stays(

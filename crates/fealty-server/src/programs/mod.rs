@@ -6,14 +6,16 @@ mod grpc;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, RwLock},
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use fealty_postgres::{Database, DatabaseError, HasDatabaseError, PgConnection, foundation};
-use fealty_program::{Program, ProgramErrors, ProgramVersion};
+use fealty_program::{Program, ProgramErrors, ProgramVersion, text_digest};
 use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::ProgramId;
+use lru::LruCache;
 use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
@@ -104,7 +106,12 @@ pub struct Programs {
     clock: ServiceClock,
     on_apply: Arc<dyn OnApply>,
     newest: Arc<RwLock<HashMap<ProgramId, ProgramVersion>>>,
+    /// Versions that were in force before, as they were asked for last.
+    earlier: Arc<Mutex<LruCache<(ProgramId, i64), ProgramVersion>>>,
 }
+
+/// Earlier versions that are remembered.
+const EARLIER_MAX: NonZeroUsize = NonZeroUsize::new(16).expect("not none");
 
 impl Programs {
     /// The programmes that the database has.
@@ -118,6 +125,7 @@ impl Programs {
             clock,
             on_apply,
             newest: Arc::default(),
+            earlier: Arc::new(Mutex::new(LruCache::new(EARLIER_MAX))),
         };
         programs.refresh().await?;
         Ok(programs)
@@ -148,9 +156,25 @@ impl Programs {
         {
             return Ok(Some(newest));
         }
+        let key = (program.clone(), number);
+        let earlier = || self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is stored of a version never changes; a database that was restored is another
+        // one's, so its digest is compared.
         let stored = foundation::program(self.database.pool(), program, Some(number)).await?;
-        let parsed = stored.and_then(|stored| Program::parse(&stored.source).ok());
-        Ok(parsed.map(|parsed| parsed.numbered(number)))
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let digest = text_digest(&stored.source);
+        let known = earlier().get(&key).cloned();
+        if let Some(known) = known.filter(|known| known.text_digest == digest) {
+            return Ok(Some(known));
+        }
+        let parsed = Program::parse(&stored.source).ok();
+        let parsed = parsed.map(|parsed| parsed.numbered(number));
+        if let Some(parsed) = &parsed {
+            earlier().put(key, parsed.clone());
+        }
+        Ok(parsed)
     }
 
     /// The ids of all.

@@ -10,9 +10,9 @@ use fealty_types::{AttributeName, Code, TenderKind, TierId, Timestamp};
 use super::PlanError;
 
 /// A member's numbers as rules read them.
-pub(crate) struct Numbers<'a>(pub(crate) Option<&'a Counters>);
+pub(crate) struct LedgerNumbers<'a>(pub(crate) Option<&'a Counters>);
 
-impl Book for Numbers<'_> {
+impl Book for LedgerNumbers<'_> {
     fn buckets(&self, key: u64) -> Option<&Buckets> {
         self.0?.buckets(key)
     }

@@ -17,7 +17,7 @@ use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
 pub(crate) use error::{PlanError, field};
-pub(crate) use event::Numbers;
+pub(crate) use event::LedgerNumbers;
 pub(crate) use tier::tier_effects;
 pub(crate) use verdicts::{OfRule, Preview, preview, recorded};
 
@@ -69,18 +69,8 @@ pub(crate) fn plan(
     of_member: OfMember<'_>,
     now: Timestamp,
 ) -> Result<Request, PlanError> {
-    let program = &*applied.program;
-    // Who never changed tier has the lowest.
-    let lowest = || program.tiers.as_ref()?.levels.first();
-    let plan = Plan {
-        program,
-        version: u32::try_from(applied.version).unwrap_or(u32::MAX),
-        tier: of_member
-            .tier
-            .or_else(|| lowest().map(|level| level.tier.clone())),
-        counters: of_member.counters,
-        now,
-    };
+    let plan = Plan::by(applied, of_member, now);
+    let program = plan.program;
     let mut request = Request {
         request_id: request_id.clone(),
         command: command.clone(),
@@ -125,6 +115,23 @@ struct Plan<'a> {
     tier: Option<TierId>,
     counters: Option<&'a Counters>,
     now: Timestamp,
+}
+
+impl<'a> Plan<'a> {
+    /// What is planned by a version for a member at a moment.
+    fn by(applied: &'a ProgramVersion, of_member: OfMember<'a>, now: Timestamp) -> Self {
+        let program = &*applied.program;
+        // Who never changed tier has the lowest.
+        let lowest = || program.tiers.as_ref()?.levels.first();
+        let tier = of_member.tier;
+        Self {
+            program,
+            version: u32::try_from(applied.version).unwrap_or(u32::MAX),
+            tier: tier.or_else(|| lowest().map(|level| level.tier.clone())),
+            counters: of_member.counters,
+            now,
+        }
+    }
 }
 
 impl Plan<'_> {

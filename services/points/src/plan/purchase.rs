@@ -7,12 +7,12 @@ use fealty_ledger::{
     RuleResult, SlotMove, SlotRead,
 };
 use fealty_program::{Activity, Brand};
-use fealty_rules::{Given, Outcome, Rules, Silent, Stored, evaluate};
+use fealty_rules::{Given, Outcome, Rules, Silent, Stored, Trace, evaluate};
 use fealty_types::{BrandId, CurrencyId, OrderScope, Points, Timestamp};
 
 use super::{
     Plan, PlanError,
-    event::{Numbers, check_attributes, event},
+    event::{LedgerNumbers, check_attributes, event},
 };
 
 /// How far ahead of the service's clock a till's may be.
@@ -26,17 +26,7 @@ impl Plan<'_> {
     ) -> Result<(), PlanError> {
         let (brand, purchased_at, order_scope) = self.check_purchase(purchase)?;
         let rules = &self.program.earning.rules;
-        let tier = (self.tier.as_ref(), purchased_at);
-        let counts = rules.counts(purchased_at, self.now);
-        let event = event(self.program, brand, purchase, tier, counts);
-        let numbers = Numbers(self.counters);
-        let inputs = Stored {
-            rules,
-            book: &numbers,
-            at: purchased_at,
-        };
-        let outcome =
-            evaluate(rules, &event, &inputs, &mut Silent).map_err(|_| PlanError::TooManyPoints)?;
+        let outcome = self.evaluated(purchase, (brand, purchased_at), &mut Silent)?;
         self.grants(purchase, (brand, purchased_at), &outcome.given, request);
         self.keep_active(request, purchased_at, Some(Activity::Purchase));
         if !outcome.moves.is_empty() {
@@ -47,6 +37,38 @@ impl Plan<'_> {
         Ok(())
     }
 
+    /// What a purchase earns, by the member's numbers as they are.
+    pub(super) fn evaluated(
+        &self,
+        purchase: &Purchase,
+        (brand, purchased_at): (&Brand, Timestamp),
+        trace: &mut impl Trace,
+    ) -> Result<Outcome, PlanError> {
+        let rules = &self.program.earning.rules;
+        let tier = (self.tier.as_ref(), purchased_at);
+        let counts = rules.counts(purchased_at, self.now);
+        let event = event(self.program, brand, purchase, tier, counts);
+        let inputs = Stored {
+            rules,
+            book: &LedgerNumbers(self.counters),
+            at: purchased_at,
+        };
+        evaluate(rules, &event, &inputs, trace).map_err(|_| PlanError::TooManyPoints)
+    }
+
+    /// Checks what a purchase consists of, whether it is made or only asked about; answers
+    /// with its brand.
+    pub(super) fn check_content(&self, purchase: &Purchase) -> Result<&Brand, PlanError> {
+        let brand = self.program.brands.get(&purchase.brand);
+        let brand = brand.ok_or_else(|| PlanError::BrandNotFound(purchase.brand.clone()))?;
+        let (expected, actual) = (self.program.money.currency, purchase.amount.currency());
+        if actual != expected {
+            return Err(PlanError::WrongMoneyCurrency { expected, actual });
+        }
+        check_attributes(self.program, purchase)?;
+        Ok(brand)
+    }
+
     /// Checks a purchase against the programme; answers with its brand, when it was made,
     /// and within what its order number is unique.
     fn check_purchase(
@@ -54,16 +76,7 @@ impl Plan<'_> {
         purchase: &Purchase,
     ) -> Result<(&Brand, Timestamp, OrderScope), PlanError> {
         let (program, now) = (self.program, self.now);
-        let brand = program
-            .brands
-            .get(&purchase.brand)
-            .ok_or_else(|| PlanError::BrandNotFound(purchase.brand.clone()))?;
-        if purchase.amount.currency() != program.money.currency {
-            return Err(PlanError::WrongMoneyCurrency {
-                expected: program.money.currency,
-                actual: purchase.amount.currency(),
-            });
-        }
+        let brand = self.check_content(purchase)?;
         let purchased_at = purchase.purchased_at.unwrap_or(now);
         if now
             .checked_add(CLOCK_SKEW_MAX)
@@ -71,7 +84,6 @@ impl Plan<'_> {
         {
             return Err(PlanError::PurchaseInFuture);
         }
-        check_attributes(program, purchase)?;
         let scope = program.order_scope(purchase.store.as_ref(), purchase.purchased_at);
         let order_scope = scope.map_err(PlanError::OrderScope)?;
         Ok((brand, purchased_at, order_scope))

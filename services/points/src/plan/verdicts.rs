@@ -3,13 +3,10 @@
 
 use fealty_ledger::{EarnedFacts, Purchase, SlotRead};
 use fealty_program::ProgramVersion;
-use fealty_rules::{Inputs, Outcome, Rules, SlotValue, Stored, Verdict, Verdicts, evaluate};
+use fealty_rules::{Inputs, Rules, SlotValue, Verdict, Verdicts, evaluate};
 use fealty_types::{CurrencyId, RuleId, TierId, Timestamp};
 
-use super::{
-    OfMember, PlanError,
-    event::{Numbers, check_attributes, event},
-};
+use super::{OfMember, Plan, PlanError, event::event};
 
 /// What became of a rule.
 #[derive(Clone, Debug)]
@@ -64,42 +61,15 @@ pub(crate) fn preview(
     of_member: OfMember<'_>,
     now: Timestamp,
 ) -> Result<Preview, PlanError> {
-    let program = &applied.program;
-    let rules = &program.earning.rules;
-    let brand = program.brands.get(&purchase.brand);
-    let brand = brand.ok_or_else(|| PlanError::BrandNotFound(purchase.brand.clone()))?;
-    if purchase.amount.currency() != program.money.currency {
-        return Err(PlanError::WrongMoneyCurrency {
-            expected: program.money.currency,
-            actual: purchase.amount.currency(),
-        });
-    }
-    check_attributes(program, purchase)?;
+    let plan = Plan::by(applied, of_member, now);
+    let brand = plan.check_content(purchase)?;
     let purchased_at = purchase.purchased_at.unwrap_or(now);
-    let lowest = || program.tiers.as_ref()?.levels.first();
-    let tier = of_member
-        .tier
-        .or_else(|| lowest().map(|level| level.tier.clone()));
-    let counts = rules.counts(purchased_at, now);
-    let event = event(
-        program,
-        brand,
-        purchase,
-        (tier.as_ref(), purchased_at),
-        counts,
-    );
-    let inputs = Stored {
-        rules,
-        book: &Numbers(of_member.counters),
-        at: purchased_at,
-    };
     let mut verdicts = Verdicts::default();
-    let Outcome { .. } =
-        evaluate(rules, &event, &inputs, &mut verdicts).map_err(|_| PlanError::TooManyPoints)?;
+    plan.evaluated(purchase, (brand, purchased_at), &mut verdicts)?;
     Ok(Preview {
         purchased_at,
-        rules: told(rules, verdicts),
-        tier,
+        rules: told(&plan.program.earning.rules, verdicts),
+        tier: plan.tier,
     })
 }
 

@@ -260,11 +260,11 @@ fn per(path: &str, figure: &Figure, context: &Context<'_>, check: &mut Check) ->
 /// A value for each tier, from the lowest up, and last one for who has none of them.
 fn by_rank<V>(
     tiers: Option<&TierScheme>,
-    mut of: impl FnMut(Option<&TierId>) -> Option<V>,
+    of: impl FnMut(Option<&TierId>) -> Option<V>,
 ) -> Option<Vec<V>> {
     let levels = tiers.into_iter().flat_map(|scheme| &scheme.levels);
     let tiers = levels.map(|level| Some(&level.tier)).chain([None]);
-    tiers.map(|tier| of(tier)).collect()
+    tiers.map(of).collect()
 }
 
 fn is_tier(path: &str, tier: &TierId, tiers: Option<&TierScheme>, check: &mut Check) -> bool {

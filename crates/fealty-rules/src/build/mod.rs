@@ -1,180 +1,31 @@
 //! Builds the rules of a version from what the programme file says, and says what is
 //! wrong with it.
 
+mod exact;
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use fealty_types::{BrandId, CounterId, CurrencyId, GroupId, Points, RuleId, TierId, Timestamp};
+use fealty_types::{CounterId, RuleId};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Attributes, CounterName, Scope,
-    calendar::{Calendar, Every},
+    CounterName, Scope,
+    calendar::Every,
     cel::{Bool, CelError, Checker, Number},
     decimal::Ratio,
     index::Index,
     near::hint,
     rule::{
-        Adds, Cap, Counter, Edge, Formula, Group, KeptEdge, Limit, MONEY_MAX, MultipliedOf, Pick,
-        Rate, Reads, Round, Rule, Rules, Slot, TierAsOf,
+        Adds, Cap, Counter, Edge, Formula, Group, KeptEdge, Limit, MultipliedOf, Reads, Rule,
+        Rules, Slot,
     },
     text::Texts,
     window::Window,
 };
+use exact::can_be_reckoned;
 
-/// What is wrong with a counter or a rule, and in which of its fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The field, such as `when` or `earn.times`.
-    pub field: &'static str,
-    /// What is wrong.
-    pub message: String,
-    /// Where in an expression, in characters from its beginning.
-    pub offset: Option<usize>,
-}
-
-impl Fault {
-    fn new(field: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            field,
-            message: message.into(),
-            offset: None,
-        }
-    }
-
-    fn of(field: &'static str, error: CelError) -> Self {
-        Self {
-            field,
-            message: error.message,
-            offset: Some(error.offset),
-        }
-    }
-}
-
-/// What a counter counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counts {
-    /// Purchases.
-    Purchases,
-    /// Lines of purchases.
-    Lines,
-    /// Points that rules give.
-    Points,
-}
-
-/// A counter as the programme file says it.
-#[derive(Clone, Debug)]
-pub struct CounterSource<'a> {
-    /// Its id.
-    pub id: CounterId,
-    /// What it counts.
-    pub of: Counts,
-    /// Which of them.
-    pub when: Option<&'a str>,
-    /// What it adds for each.
-    pub add: Option<&'a str>,
-    /// Whether a day counts once.
-    pub once_per_day: bool,
-    /// Over what.
-    pub window: Window,
-    /// The rules whose points it adds.
-    pub rules: Vec<RuleId>,
-    /// All of it as text: whoever says another thing is another counter.
-    pub identity: String,
-}
-
-/// What a rule gives, as the programme file says it.
-#[derive(Clone, Debug)]
-pub enum FormulaSource<'a> {
-    /// Points for money.
-    Rate {
-        /// By the rank of the tier, and one for any other, last.
-        rates: Vec<Rate>,
-        /// Whether tax earns nothing.
-        net: bool,
-    },
-    /// Points by what the event adds to a counter.
-    Bands {
-        /// The counter.
-        counter: CounterId,
-        /// From where on, and the rate there; the first begins at 0.
-        bands: Vec<(i64, Rate)>,
-    },
-    /// So many points.
-    Fixed {
-        /// How many.
-        points: Points,
-        /// How many times.
-        times: Option<&'a str>,
-    },
-    /// A multiple of what another rule gives.
-    Multiply {
-        /// That rule.
-        base: RuleId,
-        /// The factor by the rank of the tier, and one for any other, last.
-        factors: Vec<Ratio>,
-        /// What is multiplied.
-        of: MultipliedOf,
-        /// Whether it multiplies what the multipliers before it come to.
-        compound: bool,
-    },
-}
-
-/// A cap as the programme file says it.
-#[derive(Clone, Copy, Debug)]
-pub struct CapSource {
-    /// How much.
-    pub limit: Limit,
-    /// Over what, for a member; for one event, if nothing is said.
-    pub window: Option<Window>,
-}
-
-/// A rule as the programme file says it.
-#[derive(Clone, Debug)]
-pub struct RuleSource<'a> {
-    /// Its id.
-    pub id: RuleId,
-    /// The currency; that of the base, for one that multiplies.
-    pub currency: Option<CurrencyId>,
-    /// Who issues the points.
-    pub funded_by: Option<BrandId>,
-    /// From when on.
-    pub from: Option<Timestamp>,
-    /// Until before when.
-    pub until: Option<Timestamp>,
-    /// Its condition.
-    pub when: Option<&'a str>,
-    /// Which lines it is about.
-    pub lines: Option<&'a str>,
-    /// The group of which one gives.
-    pub group: Option<GroupId>,
-    /// What it gives.
-    pub formula: FormulaSource<'a>,
-    /// Its limits.
-    pub caps: Vec<CapSource>,
-}
-
-/// What the rules of a version stand on.
-#[derive(Clone, Debug)]
-pub struct Foundation {
-    /// Whose days count.
-    pub calendar: Calendar,
-    /// The tiers, from the lowest up.
-    pub tiers: Vec<TierId>,
-    /// Digits of money's minor unit after the point.
-    pub decimals: u8,
-    /// Attributes of purchases.
-    pub purchase: Attributes,
-    /// Attributes of their lines.
-    pub line: Attributes,
-    /// How fractions of a currency's points become whole ones.
-    pub rounding: BTreeMap<CurrencyId, Round>,
-    /// Groups of rules of which one gives.
-    pub groups: BTreeMap<GroupId, Pick>,
-    /// Which tier counts for a purchase.
-    pub tier_as_of: TierAsOf,
-    /// Days after which an event touches no counter.
-    pub late_days: i32,
-}
+pub use source::{CapSource, CounterSource, Counts, Fault, FormulaSource, Foundation, RuleSource};
 
 /// Builds rules.
 pub struct Builder {
@@ -744,52 +595,6 @@ fn scope<'s>(
         counters,
         decimals: foundation.decimals,
     }
-}
-
-/// Whether the largest purchase that meets all multipliers over a base stays within 2^127
-/// on its way.
-fn can_be_reckoned<'a>(base: &Rule, over_it: impl Iterator<Item = (&'a [Ratio], bool)>) -> bool {
-    const PARTS: i128 = 1_000_000;
-    let rates: Vec<Rate> = match &base.formula {
-        Formula::Rate { rates, .. } => rates.to_vec(),
-        Formula::Bands { bands, .. } => bands.iter().map(|(_, rate)| *rate).collect(),
-        _ => return true,
-    };
-    let points = rates.iter().map(|rate| i128::from(rate.points)).max();
-    let per = match &base.formula {
-        // Bands have one denominator, that of all of them.
-        Formula::Bands { .. } => rates
-            .iter()
-            .try_fold(1_i128, |all, rate| all.checked_mul(rate.per.into())),
-        _ => rates.iter().map(|rate| i128::from(rate.per)).max(),
-    };
-    let reckoned = || {
-        let (mut sum, mut above, mut below) = (PARTS, 1_i128, 1_i128);
-        for (factors, compound) in over_it {
-            let highest = |of: fn(&Ratio) -> i64| factors.iter().map(of).max().unwrap_or(1);
-            if compound {
-                let numerator = highest(|ratio| ratio.numerator.max(ratio.denominator));
-                above = above.checked_mul(numerator.into())?;
-                below = below.checked_mul(highest(|ratio| ratio.denominator).into())?;
-            } else {
-                let more = factors.iter().map(|ratio| {
-                    i128::from(ratio.numerator) * PARTS / i128::from(ratio.denominator)
-                });
-                sum = sum.checked_add(more.max().unwrap_or(0))?;
-            }
-        }
-        let scale = if matches!(base.formula, Formula::Bands { .. }) {
-            per?
-        } else {
-            1
-        };
-        let exact = i128::from(MONEY_MAX)
-            .checked_mul(points?)?
-            .checked_mul(scale)?;
-        exact.checked_mul(sum)?.checked_mul(above)?.checked_mul(4)?;
-        per?.checked_mul(PARTS)?.checked_mul(below)?.checked_mul(4)
-    };
-    reckoned().is_some()
 }
 
 /// The key of a slot: the first bytes of a hash of all that makes it what it is.

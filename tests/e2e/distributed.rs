@@ -370,3 +370,19 @@ fn argument(kind: &Value) -> &'static str {
         _ => "'{}'",
     }
 }
+
+/// A table of a shard's that is not distributed lies on another node than its shard.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_of_a_shard_is_distributed() {
+    let fleet = club_with(&[]).await;
+    let mut connection = connect(&fleet).await;
+    let with_shard = "SELECT table_name::text FROM information_schema.columns
+        WHERE column_name = 'shard' AND table_schema = 'public' ORDER BY 1";
+    let tables: Vec<String> = sqlx::query_scalar(with_shard)
+        .fetch_all(&mut connection)
+        .await
+        .expect("there are tables");
+    let mut distributed = fealty_points::SCHEMA.distributed.to_vec();
+    distributed.sort_unstable();
+    assert_eq!(tables, distributed);
+}

@@ -14,7 +14,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::{
     harness::{CLUB, START_S, ask, available, club_of, purchase, set_time, verify},
-    instance::Instance,
+    instance::{DISTRIBUTED, Instance},
 };
 
 const DAY: i64 = 86_400;
@@ -208,7 +208,11 @@ async fn lines_attributes_counters_and_caps_decide() {
 /// A week on, the count begins again; what comes late counts in the week in which it was.
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_end_and_late_purchases_count_in_their_own() {
-    let variables = [("FEALTY_LEDGER_MEMBERS_IN_MEMORY", "0".to_owned())];
+    // With nothing in memory, and as over several nodes: what is stored is what counts.
+    let variables = [
+        ("FEALTY_LEDGER_MEMBERS_IN_MEMORY", "0".to_owned()),
+        (DISTRIBUTED.0, DISTRIBUTED.1.to_owned()),
+    ];
     let fleet = club_of(&with_rules(RULES), &variables).await;
     let coffees = |number, count| bought(number, "anna", &[line("coffee", 100, count)]);
     assert_eq!(earned(&record(&fleet, coffees(1, 4)).await), [("base", 1)]);

@@ -58,6 +58,7 @@ pub const SCHEMA: Schema = Schema {
         "transactions",
         "members",
         "wallets",
+        "counters",
         "lots",
         "holds",
         "reversals",

@@ -99,6 +99,7 @@ fn purchase(issues: &[CurrencyId]) -> Event<'_> {
         store: "17",
         terminal: "17-2",
         amount: 20 * 1_234,
+        whole_amount: 20 * 1_234,
         paid: [0; 6],
         lines: lines.collect(),
         attributes: GivenAttributes::new(),

@@ -151,6 +151,10 @@ impl Evaluation<'_> {
         if rule.until.is_some_and(|until| event.at >= until) {
             return Err(Verdict::Over);
         }
+        // What may be given otherwise of what is left after a return, by the numbers of now.
+        for slot in rule.reads.iter().flatten() {
+            ready.slots.get(*slot);
+        }
         let picked = self.selections.picked(self.rules, ready, rule.lines);
         if picked.count == 0 {
             return Err(Verdict::NoLines);

@@ -61,8 +61,11 @@ pub struct Event<'a> {
     pub terminal: &'a str,
     /// What was paid, in minor units.
     pub amount: i64,
-    /// What of it was paid by which kind of tender, in their order; nothing where that was
-    /// not said.
+    /// What was paid at first, in minor units: more than `amount`, where this is what is
+    /// left of a purchase after a return.
+    pub whole_amount: i64,
+    /// What of all that was paid at first was paid by which kind of tender, in their order;
+    /// nothing where that was not said.
     pub paid: [i64; TenderKind::ALL.len()],
     /// What was bought; none where that was not said.
     pub lines: Vec<Line<'a>>,
@@ -112,10 +115,24 @@ impl Event<'_> {
     /// What was paid in ways that earn.
     #[must_use]
     pub fn earning_amount(&self) -> i64 {
+        self.share(self.amount, self.earning_whole())
+    }
+
+    /// What of all that was paid at first was paid in ways that earn.
+    fn earning_whole(&self) -> i64 {
         let kinds = TenderKind::ALL.into_iter().zip(self.paid);
         let free = kinds.filter(|(kind, _)| !kind.earns());
         let free: i64 = free.map(|(_, paid)| paid).sum();
-        (self.amount - free).max(0)
+        (self.whole_amount - free).max(0)
+    }
+
+    /// What of an amount belongs to a part of all that was paid at first, rounded down.
+    fn share(&self, amount: i64, part: i64) -> i64 {
+        let share = match self.whole_amount {
+            0 => 0,
+            whole => i128::from(amount) * i128::from(part) / i128::from(whole),
+        };
+        i64::try_from(share).unwrap_or(i64::MAX)
     }
 }
 
@@ -223,12 +240,9 @@ fn ready_lines<'a>(
     event: &'a Event<'a>,
     texts: &mut EventTexts<'a>,
 ) -> Vec<ReadyLine> {
-    let (total, earning) = (i128::from(event.amount), i128::from(event.earning_amount()));
+    let earning = event.earning_whole();
     // Exactly in all: each has what they come to so far, less what those before have.
-    let share = |so_far: i128| match total {
-        0 => 0,
-        total => so_far * earning / total,
-    };
+    let share = |so_far: i64| event.share(so_far, earning);
     if event.lines.is_empty() {
         return vec![ReadyLine {
             sku: Symbol::EMPTY,
@@ -242,13 +256,12 @@ fn ready_lines<'a>(
             attributes: Vec::new(),
         }];
     }
-    let (mut gross, mut net) = (0_i128, 0_i128);
+    let (mut gross, mut net) = (0_i64, 0_i64);
     let mut ready = Vec::with_capacity(event.lines.len());
     for line in &event.lines {
         let (before, net_before) = (share(gross), share(net));
-        gross += i128::from(line.amount);
-        net += i128::from(line.amount - line.tax);
-        let part = |part: i128| i64::try_from(part).unwrap_or(i64::MAX);
+        gross = gross.saturating_add(line.amount);
+        net = net.saturating_add(line.amount - line.tax);
         ready.push(ReadyLine {
             sku: texts.number(line.sku),
             category: texts.number(line.category),
@@ -256,8 +269,8 @@ fn ready_lines<'a>(
             quantity: line.quantity,
             amount: line.amount,
             tax: line.tax,
-            earns: part(share(gross) - before),
-            earns_net: part(share(net) - net_before),
+            earns: share(gross) - before,
+            earns_net: share(net) - net_before,
             attributes: attributes(&line.attributes, &rules.line_attributes, texts),
         });
     }
@@ -306,7 +319,10 @@ impl Values for Ready<'_> {
                 let quantities = self.lines.iter().map(|line| line.quantity);
                 quantities.fold(0, i64::saturating_add)
             }),
-            N::Paid(kind) => self.event.paid[kind as usize],
+            N::Paid(kind) => {
+                let paid = self.event.paid[kind as usize];
+                self.event.share(self.event.amount, paid)
+            }
             N::LineAmount => line().amount,
             N::LineEarningAmount => line().earns,
             N::LineTax => line().tax,

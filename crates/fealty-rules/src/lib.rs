@@ -44,7 +44,7 @@ pub use event::{AttributeValue, Event, Given as GivenAttributes, Line};
 pub use near::hint;
 pub use outcome::{Given, Move, Outcome, SlotValue};
 pub use rule::{Group, Limit, MultipliedOf, Pick, Rate, Round, Rule, Rules, TierAsOf};
-pub use slot::{Book, Inputs, Numbers, Stored};
+pub use slot::{Book, Inputs, Numbers, Recorded, Stored};
 pub use standing::{Goal, Standing};
 pub use trace::{Silent, Trace, Verdict, Verdicts};
 pub use window::{Buckets, Window};

@@ -33,6 +33,23 @@ pub struct Move {
     pub by: i64,
 }
 
+impl Move {
+    /// What moves when less is left of an event than before: what the event had moved goes
+    /// back to what is left of it would move, and nothing moves any further than it has.
+    #[must_use]
+    pub fn back(stand: &[Self], left: &[Self]) -> Vec<Self> {
+        let of_slot = |stands: &Self| {
+            let same = |moved: &&Self| (moved.slot, moved.bucket) == (stands.slot, stands.bucket);
+            left.iter().find(same).map_or(0, |moved| moved.by)
+        };
+        let back = stand.iter().map(|stands| Self {
+            by: (of_slot(stands) - stands.by).min(0),
+            ..*stands
+        });
+        back.filter(|moved| moved.by < 0).collect()
+    }
+}
+
 /// What a slot stands at, at the date of an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotValue {

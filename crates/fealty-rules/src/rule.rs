@@ -195,6 +195,9 @@ pub struct Rule {
     pub(crate) formula: Formula,
     pub(crate) caps: Box<[Cap]>,
     pub(crate) round: Round,
+    /// The slots that are read of every purchase for its sake, where it may give otherwise
+    /// of what is left after a return.
+    pub(crate) reads: Option<Box<[u16]>>,
 }
 
 impl Rule {
@@ -266,6 +269,9 @@ pub(crate) enum Reads {
     Fullest,
     /// The streak that begins after the date.
     RunBeyond,
+    /// Of an edge of a streak: how often it stands in the periods in a row that the event's
+    /// is among, by the counter in this slot.
+    AlongRun(u16),
 }
 
 /// The rules of a version.

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 
 use crate::{
     calendar::{Calendar, day_number},
-    outcome::{Outcome, SlotValue},
+    outcome::{Move, SlotValue},
     rule::{Reads, Rules, Slot},
     window::{Buckets, Window},
 };
@@ -36,9 +36,9 @@ impl Book for Numbers {
 }
 
 impl Numbers {
-    /// Moves them by what an event earned.
-    pub fn apply(&mut self, rules: &Rules, outcome: &Outcome) {
-        for moved in &outcome.moves {
+    /// Moves them by what an event earned, or by what of it was taken back.
+    pub fn apply(&mut self, rules: &Rules, moves: &[Move]) {
+        for moved in moves {
             if let Some(key) = rules.key_of(moved.slot) {
                 let buckets = self.0.entry(key).or_default();
                 *buckets.entry(moved.bucket).or_default() += moved.by;
@@ -60,11 +60,32 @@ pub struct Stored<'a, B> {
 impl<B: Book> Inputs for Stored<'_, B> {
     fn slot(&self, number: u16) -> SlotValue {
         let slot = &self.rules.slots[usize::from(number)];
-        let date = self.rules.calendar.date_of(self.at);
-        match self.book.buckets(slot.key) {
-            Some(buckets) => slot.value(&self.rules.calendar, buckets, date),
-            None => slot.value(&self.rules.calendar, &Buckets::new(), date),
+        let (calendar, none) = (&self.rules.calendar, Buckets::new());
+        let date = calendar.date_of(self.at);
+        let of = |key| self.book.buckets(key).unwrap_or(&none);
+        if let Reads::AlongRun(counter) = slot.reads {
+            let counter = &self.rules.slots[usize::from(counter)];
+            let run = of(counter.key);
+            let (first, last) = counter.window.run_around(calendar, run, date);
+            let along = of(slot.key).range(first..=last).map(|(_, value)| *value);
+            return SlotValue {
+                before: along.fold(0, i64::saturating_add),
+                with_any: None,
+            };
         }
+        slot.value(calendar, of(slot.key), date)
+    }
+}
+
+/// What a member's slots stood at when an event was recorded, as far as that was read: the
+/// same event, or what is left of it, earns the same by it for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded<'a>(pub &'a [(u16, SlotValue)]);
+
+impl Inputs for Recorded<'_> {
+    fn slot(&self, number: u16) -> SlotValue {
+        let read = self.0.iter().find(|(slot, _)| *slot == number);
+        read.map_or(SlotValue::default(), |(_, value)| *value)
     }
 }
 
@@ -73,7 +94,7 @@ impl Slot {
     pub(crate) fn value(&self, calendar: &Calendar, buckets: &Buckets, date: Date) -> SlotValue {
         let (window, once) = (self.window, self.once_per_day);
         let value = |buckets: &Buckets| match self.reads {
-            Reads::OwnDate => window.value(calendar, buckets, date, once),
+            Reads::OwnDate | Reads::AlongRun(_) => window.value(calendar, buckets, date, once),
             Reads::Fullest => window.fullest(calendar, buckets, date, once),
             Reads::RunBeyond => window.run_beyond(calendar, buckets, date),
         };

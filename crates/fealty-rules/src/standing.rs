@@ -6,7 +6,6 @@ use crate::{
     calendar,
     rule::Rules,
     slot::{Book, Inputs, Stored},
-    window::Window,
 };
 
 /// A counter of a member.
@@ -64,15 +63,10 @@ impl Rules {
         let in_force = self.rules.iter().filter(|rule| {
             rule.from.is_none_or(|from| from <= at) && rule.until.is_none_or(|until| at < until)
         });
-        let window = self.slots[usize::from(self.counters[usize::from(counter)].slot)].window;
         let goals = in_force.filter_map(|rule| {
             let kept = rule.edge.filter(|kept| kept.edge.counter == counter)?;
             let edge = kept.edge;
-            let stands = match window {
-                // What stands is of this period, and the streak has it in it.
-                Window::InARow(_) => 0,
-                _ => inputs.slot(kept.standing).before,
-            };
+            let stands = inputs.slot(kept.standing).before;
             let reached = (value.max(0) / edge.at).max(stands);
             let next = (reached + 1).saturating_mul(edge.at);
             (edge.each || reached == 0).then(|| Goal {

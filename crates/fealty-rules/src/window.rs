@@ -140,6 +140,32 @@ impl Window {
         run
     }
 
+    /// The first and the last bucket of the periods in a row that a date's is among, as if
+    /// something were counted in it; of other windows, those that count on the date.
+    #[must_use]
+    pub fn run_around(self, calendar: &Calendar, buckets: &Buckets, date: Date) -> (i32, i32) {
+        let Self::InARow(every) = self else {
+            return self.range(calendar, date);
+        };
+        let own = calendar.first_day(every, date);
+        let (mut first, mut last) = (own, own);
+        for _ in 0..STREAK_MAX {
+            let before = calendar.previous(every, first);
+            if !has(buckets, before) {
+                break;
+            }
+            first = before;
+        }
+        for _ in 0..STREAK_MAX {
+            let after = calendar.next(every, last);
+            if !has(buckets, after) {
+                break;
+            }
+            last = after;
+        }
+        (day_number(first), day_number(last))
+    }
+
     /// Whether there is one for each day, or month, that overlaps with those of others.
     #[must_use]
     pub fn moves_on(self) -> bool {

@@ -83,6 +83,7 @@ fn event<'a>(bought: &'a Bought, issues: &'a [CurrencyId]) -> Event<'a> {
         store: "",
         terminal: "",
         amount,
+        whole_amount: amount,
         paid: [0; 6],
         lines: bought
             .items
@@ -144,7 +145,7 @@ fn case(sections: &str, purchases: &str) {
             write!(gave, "{} {} ", rule.id, given.points).expect("to memory");
         }
         assert_eq!(gave.trim(), expected.trim(), "{asked}");
-        numbers.apply(rules, &outcome);
+        numbers.apply(rules, &outcome.moves);
     }
 }
 
@@ -574,7 +575,7 @@ earning:
             at: event.at,
         };
         let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");
-        numbers.apply(rules, &outcome);
+        numbers.apply(rules, &outcome.moves);
         let standing = rules.standing(&numbers, event.at).remove(0);
         let of_counter = standing
             .goals

@@ -301,7 +301,7 @@ impl Example {
                 Ok(outcome) => outcome,
                 Err(error) => return Some(error),
             };
-            numbers.apply(rules, &outcome);
+            numbers.apply(rules, &outcome.moves);
         }
         let outcome = match self.given.evaluate(asked, &numbers) {
             Ok(outcome) => outcome,
@@ -356,6 +356,7 @@ impl Given {
             store: code(store.as_ref()),
             terminal: code(terminal.as_ref()),
             amount: self.amount,
+            whole_amount: self.amount,
             paid: self.paid,
             lines: self.lines.iter().map(GivenLine::line).collect(),
             attributes: attributes(&self.attributes),

@@ -2,6 +2,7 @@
 //! wrong with it.
 
 mod exact;
+mod rest;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -253,7 +254,7 @@ impl Builder {
             .get(&currency)
             .copied()
             .unwrap_or_default();
-        self.rules.push(Rule {
+        let mut rule = Rule {
             id: source.id.clone(),
             currency,
             funded_by: source.funded_by.clone(),
@@ -268,7 +269,10 @@ impl Builder {
             formula,
             caps,
             round,
-        });
+            reads: None,
+        };
+        rule.reads = rest::reads(&rule, (&self.rules, &self.selections, &self.counters));
+        self.rules.push(rule);
         Ok(())
     }
 
@@ -484,10 +488,10 @@ impl Builder {
 
     /// What is kept of a rule's edge.
     fn kept_edge(&mut self, source: &RuleSource<'_>, edge: Edge) -> KeptEdge {
-        let counter = self.counters[usize::from(edge.counter)].slot;
-        let counter = self.slots[usize::from(counter)].clone();
+        let number = self.counters[usize::from(edge.counter)].slot;
+        let counter = self.slots[usize::from(number)].clone();
         let (window, reads) = match counter.window {
-            Window::InARow(every) => (Window::Every(every), Reads::OwnDate),
+            Window::InARow(every) => (Window::Every(every), Reads::AlongRun(number)),
             window => (window, Reads::Fullest),
         };
         let name = format!("edge/{}", source.id);

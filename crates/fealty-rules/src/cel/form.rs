@@ -5,6 +5,9 @@ use fealty_types::TenderKind;
 
 use crate::text::Symbol;
 
+/// Hears of each number that an expression names.
+pub(crate) type Heard<'a> = dyn FnMut(NumberName) + 'a;
+
 /// An expression that is true or false.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Bool {
@@ -38,6 +41,40 @@ impl Bool {
             other => std::slice::from_ref(other),
         }
     }
+
+    /// Says which numbers it names.
+    pub(crate) fn each_number(&self, heard: &mut Heard<'_>) {
+        match self {
+            Self::Not(inner) => inner.each_number(heard),
+            Self::All(parts) | Self::Any(parts) => {
+                for part in parts {
+                    part.each_number(heard);
+                }
+            }
+            Self::If(parts) => {
+                for part in [&parts.0, &parts.1, &parts.2] {
+                    part.each_number(heard);
+                }
+            }
+            Self::Same(sides) => {
+                sides.0.each_number(heard);
+                sides.1.each_number(heard);
+            }
+            Self::Less(sides) | Self::Equal(sides) => {
+                sides.0.each_number(heard);
+                sides.1.each_number(heard);
+            }
+            Self::OneOf(number, _) => number.each_number(heard),
+            Self::Known(_)
+            | Self::Name(_)
+            | Self::SameText(..)
+            | Self::TextOneOf(..)
+            | Self::StartsWith(..)
+            | Self::EndsWith(..)
+            | Self::Contains(..)
+            | Self::TierAtLeast(_) => {}
+        }
+    }
 }
 
 /// An expression that is a whole number, money, a date or a moment. What would not fit
@@ -54,6 +91,26 @@ pub(crate) enum Number {
     /// What is left of a division by a number above 0.
     Remainder(Box<Number>, i64),
     If(Box<(Bool, Number, Number)>),
+}
+
+impl Number {
+    /// Says which numbers it names.
+    pub(crate) fn each_number(&self, heard: &mut Heard<'_>) {
+        match self {
+            Self::Known(_) => {}
+            Self::Name(name) => heard(*name),
+            Self::Add(sides) | Self::Subtract(sides) | Self::Multiply(sides) => {
+                sides.0.each_number(heard);
+                sides.1.each_number(heard);
+            }
+            Self::Divide(number, _) | Self::Remainder(number, _) => number.each_number(heard),
+            Self::If(parts) => {
+                parts.0.each_number(heard);
+                parts.1.each_number(heard);
+                parts.2.each_number(heard);
+            }
+        }
+    }
 }
 
 /// A text.
@@ -109,6 +166,35 @@ pub(crate) enum NumberName {
     /// The value with it.
     CounterAfter(u16),
     Attribute(Of, u16),
+}
+
+impl NumberName {
+    /// Whether it is another number of what is left of a purchase after a return.
+    pub(crate) fn varies_with_what_is_left(self) -> bool {
+        match self {
+            Self::Amount
+            | Self::EarningAmount
+            | Self::Quantity
+            | Self::Paid(_)
+            | Self::LineAmount
+            | Self::LineEarningAmount
+            | Self::LineTax
+            | Self::LineQuantity
+            | Self::PickedAmount
+            | Self::PickedQuantity
+            | Self::PickedLines
+            | Self::CounterAfter(_) => true,
+            Self::Date
+            | Self::Time
+            | Self::Year
+            | Self::Month
+            | Self::Day
+            | Self::Hour
+            | Self::Minute
+            | Self::Counter(_)
+            | Self::Attribute(..) => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -88,11 +88,12 @@ pub(crate) fn fires(rules: &Rules, slots: &Slots<'_>, kept: KeptEdge) -> i64 {
         // The period counts already.
         (Window::InARow(_), _) if own.with_any == Some(own.before) => return 0,
         // It joins the streak before it with the one after it, if there are such. Each has
-        // had its edges; those of this period stand.
+        // had its edges, and what stands in one of their periods, though it came back to
+        // where it was, stands.
         (Window::InARow(_), beyond) => {
             let beyond = beyond.unwrap_or_default().before;
-            let had = reached(own.before) + reached(beyond) + stands;
-            (had, reached(own.before + 1 + beyond))
+            let had = reached(own.before) + reached(beyond);
+            (had.max(stands), reached(own.before + 1 + beyond))
         }
         (_, beyond) => {
             let value = beyond.unwrap_or(own);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize, io};
 use fealty_types::{
-    BrandId, CurrencyId, EventName, LotId, MemberId, Points, Position, Reference, Timestamp,
+    BrandId, CurrencyId, EventName, LotId, MemberId, Money, Points, Position, Reference, Timestamp,
 };
 
-use crate::Purchase;
+use crate::{Purchase, ReturnedLine};
 
 /// Points that a command spends, or sets aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,19 @@ commands! {
         currency: Option<CurrencyId> = "currency",
         /// How many points; all that are not reversed yet, if nothing is said.
         points: Option<Points> = "points",
+        /// The caller's word for it.
+        reference: Reference = "reference",
+    }
+    /// Take a purchase back, or a part of it.
+    Return {
+        /// The transaction that recorded it.
+        transaction: Position = "of",
+        /// What comes back of which lines; nothing where it is said by amount, or all of
+        /// the purchase comes back.
+        lines: Vec<ReturnedLine> = "lines",
+        /// How much money comes back, spread over all lines; nothing where it is said by
+        /// line, or all of the purchase comes back.
+        amount: Option<Money> = "amount",
         /// The caller's word for it.
         reference: Reference = "reference",
     }
@@ -227,6 +240,7 @@ enum Tag {
     /// A purchase whose attributes follow it; those without have the bytes that they had
     /// before there were any.
     PurchaseWithAttributes,
+    Return,
 }
 
 /// Declares the enum of all commands.
@@ -304,6 +318,8 @@ command_enum! {
     Release = "release",
     /// Undo an earlier transaction.
     Reverse = "reverse",
+    /// Take a purchase back.
+    Return = "return",
     /// Put a wallet right.
     Adjust = "adjust",
     /// Give points to another member.
@@ -346,6 +362,7 @@ impl Command {
             | Self::Release(_)
             | Self::ExtendHold(_)
             | Self::Reverse(_)
+            | Self::Return(_)
             | Self::Extend(_)
             | Self::Reinstate(_)
             | Self::Activate(_) => return None,
@@ -361,6 +378,7 @@ impl Command {
             Self::Release(release) => Some(Named::Hold(release.hold)),
             Self::ExtendHold(extend) => Some(Named::Hold(extend.hold)),
             Self::Reverse(reverse) => Some(Named::Transaction(reverse.transaction)),
+            Self::Return(returned) => Some(Named::Transaction(returned.transaction)),
             Self::Activate(activate) => Some(Named::Transaction(activate.transaction)),
             Self::Extend(extend) => Some(Named::Lot(extend.lot)),
             Self::Reinstate(reinstate) => Some(Named::Lot(reinstate.lot)),
@@ -400,6 +418,7 @@ impl Command {
             | Self::Release(_)
             | Self::ExtendHold(_)
             | Self::Reverse(_)
+            | Self::Return(_)
             | Self::Gift(_)
             | Self::Extend(_)
             | Self::Reinstate(_)

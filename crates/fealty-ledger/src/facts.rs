@@ -1,9 +1,9 @@
 //! What the log keeps of how a request was decided.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fealty_types::{BrandId, CurrencyId, OrderScope, Points, RuleId, TierId, Timestamp};
+use fealty_types::{BrandId, CurrencyId, Money, OrderScope, Points, RuleId, TierId, Timestamp};
 
-use crate::{HoldLot, LotOrigin};
+use crate::{HoldLot, LotOrigin, ReturnedPart};
 
 /// What was looked up to decide a request, or decided once for all. Variants
 /// are only ever added at the end.
@@ -17,6 +17,8 @@ pub enum Facts {
     Reversal(ReversalFacts),
     /// Of a purchase under rules that read more than its amount and the tier.
     Earned(EarnedFacts),
+    /// Of a return.
+    Return(ReturnFacts),
 }
 
 /// What all facts of purchases have.
@@ -37,13 +39,22 @@ impl Facts {
         let (purchased_at, order_scope, tier) = match self {
             Self::Purchase(facts) => (facts.purchased_at, &facts.order_scope, &facts.tier),
             Self::Earned(facts) => (facts.purchased_at, &facts.order_scope, &facts.tier),
-            Self::Tier(_) | Self::Reversal(_) => return None,
+            Self::Tier(_) | Self::Reversal(_) | Self::Return(_) => return None,
         };
         Some(OfPurchase {
             purchased_at,
             order_scope,
             tier: tier.as_ref(),
         })
+    }
+
+    /// What a purchase moved of the member's numbers.
+    #[must_use]
+    pub fn moves(&self) -> &[SlotMove] {
+        match self {
+            Self::Earned(facts) => &facts.moves,
+            _ => &[],
+        }
     }
 
     /// The tier that counted for what was asked, if one did.
@@ -123,7 +134,7 @@ pub struct RuleResult {
 }
 
 /// What a reversal came to.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ReversalFacts {
     /// How many points of each lot it reverses, in order.
     pub parts: Vec<HoldLot>,
@@ -131,6 +142,41 @@ pub struct ReversalFacts {
     pub expired: Points,
     /// Points that could not be taken, and that the brand bears.
     pub borne: Points,
+}
+
+/// What decided a return, and what it came to. What is left of the purchase is evaluated by
+/// the version, the tier and the numbers that the purchase was recorded by.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ReturnFacts {
+    /// The brand where the purchase was made.
+    pub brand: BrandId,
+    /// When it was made.
+    pub purchased_at: Timestamp,
+    /// What comes back.
+    pub part: ReturnedPart,
+    /// What of the purchase's money is left then.
+    pub left: Money,
+    /// What rules give for what is left, above zero, in their order.
+    pub earns: Vec<RuleResult>,
+    /// What goes back of what the purchase moved: below zero, slots as it has them.
+    pub moves: Vec<SlotMove>,
+    /// Whether it comes in time for counters, caps and edges.
+    pub counts: bool,
+    /// What was taken back of what the purchase gave, and restored of what it was paid with.
+    pub reversal: ReversalFacts,
+    /// The same by currency.
+    pub points: Vec<ReturnedPoints>,
+}
+
+/// Points of a currency that a return moved.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ReturnedPoints {
+    /// The currency.
+    pub currency: CurrencyId,
+    /// Points that the purchase had earned, and that were taken back.
+    pub taken: Points,
+    /// Points that the purchase was paid with, and that came back.
+    pub restored: Points,
 }
 
 /// Points that one member gives another: they keep the terms of their lot.

@@ -38,6 +38,7 @@ mod principal;
 mod purchase;
 mod refusal;
 mod request;
+mod returns;
 mod terms;
 mod tier;
 mod totals;
@@ -49,15 +50,15 @@ pub use advance::{advance, advance_step};
 pub use book::{MemberBook, PendingKey, PendingThrough, ReadThrough, SpendKey, WalletBook};
 pub use command::{
     Accrue, Activate, Activation, Adjust, Capture, Command, Extend, ExtendHold, Gift,
-    Hold as HoldCommand, Named, Redeem, Reinstate, Release, Reverse, Spend,
+    Hold as HoldCommand, Named, Redeem, Reinstate, Release, Return, Reverse, Spend,
 };
 pub use counters::{Buckets as CounterBuckets, CounterMove, Counters, Forgotten};
 pub use engine::Engine;
 pub use entry::{Entry, Notice, Said};
 pub use execute::{apply, apply_received, apply_tier, change_tier, execute, given, receive};
 pub use facts::{
-    EarnedFacts, Facts, GivenLot, OfPurchase, PurchaseFacts, ReversalFacts, RuleResult, SlotMove,
-    SlotRead,
+    EarnedFacts, Facts, GivenLot, OfPurchase, PurchaseFacts, ReturnFacts, ReturnedPoints,
+    ReversalFacts, RuleResult, SlotMove, SlotRead,
 };
 pub use limits::{
     DEBTS_PER_WALLET_MAX, HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, LOTS_PER_SPEND_MAX,
@@ -71,6 +72,7 @@ pub use purchase::{
 };
 pub use refusal::{Refusal, Stop};
 pub use request::{Active, Grant, Request};
+pub use returns::{LinePart, ReturnError, Returned, ReturnedLine, ReturnedPart};
 pub use terms::{LotOrigin, LotTerms};
 pub use tier::{Inactivity, Moment, TierChanged, TierEffect};
 pub use totals::{AccountKey, AccountTotals, Sums};

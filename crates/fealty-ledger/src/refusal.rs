@@ -73,6 +73,14 @@ pub enum Refusal {
         /// Its kind.
         kind: &'static str,
     },
+    /// The transaction recorded no purchase.
+    #[error("a transaction of kind {kind} is no purchase")]
+    NotAPurchase {
+        /// The transaction.
+        transaction: Position,
+        /// Its kind.
+        kind: &'static str,
+    },
     /// Fewer points are left to reverse than asked for, or none.
     #[error("{left} points of the transaction are left to reverse")]
     ReversalExceeded {

@@ -10,7 +10,7 @@ use fealty_types::{
 
 use crate::{
     Account, BucketName, Buckets, Command, Facts, GivenLot, Inactivity, LotTerms, Principal,
-    TierChanged,
+    SlotMove, TierChanged,
 };
 
 /// One entry of a shard's log, of one member. Immutable. The order of the
@@ -221,6 +221,28 @@ impl Transaction {
         }
     }
 
+    /// The version of the programme that the request was planned by, if it was one.
+    #[must_use]
+    pub fn program_version(&self) -> Option<u32> {
+        match &self.cause {
+            Cause::Request {
+                program_version, ..
+            } => Some(*program_version),
+            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) => None,
+        }
+    }
+
+    /// What it moved of the member's numbers, if it recorded a purchase.
+    #[must_use]
+    pub fn moves(&self) -> &[SlotMove] {
+        match &self.cause {
+            Cause::Request {
+                facts: Some(facts), ..
+            } => facts.moves(),
+            _ => &[],
+        }
+    }
+
     /// What the caller wanted to be kept with it; without a request, nothing.
     #[must_use]
     pub fn metadata(&self) -> Option<&Metadata> {
@@ -277,6 +299,13 @@ impl Transaction {
     /// The brands that it names: those of its accounts, and the issuers.
     pub fn brands(&self) -> impl Iterator<Item = &BrandId> {
         let of_command = self.command().and_then(Command::brand);
+        let of_facts = match &self.cause {
+            Cause::Request {
+                facts: Some(Facts::Return(facts)),
+                ..
+            } => Some(&facts.brand),
+            _ => None,
+        };
         let of_transfers = self.transfers.iter().flat_map(|transfer| {
             [
                 transfer.debit.brand(),
@@ -284,6 +313,7 @@ impl Transaction {
                 transfer.other_issuer.as_ref(),
             ]
         });
-        of_command.into_iter().chain(of_transfers.flatten())
+        let named = of_command.into_iter().chain(of_facts);
+        named.chain(of_transfers.flatten())
     }
 }

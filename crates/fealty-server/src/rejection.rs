@@ -148,6 +148,7 @@ impl Rejection {
             | R::SecondPersonRequired
             | R::NotReversible
             | R::ReversalExceeded
+            | R::ReturnExceeded
             | R::CurrencyUnclear
             | R::LotClosed
             | R::LotNotExpired

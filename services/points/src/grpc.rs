@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fealty_ledger::Refusal;
+use fealty_ledger::{Refusal, ReturnError};
 use fealty_proto::{
     points::v1::{
         adjustment_service_server::{self, AdjustmentServiceServer},
@@ -157,6 +157,7 @@ fn by_plan(error: &PlanError) -> Rejection {
             violations.add(field, *what);
             violations.into()
         }
+        PlanError::Return(error) => beyond_what_is_left(*error),
         PlanError::EarnedInFuture => {
             let mut violations = Violations::new();
             violations.add("earned_time", "must not be later than now");
@@ -167,6 +168,31 @@ fn by_plan(error: &PlanError) -> Rejection {
         }
         PlanError::TermsOutOfRange => told(R::LotTermsInvalid),
         PlanError::TooManyPoints => told(R::AmountLimit),
+    }
+}
+
+/// A return of more than is left.
+fn beyond_what_is_left(error: ReturnError) -> Rejection {
+    let told = Rejection::new(R::ReturnExceeded, error.to_string());
+    match error {
+        ReturnError::NoSuchLine { at, lines } => {
+            let mut violations = Violations::new();
+            let rule = match lines {
+                0 => "must be empty: the purchase has no lines".to_owned(),
+                lines => format!("must be one of the purchase's lines: 1 to {lines}"),
+            };
+            violations.add(&format!("lines[{at}].line"), rule);
+            violations.into()
+        }
+        ReturnError::LineExceeded {
+            at,
+            quantity,
+            minor_units,
+        } => told
+            .with("field", format!("lines[{at}]"))
+            .with("left_quantity", quantity)
+            .with("left_minor_units", minor_units),
+        ReturnError::AmountExceeded { minor_units } => told.with("left_minor_units", minor_units),
     }
 }
 
@@ -201,6 +227,10 @@ fn by_ledger(ids: Ids, shard: ShardId, refusal: &Refusal) -> Rejection {
         }
         Refusal::TransactionNotFound { transaction: at } => transaction(R::TransactionNotFound, at),
         Refusal::NotReversible {
+            transaction: at,
+            kind,
+        }
+        | Refusal::NotAPurchase {
             transaction: at,
             kind,
         } => transaction(R::NotReversible, at).with("kind", kind),

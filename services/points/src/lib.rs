@@ -62,6 +62,7 @@ pub const SCHEMA: Schema = Schema {
         "lots",
         "holds",
         "reversals",
+        "returns",
         "orders",
         "accounts",
         "marks",

@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{CurrencyId, LotId, MemberId, Position, ProgramId};
 
 use super::WalletBook;
-use crate::{Counters, HoldLot, Reversal};
+use crate::{Counters, HoldLot, Returned, Reversal};
 
 /// A member's wallets as far as they have been read, and what has been
 /// reversed of transactions that the work at hand names.
@@ -23,6 +23,9 @@ pub struct MemberBook {
     /// What has been reversed, by the transaction's position.
     reversals: BTreeMap<Position, Reversal>,
     changed_reversals: BTreeSet<Position>,
+    /// What has come back of purchases, by the transaction's position.
+    returns: BTreeMap<Position, Returned>,
+    changed_returns: BTreeSet<Position>,
 }
 
 impl MemberBook {
@@ -36,6 +39,8 @@ impl MemberBook {
             counters: Counters::default(),
             reversals: BTreeMap::new(),
             changed_reversals: BTreeSet::new(),
+            returns: BTreeMap::new(),
+            changed_returns: BTreeSet::new(),
         }
     }
 
@@ -88,6 +93,35 @@ impl MemberBook {
         self.changed_reversals.insert(transaction);
     }
 
+    /// Adds what was read of what has come back of a purchase. What is here already is newer
+    /// and stays.
+    pub fn add_returned(&mut self, transaction: Position, returned: Returned) {
+        self.returns.entry(transaction).or_insert(returned);
+    }
+
+    /// What has come back of a purchase, as far as it has been read.
+    #[must_use]
+    pub fn returned(&self, transaction: Position) -> Option<&Returned> {
+        self.returns.get(&transaction)
+    }
+
+    /// All that is known to have come back.
+    pub fn returns(&self) -> impl Iterator<Item = (Position, &Returned)> {
+        self.returns.iter().map(|(at, returned)| (*at, returned))
+    }
+
+    /// What has come back of purchases of which something did.
+    pub fn changed_returns(&self) -> impl Iterator<Item = (Position, &Returned)> {
+        self.changed_returns
+            .iter()
+            .map(|position| (*position, &self.returns[position]))
+    }
+
+    pub(crate) fn note_returned(&mut self, transaction: Position, returned: Returned) {
+        self.returns.insert(transaction, returned);
+        self.changed_returns.insert(transaction);
+    }
+
     /// Forgets what was changed: for one who keeps a book for longer than a
     /// batch.
     pub fn settle(&mut self) {
@@ -96,5 +130,6 @@ impl MemberBook {
         }
         self.counters.settle();
         self.changed_reversals.clear();
+        self.changed_returns.clear();
     }
 }

@@ -7,9 +7,11 @@
 mod grant;
 mod lot;
 mod purchase;
+mod returns;
 mod reverse;
 mod spend;
 mod tier;
+mod undo;
 
 pub use tier::{apply_tier, change_tier};
 
@@ -129,6 +131,7 @@ pub fn apply(
         Command::Release(release) => draft.release(book, release)?,
         Command::ExtendHold(extend) => draft.extend_hold(book, extend)?,
         Command::Reverse(reverse) => draft.reverse(book, request, reverse)?,
+        Command::Return(asked) => draft.return_purchase(book, request, asked)?,
         Command::Extend(extend) => draft.extend(book, extend)?,
         Command::Reinstate(reinstate) => draft.reinstate(book, reinstate)?,
         Command::Activate(activate) => draft.activate(book, request, activate)?,

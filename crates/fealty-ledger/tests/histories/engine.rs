@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use fealty_ledger::{
     Account, AccountTotals, Accrue, Activate, Activation, Active, Adjust, Attributes, Capture,
-    Command, Entry, Extend, ExtendHold, Gift, Grant, HoldCommand, Inactivity, Log, LotOrigin,
-    LotTerms, MemberBook, Moment, Named, Principal, Purchase, Redeem, Refusal, Reinstate, Release,
-    Request, Reverse, Stamp, Stop, Tender, TierChanged, TierEffect, advance, canonical,
-    change_tier, execute, given, receive,
+    Command, Entry, Extend, ExtendHold, Facts, Gift, Grant, HoldCommand, Inactivity, Log,
+    LotOrigin, LotTerms, MemberBook, Moment, Named, Principal, Purchase, Redeem, Refusal,
+    Reinstate, Release, Request, Return, ReturnFacts, Returned, ReversalFacts, Reverse, RuleResult,
+    Stamp, Stop, Tender, TierChanged, TierEffect, advance, canonical, change_tier, execute, given,
+    receive,
 };
 use fealty_types::{
     BrandId, LotId, Metadata, Money, Points, Position, Reference, RefundPolicy, RefundTerms,
@@ -117,6 +118,11 @@ impl Engine {
                 | What::ExtendHold { .. } => "hold not found",
                 What::Extend { .. } | What::Reinstate { .. } => "lot not found",
                 What::Transfer { .. } => "to oneself",
+                What::Return { transaction, .. }
+                    if transaction < self.members[member].requests.len() =>
+                {
+                    "return exceeded"
+                }
                 _ => "transaction not found",
             }));
         };
@@ -270,7 +276,7 @@ impl Engine {
         let of = &self.members[member];
         let (mut grants, mut activity) = (Vec::new(), Vec::new());
         let mut refunds = RefundTerms::default();
-        let mut term_ends = None;
+        let (mut term_ends, mut facts) = (None, None);
         let mut grant = |amount: i64, brand: BrandId, activates_at, expires_at, origin| {
             grants.push(Grant {
                 activates_on: None,
@@ -412,20 +418,35 @@ impl Engine {
                 policy,
                 grace,
             } => {
-                refunds = RefundTerms {
-                    policy: match policy {
-                        Policy::LotOnly => RefundPolicy::LotOnly,
-                        Policy::Balance => RefundPolicy::Balance,
-                        Policy::Debt => RefundPolicy::Debt,
-                    },
-                    restore_grace: grace.map(hours),
-                };
+                refunds = refund_terms(*policy, *grace);
                 Command::Reverse(Reverse {
                     transaction: named(*transaction)?,
                     currency: None,
                     points: amount.map(points),
                     reference: text(""),
                 })
+            }
+            What::Return {
+                transaction,
+                amount,
+                policy,
+                grace,
+                earns,
+            } => {
+                refunds = refund_terms(*policy, *grace);
+                let eur = || "EUR".parse().expect("money");
+                let asked = Return {
+                    transaction: named(*transaction)?,
+                    lines: Vec::new(),
+                    amount: amount.map(|amount| Money::new(eur(), amount).expect("in range")),
+                    reference: text(""),
+                };
+                let original = self.logs[shard_of(member)].at(asked.transaction)?;
+                if let Some(Command::Purchase(purchase)) = original.command() {
+                    let book = &self.members[member].known;
+                    facts = Some(Facts::Return(returned(book, purchase, &asked, *earns)?));
+                }
+                Command::Return(asked)
             }
             What::Transfer {
                 to,
@@ -479,7 +500,7 @@ impl Engine {
             command,
             asked_at: now,
             program_version: 1,
-            facts: None,
+            facts,
             grants,
             counter_moves: Vec::new(),
             forgotten: Vec::new(),
@@ -588,6 +609,52 @@ impl Engine {
     }
 }
 
+fn refund_terms(policy: Policy, grace: Option<i64>) -> RefundTerms {
+    RefundTerms {
+        policy: match policy {
+            Policy::LotOnly => RefundPolicy::LotOnly,
+            Policy::Balance => RefundPolicy::Balance,
+            Policy::Debt => RefundPolicy::Debt,
+        },
+        restore_grace: grace.map(hours),
+    }
+}
+
+/// What decides a return, after which the rest earns so many points; nothing, if it asks for
+/// more than is left.
+fn returned(
+    book: &MemberBook,
+    purchase: &Purchase,
+    asked: &Return,
+    earns: i64,
+) -> Option<ReturnFacts> {
+    let nothing = || Returned::nothing(&[]);
+    let before = book.returned(asked.transaction).cloned();
+    let before = before.unwrap_or_else(nothing);
+    let part = before.part(purchase, asked).ok()?;
+    let after = before.with(&part, &[]);
+    let earned = RuleResult {
+        rule: "base".parse().expect("an id"),
+        currency: currency(),
+        points: points(earns),
+        bonus: false,
+    };
+    Some(ReturnFacts {
+        brand: purchase.brand.clone(),
+        purchased_at: Timestamp::EPOCH,
+        left: after.rest(purchase).amount,
+        earns: (!after.is_all(purchase))
+            .then_some(earned)
+            .into_iter()
+            .collect(),
+        part,
+        moves: Vec::new(),
+        counts: true,
+        reversal: ReversalFacts::default(),
+        points: Vec::new(),
+    })
+}
+
 /// To t1 and then to t2 is to t2, whichever t1. Where it is not known at t1 who had which
 /// tier, what waits for that comes after what does not wait, and all the same is written.
 fn advancing_in_steps_is_advancing_at_once(
@@ -653,5 +720,6 @@ fn reason(stop: &Stop) -> &'static str {
         Refusal::ExpiryNotLater { .. } => "expiry not later",
         Refusal::NotExpired { .. } => "not expired",
         Refusal::NothingPending { .. } => "nothing pending",
+        Refusal::NotAPurchase { .. } => "not a purchase",
     }
 }

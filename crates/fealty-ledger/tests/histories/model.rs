@@ -63,6 +63,8 @@ struct Entry {
     parts: Vec<(LotName, i64)>,
     /// What a purchase took besides, for points that it was paid with.
     paid: Vec<(LotName, i64)>,
+    /// What of the 100 that a purchase cost has come back.
+    returned: i64,
     reversed: BTreeMap<LotName, i64>,
 }
 
@@ -457,6 +459,21 @@ impl Model {
             {
                 return Some("transaction not found");
             }
+            What::Return {
+                transaction,
+                amount,
+                ..
+            } => {
+                let entries = &self.members[member].entries;
+                let Some(entry) = entries.get(*transaction) else {
+                    return Some("transaction not found");
+                };
+                let is_purchase = !entry.paid.is_empty();
+                let left = 100 - entry.returned;
+                if is_purchase && (left == 0 || amount.is_some_and(|amount| amount > left)) {
+                    return Some("return exceeded");
+                }
+            }
             What::Transfer { to, .. } if *to == member => return Some("to oneself"),
             _ => {}
         }
@@ -502,6 +519,7 @@ impl Model {
             account,
             parts,
             paid: Vec::new(),
+            returned: 0,
             reversed: BTreeMap::new(),
         });
         position
@@ -697,6 +715,16 @@ impl Model {
             } => {
                 return self.reverse(member, *transaction, *points, *policy, *grace, at);
             }
+            What::Return {
+                transaction,
+                amount,
+                earns,
+                policy,
+                grace,
+            } => {
+                let returned = (*amount, *earns);
+                return self.give_back(member, *transaction, returned, (*policy, *grace), at);
+            }
             What::Transfer { to, points, term } => {
                 if available < *points {
                     return Some("insufficient points");
@@ -845,8 +873,7 @@ impl Model {
         for (name, paid) in entry.paid.iter().rev().filter(|_| whole) {
             let part = left_of(name, *paid);
             if part > 0 {
-                let entries = &mut self.members[member].entries;
-                *entries[transaction].reversed.entry(*name).or_default() += part;
+                self.note_reversed(member, transaction, *name, part);
                 let shop = ("redeemed", Some(brand));
                 self.restore(member, *name, part, grace, shop, at);
             }
@@ -858,8 +885,7 @@ impl Model {
                 continue;
             }
             missing -= part;
-            let entries = &mut self.members[member].entries;
-            *entries[transaction].reversed.entry(*name).or_default() += part;
+            self.note_reversed(member, transaction, *name, part);
             if gave {
                 self.take_back(member, *name, part, policy, account);
             } else {
@@ -868,6 +894,53 @@ impl Model {
         }
         self.done(member, None, ("", 0), Vec::new());
         None
+    }
+
+    /// A purchase keeps what its rest earns, if that is less than it has; what it was paid in
+    /// points comes back in proportion.
+    fn give_back(
+        &mut self,
+        member: usize,
+        transaction: usize,
+        (amount, earns): (Option<i64>, i64),
+        (policy, grace): (Policy, Option<i64>),
+        at: i64,
+    ) -> Option<&'static str> {
+        let entry = &mut self.members[member].entries[transaction];
+        if entry.paid.is_empty() {
+            return Some("not a purchase");
+        }
+        entry.returned += amount.unwrap_or(100 - entry.returned);
+        let entry = entry.clone();
+        let reversed = |name: &LotName| entry.reversed.get(name).copied().unwrap_or_default();
+        let shop = entry.account.1;
+        let whole: i64 = entry.paid.iter().map(|(_, points)| points).sum();
+        let restored: i64 = entry.paid.iter().map(|(name, _)| reversed(name)).sum();
+        let mut missing = whole * entry.returned / 100 - restored;
+        for (name, paid) in entry.paid.iter().rev() {
+            let part = missing.min(paid - reversed(name)).max(0);
+            missing -= part;
+            if part > 0 {
+                self.note_reversed(member, transaction, *name, part);
+                let from = ("redeemed", Some(shop));
+                self.restore(member, *name, part, grace, from, at);
+            }
+        }
+        let earns = if entry.returned == 100 { 0 } else { earns };
+        for (name, gave) in &entry.parts {
+            let part = gave - reversed(name) - earns;
+            if part > 0 {
+                self.note_reversed(member, transaction, *name, part);
+                self.take_back(member, *name, part, policy, ("issued", Some(shop)));
+            }
+        }
+        self.done(member, None, ("", 0), Vec::new());
+        None
+    }
+
+    fn note_reversed(&mut self, member: usize, transaction: usize, lot: LotName, points: i64) {
+        let entry = &mut self.members[member].entries[transaction];
+        *entry.reversed.entry(lot).or_default() += points;
     }
 
     fn take_back(

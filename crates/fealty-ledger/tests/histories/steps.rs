@@ -64,6 +64,15 @@ pub(crate) enum What {
         policy: Policy,
         grace: Option<i64>,
     },
+    /// A return of a part of the money, or of all that is left; what is left earns so many
+    /// points.
+    Return {
+        transaction: usize,
+        amount: Option<i64>,
+        earns: i64,
+        policy: Policy,
+        grace: Option<i64>,
+    },
     Adjust {
         points: i64,
         brand: usize,
@@ -118,11 +127,13 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     let brand = || 0_usize..2;
     let some_points = || prop::option::of(1_i64..200);
     let number = || 0_usize..30;
-    let policy = prop_oneof![
-        Just(Policy::LotOnly),
-        Just(Policy::Balance),
-        Just(Policy::Debt)
-    ];
+    let policy = || {
+        prop_oneof![
+            Just(Policy::LotOnly),
+            Just(Policy::Balance),
+            Just(Policy::Debt)
+        ]
+    };
     let what = prop_oneof![
         6 => (points(), brand(), when(1..40, 0), when(24..400, 150)).prop_map(
             |(points, brand, activates, expires)| What::Accrue { points, brand, activates, expires }),
@@ -136,8 +147,10 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             |(hold, brand, points)| What::Purchase { hold, brand, points }),
         1 => (0_usize..8).prop_map(|hold| What::Release { hold }),
         1 => (0_usize..8, 1_i64..200).prop_map(|(hold, timeout)| What::ExtendHold { hold, timeout }),
-        5 => (number(), some_points(), policy, prop::option::of(24_i64..200)).prop_map(
+        5 => (number(), some_points(), policy(), prop::option::of(24_i64..200)).prop_map(
             |(transaction, points, policy, grace)| What::Reverse { transaction, points, policy, grace }),
+        3 => (number(), prop::option::of(1_i64..70), 0_i64..200, policy(), prop::option::of(24_i64..200)).prop_map(
+            |(transaction, amount, earns, policy, grace)| What::Return { transaction, amount, earns, policy, grace }),
         1 => (points(), brand(), any::<bool>()).prop_map(
             |(points, brand, gives)| What::Adjust { points, brand, gives }),
         2 => (0..MEMBERS, points(), prop::option::weighted(0.8, Just(150))).prop_map(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use fealty_ledger::{
     Command, Hold, Lot, LotTerms, MemberBook, Named, PendingKey, PendingThrough, ReadThrough,
-    Request, Reversal, SpendKey, Wallet, WalletBook,
+    Request, Returned, Reversal, SpendKey, Wallet, WalletBook,
 };
 use fealty_types::{CurrencyId, LotId, Position, Timestamp};
 
@@ -38,6 +38,7 @@ pub(crate) struct Stored {
     lots: BTreeMap<LotId, Lot>,
     holds: BTreeMap<Position, Hold>,
     reversals: BTreeMap<Position, Reversal>,
+    returns: BTreeMap<Position, Returned>,
 }
 
 impl Stored {
@@ -52,10 +53,13 @@ impl Stored {
 
     /// Reads what a request names.
     pub(crate) fn read_named(&self, book: &mut MemberBook, request: &Request) {
-        if let Some(Named::Transaction(position)) = request.command.names()
-            && let Some(reversal) = self.reversals.get(&position)
-        {
-            book.add_reversal(position, reversal.clone());
+        if let Some(Named::Transaction(position)) = request.command.names() {
+            if let Some(reversal) = self.reversals.get(&position) {
+                book.add_reversal(position, reversal.clone());
+            }
+            if let Some(returned) = self.returns.get(&position) {
+                book.add_returned(position, returned.clone());
+            }
         }
         let mut lots = request.named_lots();
         let mut holds = Vec::new();
@@ -146,6 +150,9 @@ impl Stored {
         let reversals = book.changed_reversals();
         self.reversals
             .extend(reversals.map(|(position, reversal)| (position, reversal.clone())));
+        let returns = book.changed_returns();
+        self.returns
+            .extend(returns.map(|(position, returned)| (position, returned.clone())));
         let Some(wallet) = book.wallets.get(&currency()) else {
             return;
         };

@@ -232,10 +232,15 @@ impl Attempt<'_> {
         connection: &mut PgConnection,
         memory: &mut Memory,
     ) -> Result<Outcome, Interrupted> {
-        let Batches { shard, orders, .. } = self.batches;
+        let Batches {
+            shard,
+            orders,
+            programs,
+            ..
+        } = self.batches;
         let mut decided = Jobs::read(
             connection,
-            (orders.shards(), *shard),
+            (orders.shards(), *shard, programs),
             self.jobs,
             self.now,
             self.read_on,

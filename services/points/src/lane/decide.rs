@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Lot, Moment, Purchase, TierChanged, Transaction};
+use fealty_ledger::{Command, Lot, Moment, Purchase, Request, TierChanged, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
 use fealty_program::Personal;
+use fealty_server::Programs;
 use fealty_types::{
     MemberId, Metadata, Position, ProgramId, RequestId, ShardId, TierId, Timestamp,
 };
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    plan::{OfMember, plan, tier_effects},
+    plan::{OfMember, plan, plan_return, tier_effects},
     shard::{
         Answer, Asked, Driven, Interrupted, Memory, ReadOn, ShardWork, Shards, number, order_shard,
         request_key,
@@ -67,6 +68,7 @@ pub(super) struct Known {
 pub(super) struct Jobs {
     work: ShardWork,
     shards: Shards,
+    programs: Programs,
     now: Timestamp,
     /// Slot of each job's member.
     slot_of: Vec<usize>,
@@ -99,7 +101,7 @@ impl Jobs {
     /// Reads what the jobs name.
     pub(super) async fn read(
         connection: &mut PgConnection,
-        (shards, shard): (Shards, ShardId),
+        (shards, shard, programs): (Shards, ShardId, &Programs),
         jobs: &[Job],
         now: Timestamp,
         read_on: ReadOn,
@@ -142,6 +144,7 @@ impl Jobs {
         Ok(Self {
             work,
             shards,
+            programs: programs.clone(),
             now,
             slot_of,
             keys,
@@ -279,6 +282,9 @@ impl Jobs {
             Err(error) => return Ok(Pending::Final(Err(error.into()))),
         };
         request.principal = Some(principal(caller));
+        if let Err(error) = self.look_back(connection, slot, job, &mut request).await? {
+            return Ok(Pending::Final(Err(error)));
+        }
         let records = is_recorded(caller, command);
         let lot = if records {
             let member = (&job.applied.program.id, &job.member);
@@ -318,6 +324,34 @@ impl Jobs {
             position,
             replayed: false,
         })
+    }
+
+    /// Reads the purchase that a return is of, and plans by it.
+    async fn look_back(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        job: &Job,
+        request: &mut Request,
+    ) -> Result<Result<(), Error>, Interrupted> {
+        let Command::Return(asked) = &request.command else {
+            return Ok(Ok(()));
+        };
+        let transaction = asked.transaction;
+        let read = self.work.read_what_is_named(connection, slot, request);
+        read.await?;
+        let named = request.original.as_ref();
+        let Some(version) = named.and_then(|original| original.program_version()) else {
+            return Ok(Ok(()));
+        };
+        let program = &job.applied.program.id;
+        let Some(then) = self.programs.version(program, version).await? else {
+            tracing::error!(%program, version, "the version of a purchase cannot be read");
+            return Ok(Err(Error::Defect));
+        };
+        let returned = self.work.book(slot).returned(transaction);
+        let planned = plan_return(request, &then, &job.applied, returned);
+        Ok(planned.map_err(Error::from))
     }
 
     /// Writes what a member's tier means for its wallets, if that is due.

@@ -96,6 +96,7 @@ fn reason(command: &Command) -> Option<String> {
         Command::Extend(extend) => extend.reason.to_string(),
         Command::Reinstate(reinstate) => reinstate.reason.to_string(),
         Command::Reverse(reverse) => reverse.reference.to_string(),
+        Command::Return(asked) => asked.reference.to_string(),
         Command::Accrue(accrue) => accrue.reference.to_string(),
         Command::Redeem(redeem) => redeem.reference.to_string(),
         Command::Hold(hold) => hold.reference.to_string(),

@@ -1,26 +1,18 @@
 //! Points that wait: what gave them, and what has happened.
 
 use fealty_ledger::{Activate, Command};
-use fealty_types::{EventName, Position, Reference};
+use fealty_types::{EventName, Reference};
 
 use super::{
-    history::By,
     service::{Change, Ledger},
+    which::Which,
 };
-use crate::{error::Error, shard::OrderName};
-
-/// What gave the points that are to become available.
-pub(crate) enum Gave {
-    /// A transaction.
-    Transaction(Position),
-    /// The purchase of a brand's order.
-    Order(OrderName),
-}
+use crate::error::Error;
 
 /// Points that are to become available.
 pub(crate) struct Activating {
     /// What gave them.
-    pub(crate) gave: Gave,
+    pub(crate) gave: Which,
     /// What has happened: only those that wait for it.
     pub(crate) event: Option<EventName>,
     /// The caller's word for it.
@@ -28,20 +20,9 @@ pub(crate) struct Activating {
 }
 
 impl Ledger {
-    /// The change that makes points available: an order is that of the member, and
-    /// leads to the transaction that recorded it.
+    /// The change that makes points available.
     pub(crate) async fn activation(&self, asked: Change<Activating>) -> Result<Change, Error> {
-        let (transaction, named_shard) = match &asked.command.gave {
-            Gave::Transaction(position) => (*position, asked.named_shard),
-            Gave::Order(order) => {
-                let by = By::Order(order.clone());
-                let found = self.transaction(&asked.caller, &asked.program, &by).await?;
-                if found.member != *asked.member {
-                    return Err(Error::TransactionNotFound(order.order_number.to_string()));
-                }
-                (found.position, Some(found.shard))
-            }
-        };
+        let (transaction, named_shard) = self.which(&asked, &asked.command.gave).await?;
         let change = asked.map(|asked| {
             Command::Activate(Activate {
                 transaction,

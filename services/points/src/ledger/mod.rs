@@ -18,7 +18,9 @@ mod past;
 mod personal;
 mod service;
 mod sweeper;
+mod which;
 
 pub(crate) use failure::Failure;
 pub(crate) use history::By;
 pub(crate) use service::{Change, Ledger};
+pub(crate) use which::Which;

@@ -1,5 +1,6 @@
 //! Why the programme refuses a command.
 
+use fealty_ledger::ReturnError;
 use fealty_program::OrderScopeMissing;
 use fealty_types::{BrandId, CurrencyId, MoneyCurrency, Points};
 
@@ -37,6 +38,9 @@ pub(crate) enum PlanError {
     TermsOutOfRange,
     #[error("a rule gives more than 10^15 points")]
     TooManyPoints,
+    /// More is to come back of a purchase than is left of it.
+    #[error(transparent)]
+    Return(ReturnError),
     /// An attribute that the programme does not declare so.
     #[error("{field}: {what}")]
     Attribute { field: String, what: &'static str },

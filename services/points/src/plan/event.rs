@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fealty_ledger::{AttributeValue, Attributes, Counters, Purchase, PurchaseLine};
 use fealty_program::{AttributeType, Brand, Program};
 use fealty_rules::{Book, Buckets, Event, GivenAttributes, Line};
-use fealty_types::{AttributeName, Code, TenderKind, TierId, Timestamp};
+use fealty_types::{AttributeName, Code, Money, TenderKind, TierId, Timestamp};
 
 use super::PlanError;
 
@@ -18,11 +18,11 @@ impl Book for LedgerNumbers<'_> {
     }
 }
 
-/// A purchase as rules see it.
+/// A purchase as rules see it, or what is left of one that cost `whole_amount`.
 pub(super) fn event<'a>(
     program: &Program,
     brand: &'a Brand,
-    purchase: &'a Purchase,
+    (purchase, whole_amount): (&'a Purchase, Money),
     (tier, purchased_at): (Option<&'a TierId>, Timestamp),
     counts: bool,
 ) -> Event<'a> {
@@ -39,6 +39,7 @@ pub(super) fn event<'a>(
         store: text(purchase.store.as_ref()),
         terminal: text(purchase.terminal.as_ref()),
         amount: purchase.amount.minor_units(),
+        whole_amount: whole_amount.minor_units(),
         paid,
         lines: purchase.lines.iter().map(line).collect(),
         attributes: attributes(&purchase.attributes),

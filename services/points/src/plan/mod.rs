@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod grant;
 mod purchase;
+mod returns;
 mod spend;
 mod tier;
 mod verdicts;
@@ -18,6 +19,7 @@ use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
 pub(crate) use error::{PlanError, field};
 pub(crate) use event::LedgerNumbers;
+pub(crate) use returns::plan_return;
 pub(crate) use tier::tier_effects;
 pub(crate) use verdicts::{OfRule, Preview, preview, recorded};
 
@@ -61,7 +63,8 @@ impl OfMember<'_> {
     }
 }
 
-/// Checks a command against the programme, and works out what it gives.
+/// Checks a command against the programme, and works out what it gives. What a return comes
+/// to is for `plan_return`, which is asked once the purchase has been read.
 pub(crate) fn plan(
     applied: &ProgramVersion,
     (request_id, metadata): (&RequestId, &Metadata),
@@ -101,6 +104,7 @@ pub(crate) fn plan(
         | Command::Release(_)
         | Command::ExtendHold(_)
         | Command::Reverse(_)
+        | Command::Return(_)
         | Command::Extend(_)
         | Command::Reinstate(_)
         | Command::Activate(_) => {}

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fealty_ledger::{
-    CounterMove, EarnedFacts, Facts, Forgotten, LotOrigin, Purchase, PurchaseFacts, Request,
-    RuleResult, SlotMove, SlotRead,
+    EarnedFacts, Facts, Forgotten, LotOrigin, Purchase, PurchaseFacts, Request, RuleResult,
+    SlotMove, SlotRead,
 };
 use fealty_program::{Activity, Brand};
 use fealty_rules::{Given, Outcome, Rules, Silent, Stored, Trace, evaluate};
@@ -13,6 +13,7 @@ use fealty_types::{BrandId, CurrencyId, OrderScope, Points, Timestamp};
 use super::{
     Plan, PlanError,
     event::{LedgerNumbers, check_attributes, event},
+    returns::counter_move,
 };
 
 /// How far ahead of the service's clock a till's may be.
@@ -32,7 +33,10 @@ impl Plan<'_> {
         if !outcome.moves.is_empty() {
             request.forgotten = self.forgotten();
         }
-        request.counter_moves = moves(rules, &outcome);
+        let moves = outcome.moves.iter();
+        request.counter_moves = moves
+            .filter_map(|moved| counter_move(rules, moved))
+            .collect();
         request.facts = Some(self.facts(brand, purchased_at, order_scope, outcome));
         Ok(())
     }
@@ -47,6 +51,7 @@ impl Plan<'_> {
         let rules = &self.program.earning.rules;
         let tier = (self.tier.as_ref(), purchased_at);
         let counts = rules.counts(purchased_at, self.now);
+        let purchase = (purchase, purchase.amount);
         let event = event(self.program, brand, purchase, tier, counts);
         let inputs = Stored {
             rules,
@@ -194,16 +199,4 @@ fn results(rules: &Rules, brand: &Brand, given: &[Given]) -> Vec<RuleResult> {
         bonus: rule.is_bonus(),
     });
     results.collect()
-}
-
-/// The member's numbers that move, by what they are known by.
-fn moves(rules: &Rules, outcome: &Outcome) -> Vec<CounterMove> {
-    let known = outcome.moves.iter().filter_map(|moved| {
-        Some(CounterMove {
-            key: rules.key_of(moved.slot)?,
-            bucket: moved.bucket,
-            by: moved.by,
-        })
-    });
-    known.collect()
 }

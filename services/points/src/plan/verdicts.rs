@@ -1,9 +1,9 @@
 //! What became of each rule: of a purchase that was recorded, from the facts in the log, and
 //! of one that is only asked about.
 
-use fealty_ledger::{EarnedFacts, Purchase, SlotRead};
+use fealty_ledger::{EarnedFacts, Purchase};
 use fealty_program::ProgramVersion;
-use fealty_rules::{Inputs, Rules, SlotValue, Verdict, Verdicts, evaluate};
+use fealty_rules::{Recorded, Rules, SlotValue, Verdict, Verdicts, evaluate};
 use fealty_types::{CurrencyId, RuleId, TierId, Timestamp};
 
 use super::{OfMember, Plan, PlanError, event::event};
@@ -46,9 +46,10 @@ pub(crate) fn recorded(
     };
     let tier = (facts.tier.as_ref(), facts.purchased_at);
     let counts = rules.counts(facts.purchased_at, recorded_at);
-    let event = event(program, brand, purchase, tier, counts);
+    let event = event(program, brand, (purchase, purchase.amount), tier, counts);
     let mut verdicts = Verdicts::default();
-    match evaluate(rules, &event, &Recorded(&facts.read), &mut verdicts) {
+    let read = read(facts);
+    match evaluate(rules, &event, &Recorded(&read), &mut verdicts) {
         Ok(_) => told(rules, verdicts),
         Err(_) => Vec::new(),
     }
@@ -73,17 +74,16 @@ pub(crate) fn preview(
     })
 }
 
-/// A member's numbers as the log kept what was read of them.
-struct Recorded<'a>(&'a [SlotRead]);
-
-impl Inputs for Recorded<'_> {
-    fn slot(&self, number: u16) -> SlotValue {
-        let read = self.0.iter().find(|read| read.slot == number);
-        read.map_or(SlotValue::default(), |read| SlotValue {
+/// What the log kept of the member's numbers as they were read.
+pub(super) fn read(facts: &EarnedFacts) -> Vec<(u16, SlotValue)> {
+    let read = facts.read.iter().map(|read| {
+        let value = SlotValue {
             before: read.before,
             with_any: read.with_any,
-        })
-    }
+        };
+        (read.slot, value)
+    });
+    read.collect()
 }
 
 fn told(rules: &Rules, Verdicts(mut verdicts): Verdicts) -> Vec<OfRule> {

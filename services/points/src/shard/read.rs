@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use fealty_ledger::{
-    Counters, Log, Lot, MemberBook, Named, PendingKey, PendingThrough, ReadThrough, Request,
-    SpendKey, Transaction, WalletBook,
+    Command, Counters, Log, Lot, MemberBook, Named, PendingKey, PendingThrough, ReadThrough,
+    Request, SpendKey, Transaction, WalletBook,
 };
 use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
@@ -339,11 +339,19 @@ impl ShardWork {
             let book = &mut self.slots[slot].book;
             let own = |t: &Transaction| t.program == book.program && t.member == book.member;
             request.original = original.filter(own).map(Box::new);
-            if request.original.is_some()
-                && let Some(reversal) =
-                    store::reversals::of(&mut *connection, self.shard, position).await?
-            {
-                book.add_reversal(position, reversal);
+            if request.original.is_some() {
+                let shard = self.shard;
+                let reversal = store::reversals::of(&mut *connection, shard, position).await?;
+                if let Some(reversal) = reversal {
+                    book.add_reversal(position, reversal);
+                }
+            }
+            if let (Command::Return(_), Some(_)) = (&request.command, &request.original) {
+                let shard = self.shard;
+                let returned = store::returns::of(&mut *connection, shard, position).await?;
+                if let Some(returned) = returned {
+                    book.add_returned(position, returned);
+                }
             }
         }
         let names: Vec<i64> = request.named_lots().iter().map(|lot| lot.get()).collect();

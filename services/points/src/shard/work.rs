@@ -309,8 +309,8 @@ impl ShardWork {
     ) -> Result<Driven, Interrupted> {
         let begun = self.begin_version(connection, applied).await?;
         let_tiers_decide(&applied.program, &mut self.slots[slot].book);
-        if let Some(named @ (Named::Transaction(_) | Named::Lot(_))) = request.command.names() {
-            self.read_named(connection, slot, request, named).await?;
+        if request.original.is_none() {
+            self.read_what_is_named(connection, slot, request).await?;
         }
         let executed = self.drive(connection, slot, |book, now, log| {
             fealty_ledger::execute(book, request, now, log)
@@ -320,6 +320,22 @@ impl ShardWork {
             self.withdraw_version(&applied.program.id, &begun);
         }
         Ok(executed)
+    }
+
+    /// Reads the transaction or lot that a request names, if it does; else it is read when
+    /// the request is executed.
+    pub(crate) async fn read_what_is_named(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        request: &mut Request,
+    ) -> Result<(), Interrupted> {
+        match request.command.names() {
+            Some(named @ (Named::Transaction(_) | Named::Lot(_))) => {
+                self.read_named(connection, slot, request, named).await
+            }
+            Some(Named::Hold(_)) | None => Ok(()),
+        }
     }
 
     /// Writes what another member gave.

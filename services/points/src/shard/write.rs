@@ -15,7 +15,7 @@ use super::{
         self,
         batch_write::{Outcome, Rows, at_once, in_turn},
         head::Head,
-        rows::{CountersRow, HoldRow, LotRow, MemberRow, ReversalRow, WalletRow},
+        rows::{CountersRow, HoldRow, LotRow, MemberRow, ReturnRow, ReversalRow, WalletRow},
     },
     work::{Interrupted, ReadOn, ShardWork, Slot},
 };
@@ -89,7 +89,8 @@ impl ShardWork {
         rows.versions = self.begun();
         let (wallets, changed) = self.wallet_rows(after, &mut rows);
         let marks = head.position.get() / MARK_DISTANCE > after.get() / MARK_DISTANCE;
-        if marks && read_on == ReadOn::Never {
+        let needs_lock = marks || !rows.returns.is_empty();
+        if needs_lock && read_on == ReadOn::Never {
             return Err(Interrupted::NeedsLock);
         }
         if changed || !rows.log.is_empty() {
@@ -109,6 +110,9 @@ impl ShardWork {
                     };
                     return Err(Interrupted::OrdersTaken(claimed));
                 }
+            }
+            if !rows.returns.is_empty() {
+                store::returns::put(connection, self.shard, &rows.returns).await?;
             }
             if marks {
                 store::marks::mark(connection, self.shard, head.position).await?;
@@ -204,6 +208,10 @@ impl ShardWork {
             for (transaction, reversal) in slot.book.changed_reversals() {
                 let row = ReversalRow::new(member_no, transaction, reversal);
                 rows.reversals.push(row);
+            }
+            for (transaction, returned) in slot.book.changed_returns() {
+                let row = ReturnRow::new(member_no, transaction, returned);
+                rows.returns.push(row);
             }
         }
         (cached, changed)

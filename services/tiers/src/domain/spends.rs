@@ -46,7 +46,8 @@ impl Day {
 pub(crate) struct Spend {
     /// When it was made.
     pub(crate) at: Timestamp,
-    /// What was paid, in minor units.
+    /// What was paid, in minor units; below zero, what came back of it. Both have the same
+    /// time, so every window has both or neither.
     pub(crate) minor_units: i64,
 }
 

@@ -30,16 +30,22 @@ pub(crate) async fn follow(statuses: Statuses, points: Channel) {
     fealty_client::consume(SOURCE, PointsConsumer { statuses, points }).await;
 }
 
-/// The purchase that a transaction records, if it records one.
+/// The purchase that a transaction records, if it does; or what came back of one, which is so
+/// much less from then on.
 fn purchase(transaction: &Transaction) -> Option<Result<Purchase, DatabaseError>> {
-    let purchase = transaction.purchase.as_ref()?;
+    let (time, amount, sign) = if let Some(made) = &transaction.purchase {
+        (made.purchase_time, &made.amount, 1)
+    } else {
+        let returned = transaction.purchase_return.as_ref()?;
+        (returned.purchase_time, &returned.amount, -1)
+    };
     let read = || {
         Some(Purchase {
             program: transaction.program.parse().ok()?,
             member: transaction.member.parse().ok()?,
             spend: Spend {
-                at: from_wire_time(purchase.purchase_time?).ok()?,
-                minor_units: purchase.amount.as_ref()?.minor_units,
+                at: from_wire_time(time?).ok()?,
+                minor_units: sign * amount.as_ref()?.minor_units,
             },
             shard: i16::try_from(transaction.shard?).ok()?,
             position: transaction.position,
@@ -68,7 +74,10 @@ impl FeedConsumer for PointsConsumer {
             }),
             include_canonical_bytes: false,
             filter: Some(FeedFilter {
-                kinds: vec![TransactionKind::Purchase.into()],
+                kinds: vec![
+                    TransactionKind::Purchase.into(),
+                    TransactionKind::Return.into(),
+                ],
                 ..FeedFilter::default()
             }),
         };

@@ -326,6 +326,10 @@ impl Judging {
             let member = &mut self.members[index];
             let at = purchase.spend.at;
             member.spends.add(purchase.spend);
+            // What comes back counts no more from the next judgement on.
+            if purchase.spend.minor_units < 0 {
+                continue;
+            }
             // Without a scheme, the purchase waits for one.
             let applied = of.programs.newest(&purchase.program).ok();
             let scheme = applied.as_ref().and_then(|a| a.program.tiers.as_ref());

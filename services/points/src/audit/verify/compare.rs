@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use fealty_ledger::{Hold, Lot, MemberBook, Reversal, Wallet, WalletBook};
+use fealty_ledger::{Hold, Lot, MemberBook, Returned, Reversal, Wallet, WalletBook};
 use fealty_postgres::{Database, PgConnection};
 use fealty_types::{CurrencyId, LotId, Position, ProgramId, ShardId, Timestamp};
 use sha2::{Digest as _, Sha256};
@@ -160,6 +160,25 @@ impl Shard {
         Ok(())
     }
 
+    fn compare_returns(
+        &self,
+        by_number: &HashMap<i64, &MemberBook>,
+        stored: &[(i64, Position, Returned)],
+    ) -> Result<(), VerifyError> {
+        for (number, position, returned) in stored {
+            let book = by_number.get(number);
+            if book.and_then(|book| book.returned(*position)) != Some(returned) {
+                let what = "what has come back of it differs";
+                return Err(self.difference(*position, what));
+            }
+        }
+        let made = self.members.values();
+        if made.flat_map(|known| known.book.returns()).count() != stored.len() {
+            return Err(self.difference(self.position, "there are returns not stored"));
+        }
+        Ok(())
+    }
+
     pub(super) fn compare_reversals(
         &self,
         by_number: &HashMap<i64, &MemberBook>,
@@ -217,6 +236,8 @@ pub(super) async fn compare(
     shard.compare_tiers(&tiers)?;
     let reversals = store::reversals::of_shard(connection, shard.shard).await?;
     shard.compare_reversals(&by_number, &reversals)?;
+    let returns = store::returns::of_shard(connection, shard.shard).await?;
+    shard.compare_returns(&by_number, &returns)?;
     let accounts = accounts::of_shard(connection, shard.shard).await?;
     if accounts != shard.totals {
         return Err(shard.difference(shard.position, "the accounts differ"));

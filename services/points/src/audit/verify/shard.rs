@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{OTHER_TEXT, Programs, VerifyError};
 use crate::{
-    plan::{OfMember, plan, tier_effects, tier_moment},
+    plan::{OfMember, plan, plan_return, tier_effects, tier_moment},
     shard::{OrderName, has_plain, key_of, order_key, store::log::Row},
 };
 
@@ -434,7 +434,34 @@ impl Shard {
             .map_err(|error| self.difference(position, error.to_string()))?;
         request.principal.clone_from(&transaction.principal);
         request.original = self.original.take().map(Box::new);
+        self.plan_return(transaction, (applied, &mut request), programs)?;
         Ok(Some(request))
+    }
+
+    /// Plans a return again, by the purchase that it names.
+    fn plan_return(
+        &self,
+        transaction: &Transaction,
+        (applied, request): (&ProgramVersion, &mut Request),
+        programs: &Programs,
+    ) -> Result<(), VerifyError> {
+        let Command::Return(asked) = &request.command else {
+            return Ok(());
+        };
+        let of = asked.transaction;
+        let named = request.original.as_ref();
+        let Some(version) = named.and_then(|original| original.program_version()) else {
+            return Ok(());
+        };
+        let position = transaction.position;
+        let then = programs
+            .get(&(transaction.program.clone(), version))
+            .ok_or_else(|| self.difference(position, "its purchase's version is missing"))?;
+        let member = (transaction.program.clone(), transaction.member.clone());
+        let known = self.members.get(&member);
+        let returned = known.and_then(|known| known.book.returned(of));
+        plan_return(request, then, applied, returned)
+            .map_err(|error| self.difference(position, error.to_string()))
     }
 
     /// What a change of tier means.

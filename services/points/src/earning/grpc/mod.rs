@@ -2,6 +2,7 @@
 
 mod purchase;
 mod render;
+mod returns;
 
 use fealty_proto::points::v1::{self as wire, earning_service_server::EarningService};
 use fealty_server::Fields;
@@ -9,7 +10,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 pub(crate) use purchase::purchase;
 
-use super::{preview::preview, record::record, standing::standing};
+use super::{preview::preview, record::record, returns::take_back, standing::standing};
 use crate::ledger::{Ledger, grpc::Call};
 
 pub(crate) struct EarningApi(pub(crate) Ledger);
@@ -23,6 +24,18 @@ impl EarningService for EarningApi {
         let call = Call::of(&request, self.0.shards.ids())?;
         let answer = record(&self.0, purchase(call, request.get_ref())?).await?;
         Ok(Response::new(wire::RecordPurchaseResponse {
+            transaction: Some(call.transaction(&answer.transaction)),
+            replayed: answer.replayed,
+        }))
+    }
+
+    async fn return_purchase(
+        &self,
+        request: Request<wire::ReturnPurchaseRequest>,
+    ) -> Result<Response<wire::ReturnPurchaseResponse>, Status> {
+        let call = Call::of(&request, self.0.shards.ids())?;
+        let answer = take_back(&self.0, returns::returning(call, request.get_ref())?).await?;
+        Ok(Response::new(wire::ReturnPurchaseResponse {
             transaction: Some(call.transaction(&answer.transaction)),
             replayed: answer.replayed,
         }))

@@ -17,10 +17,7 @@ use fealty_types::{
 };
 
 use super::{Call, reads};
-use crate::ledger::{
-    Change,
-    activation::{Activating, Gave},
-};
+use crate::ledger::{Change, activation::Activating, which::Which};
 
 const HOLD_TIMEOUT_DEFAULT: Duration = Duration::from_mins(15);
 
@@ -109,6 +106,24 @@ impl ChangeFields<'_> {
     /// The brand in whose name it is.
     pub(crate) fn brand(&mut self, text: &str) -> Option<BrandId> {
         self.fields.brand("brand", text).map(InReach::into_inner)
+    }
+
+    /// The transaction with an id, `of` which something is asked.
+    pub(crate) fn which_by_id(&mut self, id: &str) -> Option<Which> {
+        self.transaction("transaction", id).map(Which::At)
+    }
+
+    /// The transaction that recorded an order, `of` which something is asked.
+    pub(crate) fn which_by_order(&mut self, order: &wire::OrderKey) -> Option<Which> {
+        let brand = self.fields.brand("order.brand", &order.brand);
+        let brand = brand.map(InReach::into_inner);
+        reads::order(&mut self.fields, brand, order).map(Which::Order)
+    }
+
+    /// Neither is said.
+    pub(crate) fn which_is_unset(&mut self) -> Option<Which> {
+        self.add("of", "must have `transaction` or `order`");
+        None
     }
 
     /// A text that may be left out.
@@ -446,18 +461,9 @@ pub(super) fn activate(
     use wire::activate_points_request::Of;
     change!(call, request, |fields| {
         let gave = match &request.of {
-            Some(Of::Transaction(id)) => {
-                fields.transaction("transaction", id).map(Gave::Transaction)
-            }
-            Some(Of::Order(order)) => {
-                let brand = fields.fields.brand("order.brand", &order.brand);
-                let brand = brand.map(InReach::into_inner);
-                reads::order(&mut fields.fields, brand, order).map(Gave::Order)
-            }
-            None => {
-                fields.add("of", "must have `transaction` or `order`");
-                None
-            }
+            Some(Of::Transaction(id)) => fields.which_by_id(id),
+            Some(Of::Order(order)) => fields.which_by_order(order),
+            None => fields.which_is_unset(),
         };
         let event = fields.optional("event", &request.event);
         let reference = fields.parse("reference", &request.reference);

@@ -1,6 +1,8 @@
 //! How a transaction came to be, in sentences.
 
-use fealty_ledger::{Account, Cause, Command, Due, Facts, Transaction, Transfer};
+use fealty_ledger::{
+    Account, Cause, Command, Due, Facts, ReturnFacts, ReversalFacts, Transaction, Transfer,
+};
 use fealty_proto::points::v1 as wire;
 use fealty_rules::Verdict;
 use fealty_types::{Ids, LotPlace, Money, TransactionPlace};
@@ -107,20 +109,77 @@ fn decided_by(facts: &Facts) -> Vec<wire::ExplanationStep> {
         Facts::Tier(tier) => {
             steps.push(step(format!("the tier that decided the expiry: {tier}")));
         }
-        Facts::Reversal(facts) => {
-            if !facts.expired.is_zero() {
-                let points = facts.expired;
-                steps.push(step(format!(
-                    "{points} points had expired: neither taken from elsewhere nor restored"
-                )));
-            }
-            if !facts.borne.is_zero() {
-                let points = facts.borne;
-                steps.push(step(format!(
-                    "{points} points could not be taken back, and are borne by the brand"
-                )));
-            }
+        Facts::Reversal(facts) => steps.extend(reversed(facts)),
+        Facts::Return(facts) => {
+            steps.extend(returned(facts));
+            steps.extend(reversed(&facts.reversal));
         }
+    }
+    steps
+}
+
+/// What became of points that could not simply go back.
+fn reversed(facts: &ReversalFacts) -> Vec<wire::ExplanationStep> {
+    let mut steps = Vec::new();
+    if !facts.expired.is_zero() {
+        let points = facts.expired;
+        steps.push(step(format!(
+            "{points} points had expired: neither taken from elsewhere nor restored"
+        )));
+    }
+    if !facts.borne.is_zero() {
+        let points = facts.borne;
+        steps.push(step(format!(
+            "{points} points could not be taken back, and are borne by the brand"
+        )));
+    }
+    steps
+}
+
+/// What came back of a purchase, and what the rest earns.
+fn returned(facts: &ReturnFacts) -> Vec<wire::ExplanationStep> {
+    let ReturnFacts {
+        brand,
+        purchased_at,
+        left,
+        ..
+    } = facts;
+    let came_back = facts.part.minor_units;
+    let text = match Money::new(left.currency(), came_back) {
+        Ok(money) => format!("{money} of the purchase of {purchased_at} at {brand} came back"),
+        Err(_) => format!("some of the purchase of {purchased_at} at {brand} came back"),
+    };
+    let mut steps = vec![step(text)];
+    if facts.earns.is_empty() {
+        steps.push(step(format!("{left} of it are left, and earn nothing")));
+    } else {
+        let how = "by the tier, the counters and the version that it was recorded by";
+        steps.push(step(format!("{left} of it are left, and earn, {how}:")));
+    }
+    for earned in &facts.earns {
+        let (rule, points, currency) = (&earned.rule, earned.points, &earned.currency);
+        steps.push(wire::ExplanationStep {
+            rule: rule.to_string(),
+            currency: currency.to_string(),
+            points: points.get(),
+            text: format!("rule {rule} gives {points} {currency}"),
+            outcome: wire::RuleOutcome::Gave.into(),
+        });
+    }
+    for back in &facts.points {
+        let (currency, taken, restored) = (&back.currency, back.taken, back.restored);
+        if !restored.is_zero() {
+            let text = format!("{restored} {currency} that it was paid with are restored");
+            steps.push(step(text));
+        }
+        if !taken.is_zero() {
+            let text = format!("{taken} {currency} that it keeps no longer are taken back");
+            steps.push(step(text));
+        }
+    }
+    if !facts.counts {
+        let text = "it came too late for counters, caps and edges: they stay as they are";
+        steps.push(step(text.to_owned()));
     }
     steps
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     earning::grpc::purchase,
-    ledger::{Change, activation::Gave, lots::LotsAfter},
+    ledger::{Change, Which, lots::LotsAfter},
     plan::{OfMember, plan},
 };
 
@@ -197,7 +197,7 @@ proptest! {
             reference: t(5), metadata: metadata.clone(),
         });
         if let Ok(asked) = asked {
-            let Gave::Transaction(transaction) = asked.command.gave else {
+            let Which::At(transaction) = asked.command.gave else {
                 panic!("a transaction was named");
             };
             carry_out(Ok(asked.map(|asked| Command::Activate(Activate {

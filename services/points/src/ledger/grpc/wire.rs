@@ -11,7 +11,7 @@ use fealty_proto::points::v1 as wire;
 use fealty_server::to_wire_time;
 use fealty_types::{Ids, LotPlace, Metadata, Points, ShardId, Timestamp, TransactionPlace};
 
-use self::purchase::{earned_points, purchase_of};
+use self::purchase::{earned_points, purchase_of, purchase_return};
 use super::Call;
 use crate::{audit::grpc::render_account, ledger::holds::HoldRead, shard::Logged};
 
@@ -52,7 +52,7 @@ pub(super) fn wallet(currency: &str, wallet: &Wallet) -> wire::Balance {
 }
 
 /// The kinds of transaction, by the name that the ledger has for them.
-const KINDS: [(&str, wire::TransactionKind); 19] = [
+const KINDS: [(&str, wire::TransactionKind); 20] = [
     ("purchase", wire::TransactionKind::Purchase),
     ("accrue", wire::TransactionKind::Accrue),
     ("redeem", wire::TransactionKind::Redeem),
@@ -63,6 +63,7 @@ const KINDS: [(&str, wire::TransactionKind); 19] = [
     ("hold_timeout", wire::TransactionKind::HoldTimeout),
     ("expire", wire::TransactionKind::Expire),
     ("reverse", wire::TransactionKind::Reverse),
+    ("return", wire::TransactionKind::Return),
     ("adjust", wire::TransactionKind::Adjust),
     ("gift_sent", wire::TransactionKind::GiftSent),
     ("gift_received", wire::TransactionKind::GiftReceived),
@@ -137,6 +138,7 @@ fn tell_command(
         shard: transaction.shard,
         position,
     };
+    let of_transaction = |position| ids.transaction(of_shard(position));
     let operator = |reason: &fealty_types::Reference, actor: &fealty_types::Reference| {
         Some(wire::OperatorAction {
             reason: text(reason),
@@ -170,12 +172,11 @@ fn tell_command(
         Command::Release(release) => rendered.hold = ids.hold(of_shard(release.hold)),
         Command::Reverse(reverse) => {
             rendered.reference = text(&reverse.reference);
-            if let Some(Facts::Reversal(facts)) = facts {
-                rendered.reversal = Some(reversal(
-                    ids.transaction(of_shard(reverse.transaction)),
-                    facts,
-                ));
-            }
+            tell_undone(rendered, of_transaction(reverse.transaction), facts);
+        }
+        Command::Return(asked) => {
+            rendered.reference = text(&asked.reference);
+            tell_undone(rendered, of_transaction(asked.transaction), facts);
         }
         Command::Adjust(adjust) => {
             rendered.operator_action = Some(wire::OperatorAction {
@@ -200,8 +201,20 @@ fn tell_command(
         }
         Command::Activate(activate) => {
             rendered.reference = text(&activate.reference);
-            rendered.activated = ids.transaction(of_shard(activate.transaction));
+            rendered.activated = of_transaction(activate.transaction);
         }
+    }
+}
+
+/// What became of the transaction that was undone, or of a part of it.
+fn tell_undone(rendered: &mut wire::Transaction, of: String, facts: Option<&Facts>) {
+    match facts {
+        Some(Facts::Reversal(facts)) => rendered.reversal = Some(reversal(of, facts)),
+        Some(Facts::Return(facts)) => {
+            rendered.brand = text(&facts.brand);
+            rendered.purchase_return = Some(purchase_return(of, facts));
+        }
+        _ => {}
     }
 }
 

@@ -17,8 +17,8 @@ use super::{
     head::Head,
     orders,
     rows::{
-        AccountRow, CountersRow, HoldRow, LotRow, MemberRow, OrderRow, ReversalRow, TransactionRow,
-        VersionRow, WalletRow,
+        AccountRow, CountersRow, HoldRow, LotRow, MemberRow, OrderRow, ReturnRow, ReversalRow,
+        TransactionRow, VersionRow, WalletRow,
     },
     stored,
 };
@@ -44,6 +44,8 @@ pub(crate) struct Rows {
     pub(crate) holds: Vec<HoldRow>,
     /// Reversals, new and known.
     pub(crate) reversals: Vec<ReversalRow>,
+    /// Returns, new and known; written by a statement of their own.
+    pub(crate) returns: Vec<ReturnRow>,
     /// Versions of programmes that begin.
     pub(crate) versions: Vec<VersionRow>,
     /// New orders, sorted, so that two batches with the same ones wait for each

@@ -3,7 +3,7 @@
 //! The files of the tables turn them into values of the engine.
 
 use fealty_ledger::{
-    AccountTotals, Debt, Hold, Inactivity, Lot, LotOrigin, LotTerms, Reversal, Wallet,
+    AccountTotals, Debt, Hold, Inactivity, Lot, LotOrigin, LotTerms, Returned, Reversal, Wallet,
 };
 use fealty_postgres::{PgTime, to_pg};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
@@ -254,6 +254,27 @@ impl ReversalRow {
                 .iter()
                 .map(|part| part.points.get())
                 .collect(),
+        }
+    }
+}
+
+/// What has come back of a purchase.
+#[derive(Debug)]
+pub(crate) struct ReturnRow {
+    pub(crate) position: i64,
+    pub(crate) member_no: i64,
+    /// A `Returned`, in borsh.
+    pub(crate) body: Vec<u8>,
+}
+
+impl ReturnRow {
+    /// What has come back of a member's purchase.
+    #[must_use]
+    pub(crate) fn new(member_no: i64, transaction: Position, returned: &Returned) -> Self {
+        Self {
+            position: transaction.get(),
+            member_no,
+            body: borsh::to_vec(returned).expect("writing to memory does not fail"),
         }
     }
 }

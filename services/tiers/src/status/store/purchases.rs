@@ -5,7 +5,7 @@ use fealty_types::{MemberId, ProgramId};
 
 use crate::domain::{Day, Spend};
 
-/// A purchase, with its place in the points log.
+/// A purchase, or what came back of one, with its place in the points log.
 #[derive(Clone, Debug)]
 pub(crate) struct Purchase {
     /// The programme.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{
-    Account, AttributeValue, Attributes, Facts, LotOrigin, OfPurchase, Purchase, Transaction,
+    Account, AttributeValue, Attributes, Facts, LotOrigin, OfPurchase, Purchase, ReturnFacts,
+    RuleResult, Transaction,
 };
 use fealty_proto::{points::v1 as wire, r#type::v1::Money};
 use fealty_server::to_wire_time;
@@ -54,6 +55,45 @@ pub(super) fn purchase_of(
     }
 }
 
+/// What came back of a purchase, and what that came to.
+pub(super) fn purchase_return(of: String, facts: &ReturnFacts) -> wire::PurchaseReturn {
+    let money = |minor_units| Money {
+        currency_code: facts.left.currency().to_string(),
+        minor_units,
+    };
+    let lines = facts.part.lines.iter().map(|part| wire::ReturnedLine {
+        line: i32::from(part.line) + 1,
+        quantity: i32::try_from(part.quantity).ok(),
+        amount_minor_units: Some(part.minor_units),
+    });
+    let points = facts.points.iter().map(|points| wire::ReturnedPoints {
+        currency: points.currency.to_string(),
+        taken: points.taken.get(),
+        restored: points.restored.get(),
+    });
+    wire::PurchaseReturn {
+        transaction: of,
+        purchase_time: Some(to_wire_time(facts.purchased_at)),
+        amount: Some(money(facts.part.minor_units)),
+        lines: lines.collect(),
+        left: Some(money(facts.left.minor_units())),
+        left_earns: facts.earns.iter().map(rule_result).collect(),
+        counted: facts.counts,
+        points: points.collect(),
+        expired: facts.reversal.expired.get(),
+        borne: facts.reversal.borne.get(),
+    }
+}
+
+fn rule_result(earned: &RuleResult) -> wire::EarnedPoints {
+    wire::EarnedPoints {
+        rule: earned.rule.to_string(),
+        currency: earned.currency.to_string(),
+        points: earned.points.get(),
+        bonus: earned.bonus,
+    }
+}
+
 fn attributes(given: &Attributes) -> HashMap<String, wire::AttributeValue> {
     use wire::attribute_value::Value;
     let value = |value: &AttributeValue| match value {
@@ -74,13 +114,7 @@ pub(super) fn earned_points(
     facts: Option<&Facts>,
 ) -> Vec<wire::EarnedPoints> {
     if let Some(Facts::Purchase(facts)) = facts {
-        let earned = facts.earned.iter().map(|earned| wire::EarnedPoints {
-            rule: earned.rule.to_string(),
-            currency: earned.currency.to_string(),
-            points: earned.points.get(),
-            bonus: earned.bonus,
-        });
-        return earned.collect();
+        return facts.earned.iter().map(rule_result).collect();
     }
     let made: BTreeMap<_, _> = transaction.lots.iter().map(|lot| (lot.lot, lot)).collect();
     let mut told: Vec<wire::EarnedPoints> = Vec::new();

@@ -1,0 +1,165 @@
+//! A return: what is left of the purchase, and what that earns.
+
+use fealty_ledger::{
+    Cause, Command, CounterMove, Facts, Purchase, Request, Return, ReturnFacts, Returned,
+    ReversalFacts, RuleResult, SlotMove, Transaction,
+};
+use fealty_program::ProgramVersion;
+use fealty_rules::{Move, Outcome, Recorded, Rules, Silent, evaluate};
+use fealty_types::Timestamp;
+
+use super::{PlanError, event::event, verdicts::read};
+
+/// Plans a return, once what it names has been read: by the version that was in force
+/// when the purchase was recorded, `then`. What is no purchase is left to the ledger,
+/// which refuses it.
+pub(crate) fn plan_return(
+    request: &mut Request,
+    then: &ProgramVersion,
+    now: &ProgramVersion,
+    known: Option<&Returned>,
+) -> Result<(), PlanError> {
+    let (Command::Return(asked), Some(original)) = (&request.command, &request.original) else {
+        return Ok(());
+    };
+    let (Some(Command::Purchase(purchase)), Some(recorded)) =
+        (original.command(), recorded(original))
+    else {
+        return Ok(());
+    };
+    let known = known.cloned();
+    let known = known.unwrap_or_else(|| Returned::nothing(original.moves()));
+    let part = part(purchase, asked, &known)?;
+    let after = known.with(&part, &[]);
+    let rules = &then.program.earning.rules;
+    let outcome = if after.is_all(purchase) {
+        Outcome::default()
+    } else {
+        evaluated(then, (purchase, &after.rest(purchase)), &recorded)?
+    };
+    let in_time = |version: &ProgramVersion| {
+        let rules = &version.program.earning.rules;
+        rules.counts(recorded.purchased_at, request.asked_at)
+    };
+    let counts = in_time(then) && in_time(now);
+    let moves = if counts {
+        Move::back(&stand(&known), &outcome.moves)
+    } else {
+        Vec::new()
+    };
+    request.counter_moves = moves
+        .iter()
+        .filter_map(|moved| counter_move(rules, moved))
+        .collect();
+    request.facts = Some(Facts::Return(ReturnFacts {
+        brand: purchase.brand.clone(),
+        purchased_at: recorded.purchased_at,
+        left: after.rest(purchase).amount,
+        part,
+        earns: earned(rules, &outcome),
+        moves: moves.iter().map(slot_move).collect(),
+        counts,
+        reversal: ReversalFacts::default(),
+        points: Vec::new(),
+    }));
+    Ok(())
+}
+
+/// What the log has of a purchase that was recorded.
+struct Record<'a> {
+    facts: &'a Facts,
+    purchased_at: Timestamp,
+    recorded_at: Timestamp,
+}
+
+fn recorded(original: &Transaction) -> Option<Record<'_>> {
+    let Cause::Request {
+        facts: Some(facts),
+        asked_at,
+        ..
+    } = &original.cause
+    else {
+        return None;
+    };
+    Some(Record {
+        facts,
+        purchased_at: facts.of_purchase()?.purchased_at,
+        recorded_at: asked_at.unwrap_or(original.effective_at),
+    })
+}
+
+/// What comes back with a return.
+fn part(
+    purchase: &Purchase,
+    asked: &Return,
+    known: &Returned,
+) -> Result<fealty_ledger::ReturnedPart, PlanError> {
+    let expected = purchase.amount.currency();
+    let other = asked.amount.map(fealty_types::Money::currency);
+    if let Some(actual) = other.filter(|actual| *actual != expected) {
+        return Err(PlanError::WrongMoneyCurrency { expected, actual });
+    }
+    known.part(purchase, asked).map_err(PlanError::Return)
+}
+
+/// What is left of a purchase earns this, by what counted when the whole was recorded.
+fn evaluated(
+    then: &ProgramVersion,
+    (whole, rest): (&Purchase, &Purchase),
+    recorded: &Record<'_>,
+) -> Result<Outcome, PlanError> {
+    let program = &*then.program;
+    let rules = &program.earning.rules;
+    let brand = program.brands.get(&whole.brand);
+    let brand = brand.ok_or_else(|| PlanError::BrandNotFound(whole.brand.clone()))?;
+    let tier = (recorded.facts.tier(), recorded.purchased_at);
+    let counts = rules.counts(recorded.purchased_at, recorded.recorded_at);
+    let event = event(program, brand, (rest, whole.amount), tier, counts);
+    let read = match recorded.facts {
+        Facts::Earned(facts) => read(facts),
+        _ => Vec::new(),
+    };
+    let evaluated = evaluate(rules, &event, &Recorded(&read), &mut Silent);
+    evaluated.map_err(|_| PlanError::TooManyPoints)
+}
+
+/// What rules give for what is left.
+fn earned(rules: &Rules, outcome: &Outcome) -> Vec<RuleResult> {
+    let earned = outcome.given.iter().filter_map(|given| {
+        let rule = rules.rule(given.rule)?;
+        Some(RuleResult {
+            rule: rule.id.clone(),
+            currency: rule.currency.clone(),
+            points: given.points,
+            bonus: rule.is_bonus(),
+        })
+    });
+    earned.collect()
+}
+
+/// What the purchase moved and still stands.
+fn stand(known: &Returned) -> Vec<Move> {
+    let stand = known.stand().iter().map(|stands| Move {
+        slot: stands.slot,
+        bucket: stands.bucket,
+        by: stands.by,
+    });
+    stand.collect()
+}
+
+fn slot_move(moved: &Move) -> SlotMove {
+    SlotMove {
+        slot: moved.slot,
+        bucket: moved.bucket,
+        by: moved.by,
+    }
+}
+
+/// A number of the member that moves, by what it is known by.
+pub(super) fn counter_move(rules: &Rules, moved: &Move) -> Option<CounterMove> {
+    Some(CounterMove {
+        key: rules.key_of(moved.slot)?,
+        bucket: moved.bucket,
+        by: moved.by,
+    })
+}

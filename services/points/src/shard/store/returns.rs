@@ -1,0 +1,79 @@
+//! What has come back of purchases.
+
+use fealty_ledger::Returned;
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow};
+use fealty_types::{Position, ShardId};
+use sqlx::PgExecutor;
+
+use super::{rows::ReturnRow, stored};
+
+/// What has come back of the purchase that a transaction recorded.
+pub(crate) async fn of(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    transaction: Position,
+) -> Result<Option<Returned>, DatabaseError> {
+    let body = sqlx::query_scalar!(
+        "-- points.returns.of
+        SELECT body FROM returns WHERE shard = $1 AND position = $2",
+        stored(shard),
+        transaction.get(),
+    )
+    .fetch_optional(executor)
+    .await?;
+    body.map(|body| decoded(transaction.get(), &body))
+        .transpose()
+}
+
+/// All returns of a shard: the member's number, the transaction, and what has come back of
+/// its purchase.
+pub(crate) async fn of_shard(
+    connection: &mut PgConnection,
+    shard: ShardId,
+) -> Result<Vec<(i64, Position, Returned)>, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- points.returns.of_shard
+        SELECT member_no, position, body FROM returns WHERE shard = $1",
+        stored(shard),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let returned = decoded(row.position, &row.body)?;
+            Ok((row.member_no, Position::new(row.position), returned))
+        })
+        .collect()
+}
+
+/// Writes what has come back by now. It is few who return something, so this is a statement
+/// of its own, under the lock of the head.
+pub(crate) async fn put(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    rows: &[ReturnRow],
+) -> Result<(), DatabaseError> {
+    let members: Vec<i64> = rows.iter().map(|row| row.member_no).collect();
+    let positions: Vec<i64> = rows.iter().map(|row| row.position).collect();
+    let bodies: Vec<Vec<u8>> = rows.iter().map(|row| row.body.clone()).collect();
+    sqlx::query!(
+        "-- points.returns.put
+        INSERT INTO returns (shard, position, member_no, body)
+        SELECT home.shard, new.* FROM shards AS home,
+            unnest($2::bigint[], $3::bigint[], $4::bytea[]) AS new
+        WHERE home.shard = $1
+        ON CONFLICT (shard, position) DO UPDATE SET body = excluded.body",
+        stored(shard),
+        &positions,
+        &members,
+        &bodies,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn decoded(position: i64, body: &[u8]) -> Result<Returned, DatabaseError> {
+    let read = borsh::from_slice(body).ok();
+    StoredRow::of("returns", position).check("body", read)
+}

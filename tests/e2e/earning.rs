@@ -45,7 +45,7 @@ earning:
     caps: [ { per: member, every: month, points: 10 } ]
 "#;
 
-fn line(category: &str, amount_minor_units: i64, quantity: i32) -> PurchaseLine {
+pub(crate) fn line(category: &str, amount_minor_units: i64, quantity: i32) -> PurchaseLine {
     PurchaseLine {
         category: category.to_owned(),
         amount_minor_units,
@@ -55,7 +55,7 @@ fn line(category: &str, amount_minor_units: i64, quantity: i32) -> PurchaseLine 
 }
 
 /// A purchase of lines.
-fn bought(number: usize, member: &str, lines: &[PurchaseLine]) -> RecordPurchaseRequest {
+pub(crate) fn bought(number: usize, member: &str, lines: &[PurchaseLine]) -> RecordPurchaseRequest {
     let cents = lines.iter().map(|line| line.amount_minor_units).sum();
     RecordPurchaseRequest {
         lines: lines.to_vec(),
@@ -63,12 +63,15 @@ fn bought(number: usize, member: &str, lines: &[PurchaseLine]) -> RecordPurchase
     }
 }
 
-async fn record(fleet: &Fleet, request: RecordPurchaseRequest) -> RecordPurchaseResponse {
+pub(crate) async fn record(
+    fleet: &Fleet,
+    request: RecordPurchaseRequest,
+) -> RecordPurchaseResponse {
     ask!(fleet.clients().earning(), record_purchase, request).expect("recorded")
 }
 
 /// What rules gave, by their names.
-fn earned(answer: &RecordPurchaseResponse) -> Vec<(&str, i64)> {
+pub(crate) fn earned(answer: &RecordPurchaseResponse) -> Vec<(&str, i64)> {
     let transaction = answer.transaction.as_ref().expect("a transaction");
     let purchase = transaction.purchase.as_ref().expect("a purchase");
     let earned = purchase.earned_points.iter();
@@ -77,7 +80,7 @@ fn earned(answer: &RecordPurchaseResponse) -> Vec<(&str, i64)> {
         .collect()
 }
 
-async fn counters(fleet: &Fleet, member: &str) -> BTreeMap<String, MemberCounter> {
+pub(crate) async fn counters(fleet: &Fleet, member: &str) -> BTreeMap<String, MemberCounter> {
     let request = GetCountersRequest {
         program: CLUB.to_owned(),
         member: member.to_owned(),

@@ -32,6 +32,7 @@ mod redemptions;
 mod refunds;
 mod refusals;
 mod restores;
+mod returns;
 mod size;
 mod stores;
 mod tampering;

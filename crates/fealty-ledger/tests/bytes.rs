@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use fealty_ledger::{
     Account, Accrue, Activation, AttributeValue, Attributes, BucketName, Buckets, Cause, Command,
-    Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity, LotOrigin, LotTerms, Notice, Principal,
-    Purchase, PurchaseFacts, PurchaseLine, Received, ReversalFacts, Reverse, RuleResult, Said,
-    SlotMove, SlotRead, Tender, TierChanged, Transaction, Transfer, WalletAfter, canonical,
+    Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity, LinePart, LotOrigin, LotTerms, Notice,
+    Principal, Purchase, PurchaseFacts, PurchaseLine, Received, Return, ReturnFacts, ReturnedLine,
+    ReturnedPart, ReturnedPoints, ReversalFacts, Reverse, RuleResult, Said, SlotMove, SlotRead,
+    Tender, TierChanged, Transaction, Transfer, WalletAfter, canonical,
 };
 use fealty_types::{
     LotId, Metadata, Money, OrderScope, Points, Position, ShardId, TenderKind, Timestamp,
@@ -305,6 +306,65 @@ fn attributes_follow_a_purchase_and_without_them_its_bytes_are_as_before() {
         (0, 13)
     );
     assert_eq!(plain.first_difference(&with), Some("lines"));
+}
+
+#[test]
+fn the_bytes_of_a_return_stay_what_they_are() {
+    let asked = Return {
+        transaction: Position::new(5),
+        lines: vec![ReturnedLine {
+            line: 1,
+            quantity: Some(2),
+            minor_units: None,
+        }],
+        amount: None,
+        reference: id("credit-1"),
+    };
+    let facts = Facts::Return(ReturnFacts {
+        brand: id("shop"),
+        purchased_at: at(1_699_999_000_000_000),
+        part: ReturnedPart {
+            minor_units: 333,
+            lines: vec![LinePart {
+                line: 1,
+                quantity: 2,
+                minor_units: 333,
+            }],
+        },
+        left: Money::new(id("EUR"), 667).expect("in range"),
+        earns: vec![RuleResult {
+            rule: id("base"),
+            currency: id("points"),
+            points: points(6),
+            bonus: false,
+        }],
+        moves: vec![SlotMove {
+            slot: 3,
+            bucket: -1,
+            by: -2,
+        }],
+        counts: true,
+        reversal: ReversalFacts::default(),
+        points: vec![ReturnedPoints {
+            currency: id("points"),
+            taken: points(4),
+            restored: points(0),
+        }],
+    });
+    let command = Command::Return(asked);
+    assert_eq!(canonical::part(&command)[0], 14);
+    let entry = Entry::Transaction(transaction(request(command, Some(facts))));
+    let bytes = canonical::encode(&entry);
+    assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
+    let hex = digest.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("to memory");
+        hex
+    });
+    assert_eq!(
+        hex, "95d33003ffe6c8619398cb77be3a948f16c53ef3b32c73a50c1c41c10ad571bb",
+        "the bytes of a return"
+    );
 }
 
 /// There is one encoding for a purchase: what would be another of the same is refused.

@@ -1,8 +1,12 @@
 //! What a purchase may not be.
 
-use fealty_proto::points::v1::{
-    AttributeValue, HoldRequest, PurchaseLine, RecordPurchaseRequest, Tender, TenderKind,
-    attribute_value::Value,
+use fealty_proto::{
+    points::v1::{
+        AttributeValue, HoldRequest, OrderKey, PurchaseLine, RecordPurchaseRequest,
+        ReturnPurchaseRequest, ReturnedLine, Tender, TenderKind, attribute_value::Value,
+        return_purchase_request::Of,
+    },
+    r#type::v1::Money,
 };
 
 use super::*;
@@ -251,4 +255,150 @@ async fn record_purchase_refuses() {
         &[],
     );
     assert_eq!(books(&fleet).await, before, "nothing has changed");
+}
+
+/// What is changed of a return, and what is said of it.
+type Wrong<'a> = (
+    &'a dyn Fn(&mut ReturnPurchaseRequest),
+    (tonic::Code, &'a str),
+);
+
+/// What is changed of a return, and the fields that are named for it.
+type ChangedReturn<'a> = (&'a dyn Fn(&mut ReturnPurchaseRequest), &'a [&'a str]);
+
+fn returned(line: i32, quantity: Option<i32>, amount_minor_units: Option<i64>) -> ReturnedLine {
+    ReturnedLine {
+        line,
+        quantity,
+        amount_minor_units,
+    }
+}
+
+fn dollars(minor_units: i64) -> Money {
+    Money {
+        currency_code: "USD".to_owned(),
+        minor_units,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
+async fn return_purchase_refuses_what_was_not_bought() {
+    let (fleet, _) = with_anna().await;
+    let clients = fleet.clients();
+    let accrued = accrue(clients, accrual("more", "anna", 5)).await;
+    let accrued = accrued.expect("given").transaction.expect("one").id;
+    let bought = RecordPurchaseRequest {
+        lines: vec![line(400), line(600)],
+        ..purchase(1, "anna", 1_000)
+    };
+    let bought = ask!(clients.earning(), record_purchase, bought).expect("recorded");
+    let bought = bought.transaction.expect("one").id;
+    let request = || ReturnPurchaseRequest {
+        request_id: "return-1".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        of: Some(Of::Transaction(bought.clone())),
+        ..ReturnPurchaseRequest::default()
+    };
+    let before = books(&fleet).await;
+    let order = |order_number: &str| {
+        Some(Of::Order(OrderKey {
+            brand: crate::harness::SHOP.to_owned(),
+            order_number: order_number.to_owned(),
+            ..OrderKey::default()
+        }))
+    };
+    let rows: [ChangedReturn<'_>; 17] = [
+        (&|r| r.request_id.clear(), &["request_id"]),
+        (&|r| r.program = "A".to_owned(), &["program"]),
+        (&|r| r.member = "a b".to_owned(), &["member"]),
+        (&|r| r.of = None, &["of"]),
+        (
+            &|r| r.of = Some(Of::Transaction("txn_7".to_owned())),
+            &["transaction"],
+        ),
+        (&|r| r.of = order(""), &["order.order_number"]),
+        (&|r| r.reference = "x".repeat(257), &["reference"]),
+        (&|r| r.amount = Some(dollars(0)), &["amount.minor_units"]),
+        (&|r| r.amount = Some(dollars(-1)), &["amount.minor_units"]),
+        (
+            &|r| {
+                r.lines = vec![returned(1, Some(1), None)];
+                r.amount = Some(dollars(1));
+            },
+            &["amount"],
+        ),
+        (
+            &|r| r.lines = vec![returned(0, Some(1), None)],
+            &["lines[0].line"],
+        ),
+        (
+            &|r| r.lines = vec![returned(3, Some(1), None)],
+            &["lines[0].line"],
+        ),
+        (
+            &|r| r.lines = vec![returned(1, Some(-1), None)],
+            &["lines[0].quantity"],
+        ),
+        (
+            &|r| r.lines = vec![returned(1, Some(0), None)],
+            &["lines[0].quantity"],
+        ),
+        (
+            &|r| r.lines = vec![returned(1, None, Some(-1))],
+            &["lines[0].amount_minor_units"],
+        ),
+        (
+            &|r| r.lines = vec![returned(1, Some(1), None); 2],
+            &["lines"],
+        ),
+        (
+            &|r| r.lines = vec![returned(1, Some(1), None); 501],
+            &["lines"],
+        ),
+    ];
+    for (change, fields) in rows {
+        let mut request = request();
+        change(&mut request);
+        let answer = clients.earning().return_purchase(request).await;
+        refused(answer, INVALID, fields);
+    }
+    let precondition = tonic::Code::FailedPrecondition;
+    let exceeded = (precondition, "RETURN_EXCEEDED");
+    let not_found = (tonic::Code::NotFound, "TRANSACTION_NOT_FOUND");
+    let nowhere = ids(&fleet).await.transaction(crate::harness::NOWHERE);
+    let euros = Money {
+        currency_code: "EUR".to_owned(),
+        minor_units: 100,
+    };
+    let rows: [Wrong<'_>; 8] = [
+        (&|r| r.amount = Some(dollars(1_001)), exceeded),
+        (&|r| r.lines = vec![returned(2, Some(2), None)], exceeded),
+        (
+            &|r| r.lines = vec![returned(2, Some(1), Some(601))],
+            exceeded,
+        ),
+        (
+            &|r| r.amount = Some(euros.clone()),
+            (precondition, "WRONG_MONEY_CURRENCY"),
+        ),
+        (
+            &|r| r.of = Some(Of::Transaction(nowhere.clone())),
+            not_found,
+        ),
+        (&|r| r.of = order("order-9"), not_found),
+        (&|r| r.member = "ben".to_owned(), not_found),
+        (
+            &|r| r.of = Some(Of::Transaction(accrued.clone())),
+            (precondition, "NOT_REVERSIBLE"),
+        ),
+    ];
+    for (change, expected) in rows {
+        let mut request = request();
+        change(&mut request);
+        let answer = clients.earning().return_purchase(request).await;
+        refused(answer, expected, &[]);
+    }
+    assert_eq!(books(&fleet).await, before, "a refusal changes nothing");
 }

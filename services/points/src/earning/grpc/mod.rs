@@ -9,6 +9,8 @@ use fealty_server::Fields;
 use tonic::{Request, Response, Status, async_trait};
 
 pub(crate) use purchase::purchase;
+#[cfg(test)]
+pub(crate) use returns::returning;
 
 use super::{preview::preview, record::record, returns::take_back, standing::standing};
 use crate::ledger::{Ledger, grpc::Call};

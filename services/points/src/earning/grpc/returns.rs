@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What is to come back.
-pub(super) fn returning(
+pub(crate) fn returning(
     call: Call<'_>,
     request: &wire::ReturnPurchaseRequest,
 ) -> Result<Change<Returning>, Rejection> {

@@ -21,7 +21,7 @@ use super::{
     reads::{balance, balances, list, lots, lots_after, lots_token},
 };
 use crate::{
-    earning::grpc::purchase,
+    earning::grpc::{purchase, returning},
     ledger::{Change, Which, lots::LotsAfter},
     plan::{OfMember, plan},
 };
@@ -206,6 +206,18 @@ proptest! {
                 reference: asked.reference,
             }))));
         }
+        let line = |number: i64| wire::ReturnedLine {
+            line: i32::try_from(number % 3).unwrap_or(0),
+            quantity: flag.then(|| i32::try_from(number).unwrap_or(i32::MIN)),
+            amount_minor_units: (!flag).then_some(numbers[3]),
+        };
+        let of = wire::return_purchase_request::Of::Transaction(t(3));
+        let _ = returning(call, &wire::ReturnPurchaseRequest {
+            request_id: t(0), program: t(1), member: t(2), of: Some(of), reference: t(5),
+            lines: numbers[..2].iter().map(|number| line(*number)).collect(),
+            metadata: metadata.clone(),
+            amount: times[0].map(|_| WireMoney { currency_code: t(6), minor_units: numbers[2] }),
+        });
         carry_out(purchase(call, &wire::RecordPurchaseRequest {
             request_id: t(0), program: t(1), member: t(2), brand: t(3), order_number: t(4),
             amount: flag.then(|| WireMoney {

@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{BrandId, CurrencyId, Money, OrderScope, Points, RuleId, TierId, Timestamp};
 
-use crate::{HoldLot, LotOrigin, ReturnedPart};
+use crate::{HoldLot, LotOrigin};
 
 /// What was looked up to decide a request, or decided once for all. Variants
 /// are only ever added at the end.
@@ -142,6 +142,26 @@ pub struct ReversalFacts {
     pub expired: Points,
     /// Points that could not be taken, and that the brand bears.
     pub borne: Points,
+}
+
+/// What comes back of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LinePart {
+    /// Its place in the purchase, from 0.
+    pub line: u16,
+    /// How many.
+    pub quantity: u32,
+    /// How much of its money, in minor units.
+    pub minor_units: i64,
+}
+
+/// What comes back with one return.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ReturnedPart {
+    /// Money, in minor units.
+    pub minor_units: i64,
+    /// What of the lines, in their order; nothing, where the purchase has none.
+    pub lines: Vec<LinePart>,
 }
 
 /// What decided a return, and what it came to. What is left of the purchase is evaluated by

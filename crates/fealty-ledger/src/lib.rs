@@ -57,8 +57,8 @@ pub use engine::Engine;
 pub use entry::{Entry, Notice, Said};
 pub use execute::{apply, apply_received, apply_tier, change_tier, execute, given, receive};
 pub use facts::{
-    EarnedFacts, Facts, GivenLot, OfPurchase, PurchaseFacts, ReturnFacts, ReturnedPoints,
-    ReversalFacts, RuleResult, SlotMove, SlotRead,
+    EarnedFacts, Facts, GivenLot, LinePart, OfPurchase, PurchaseFacts, ReturnFacts, ReturnedPart,
+    ReturnedPoints, ReversalFacts, RuleResult, SlotMove, SlotRead,
 };
 pub use limits::{
     DEBTS_PER_WALLET_MAX, HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, LOTS_PER_SPEND_MAX,
@@ -67,12 +67,12 @@ pub use limits::{
 pub use log::{Log, Stamp};
 pub use principal::Principal;
 pub use purchase::{
-    AttributeValue, Attributes, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine,
+    AttributeValue, Attributes, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine, ReturnedLine,
     TENDERS_PER_PURCHASE_MAX, Tender,
 };
 pub use refusal::{Refusal, Stop};
 pub use request::{Active, Grant, Request};
-pub use returns::{LinePart, ReturnError, Returned, ReturnedLine, ReturnedPart};
+pub use returns::{ReturnError, Returned};
 pub use terms::{LotOrigin, LotTerms};
 pub use tier::{Inactivity, Moment, TierChanged, TierEffect};
 pub use totals::{AccountKey, AccountTotals, Sums};

@@ -147,3 +147,16 @@ pub struct Tender {
     /// Where it was paid in points: the hold that sets them aside.
     pub hold: Option<Position>,
 }
+
+/// A line of which something comes back, as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ReturnedLine {
+    /// Its place in the purchase, from 0.
+    pub line: u16,
+    /// How many; if nothing is said, none where `minor_units` says how much money, else all
+    /// that are left.
+    pub quantity: Option<u32>,
+    /// How much of its money, in minor units; if nothing is said, what so many of those that
+    /// are left cost, rounded down.
+    pub minor_units: Option<i64>,
+}

@@ -5,40 +5,7 @@ use std::collections::BTreeMap;
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::Money;
 
-use crate::{Purchase, PurchaseLine, Return, SlotMove};
-
-/// A line of which something comes back, as it is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct ReturnedLine {
-    /// Its place in the purchase, from 0.
-    pub line: u16,
-    /// How many; if nothing is said, none where `minor_units` says how much money, else all
-    /// that are left.
-    pub quantity: Option<u32>,
-    /// How much of its money, in minor units; if nothing is said, what so many of those that
-    /// are left cost, rounded down.
-    pub minor_units: Option<i64>,
-}
-
-/// What comes back of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct LinePart {
-    /// Its place in the purchase, from 0.
-    pub line: u16,
-    /// How many.
-    pub quantity: u32,
-    /// How much of its money, in minor units.
-    pub minor_units: i64,
-}
-
-/// What comes back with one return.
-#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct ReturnedPart {
-    /// Money, in minor units.
-    pub minor_units: i64,
-    /// What of the lines, in their order; nothing, where the purchase has none.
-    pub lines: Vec<LinePart>,
-}
+use crate::{LinePart, Purchase, PurchaseLine, Return, ReturnedLine, ReturnedPart, SlotMove};
 
 /// Why a return asks for what is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -126,7 +126,7 @@ async fn why_is_told(fleet: &Fleet, answer: &RecordPurchaseResponse, foreseen: &
         (
             "double",
             RuleOutcome::Gave,
-            "rule double added 10 points of 12: its caps left room for no more",
+            "rule double added 10 points of 12: its caps or its budget left room for no more",
         ),
     ];
     assert_eq!(told, expected);

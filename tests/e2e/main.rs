@@ -4,6 +4,7 @@
 mod accidents;
 mod accounts;
 mod balancing;
+mod budgets;
 mod caching;
 mod callers;
 mod clients;

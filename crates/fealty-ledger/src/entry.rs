@@ -2,7 +2,7 @@
 //! member.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fealty_types::{Position, ProgramId, ShardId, Timestamp};
+use fealty_types::{BudgetId, Position, ProgramId, ShardId, Timestamp, TransactionPlace};
 
 use crate::Transaction;
 
@@ -48,6 +48,43 @@ pub enum Said {
         /// SHA-256 of the programme's text, so that nobody can put another in its place.
         digest: [u8; 32],
     },
+    /// At a budget's home: points go from its pool into a shard's lease, or come back.
+    LeaseMoved(LeaseMoved),
+    /// In the shard whose lease it is, unless that is the home: the other side of that.
+    LeaseReceived {
+        /// The budget.
+        budget: BudgetId,
+        /// Points that its purchases may be given more; below zero, fewer.
+        points: i64,
+        /// The size of the budget.
+        limit: i64,
+        /// Where the home's side stands.
+        home: TransactionPlace,
+    },
+    /// At a budget's home, once for a size of it: so much of it is used that it is told.
+    BudgetWarned {
+        /// The budget.
+        budget: BudgetId,
+        /// Points that are used.
+        used: i64,
+        /// The size of the budget.
+        limit: i64,
+    },
+}
+
+/// Points that go from a budget's pool into a shard's lease.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LeaseMoved {
+    /// The budget.
+    pub budget: BudgetId,
+    /// Whose lease it is.
+    pub shard: ShardId,
+    /// How many; below zero, they come back. None confirms a lease by another size.
+    pub points: i64,
+    /// The size of the budget.
+    pub limit: i64,
+    /// The version of the programme that says so.
+    pub version: u32,
 }
 
 impl Notice {
@@ -56,6 +93,8 @@ impl Notice {
     pub fn kind(&self) -> &'static str {
         match self.says {
             Said::VersionBegins { .. } => "program_version",
+            Said::LeaseMoved(_) | Said::LeaseReceived { .. } => "budget_lease",
+            Said::BudgetWarned { .. } => "budget_warning",
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What the log keeps of how a request was decided.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fealty_types::{BrandId, CurrencyId, Money, OrderScope, Points, RuleId, TierId, Timestamp};
+use fealty_types::{
+    BrandId, BudgetId, CurrencyId, Money, OrderScope, Points, RuleId, TierId, Timestamp,
+};
 
 use crate::{HoldLot, LotOrigin};
 
@@ -19,6 +21,8 @@ pub enum Facts {
     Earned(EarnedFacts),
     /// Of a return.
     Return(ReturnFacts),
+    /// Of a purchase that was given points of budgets.
+    Budgeted(BudgetedFacts),
 }
 
 /// What all facts of purchases have.
@@ -38,7 +42,9 @@ impl Facts {
     pub fn of_purchase(&self) -> Option<OfPurchase<'_>> {
         let (purchased_at, order_scope, tier) = match self {
             Self::Purchase(facts) => (facts.purchased_at, &facts.order_scope, &facts.tier),
-            Self::Earned(facts) => (facts.purchased_at, &facts.order_scope, &facts.tier),
+            Self::Earned(facts) | Self::Budgeted(BudgetedFacts { earned: facts, .. }) => {
+                (facts.purchased_at, &facts.order_scope, &facts.tier)
+            }
             Self::Tier(_) | Self::Reversal(_) | Self::Return(_) => return None,
         };
         Some(OfPurchase {
@@ -48,11 +54,29 @@ impl Facts {
         })
     }
 
-    /// What a purchase moved of the member's numbers.
+    /// What was read and moved for a purchase, under rules that do.
+    #[must_use]
+    pub fn earned(&self) -> Option<&EarnedFacts> {
+        match self {
+            Self::Earned(facts) | Self::Budgeted(BudgetedFacts { earned: facts, .. }) => {
+                Some(facts)
+            }
+            _ => None,
+        }
+    }
+
+    /// What a purchase moved of the member's numbers, and drew on budgets.
     #[must_use]
     pub fn moves(&self) -> &[SlotMove] {
+        self.earned().map_or(&[], |facts| &facts.moves)
+    }
+
+    /// What a purchase was given of budgets, or, below zero, what came back of them.
+    #[must_use]
+    pub fn draws(&self) -> &[Draw] {
         match self {
-            Self::Earned(facts) => &facts.moves,
+            Self::Budgeted(facts) => &facts.draws,
+            Self::Return(facts) => &facts.draws,
             _ => &[],
         }
     }
@@ -95,6 +119,25 @@ pub struct EarnedFacts {
     pub read: Vec<SlotRead>,
     /// What moved.
     pub moves: Vec<SlotMove>,
+}
+
+/// The facts that decided a purchase's points, where budgets gave some of them. Each
+/// budget is a slot too: what was left of it where the purchase was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BudgetedFacts {
+    /// What was read, and moved.
+    pub earned: EarnedFacts,
+    /// What budgets gave.
+    pub draws: Vec<Draw>,
+}
+
+/// What a budget gave.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Draw {
+    /// The budget.
+    pub budget: BudgetId,
+    /// Points; below zero, they came back.
+    pub points: i64,
 }
 
 /// What a slot stood at.
@@ -182,6 +225,8 @@ pub struct ReturnFacts {
     pub moves: Vec<SlotMove>,
     /// Whether it comes in time for counters, caps and edges.
     pub counts: bool,
+    /// What comes back to budgets: below zero.
+    pub draws: Vec<Draw>,
     /// What was taken back of what the purchase gave, and restored of what it was paid with.
     pub reversal: ReversalFacts,
     /// The same by currency.

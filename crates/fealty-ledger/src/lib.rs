@@ -32,6 +32,7 @@ mod engine;
 mod entry;
 mod execute;
 mod facts;
+mod leases;
 mod limits;
 mod log;
 mod principal;
@@ -54,12 +55,13 @@ pub use command::{
 };
 pub use counters::{Buckets as CounterBuckets, CounterMove, Counters, Forgotten};
 pub use engine::Engine;
-pub use entry::{Entry, Notice, Said};
+pub use entry::{Entry, LeaseMoved, Notice, Said};
 pub use execute::{apply, apply_received, apply_tier, change_tier, execute, given, receive};
 pub use facts::{
-    EarnedFacts, Facts, GivenLot, LinePart, OfPurchase, PurchaseFacts, ReturnFacts, ReturnedPart,
-    ReturnedPoints, ReversalFacts, RuleResult, SlotMove, SlotRead,
+    BudgetedFacts, Draw, EarnedFacts, Facts, GivenLot, LinePart, OfPurchase, PurchaseFacts,
+    ReturnFacts, ReturnedPart, ReturnedPoints, ReversalFacts, RuleResult, SlotMove, SlotRead,
 };
+pub use leases::{BudgetName, Held, Lease, Leases, Overdrawn, Pool};
 pub use limits::{
     DEBTS_PER_WALLET_MAX, HOLD_TIMEOUT_MAX, HOLDS_PER_WALLET_MAX, LOTS_PER_SPEND_MAX,
     RELEASE_GRACE, TIER_WAIT_MAX, TIER_WAIT_STEP, TRANSFERS_PER_EXPIRY_MAX,
@@ -71,7 +73,7 @@ pub use purchase::{
     TENDERS_PER_PURCHASE_MAX, Tender,
 };
 pub use refusal::{Refusal, Stop};
-pub use request::{Active, Grant, Request};
+pub use request::{Active, Grant, Request, Unmet};
 pub use returns::{ReturnError, Returned};
 pub use terms::{LotOrigin, LotTerms};
 pub use tier::{Inactivity, Moment, TierChanged, TierEffect};

@@ -1,7 +1,8 @@
 //! Requests: a command with what was decided about it outside the engine.
 
 use fealty_types::{
-    BrandId, CurrencyId, EventName, Metadata, Points, RefundTerms, RequestId, RuleId, Timestamp,
+    BrandId, BudgetId, CurrencyId, EventName, Metadata, Points, RefundTerms, RequestId, RuleId,
+    Timestamp,
 };
 
 use crate::{Command, CounterMove, Facts, Forgotten, LotOrigin, LotTerms, Principal, Transaction};
@@ -30,6 +31,8 @@ pub struct Request {
     pub counter_moves: Vec<CounterMove>,
     /// Numbers that are too old to count for anything.
     pub forgotten: Vec<Forgotten>,
+    /// Budgets that had less than was wanted of them: whoever can may lease more first.
+    pub unmet: Vec<Unmet>,
     /// The wallets in which it counts as activity, and when they are inactive
     /// after it.
     pub activity: Vec<Active>,
@@ -40,6 +43,15 @@ pub struct Request {
     pub term_ends: Option<Timestamp>,
     /// The transaction that the command names, if there is one.
     pub original: Option<Box<Transaction>>,
+}
+
+/// A budget that had less than was wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// The budget.
+    pub budget: BudgetId,
+    /// What was wanted of it.
+    pub wanted: i64,
 }
 
 /// Activity in a wallet.

@@ -9,7 +9,7 @@ use fealty_types::{
 };
 
 use crate::{
-    Account, BucketName, Buckets, Command, Facts, GivenLot, Inactivity, LotTerms, Principal,
+    Account, BucketName, Buckets, Command, Draw, Facts, GivenLot, Inactivity, LotTerms, Principal,
     SlotMove, TierChanged,
 };
 
@@ -229,6 +229,17 @@ impl Transaction {
                 program_version, ..
             } => Some(*program_version),
             Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) => None,
+        }
+    }
+
+    /// What budgets gave for it, or got back.
+    #[must_use]
+    pub fn draws(&self) -> &[Draw] {
+        match &self.cause {
+            Cause::Request {
+                facts: Some(facts), ..
+            } => facts.draws(),
+            _ => &[],
         }
     }
 

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use fealty_ledger::{
     Account, Accrue, Activation, AttributeValue, Attributes, BucketName, Buckets, Cause, Command,
-    Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity, LinePart, LotOrigin, LotTerms, Notice,
-    Principal, Purchase, PurchaseFacts, PurchaseLine, Received, Return, ReturnFacts, ReturnedLine,
-    ReturnedPart, ReturnedPoints, ReversalFacts, Reverse, RuleResult, Said, SlotMove, SlotRead,
-    Tender, TierChanged, Transaction, Transfer, WalletAfter, canonical,
+    Draw, Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity, LinePart, LotOrigin, LotTerms,
+    Notice, Principal, Purchase, PurchaseFacts, PurchaseLine, Received, Return, ReturnFacts,
+    ReturnedLine, ReturnedPart, ReturnedPoints, ReversalFacts, Reverse, RuleResult, Said, SlotMove,
+    SlotRead, Tender, TierChanged, Transaction, Transfer, WalletAfter, canonical,
 };
 use fealty_types::{
     LotId, Metadata, Money, OrderScope, Points, Position, ShardId, TenderKind, Timestamp,
@@ -344,6 +344,10 @@ fn the_bytes_of_a_return_stay_what_they_are() {
             by: -2,
         }],
         counts: true,
+        draws: vec![Draw {
+            budget: id("spring"),
+            points: -2,
+        }],
         reversal: ReversalFacts::default(),
         points: vec![ReturnedPoints {
             currency: id("points"),

@@ -83,6 +83,7 @@ impl Books {
             grants,
             counter_moves: Vec::new(),
             forgotten: Vec::new(),
+            unmet: Vec::new(),
             activity,
             refunds: RefundTerms {
                 policy: RefundPolicy::Debt,

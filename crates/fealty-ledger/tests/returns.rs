@@ -258,6 +258,7 @@ impl Books {
             grants,
             counter_moves: Vec::new(),
             forgotten: Vec::new(),
+            unmet: Vec::new(),
             activity: Vec::new(),
             refunds: RefundTerms {
                 policy: RefundPolicy::LotOnly,
@@ -290,6 +291,7 @@ impl Books {
             earns: earns.collect(),
             moves: Vec::new(),
             counts: true,
+            draws: Vec::new(),
             reversal: ReversalFacts::default(),
             points: Vec::new(),
         });

@@ -11,8 +11,8 @@ use crate::{
     SOURCE_LEN_MAX,
     faults::Check,
     sections::{
-        adjustments, attributes, brands, calendar, counters, currencies, earning, examples, orders,
-        personal, program, refunds, rewards, tiers,
+        adjustments, attributes, brands, budgets, calendar, counters, currencies, earning,
+        examples, orders, personal, program, refunds, rewards, tiers,
     },
     source::{self, File, Places},
     version::text_digest,
@@ -104,13 +104,16 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
         money,
         currencies: currencies.as_ref(),
         brands: &brands,
+        budgets: &file.budgets,
         tiers: tiers.as_ref(),
         calendar: calendar.as_ref().map(|(calendar, _)| calendar),
     };
     let late_days = calendar.as_ref().map(|(_, late_days)| *late_days);
     let earning = earning(file, &context, (&attributes, late_days), check);
     let is_of_rules = |error: &ProgramError| {
-        error.path.starts_with("earning.") || error.path.starts_with("counters.")
+        let of = ["earning.", "counters.", "budgets."];
+        of.into_iter()
+            .any(|section| error.path.starts_with(section))
     };
     let rules_are_right = !check.found.iter().any(is_of_rules);
     let examples = match (&earning, &context.calendar) {
@@ -176,6 +179,7 @@ fn earning(
         late_days: late_days.unwrap_or(0),
     });
     counters::check(&file.counters, &mut builder, check);
+    budgets::check(&file.budgets, context, &mut builder, check);
     let terms = earning::check(&file.earning, context, &mut builder, check);
     match builder.finish() {
         Ok(rules) => Some(Earning { rules, terms }),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fealty_types::{BrandId, CounterId, CurrencyId, GroupId, ProgramId, RewardId};
+use fealty_types::{BrandId, BudgetId, CounterId, CurrencyId, GroupId, ProgramId, RewardId};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -14,8 +14,8 @@ use crate::{
     ProgramError,
     error::FILE,
     sections::{
-        adjustments, attributes, brands, calendar, counters, currencies, earning, examples, orders,
-        personal, program, refunds, rewards, tiers,
+        adjustments, attributes, brands, budgets, calendar, counters, currencies, earning,
+        examples, orders, personal, program, refunds, rewards, tiers,
     },
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct File {
     pub(crate) counters: BTreeMap<CounterId, counters::CounterText>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) groups: BTreeMap<GroupId, earning::PickText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) budgets: BTreeMap<BudgetId, budgets::BudgetText>,
     #[serde(default)]
     pub(crate) earning: Vec<earning::RuleText>,
     pub(crate) tiers: Option<tiers::TiersText>,

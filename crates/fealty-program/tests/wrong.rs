@@ -372,3 +372,38 @@ fn figures_that_cannot_be_reckoned_exactly_are_refused() {
         "{errors:?}"
     );
 }
+
+#[test]
+fn budgets_name_what_is_there() {
+    let budgets = "budgets: { spring: { currency: points, points: 10 }, stars: { currency: stars, points: 5 } }\n";
+    let rule = |budget: &str| {
+        format!(
+            "  - {{ rule: x, on: purchase, earn: {{ currency: points, fixed: 1 }}, budget: {budget} }}\n{budgets}"
+        )
+    };
+    assert_eq!(wrong(&rule("spring")), Vec::<String>::new());
+    let unknown = rule("sprint");
+    refused(
+        &unknown,
+        "earning.x.budget",
+        "sprint",
+        "there is no budget `sprint`, did you mean `spring`?",
+    );
+    let other = rule("stars");
+    refused(
+        &other,
+        "earning.x.budget",
+        "stars }",
+        "`stars` is of stars, which the rule does not give",
+    );
+    let found = wrong(
+        "budgets: { a: { currency: point, points: 0, funded_by: shops, warn_at: 0%, until: soon } }",
+    );
+    let paths: Vec<&str> = found
+        .iter()
+        .map(|found| found.split(' ').next().expect("a path"))
+        .collect();
+    let expected = ["currency", "points", "funded_by", "until", "warn_at"];
+    let expected = expected.map(|field| format!("budgets.a.{field}"));
+    assert_eq!(paths, expected, "{found:?}");
+}

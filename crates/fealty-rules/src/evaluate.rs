@@ -2,7 +2,7 @@
 //!
 //! The order is: counters; which rules apply, and to which lines; bases, and of a group
 //! the one that gives; multipliers and fixed bonuses, in the order of the file; caps;
-//! counters of points. Integers throughout: the same input gives the same points on
+//! budgets; counters of points. Integers throughout: the same input gives the same points on
 //! every machine, so that anyone can recompute them.
 
 use fealty_types::{Points, RuleId};
@@ -15,6 +15,7 @@ use crate::{
     slot::{Inputs, Slots},
     steps::{
         base::Base,
+        budgets::Draws,
         caps::{self, Capped},
         select::Selections,
     },
@@ -62,10 +63,15 @@ pub fn evaluate<T: Trace>(
     }
     let applies = evaluation.applying(trace);
     let raw = evaluation.raw(&applies, trace);
-    let given = evaluation.give(&raw, trace, &mut moves)?;
+    let mut draws = Draws::new(rules);
+    let given = evaluation.give(&raw, trace, (&mut draws, &mut moves))?;
     drop(evaluation);
-    let read = slots.into_read();
-    Ok(Outcome { given, moves, read })
+    Ok(Outcome {
+        given,
+        moves,
+        read: slots.into_read(),
+        unmet: draws.unmet(),
+    })
 }
 
 /// An evaluation under way.
@@ -164,6 +170,11 @@ impl Evaluation<'_> {
             return Err(Verdict::ConditionNotMet);
         }
         let is_bands = matches!(rule.formula, Formula::Bands { .. });
+        let budget = rule.budget.map(|at| &self.rules.budgets[usize::from(at)]);
+        let ends = budget.and_then(|budget| budget.terms.until);
+        if ends.is_some_and(|until| event.at >= until) {
+            return Err(Verdict::BudgetOver);
+        }
         let needs_counts = is_bands || rule.edge.is_some() || caps::is_kept(rule);
         if needs_counts && !event.counts {
             return Err(Verdict::TooLate);
@@ -287,12 +298,12 @@ impl Evaluation<'_> {
         of_tier.or_else(|| by_rank.last())
     }
 
-    /// Caps, and what moves with what is given.
+    /// Caps and budgets, and what moves with what is given.
     fn give<T: Trace>(
         &self,
         raw: &[Raw],
         trace: &mut T,
-        moves: &mut Vec<Move>,
+        (draws, moves): (&mut Draws<'_>, &mut Vec<Move>),
     ) -> Result<Vec<Given>, TooManyPoints> {
         let mut given = Vec::with_capacity(raw.len());
         for raw in raw {
@@ -303,9 +314,12 @@ impl Evaluation<'_> {
             let too_many = || TooManyPoints {
                 rule: rule.id.clone(),
             };
-            let whole = i64::try_from(points).map_err(|_| too_many())?;
+            let capped = i64::try_from(points).map_err(|_| too_many())?;
+            Points::new(capped).map_err(|_| too_many())?;
+            let whole = draws.draw(rule, self.ready.slots, capped);
             let points = Points::new(whole).map_err(|_| too_many())?;
-            trace.tell(raw.number, verdict(whole, uncapped, by));
+            let is_short = whole < capped;
+            trace.tell(raw.number, verdict(whole, uncapped, (by, is_short)));
             if let Some(edge) = rule.edge {
                 self.shift(edge.standing, raw.fires, moves);
             }
@@ -319,6 +333,9 @@ impl Evaluation<'_> {
                 rule: raw.number,
                 points,
             });
+        }
+        for (slot, by) in draws.moves() {
+            self.shift(slot, by, moves);
         }
         if self.ready.event.counts {
             self.count_points(&given, moves);
@@ -338,9 +355,10 @@ impl Evaluation<'_> {
     }
 }
 
-fn verdict(points: i64, uncapped: i64, by: Option<u16>) -> Verdict {
+fn verdict(points: i64, uncapped: i64, (by, is_short): (Option<u16>, bool)) -> Verdict {
     match by {
         _ if points > 0 => Verdict::Gave { points, uncapped },
+        _ if is_short => Verdict::BudgetSpent { uncapped },
         Some(cap) if uncapped > 0 => Verdict::CapReached { cap, uncapped },
         _ => Verdict::RoundedAway,
     }

@@ -11,6 +11,17 @@ pub struct Outcome {
     pub moves: Vec<Move>,
     /// The slots that were read and are not at nothing.
     pub read: Vec<(u16, SlotValue)>,
+    /// Budgets that had less than was wanted of them.
+    pub unmet: Vec<Unmet>,
+}
+
+/// A budget that had less than was wanted of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// Its slot.
+    pub slot: u16,
+    /// What all of an event's rules wanted of it.
+    pub wanted: i64,
 }
 
 /// What a rule gives.

@@ -1,6 +1,6 @@
 //! The rules of a version, checked and compiled.
 
-use fealty_types::{BrandId, CounterId, CurrencyId, GroupId, Points, RuleId, Timestamp};
+use fealty_types::{BrandId, BudgetId, CounterId, CurrencyId, GroupId, Points, RuleId, Timestamp};
 
 use crate::{
     calendar::Calendar,
@@ -194,6 +194,8 @@ pub struct Rule {
     pub(crate) group: Option<u16>,
     pub(crate) formula: Formula,
     pub(crate) caps: Box<[Cap]>,
+    /// The budget that its points come from.
+    pub(crate) budget: Option<u16>,
     pub(crate) round: Round,
     /// The slots that are read of every purchase for its sake, where it may give otherwise
     /// of what is left after a return.
@@ -272,6 +274,32 @@ pub(crate) enum Reads {
     /// Of an edge of a streak: how often it stands in the periods in a row that the event's
     /// is among, by the counter in this slot.
     AlongRun(u16),
+    /// Of a budget: what is left of it where the event is recorded.
+    Budget(u16),
+}
+
+/// Points that rules may give, all members together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Its id.
+    pub id: BudgetId,
+    /// The currency.
+    pub currency: CurrencyId,
+    /// How many.
+    pub points: i64,
+    /// Whether a purchase that wants more than is left gets that; else it gets nothing of it.
+    pub partial: bool,
+    /// Until before when purchases draw on it.
+    pub until: Option<Timestamp>,
+    /// At how many of a hundred parts used it is told, once.
+    pub warn_at: Option<u8>,
+}
+
+/// A budget as a version keeps it.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptBudget {
+    pub(crate) terms: Budget,
+    pub(crate) slot: u16,
 }
 
 /// The rules of a version.
@@ -284,6 +312,7 @@ pub struct Rules {
     /// Conditions that pick lines.
     pub(crate) selections: Vec<Bool>,
     pub(crate) counters: Vec<Counter>,
+    pub(crate) budgets: Vec<KeptBudget>,
     pub(crate) slots: Vec<Slot>,
     /// The slots' numbers by their keys.
     pub(crate) by_key: std::collections::HashMap<u64, u16>,
@@ -338,5 +367,19 @@ impl Rules {
     #[must_use]
     pub fn rule(&self, number: u16) -> Option<&Rule> {
         self.rules.get(usize::from(number))
+    }
+
+    /// The budgets, in their order.
+    pub fn budgets(&self) -> impl Iterator<Item = &Budget> {
+        self.budgets.iter().map(|budget| &budget.terms)
+    }
+
+    /// The budget that a slot is of, if it is of one.
+    #[must_use]
+    pub fn budget_of(&self, slot: u16) -> Option<&Budget> {
+        match self.slots.get(usize::from(slot))?.reads {
+            Reads::Budget(budget) => Some(&self.budgets[usize::from(budget)].terms),
+            _ => None,
+        }
     }
 }

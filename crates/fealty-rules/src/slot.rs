@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use crate::{
     calendar::{Calendar, day_number},
     outcome::{Move, SlotValue},
-    rule::{Reads, Rules, Slot},
+    rule::{Budget, Reads, Rules, Slot},
     window::{Buckets, Window},
 };
 
@@ -23,6 +23,11 @@ pub trait Inputs {
 pub trait Book {
     /// The buckets of a key.
     fn buckets(&self, key: u64) -> Option<&Buckets>;
+
+    /// What is left of a budget; `None` where nobody keeps one, and its own numbers tell.
+    fn left_of(&self, _budget: &Budget) -> Option<i64> {
+        None
+    }
 }
 
 /// A member's numbers in memory: for examples, tests, and whoever keeps no ledger.
@@ -73,6 +78,19 @@ impl<B: Book> Inputs for Stored<'_, B> {
                 with_any: None,
             };
         }
+        if let Reads::Budget(budget) = slot.reads {
+            let terms = &self.rules.budgets[usize::from(budget)].terms;
+            let used = || {
+                of(slot.key)
+                    .values()
+                    .fold(0, |sum: i64, by| sum.saturating_add(*by))
+            };
+            let left = self.book.left_of(terms);
+            return SlotValue {
+                before: left.unwrap_or_else(|| terms.points.saturating_sub(used())),
+                with_any: None,
+            };
+        }
         slot.value(calendar, of(slot.key), date)
     }
 }
@@ -94,7 +112,9 @@ impl Slot {
     pub(crate) fn value(&self, calendar: &Calendar, buckets: &Buckets, date: Date) -> SlotValue {
         let (window, once) = (self.window, self.once_per_day);
         let value = |buckets: &Buckets| match self.reads {
-            Reads::OwnDate | Reads::AlongRun(_) => window.value(calendar, buckets, date, once),
+            Reads::OwnDate | Reads::AlongRun(_) | Reads::Budget(_) => {
+                window.value(calendar, buckets, date, once)
+            }
             Reads::Fullest => window.fullest(calendar, buckets, date, once),
             Reads::RunBeyond => window.run_beyond(calendar, buckets, date),
         };
@@ -183,7 +203,7 @@ impl Rules {
     /// Whether a member's numbers are read or moved at all.
     #[must_use]
     pub fn has_slots(&self) -> bool {
-        !self.slots.is_empty()
+        self.slots.len() > self.budgets.len()
     }
 
     /// Buckets of a key that begin before this one count for nothing any more, today and
@@ -191,8 +211,12 @@ impl Rules {
     #[must_use]
     pub fn forgets(&self, key: u64, now: Timestamp) -> Option<i32> {
         let slot = &self.slots[usize::from(*self.by_key.get(&key)?)];
-        slot.window
-            .forgets(&self.calendar, self.calendar.date_of(now), self.late_days)
+        // What stands of a streak is asked for over all of it.
+        let window = match slot.reads {
+            Reads::AlongRun(counter) => self.slots[usize::from(counter)].window,
+            _ => slot.window,
+        };
+        window.forgets(&self.calendar, self.calendar.date_of(now), self.late_days)
     }
 
     /// Days after which an event touches no counter, cap or edge.

@@ -7,7 +7,7 @@ pub enum Verdict {
     Gave {
         /// How many.
         points: i64,
-        /// How many it would have given without its caps.
+        /// How many it would have given without its caps and its budget.
         uncapped: i64,
     },
     /// The brand does not issue its currency.
@@ -20,6 +20,13 @@ pub enum Verdict {
     ConditionNotMet,
     /// The edge of its counter was not reached by this event, or has been before.
     EdgeNotReached,
+    /// Its budget had ended.
+    BudgetOver,
+    /// Its budget had too little left.
+    BudgetSpent {
+        /// How many points it would have given.
+        uncapped: i64,
+    },
     /// The event came too late for its counters and caps.
     TooLate,
     /// It picks lines, and there was none of them.

@@ -236,6 +236,43 @@ earning:
 }
 
 #[test]
+fn budgets_are_for_all_and_give_what_is_left() {
+    let rules = |partial: bool| {
+        format!(
+            r#"
+budgets: {{ november: {{ currency: points, points: 10, partial: {partial}, until: 2026-12-01 }} }}
+earning:
+  - {{ rule: base, on: purchase, earn: {{ currency: points, rate: {{ points: 1, per: "1.00" }} }} }}
+  - {{ rule: jazz, on: purchase, lines: 'line.category == "jazz"', earn: {{ multiply: base, by: 2 }}, budget: november }}
+  - rule: visit
+    on: purchase
+    earn: {{ currency: points, fixed: 2 }}
+    caps: [ {{ per: member, times: 2 }} ]
+    budget: november
+"#
+        )
+    };
+    case(
+        &rules(true),
+        r"
+        2026-11-02 web jazz:5.00 => base 5 jazz 5 visit 2
+        2026-11-02 web jazz:9.00 => base 9 jazz 3
+        2026-11-03 web rock:1.00 => base 1
+        2026-12-01 web jazz:1.00 => base 1
+        ",
+    );
+    // Nothing that is not there as a whole; what is left is there for who wants less.
+    case(
+        &rules(false),
+        r"
+        2026-11-02 web jazz:5.00 => base 5 jazz 5 visit 2
+        2026-11-02 web jazz:9.00 => base 9 visit 2
+        2026-11-02 web jazz:1.00 => base 1 jazz 1
+        ",
+    );
+}
+
+#[test]
 fn caps_are_exact_over_their_windows() {
     case(
         r#"

@@ -189,6 +189,8 @@ string_id! {
     RewardId: is_slug, SLUG_RULE;
     /// An earning rule.
     RuleId: is_slug, SLUG_RULE;
+    /// A budget of a programme: points that rules give at the most, all members together.
+    BudgetId: is_slug, SLUG_RULE;
     /// A counter: a number that a programme keeps for each member.
     CounterId: is_slug, SLUG_RULE;
     /// A group of earning rules of which one gives.

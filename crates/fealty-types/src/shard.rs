@@ -132,7 +132,9 @@ impl LotId {
 }
 
 /// Where a transaction stands. Callers are given [`crate::Ids`] of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize, PartialOrd, Ord,
+)]
 pub struct TransactionPlace {
     /// The shard whose log holds it.
     pub shard: ShardId,

@@ -76,7 +76,7 @@ impl App {
         let heads = Heads::new(usize::from(shards.count()));
         let publisher = Publisher::new(cache.clone(), heads.clone());
         let lanes = Lanes::start(
-            &lanes,
+            (&lanes, &database),
             shards,
             &orders,
             programs.clone(),

@@ -59,6 +59,7 @@ pub const SCHEMA: Schema = Schema {
         "members",
         "wallets",
         "counters",
+        "leases",
         "lots",
         "holds",
         "reversals",

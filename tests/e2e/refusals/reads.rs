@@ -3,8 +3,8 @@
 use super::*;
 use fealty_proto::{
     points::v1::{
-        AttributeValue, GetCountersRequest, ListBalancesRequest, PollTransactionsRequest,
-        PreviewPurchaseRequest, Tender,
+        AttributeValue, GetCountersRequest, ListBalancesRequest, ListBudgetsRequest,
+        PollTransactionsRequest, PreviewPurchaseRequest, Tender,
     },
     tiers::v1::PollTierChangesRequest,
     r#type::v1::{FeedStart, feed_start::At},
@@ -189,6 +189,14 @@ async fn reads_of_points_refuse(clients: &Clients) {
     };
     refused(counters(CLUB, "a b").await, INVALID, &["member"]);
     refused(counters("no-club", "anna").await, NO_PROGRAM, &[]);
+    let budgets = async |program: &str| {
+        let request = ListBudgetsRequest {
+            program: program.to_owned(),
+        };
+        clients.earning().list_budgets(request).await
+    };
+    refused(budgets("a b").await, INVALID, &["program"]);
+    refused(budgets("no-club").await, NO_PROGRAM, &[]);
     let all = async |program: &str, member: &str| {
         let request = ListBalancesRequest {
             program: program.to_owned(),

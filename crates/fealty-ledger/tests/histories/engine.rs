@@ -504,6 +504,7 @@ impl Engine {
             grants,
             counter_moves: Vec::new(),
             forgotten: Vec::new(),
+            unmet: Vec::new(),
             activity,
             refunds,
             term_ends,
@@ -650,6 +651,7 @@ fn returned(
         part,
         moves: Vec::new(),
         counts: true,
+        draws: Vec::new(),
         reversal: ReversalFacts::default(),
         points: Vec::new(),
     })

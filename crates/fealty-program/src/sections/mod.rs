@@ -4,6 +4,7 @@
 pub(crate) mod adjustments;
 pub(crate) mod attributes;
 pub(crate) mod brands;
+pub(crate) mod budgets;
 pub(crate) mod calendar;
 pub(crate) mod counters;
 pub(crate) mod currencies;

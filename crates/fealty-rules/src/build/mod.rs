@@ -7,7 +7,7 @@ mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fealty_types::{CounterId, RuleId};
+use fealty_types::{CounterId, CurrencyId, RuleId};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
     index::Index,
     near::hint,
     rule::{
-        Adds, Cap, Counter, Edge, Formula, Group, KeptEdge, Limit, MultipliedOf, Reads, Rule,
-        Rules, Slot,
+        Adds, Budget, Cap, Counter, Edge, Formula, Group, KeptBudget, KeptEdge, Limit,
+        MultipliedOf, Reads, Rule, Rules, Slot,
     },
     text::Texts,
     window::Window,
@@ -37,6 +37,7 @@ pub struct Builder {
     of_points: Vec<(usize, Vec<RuleId>)>,
     slots: Vec<Slot>,
     selections: Vec<Bool>,
+    budgets: Vec<KeptBudget>,
     rules: Vec<Rule>,
     /// Rules that are wrong.
     failed: BTreeSet<RuleId>,
@@ -64,6 +65,7 @@ impl Builder {
             of_points: Vec::new(),
             slots: Vec::new(),
             selections: Vec::new(),
+            budgets: Vec::new(),
             rules: Vec::new(),
             failed: BTreeSet::new(),
             index: Index::default(),
@@ -190,6 +192,43 @@ impl Builder {
         u16::try_from(self.slots.len() - 1).unwrap_or(u16::MAX)
     }
 
+    /// Adds a budget.
+    pub fn budget(&mut self, terms: Budget) {
+        let number = u16::try_from(self.budgets.len()).unwrap_or(u16::MAX);
+        let slot = self.slot(Slot {
+            key: key(&["budget", terms.id.as_str()]),
+            window: Window::Ever,
+            once_per_day: false,
+            reads: Reads::Budget(number),
+        });
+        self.budgets.push(KeptBudget { terms, slot });
+    }
+
+    /// The budget that a rule's points come from.
+    fn budget_for(
+        &self,
+        source: &RuleSource<'_>,
+        currency: Option<&CurrencyId>,
+        faults: &mut Faults,
+    ) -> Option<u16> {
+        let id = source.budget.as_ref()?;
+        let terms = || self.budgets.iter().map(|budget| &budget.terms);
+        let Some(at) = terms().position(|terms| terms.id == *id) else {
+            let hint = hint(id.as_str(), terms().map(|terms| terms.id.as_str()));
+            faults.push(Fault::new(
+                "budget",
+                format!("there is no budget `{id}`{hint}"),
+            ));
+            return None;
+        };
+        let of = &self.budgets[at].terms.currency;
+        if currency.is_some_and(|currency| currency != of) {
+            let message = format!("`{id}` is of {of}, which the rule does not give");
+            faults.push(Fault::new("budget", message));
+        }
+        u16::try_from(at).ok()
+    }
+
     /// Adds a rule.
     pub fn rule(&mut self, source: &RuleSource<'_>) -> Result<(), Faults> {
         let added = self.add_rule(source);
@@ -225,14 +264,12 @@ impl Builder {
         let formula = self.formula(source, base, &names, &mut faults);
         self.names = names;
         let group = self.group(source, &mut faults);
-        if let Some(edge) = edge
-            && edge.each
+        let budget = self.budget_for(source, currency.as_ref(), &mut faults);
+        if edge.is_some_and(|edge| edge.each)
             && !matches!(source.formula, FormulaSource::Fixed { .. })
         {
-            faults.push(Fault::new(
-                "when",
-                "`reaches_each` is for rules that give `fixed` points",
-            ));
+            let message = "`reaches_each` is for rules that give `fixed` points";
+            faults.push(Fault::new("when", message));
         }
         let (Some(currency), Some(formula)) = (currency, formula) else {
             return Err(faults);
@@ -268,10 +305,11 @@ impl Builder {
             group,
             formula,
             caps,
+            budget,
             round,
             reads: None,
         };
-        rule.reads = rest::reads(&rule, (&self.rules, &self.selections, &self.counters));
+        rule.reads = rest::reads(&rule, self);
         self.rules.push(rule);
         Ok(())
     }
@@ -575,6 +613,7 @@ impl Builder {
             groups: groups.collect(),
             selections: self.selections,
             counters: self.counters,
+            budgets: self.budgets,
             by_key: self.slots.iter().map(|slot| slot.key).zip(0..).collect(),
             slots: self.slots,
             index: self.index,

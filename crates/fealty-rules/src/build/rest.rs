@@ -1,17 +1,22 @@
 //! What a rule reads of the member's numbers once some of a purchase has come back.
 
+use super::Builder;
 use crate::{
-    cel::{Bool, Number, NumberName},
-    rule::{Adds, Cap, Counter, Formula, Rule},
+    cel::{Number, NumberName},
+    rule::{Adds, Cap, Formula, Rule},
 };
 
 /// The slots that are read of a purchase for a rule's sake whatever it gives: of what is left
 /// after a return it may give otherwise, and then by the numbers of the purchase. `None`
 /// where it cannot.
-pub(super) fn reads(
-    rule: &Rule,
-    (rules, selections, counters): (&[Rule], &[Bool], &[Counter]),
-) -> Option<Box<[u16]>> {
+pub(super) fn reads(rule: &Rule, of: &Builder) -> Option<Box<[u16]>> {
+    let Builder {
+        rules,
+        selections,
+        counters,
+        budgets,
+        ..
+    } = of;
     let mut varies = rule.group.is_some();
     let mut reads = Vec::new();
     let counter_of = |counter: u16| &counters[usize::from(counter)];
@@ -44,6 +49,8 @@ pub(super) fn reads(
         Cap::PerEvent(_) => None,
     });
     reads.extend(of_caps);
+    let budget = rule.budget.map(|budget| budgets[usize::from(budget)].slot);
+    reads.extend(budget);
     reads.sort_unstable();
     reads.dedup();
     varies.then(|| reads.into())

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fealty_types::{BrandId, CounterId, CurrencyId, GroupId, Points, RuleId, TierId, Timestamp};
+use fealty_types::{
+    BrandId, BudgetId, CounterId, CurrencyId, GroupId, Points, RuleId, TierId, Timestamp,
+};
 
 use crate::{
     Attributes,
@@ -143,6 +145,8 @@ pub struct RuleSource<'a> {
     pub formula: FormulaSource<'a>,
     /// Its limits.
     pub caps: Vec<CapSource>,
+    /// The budget that its points come from.
+    pub budget: Option<BudgetId>,
 }
 
 /// What the rules of a version stand on.

@@ -156,11 +156,25 @@ impl Programs {
         {
             return Ok(Some(newest));
         }
+        let pool = self.database.pool();
+        let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
+        self.version_in(&mut connection, program, version).await
+    }
+
+    /// The same, read over a connection: for one who holds a lock, and must not wait for
+    /// another that whoever waits for the lock may have.
+    pub async fn version_in(
+        &self,
+        connection: &mut PgConnection,
+        program: &ProgramId,
+        version: u32,
+    ) -> Result<Option<ProgramVersion>, DatabaseError> {
+        let number = i64::from(version);
         let key = (program.clone(), number);
         let earlier = || self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
         // What is stored of a version never changes; a database that was restored is another
         // one's, so its digest is compared.
-        let stored = foundation::program(self.database.pool(), program, Some(number)).await?;
+        let stored = foundation::program(connection, program, Some(number)).await?;
         let Some(stored) = stored else {
             return Ok(None);
         };

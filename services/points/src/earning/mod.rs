@@ -1,7 +1,9 @@
-//! Purchases: what they earn, what they would earn, what comes back, and where a member stands. A purchase
+//! Purchases: what they earn, what they would earn, what comes back, where a member stands, and what
+//! is left of budgets. A purchase
 //! goes the way of every change, through the lane; what it gives is decided in `plan`, and
 //! a preview asks the same.
 
+mod budgets;
 pub(crate) mod grpc;
 mod preview;
 mod record;

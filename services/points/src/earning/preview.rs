@@ -8,8 +8,11 @@ use fealty_types::{Clock as _, MemberId, ProgramId};
 use crate::{
     error::Error,
     ledger::Ledger,
-    plan::{self, OfMember, tier_moment},
-    shard::store::{batch_read, counters},
+    plan::{self, LeftOf, OfMember, tier_moment},
+    shard::{
+        left_of,
+        store::{batch_read, counters, leases},
+    },
 };
 
 /// A purchase that is asked about.
@@ -36,17 +39,20 @@ pub(crate) async fn preview(ledger: &Ledger, asked: Asked) -> Result<(i64, plan:
     let read: Result<_, DatabaseError> = run!(ledger.database, "preview", |connection| async {
         let name = (&*program, &*member);
         let counters = counters::of_member(&mut *connection, shard, name).await?;
+        let budgets = leases::of_program(&mut *connection, &program).await?;
         let tiers = if tiers.is_empty() {
             Vec::new()
         } else {
             batch_read::tiers(&mut *connection, shard, &tiers).await?
         };
-        Ok((counters, tiers))
+        Ok((counters, tiers, budgets))
     });
-    let (counters, tiers) = read?;
+    let (counters, tiers, budgets) = read?;
+    let left = left_of(&applied.program.earning.rules, &budgets);
     let of_member = OfMember {
         tier: tiers.into_iter().next().map(|(_, tier)| tier),
         counters: Some(&counters),
+        left: LeftOf::All(&left),
     };
     let preview = plan::preview(&applied, &purchase, of_member, now)?;
     Ok((applied.version, preview))

@@ -4,7 +4,12 @@ use fealty_auth::InReach;
 use fealty_rules::Standing;
 use fealty_types::{Clock as _, MemberId, ProgramId, Timestamp};
 
-use crate::{error::Error, ledger::Ledger, plan::LedgerNumbers, shard::store::counters};
+use crate::{
+    error::Error,
+    ledger::Ledger,
+    plan::{LedgerNumbers, LeftOf},
+    shard::store::counters,
+};
 
 /// A member's counters as they stand now.
 pub(crate) async fn standing(
@@ -17,5 +22,9 @@ pub(crate) async fn standing(
     let pool = ledger.database.pool();
     let stored = counters::of_member(pool, shard, (&**program, &**member)).await?;
     let rules = &applied.program.earning.rules;
-    Ok((now, rules.standing(&LedgerNumbers(Some(&stored)), now)))
+    let numbers = LedgerNumbers {
+        counters: Some(&stored),
+        left: LeftOf::Nothing,
+    };
+    Ok((now, rules.standing(&numbers, now)))
 }

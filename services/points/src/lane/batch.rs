@@ -28,8 +28,9 @@ use fealty_types::{Clock as _, Position, ShardId, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    decide::{Jobs, Known, Pending},
+    decide::{Decided, Jobs, Known, Pending},
     job::{Done, Job},
+    lease::{Leasing, Want},
 };
 use crate::shard::{
     Interrupted, MARK_DISTANCE, Memory, Orders, Placement, ReadOn, Written, store::head::lock_head,
@@ -50,6 +51,8 @@ pub(super) struct Outcome {
     pub(super) done: Vec<Option<Done>>,
     /// What was written.
     pub(super) written: Written,
+    /// What is wanted of budgets for those that are left.
+    pub(super) wants: Vec<Want>,
 }
 
 /// What a lane has learnt of its shard from the batches before.
@@ -88,6 +91,7 @@ pub(super) struct Batches {
     pub(super) programs: Programs,
     pub(super) orders: Orders,
     pub(super) clock: ServiceClock,
+    pub(super) leasing: Leasing,
 }
 
 impl Batches {
@@ -236,11 +240,12 @@ impl Attempt<'_> {
             shard,
             orders,
             programs,
+            leasing,
             ..
         } = self.batches;
         let mut decided = Jobs::read(
             connection,
-            (orders.shards(), *shard, programs),
+            (orders.shards(), *shard, (programs, leasing)),
             self.jobs,
             self.now,
             self.read_on,
@@ -251,7 +256,12 @@ impl Attempt<'_> {
         for (index, job) in self.jobs.iter().enumerate() {
             decided.decide(connection, index, job).await?;
         }
-        let (work, pending, recorded) = decided.finish();
+        let Decided {
+            work,
+            pending,
+            recorded,
+            wants,
+        } = decided.finish();
         let claimed = orders.claim(*shard, work.orders()).await;
         if !claimed.taken.is_empty() || !claimed.unreachable.is_empty() {
             return Err(Interrupted::OrdersTaken(claimed));
@@ -273,6 +283,7 @@ impl Attempt<'_> {
         Ok(Outcome {
             done: done.collect(),
             written,
+            wants,
         })
     }
 }

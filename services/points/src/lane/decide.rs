@@ -6,6 +6,7 @@ use fealty_auth::Caller;
 use fealty_ledger::{Command, Lot, Moment, Purchase, Request, TierChanged, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
 use fealty_program::Personal;
+use fealty_rules::Budget;
 use fealty_server::Programs;
 use fealty_types::{
     MemberId, Metadata, Position, ProgramId, RequestId, ShardId, TierId, Timestamp,
@@ -14,12 +15,13 @@ use uuid::Uuid;
 
 use super::{
     job::{Done, Job, Work},
+    lease::{Leasing, MayLease, Want},
     recorded::{entry, is_recorded, lot_before, principal},
     tiers::{AskedTiers, Tiers},
 };
 use crate::{
     error::Error,
-    plan::{OfMember, plan, plan_return, tier_effects},
+    plan::{LeftOf, OfMember, PlanError, plan, plan_return, tier_effects},
     shard::{
         Answer, Asked, Driven, Interrupted, Memory, ReadOn, ShardWork, Shards, number, order_shard,
         request_key,
@@ -69,6 +71,11 @@ pub(super) struct Jobs {
     work: ShardWork,
     shards: Shards,
     programs: Programs,
+    leasing: Leasing,
+    /// What is wanted of budgets for those that are left to a later batch.
+    wants: Vec<Want>,
+    /// Members of whom something is left: what comes later waits for it.
+    parked: HashSet<usize>,
     now: Timestamp,
     /// Slot of each job's member.
     slot_of: Vec<usize>,
@@ -101,7 +108,7 @@ impl Jobs {
     /// Reads what the jobs name.
     pub(super) async fn read(
         connection: &mut PgConnection,
-        (shards, shard, programs): (Shards, ShardId, &Programs),
+        (shards, shard, (programs, leasing)): (Shards, ShardId, (&Programs, &Leasing)),
         jobs: &[Job],
         now: Timestamp,
         read_on: ReadOn,
@@ -135,6 +142,7 @@ impl Jobs {
             keys.push(Some(key));
             asked.requests.push(key);
             asked.command(slot, command);
+            asked.leases |= may_draw(job, command);
         }
         asked.requests.sort_unstable();
         asked.requests.dedup();
@@ -145,6 +153,9 @@ impl Jobs {
             work,
             shards,
             programs: programs.clone(),
+            leasing: leasing.clone(),
+            wants: Vec::new(),
+            parked: HashSet::new(),
             now,
             slot_of,
             keys,
@@ -171,7 +182,9 @@ impl Jobs {
     ) -> Result<(), Interrupted> {
         let pending = match self.replay(index, job)? {
             Some(pending) => pending,
-            None if !self.has_room(job) => self.postpone(connection, index, job).await?,
+            None if !self.has_room(job) || self.parked.contains(&self.slot_of[index]) => {
+                self.postpone(connection, index, job).await?
+            }
             None => {
                 let allowed = match &job.work {
                     Work::Request { .. } => DUE_PER_REQUEST,
@@ -272,18 +285,17 @@ impl Jobs {
         if let Err(error) = self.may_be_planned(job, (command, declared), order) {
             return Ok(Pending::Final(Err(error)));
         }
-        let of_member = OfMember {
-            tier: self.tiers.of.get(&index).cloned(),
-            counters: Some(&self.work.book(slot).counters),
-        };
         let asked = (request_id, metadata);
-        let mut request = match plan(&job.applied, asked, command, of_member, self.now) {
+        let mut request = match self.plan(index, job, asked, command) {
             Ok(request) => request,
             Err(error) => return Ok(Pending::Final(Err(error.into()))),
         };
         request.principal = Some(principal(caller));
         if let Err(error) = self.look_back(connection, slot, job, &mut request).await? {
             return Ok(Pending::Final(Err(error)));
+        }
+        if let Some(pending) = self.leaves_for_more(slot, job, &request) {
+            return Ok(pending);
         }
         let records = is_recorded(caller, command);
         let lot = if records {
@@ -307,6 +319,7 @@ impl Jobs {
         let name = (&job.applied.program.id, &job.member);
         let shard = self.work.shard();
         store::personal::keep(connection, shard, name, personal.as_ref()).await?;
+        self.note_what_came_back(position);
         if records {
             self.record(caller, position, lot.as_ref());
         }
@@ -324,6 +337,81 @@ impl Jobs {
             position,
             replayed: false,
         })
+    }
+
+    /// Plans a request by what is known of its member and of budgets.
+    fn plan(
+        &self,
+        index: usize,
+        job: &Job,
+        asked: (&RequestId, &Metadata),
+        command: &Command,
+    ) -> Result<Request, PlanError> {
+        let of_member = OfMember {
+            tier: self.tiers.of.get(&index).cloned(),
+            counters: Some(&self.work.book(self.slot_of[index]).counters),
+            left: match self.work.leases() {
+                Some(leases) => LeftOf::Leases(leases, &job.applied.program.id),
+                None => LeftOf::Nothing,
+            },
+        };
+        plan(&job.applied, asked, command, of_member, self.now)
+    }
+
+    /// Leaves a purchase to a later batch that wants more of a budget than its shard has, if
+    /// there may be more.
+    fn leaves_for_more(&mut self, slot: usize, job: &Job, request: &Request) -> Option<Pending> {
+        let program = &job.applied.program;
+        let (mut leaves, shard) = (false, self.work.shard());
+        for unmet in &request.unmet {
+            let mut budgets = program.earning.rules.budgets();
+            let Some(budget) = budgets.find(|budget| budget.id == unmet.budget) else {
+                continue;
+            };
+            let wanted = (budget, unmet.wanted);
+            match self.leasing.may_lease(shard, &program.id, wanted) {
+                MayLease::No => {}
+                MayLease::Failing => return Some(Pending::Final(Err(Error::Unavailable))),
+                MayLease::Yes => {
+                    leaves = true;
+                    self.want(job, wanted);
+                }
+            }
+        }
+        leaves.then(|| {
+            self.parked.insert(slot);
+            Pending::Postponed
+        })
+    }
+
+    /// Notes what is wanted of a budget.
+    fn want(&mut self, job: &Job, (budget, points): (&Budget, i64)) {
+        let program = &job.applied.program.id;
+        let same =
+            |want: &&mut Want| want.applied.program.id == *program && want.budget.id == budget.id;
+        match self.wants.iter_mut().find(same) {
+            Some(known) => {
+                known.points = known.points.saturating_add(points);
+                known.least = known.least.min(points);
+            }
+            None => self.wants.push(Want {
+                applied: job.applied.clone(),
+                budget: budget.clone(),
+                points,
+                least: points,
+            }),
+        }
+    }
+
+    /// Whoever was told that a budget has no more may ask again, if something came back.
+    fn note_what_came_back(&self, position: Position) {
+        let Some(written) = self.work.log().at(position) else {
+            return;
+        };
+        for draw in written.draws().iter().filter(|draw| draw.points < 0) {
+            let name = (written.program.clone(), draw.budget.clone());
+            self.leasing.forget(&name);
+        }
     }
 
     /// Reads the purchase that a return is of, and plans by it.
@@ -345,7 +433,8 @@ impl Jobs {
             return Ok(Ok(()));
         };
         let program = &job.applied.program.id;
-        let Some(then) = self.programs.version(program, version).await? else {
+        let then = self.programs.version_in(connection, program, version);
+        let Some(then) = then.await? else {
             tracing::error!(%program, version, "the version of a purchase cannot be read");
             return Ok(Err(Error::Defect));
         };
@@ -466,9 +555,35 @@ impl Jobs {
         ))
     }
 
-    /// The work to write, what each job comes to, and what the audit log is told.
-    pub(super) fn finish(self) -> (ShardWork, Vec<Pending>, Vec<NewAuditEntry>) {
-        (self.work, self.pending, self.recorded)
+    /// What comes of them.
+    pub(super) fn finish(self) -> Decided {
+        Decided {
+            work: self.work,
+            pending: self.pending,
+            recorded: self.recorded,
+            wants: self.wants,
+        }
+    }
+}
+
+/// What comes of the jobs of a batch.
+pub(super) struct Decided {
+    /// What is to be written.
+    pub(super) work: ShardWork,
+    /// What each job comes to.
+    pub(super) pending: Vec<Pending>,
+    /// What the audit log is told.
+    pub(super) recorded: Vec<NewAuditEntry>,
+    /// What is wanted of budgets for those that are left to a later batch.
+    pub(super) wants: Vec<Want>,
+}
+
+/// Whether a command may draw on budgets, or give something back to one.
+fn may_draw(job: &Job, command: &Command) -> bool {
+    match command {
+        Command::Purchase(_) => job.applied.program.earning.rules.budgets().next().is_some(),
+        Command::Return(_) => true,
+        _ => false,
     }
 }
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     batch::Batches,
     job::Work,
+    lease::Leasing,
     permits::{Permits, under_way_max},
     publish::Publisher,
     run::Lane,
@@ -47,9 +48,10 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Starts them; they end when the last who could submit has ended.
+    /// Starts them, over connections of their own, and others for what is locked beside a
+    /// batch; they end when the last who could submit has ended.
     pub(crate) fn start(
-        database: &Database,
+        (database, beside): (&Database, &Database),
         shards: Shards,
         orders: &Orders,
         programs: Programs,
@@ -57,6 +59,13 @@ impl Lanes {
         publisher: &Publisher,
         settings: LaneSettings,
     ) -> Self {
+        let leasing = Leasing::new(
+            beside.clone(),
+            shards,
+            programs.clone(),
+            clock.clone(),
+            publisher.clone(),
+        );
         let permits = Permits::new(shards, settings.batches_in_flight);
         let remembered = settings.members_in_memory / usize::from(shards.count());
         let lanes: Arc<[Lane]> = shards
@@ -68,6 +77,7 @@ impl Lanes {
                     programs: programs.clone(),
                     orders: orders.clone(),
                     clock: clock.clone(),
+                    leasing: leasing.clone(),
                 };
                 Lane::start(batches, publisher.clone(), permits.clone(), remembered)
             })

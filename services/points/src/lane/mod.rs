@@ -10,6 +10,7 @@ mod cache;
 mod decide;
 mod job;
 mod lanes;
+mod lease;
 mod permits;
 mod publish;
 mod recorded;

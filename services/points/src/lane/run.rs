@@ -26,6 +26,7 @@ use tracing::Instrument as _;
 use super::{
     batch::{self, Batches},
     job::{Done, Job, Work},
+    lease::Want,
     permits::Permits,
     publish::Publisher,
 };
@@ -108,6 +109,7 @@ impl Lane {
             members_in_memory,
             memory: Memory::new(members_in_memory),
             course: batch::Course::default(),
+            wants: Vec::new(),
         };
         tokio::spawn(runner.run(Waiting {
             requested,
@@ -226,6 +228,8 @@ struct Runner {
     members_in_memory: usize,
     memory: Memory,
     course: batch::Course,
+    /// What is wanted of budgets for jobs that are left.
+    wants: Vec<Want>,
 }
 
 /// A batch that is committed, or could not be.
@@ -274,6 +278,10 @@ impl Runner {
                     return;
                 }
             }
+            // Those that are left have more, or know that there is none.
+            for want in std::mem::take(&mut self.wants) {
+                self.batches.leasing.lease(shard, &want).await;
+            }
         }
     }
 
@@ -314,7 +322,11 @@ impl Runner {
             .commit
             .record(begun.elapsed().as_secs_f64(), labels);
         let all = std::mem::take(jobs);
-        let batch::Outcome { done, written } = match done {
+        let batch::Outcome {
+            done,
+            written,
+            wants,
+        } = match done {
             Ok(outcome) => outcome,
             Err(error) => {
                 return Finished {
@@ -323,6 +335,7 @@ impl Runner {
                 };
             }
         };
+        self.wants.extend(wants);
         let (mut finished, mut answers) = (Vec::new(), Vec::new());
         for (job, done) in all.into_iter().zip(done) {
             match done {

@@ -1,7 +1,7 @@
 //! A member's transactions and lots.
 
 use fealty_auth::{Caller, InReach};
-use fealty_ledger::{Cause, Command, Facts, Lot, Reversal, Transaction};
+use fealty_ledger::{Cause, Command, Lot, Reversal, Transaction};
 use fealty_types::{LotId, MemberId, Position, ProgramId, RequestId, TransactionPlace};
 
 use super::service::Ledger;
@@ -155,12 +155,15 @@ impl Ledger {
     async fn rules_of(&self, transaction: &Transaction) -> Result<Vec<OfRule>, Error> {
         let Cause::Request {
             command: Command::Purchase(purchase),
-            facts: Some(Facts::Earned(facts)),
+            facts: Some(facts),
             asked_at,
             program_version,
             ..
         } = &transaction.cause
         else {
+            return Ok(Vec::new());
+        };
+        let Some(facts) = facts.earned() else {
             return Ok(Vec::new());
         };
         let program = &transaction.program;

@@ -2,19 +2,44 @@
 
 use std::collections::BTreeMap;
 
-use fealty_ledger::{AttributeValue, Attributes, Counters, Purchase, PurchaseLine};
+use fealty_ledger::{AttributeValue, Attributes, Counters, Leases, Purchase, PurchaseLine};
 use fealty_program::{AttributeType, Brand, Program};
-use fealty_rules::{Book, Buckets, Event, GivenAttributes, Line};
-use fealty_types::{AttributeName, Code, Money, TenderKind, TierId, Timestamp};
+use fealty_rules::{Book, Buckets, Budget, Event, GivenAttributes, Line};
+use fealty_types::{
+    AttributeName, BudgetId, Code, Money, ProgramId, TenderKind, TierId, Timestamp,
+};
 
 use super::PlanError;
 
-/// A member's numbers as rules read them.
-pub(crate) struct LedgerNumbers<'a>(pub(crate) Option<&'a Counters>);
+/// What is left of budgets, for whoever asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum LeftOf<'a> {
+    /// Nothing is known: nothing is given.
+    #[default]
+    Nothing,
+    /// What a shard has leased.
+    Leases(&'a Leases, &'a ProgramId),
+    /// All that is left, whoever has it.
+    All(&'a BTreeMap<BudgetId, i64>),
+}
+
+/// A member's numbers as rules read them, and what is left of budgets.
+pub(crate) struct LedgerNumbers<'a> {
+    pub(crate) counters: Option<&'a Counters>,
+    pub(crate) left: LeftOf<'a>,
+}
 
 impl Book for LedgerNumbers<'_> {
     fn buckets(&self, key: u64) -> Option<&Buckets> {
-        self.0?.buckets(key)
+        self.counters?.buckets(key)
+    }
+
+    fn left_of(&self, budget: &Budget) -> Option<i64> {
+        Some(match self.left {
+            LeftOf::Nothing => 0,
+            LeftOf::Leases(leases, program) => leases.usable(program, &budget.id, budget.points),
+            LeftOf::All(left) => left.get(&budget.id).copied().unwrap_or(budget.points),
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
 pub(crate) use error::{PlanError, field};
-pub(crate) use event::LedgerNumbers;
+pub(crate) use event::{LedgerNumbers, LeftOf};
 pub(crate) use returns::plan_return;
 pub(crate) use tier::tier_effects;
 pub(crate) use verdicts::{OfRule, Preview, preview, recorded};
@@ -51,6 +51,8 @@ pub(crate) struct OfMember<'a> {
     pub(crate) tier: Option<TierId>,
     /// The member's numbers; purchases read them, nothing else does.
     pub(crate) counters: Option<&'a Counters>,
+    /// What is left of budgets.
+    pub(crate) left: LeftOf<'a>,
 }
 
 impl OfMember<'_> {
@@ -58,7 +60,7 @@ impl OfMember<'_> {
     pub(crate) fn with(tier: Option<TierId>) -> Self {
         Self {
             tier,
-            counters: None,
+            ..Self::default()
         }
     }
 }
@@ -85,6 +87,7 @@ pub(crate) fn plan(
         grants: Vec::new(),
         counter_moves: Vec::new(),
         forgotten: Vec::new(),
+        unmet: Vec::new(),
         activity: Vec::new(),
         refunds: program.refunds,
         term_ends: None,
@@ -118,6 +121,7 @@ struct Plan<'a> {
     version: u32,
     tier: Option<TierId>,
     counters: Option<&'a Counters>,
+    left: LeftOf<'a>,
     now: Timestamp,
 }
 
@@ -133,6 +137,7 @@ impl<'a> Plan<'a> {
             version: u32::try_from(applied.version).unwrap_or(u32::MAX),
             tier: tier.or_else(|| lowest().map(|level| level.tier.clone())),
             counters: of_member.counters,
+            left: of_member.left,
             now,
         }
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fealty_ledger::{
-    EarnedFacts, Facts, Forgotten, LotOrigin, Purchase, PurchaseFacts, Request, RuleResult,
-    SlotMove, SlotRead,
+    BudgetedFacts, EarnedFacts, Facts, Forgotten, LotOrigin, Purchase, PurchaseFacts, Request,
+    RuleResult, SlotMove, SlotRead, Unmet,
 };
 use fealty_program::{Activity, Brand};
 use fealty_rules::{Given, Outcome, Rules, Silent, Stored, Trace, evaluate};
@@ -13,7 +13,7 @@ use fealty_types::{BrandId, CurrencyId, OrderScope, Points, Timestamp};
 use super::{
     Plan, PlanError,
     event::{LedgerNumbers, check_attributes, event},
-    returns::counter_move,
+    returns::{counter_move, draws},
 };
 
 /// How far ahead of the service's clock a till's may be.
@@ -30,13 +30,24 @@ impl Plan<'_> {
         let outcome = self.evaluated(purchase, (brand, purchased_at), &mut Silent)?;
         self.grants(purchase, (brand, purchased_at), &outcome.given, request);
         self.keep_active(request, purchased_at, Some(Activity::Purchase));
-        if !outcome.moves.is_empty() {
+        if outcome
+            .moves
+            .iter()
+            .any(|moved| rules.budget_of(moved.slot).is_none())
+        {
             request.forgotten = self.forgotten();
         }
         let moves = outcome.moves.iter();
         request.counter_moves = moves
             .filter_map(|moved| counter_move(rules, moved))
             .collect();
+        let unmet = outcome.unmet.iter().filter_map(|unmet| {
+            Some(Unmet {
+                budget: rules.budget_of(unmet.slot)?.id.clone(),
+                wanted: unmet.wanted,
+            })
+        });
+        request.unmet = unmet.collect();
         request.facts = Some(self.facts(brand, purchased_at, order_scope, outcome));
         Ok(())
     }
@@ -55,7 +66,10 @@ impl Plan<'_> {
         let event = event(self.program, brand, purchase, tier, counts);
         let inputs = Stored {
             rules,
-            book: &LedgerNumbers(self.counters),
+            book: &LedgerNumbers {
+                counters: self.counters,
+                left: self.left,
+            },
             at: purchased_at,
         };
         evaluate(rules, &event, &inputs, trace).map_err(|_| PlanError::TooManyPoints)
@@ -170,13 +184,19 @@ impl Plan<'_> {
             bucket: moved.bucket,
             by: moved.by,
         });
-        Facts::Earned(EarnedFacts {
+        let draws = draws(rules, &outcome.moves);
+        let earned = EarnedFacts {
             purchased_at,
             order_scope,
             tier: self.tier.clone(),
             read: read.collect(),
             moves: moves.collect(),
-        })
+        };
+        if draws.is_empty() {
+            Facts::Earned(earned)
+        } else {
+            Facts::Budgeted(BudgetedFacts { earned, draws })
+        }
     }
 }
 

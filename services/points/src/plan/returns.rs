@@ -1,7 +1,7 @@
 //! A return: what is left of the purchase, and what that earns.
 
 use fealty_ledger::{
-    Cause, Command, CounterMove, Facts, Purchase, Request, Return, ReturnFacts, Returned,
+    Cause, Command, CounterMove, Draw, Facts, Purchase, Request, Return, ReturnFacts, Returned,
     ReversalFacts, RuleResult, SlotMove, Transaction,
 };
 use fealty_program::ProgramVersion;
@@ -42,11 +42,9 @@ pub(crate) fn plan_return(
         rules.counts(recorded.purchased_at, request.asked_at)
     };
     let counts = in_time(then) && in_time(now);
-    let moves = if counts {
-        Move::back(&stand(&known), &outcome.moves)
-    } else {
-        Vec::new()
-    };
+    let mut moves = Move::back(&stand(&known), &outcome.moves);
+    // Budgets know no windows: what comes back late is there again all the same.
+    moves.retain(|moved| counts || rules.budget_of(moved.slot).is_some());
     request.counter_moves = moves
         .iter()
         .filter_map(|moved| counter_move(rules, moved))
@@ -59,6 +57,7 @@ pub(crate) fn plan_return(
         earns: earned(rules, &outcome),
         moves: moves.iter().map(slot_move).collect(),
         counts,
+        draws: draws(rules, &moves),
         reversal: ReversalFacts::default(),
         points: Vec::new(),
     }));
@@ -115,10 +114,7 @@ fn evaluated(
     let tier = (recorded.facts.tier(), recorded.purchased_at);
     let counts = rules.counts(recorded.purchased_at, recorded.recorded_at);
     let event = event(program, brand, (rest, whole.amount), tier, counts);
-    let read = match recorded.facts {
-        Facts::Earned(facts) => read(facts),
-        _ => Vec::new(),
-    };
+    let read = recorded.facts.earned().map(read).unwrap_or_default();
     let evaluated = evaluate(rules, &event, &Recorded(&read), &mut Silent);
     evaluated.map_err(|_| PlanError::TooManyPoints)
 }
@@ -155,8 +151,23 @@ fn slot_move(moved: &Move) -> SlotMove {
     }
 }
 
-/// A number of the member that moves, by what it is known by.
+/// What budgets give, or get back.
+pub(super) fn draws(rules: &Rules, moves: &[Move]) -> Vec<Draw> {
+    let draws = moves.iter().filter_map(|moved| {
+        Some(Draw {
+            budget: rules.budget_of(moved.slot)?.id.clone(),
+            points: moved.by,
+        })
+    });
+    draws.collect()
+}
+
+/// A number of the member that moves, by what it is known by; budgets are none of the
+/// member's.
 pub(super) fn counter_move(rules: &Rules, moved: &Move) -> Option<CounterMove> {
+    if rules.budget_of(moved.slot).is_some() {
+        return None;
+    }
     Some(CounterMove {
         key: rules.key_of(moved.slot)?,
         bucket: moved.bucket,

@@ -5,7 +5,8 @@
 use fealty_ledger::{Cause, Purchase, Transaction};
 use fealty_program::Program;
 use fealty_types::{
-    BrandId, MemberId, OrderNumber, OrderScope, ProgramId, RequestId, ShardId, TransactionPlace,
+    BrandId, BudgetId, MemberId, OrderNumber, OrderScope, ProgramId, RequestId, ShardId,
+    TransactionPlace,
 };
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -86,6 +87,12 @@ pub(crate) fn order_shard(key: Uuid, shards: Shards) -> ShardId {
     let [first, second, ..] = *key.as_bytes();
     let number = u16::from_be_bytes([first, second]) % shards.count();
     ShardId::new(u8::try_from(number).unwrap_or_default())
+}
+
+/// The home of a budget: the shard in which its pool is.
+pub(crate) fn budget_home(program: &ProgramId, budget: &BudgetId, shards: Shards) -> ShardId {
+    let key = key(["budget", program.as_str(), budget.as_str()]);
+    order_shard(key, shards)
 }
 
 fn key<'a>(parts: impl IntoIterator<Item = &'a str>) -> Uuid {

@@ -13,7 +13,7 @@ use std::{
     num::NonZeroUsize,
 };
 
-use fealty_ledger::{Counters, Wallet};
+use fealty_ledger::{Counters, Leases, Wallet};
 use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId};
 use lru::LruCache;
@@ -61,6 +61,8 @@ pub(crate) struct Memory {
     members: Option<LruCache<(ProgramId, MemberId), Remembered>>,
     /// Who has which number.
     by_number: HashMap<i64, (ProgramId, MemberId)>,
+    /// What the shard has of budgets, if that was read.
+    leases: Option<Leases>,
 }
 
 impl Memory {
@@ -75,7 +77,13 @@ impl Memory {
                 members
             }),
             by_number: HashMap::new(),
+            leases: None,
         }
+    }
+
+    /// What the shard has of budgets, if the head is still where it was.
+    pub(super) fn leases(&self) -> Option<&Leases> {
+        self.leases.as_ref()
     }
 
     /// What is known of a member, if the head is still where it was.
@@ -112,6 +120,7 @@ impl Memory {
     /// Forgets some members, or everybody, and remembers the head.
     fn forget(&mut self, head: &Head, members: Option<HashSet<i64>>) -> Forgotten {
         self.head = Some(head.clone());
+        self.leases = None;
         let Some(remembered) = &mut self.members else {
             return Forgotten::All;
         };
@@ -134,12 +143,17 @@ impl Memory {
     pub(super) fn remember(
         &mut self,
         head: Head,
+        leases: Option<Leases>,
         seen: impl Iterator<Item = (ProgramId, MemberId, Remembered)>,
     ) {
         let Some(members) = &mut self.members else {
             return;
         };
         self.head = Some(head);
+        if let Some(mut leases) = leases {
+            leases.settle();
+            self.leases = Some(leases);
+        }
         for (program, member, remembered) in seen {
             let key = (program, member);
             self.by_number.insert(remembered.member_no, key.clone());
@@ -188,7 +202,7 @@ mod tests {
     fn of(numbers: impl IntoIterator<Item = i64>) -> Memory {
         let mut memory = Memory::new(2);
         for number in numbers {
-            memory.remember(head(number, 7), [seen(number)].into_iter());
+            memory.remember(head(number, 7), None, [seen(number)].into_iter());
         }
         memory
     }
@@ -225,7 +239,7 @@ mod tests {
     #[test]
     fn a_memory_of_nobody_remembers_nothing() {
         let mut memory = Memory::new(0);
-        memory.remember(head(1, 1), [seen(1)].into_iter());
+        memory.remember(head(1, 1), None, [seen(1)].into_iter());
         assert!(!knows(&mut memory, 1));
     }
 }

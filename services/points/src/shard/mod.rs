@@ -2,6 +2,7 @@
 //! that come of it. Everything here works on a connection that it is given,
 //! and names one shard in every statement.
 
+mod budgets;
 mod heads;
 mod keys;
 mod logged;
@@ -16,8 +17,11 @@ pub(crate) mod store;
 mod work;
 mod write;
 
+pub(crate) use budgets::{Total, left_of, totals};
 pub(crate) use heads::{look_at_all_ends, look_at_all_heads, look_at_heads, of_node};
-pub(crate) use keys::{OrderName, key_of, order_key, order_name, order_shard, request_key};
+pub(crate) use keys::{
+    OrderName, budget_home, key_of, order_key, order_name, order_shard, request_key,
+};
 pub(crate) use logged::Logged;
 pub(crate) use memory::Memory;
 pub(crate) use orders::Orders;

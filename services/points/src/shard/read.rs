@@ -126,6 +126,12 @@ impl ShardWork {
                 slot.book.counters = Counters::default();
             }
         };
+        let remembered = memory.as_deref().and_then(Memory::leases);
+        let leases = match remembered.filter(|_| asked.leases) {
+            Some(leases) => Some(leases.clone()),
+            None if asked.leases => Some(store::leases::of_shard(&mut *connection, shard).await?),
+            None => None,
+        };
         let mut work = Self {
             shard,
             now,
@@ -136,6 +142,7 @@ impl ShardWork {
             slot_of: Vec::new(),
             versions: found.versions,
             orders: Vec::new(),
+            leases,
             further_reads: 0,
         };
         work.open(connection, asked).await?;

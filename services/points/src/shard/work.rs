@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{
-    Command, Entry, Log, MemberBook, Moment, Named, Received, Refusal, Request, Said, Stop,
+    Command, Entry, Leases, Log, MemberBook, Moment, Named, Received, Refusal, Request, Said, Stop,
     TierChanged, TierEffect, WalletBook, canonical::Chain,
 };
 use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, foundation};
@@ -111,6 +111,8 @@ pub(crate) struct Asked {
     pub(crate) holds: Vec<(usize, Position)>,
     /// Keys of request ids.
     pub(crate) requests: Vec<Uuid>,
+    /// Whether something may be drawn on budgets, or come back to them.
+    pub(crate) leases: bool,
 }
 
 impl Asked {
@@ -183,6 +185,8 @@ pub(crate) struct ShardWork {
     pub(super) versions: HashMap<ProgramId, u32>,
     /// Orders that were recorded by what was written here.
     pub(super) orders: Vec<OrderRow>,
+    /// What the shard has of budgets, if that was read.
+    pub(super) leases: Option<Leases>,
     /// How often lots were read beyond what all began with.
     pub(super) further_reads: usize,
 }
@@ -229,6 +233,38 @@ impl ShardWork {
         &self.slots[slot].book
     }
 
+    /// What the shard has of budgets, if that was read.
+    pub(crate) fn leases(&self) -> Option<&Leases> {
+        self.leases.as_ref()
+    }
+
+    /// Says something that belongs to no member; answers with where it stands.
+    pub(crate) fn announce(
+        &mut self,
+        program: &ProgramId,
+        says: Said,
+    ) -> Result<Position, DatabaseError> {
+        let position = self.log.next();
+        self.log.announce(program, says);
+        self.take_in(None)?;
+        Ok(position)
+    }
+
+    /// Takes in what has been written to the log since this was last called, for a slot.
+    fn take_in(&mut self, slot: Option<usize>) -> Result<(), DatabaseError> {
+        let new = &self.log.written()[self.slot_of.len()..];
+        if let Some(leases) = &mut self.leases {
+            for entry in new {
+                let folded = leases.fold(entry);
+                folded.map_err(|_| DatabaseError::Broken("a budget is overdrawn"))?;
+            }
+        } else if new.iter().any(draws) {
+            return Err(DatabaseError::Broken("budgets were not read"));
+        }
+        self.slot_of.resize(self.log.written().len(), slot);
+        Ok(())
+    }
+
     /// What has been written to the log.
     pub(crate) fn log(&self) -> &Log {
         &self.log
@@ -261,9 +297,7 @@ impl ShardWork {
             return Err(passed());
         }
         let position = self.log.next();
-        self.log
-            .announce(program, Said::VersionBegins { version, digest });
-        self.slot_of.push(None);
+        self.announce(program, Said::VersionBegins { version, digest })?;
         self.versions.insert(program.clone(), version);
         Ok(Some(Begun { position, before }))
     }
@@ -286,7 +320,9 @@ impl ShardWork {
         let mut begun: BTreeMap<&ProgramId, VersionRow> = BTreeMap::new();
         for entry in self.log.written() {
             if let Entry::Notice(notice) = entry {
-                let Said::VersionBegins { version, .. } = &notice.says;
+                let Said::VersionBegins { version, .. } = &notice.says else {
+                    continue;
+                };
                 let row = VersionRow {
                     program: notice.program.to_string(),
                     version: i32::try_from(*version).unwrap_or(i32::MAX),
@@ -424,7 +460,7 @@ impl ShardWork {
     ) -> Result<Driven, Interrupted> {
         loop {
             let stepped = step(&mut self.slots[slot].book, self.now, &mut self.log);
-            self.slot_of.resize(self.log.written().len(), Some(slot));
+            self.take_in(Some(slot))?;
             match stepped {
                 Ok(()) => return Ok(Driven::Done(Position::new(self.log.next().get() - 1))),
                 Err(Stop::Refused(refusal)) => return Ok(Driven::Refused(refusal)),
@@ -439,6 +475,12 @@ impl ShardWork {
             }
         }
     }
+}
+
+/// Whether an entry draws on budgets.
+fn draws(entry: &Entry) -> bool {
+    let transaction = entry.transaction();
+    transaction.is_some_and(|transaction| !transaction.draws().is_empty())
 }
 
 /// The number of a version, as the log has it.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use fealty_ledger::{Transaction, Wallet, canonical::Chain};
+use fealty_ledger::{Leases, Transaction, Wallet, canonical::Chain};
 use fealty_postgres::PgConnection;
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
 
@@ -15,7 +15,9 @@ use super::{
         self,
         batch_write::{Outcome, Rows, at_once, in_turn},
         head::Head,
-        rows::{CountersRow, HoldRow, LotRow, MemberRow, ReturnRow, ReversalRow, WalletRow},
+        rows::{
+            CountersRow, HoldRow, LeaseRow, LotRow, MemberRow, ReturnRow, ReversalRow, WalletRow,
+        },
     },
     work::{Interrupted, ReadOn, ShardWork, Slot},
 };
@@ -87,6 +89,10 @@ impl ShardWork {
             rows.orders.sort_unstable();
         }
         rows.versions = self.begun();
+        let leases = self.leases.iter().flat_map(Leases::changed);
+        rows.leases = leases
+            .map(|(name, held)| LeaseRow::new(name, held))
+            .collect();
         let (wallets, changed) = self.wallet_rows(after, &mut rows);
         let marks = head.position.get() / MARK_DISTANCE > after.get() / MARK_DISTANCE;
         let needs_lock = marks || !rows.returns.is_empty();
@@ -121,7 +127,8 @@ impl ShardWork {
         let (through, chain) = (head.position, head.chain);
         if let Some(memory) = memory {
             let seen = self.slots.into_iter();
-            memory.remember(head, seen.filter_map(Slot::into_remembered));
+            let seen = seen.filter_map(Slot::into_remembered);
+            memory.remember(head, self.leases.take(), seen);
         }
         let transactions = self.log.into_transactions().map(Arc::new);
         Ok(Written {

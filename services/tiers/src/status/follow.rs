@@ -33,20 +33,23 @@ pub(crate) async fn follow(statuses: Statuses, points: Channel) {
 /// The purchase that a transaction records, if it does; or what came back of one, which is so
 /// much less from then on.
 fn purchase(transaction: &Transaction) -> Option<Result<Purchase, DatabaseError>> {
-    let (time, amount, sign) = if let Some(made) = &transaction.purchase {
-        (made.purchase_time, &made.amount, 1)
+    let (time, amount) = if let Some(made) = &transaction.purchase {
+        (made.purchase_time, &made.amount)
     } else {
         let returned = transaction.purchase_return.as_ref()?;
-        (returned.purchase_time, &returned.amount, -1)
+        (returned.purchase_time, &returned.amount)
     };
+    let is_return = transaction.purchase.is_none();
+    let written = || from_wire_time(transaction.written_time?).ok();
     let read = || {
         Some(Purchase {
             program: transaction.program.parse().ok()?,
             member: transaction.member.parse().ok()?,
             spend: Spend {
                 at: from_wire_time(time?).ok()?,
-                minor_units: sign * amount.as_ref()?.minor_units,
+                minor_units: amount.as_ref()?.minor_units * if is_return { -1 } else { 1 },
             },
+            returned_at: if is_return { Some(written()?) } else { None },
             shard: i16::try_from(transaction.shard?).ok()?,
             position: transaction.position,
             transaction: transaction.id.clone(),

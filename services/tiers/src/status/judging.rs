@@ -296,12 +296,7 @@ impl Judging {
         now: Timestamp,
     ) -> Result<(), DatabaseError> {
         for index in 0..self.members.len() {
-            let decided = self.decide(connection, of, index, |program, scheme, status, spends| {
-                domain::advance(program, scheme, status, spends, now)
-            });
-            for change in decided.await? {
-                self.log(index, change, String::new());
-            }
+            self.judge_until(connection, of, index, now).await?;
         }
         Ok(())
     }
@@ -323,27 +318,24 @@ impl Judging {
             .collect();
         for purchase in made {
             let index = index_of[&(purchase.program.clone(), purchase.member.clone())];
+            let applied = of.programs.newest(&purchase.program).ok();
+            let scheme = applied.as_ref().and_then(|a| a.program.tiers.as_ref());
+            if let Some(returned_at) = purchase.returned_at {
+                // What was due before it came back is judged with it, what is due then without.
+                self.judge_until(connection, of, index, returned_at).await?;
+                self.members[index].spends.add(purchase.spend);
+                continue;
+            }
             let member = &mut self.members[index];
             let at = purchase.spend.at;
             member.spends.add(purchase.spend);
-            // What comes back counts no more from the next judgement on.
-            if purchase.spend.minor_units < 0 {
-                continue;
-            }
             // Without a scheme, the purchase waits for one.
-            let applied = of.programs.newest(&purchase.program).ok();
-            let scheme = applied.as_ref().and_then(|a| a.program.tiers.as_ref());
             let Some(scheme) = scheme else {
                 continue;
             };
             let status = &mut member.status;
             status.get_or_insert_with(|| Status::beginning(scheme));
-            let judged = self.decide(connection, of, index, |program, scheme, status, spends| {
-                domain::advance(program, scheme, status, spends, at)
-            });
-            for change in judged.await? {
-                self.log(index, change, String::new());
-            }
+            self.judge_until(connection, of, index, at).await?;
             let before = self.held(connection, scheme, index, at).await?;
             // As far as others are judged: beyond, more may have been bought.
             let made = (purchase.spend, judged_by.unwrap_or(at));
@@ -353,6 +345,23 @@ impl Judging {
             for change in lifted.await? {
                 self.log(index, change, purchase.transaction.clone());
             }
+        }
+        Ok(())
+    }
+
+    /// Judges a member whose validity has ended by a moment.
+    async fn judge_until(
+        &mut self,
+        connection: &mut PgConnection,
+        of: &Statuses,
+        index: usize,
+        at: Timestamp,
+    ) -> Result<(), DatabaseError> {
+        let judged = self.decide(connection, of, index, |program, scheme, status, spends| {
+            domain::advance(program, scheme, status, spends, at)
+        });
+        for change in judged.await? {
+            self.log(index, change, String::new());
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ mod formula;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_rules::{Builder, Calendar, Pick, RuleSource, Rules, TierAsOf};
-use fealty_types::{BrandId, CurrencyId, GroupId, RuleId, Timestamp};
+use fealty_types::{BrandId, BudgetId, CurrencyId, GroupId, RuleId, Timestamp};
 use jiff::{
     civil::{Date, DateTime},
     tz::TimeZone,
@@ -20,6 +20,7 @@ use crate::{
     ActivationRule, Brand, Currency, Expiry, MoneyUnit, TierScheme,
     faults::Check,
     sections::{
+        budgets::BudgetText,
         currencies::{self, ActivatesText},
         expiry::{self, ExpiresText},
     },
@@ -49,6 +50,8 @@ pub(crate) struct RuleText {
     earn: EarnText,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     caps: Vec<CapText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<BudgetId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     funded_by: Option<BrandId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +97,7 @@ pub(crate) struct Context<'a> {
     /// `None` where the currencies themselves are wrong.
     pub(crate) currencies: Option<&'a BTreeMap<CurrencyId, Currency>>,
     pub(crate) brands: &'a BTreeMap<BrandId, Brand>,
+    pub(crate) budgets: &'a BTreeMap<BudgetId, BudgetText>,
     pub(crate) tiers: Option<&'a TierScheme>,
     /// `None` where it is wrong.
     pub(crate) calendar: Option<&'a Calendar>,
@@ -160,11 +164,13 @@ pub(crate) fn check(
             check.wrong(format!("{path}.until"), "must be after `from`");
         }
         funding(&path, rule, currency, context, check);
+        let budget = rule.budget.as_ref().and_then(|id| context.budgets.get(id));
+        let of_budget = budget.and_then(BudgetText::funded_by);
         terms.push(terms_of(&path, rule, context, check));
         let source = formula.map(|formula| RuleSource {
             id: rule.rule.clone(),
             currency: currency.cloned(),
-            funded_by: rule.funded_by.clone(),
+            funded_by: rule.funded_by.as_ref().or(of_budget).cloned(),
             from,
             until,
             when: rule.when.as_deref(),
@@ -172,6 +178,7 @@ pub(crate) fn check(
             group: rule.group.clone(),
             formula,
             caps: caps::check(&path, &rule.caps, check),
+            budget: rule.budget.clone(),
         });
         match source.map(|source| builder.rule(&source)) {
             None => builder.miss_rule(&rule.rule),

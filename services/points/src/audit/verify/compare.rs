@@ -238,6 +238,10 @@ pub(super) async fn compare(
     shard.compare_reversals(&by_number, &reversals)?;
     let returns = store::returns::of_shard(connection, shard.shard).await?;
     shard.compare_returns(&by_number, &returns)?;
+    let leases = store::leases::of_shard(&mut *connection, shard.shard).await?;
+    if leases != shard.leases {
+        return Err(shard.difference(shard.position, "what it has of budgets differs"));
+    }
     let accounts = accounts::of_shard(connection, shard.shard).await?;
     if accounts != shard.totals {
         return Err(shard.difference(shard.position, "the accounts differ"));

@@ -10,6 +10,7 @@ mod compare;
 #[cfg(test)]
 mod forged;
 mod gifts;
+mod leases;
 mod shard;
 mod state;
 mod time;
@@ -37,6 +38,7 @@ use crate::{
     },
 };
 use compare::{OrdersMade, compare, no_order_without_purchase};
+use leases::Sides;
 use shard::{Chunk, Shard, Stopped};
 
 /// Transactions read at a time.
@@ -154,7 +156,7 @@ pub async fn verify(
         ..Verified::default()
     };
     let (mut totals, mut gifts, mut heads) = (AccountTotals::default(), 0_u128, Vec::new());
-    let mut orders = OrdersMade::default();
+    let (mut orders, mut leases) = (OrdersMade::default(), Sides::default());
     let mut walked = 0;
     for id in shards.all() {
         let told = |position: i64| progress(walked + position, all);
@@ -180,12 +182,14 @@ pub async fn verify(
             totals.add_sums(key.clone(), *sums);
         }
         gifts = gifts.wrapping_add(shard.gifts);
+        leases.add(id, shard.position, &shard.moved, &shard.received);
         orders.add(&shard);
         heads.push(shard.position);
     }
     if !gifts::settled(database, shards, &heads, gifts).await? {
         return Err(VerifyError::TransfersDiffer);
     }
+    leases.check(database).await?;
     if shards.placement() == Placement::OneNode {
         no_order_without_purchase(database, (shards, &heads), orders).await?;
     }

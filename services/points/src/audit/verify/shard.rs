@@ -4,19 +4,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    AccountKey, AccountTotals, Cause, Command, Due, Engine, Entry, Facts, Log, Lot, MemberBook,
-    Moment, Named, Notice, Received, Request, Said, Stamp, TierEffect, Transaction, WalletBook,
+    AccountKey, AccountTotals, Cause, Command, Due, Engine, Entry, Facts, LeaseMoved, Leases, Log,
+    Lot, MemberBook, Moment, Named, Notice, Received, Request, Said, Stamp, TierEffect,
+    Transaction, WalletBook,
     canonical::{self, CHAIN_START, Chain},
     given,
 };
 use fealty_program::ProgramVersion;
-use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, shard_of};
+use fealty_types::{
+    BudgetId, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionPlace,
+    shard_of,
+};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{OTHER_TEXT, Programs, VerifyError};
 use crate::{
-    plan::{OfMember, plan, plan_return, tier_effects, tier_moment},
+    plan::{LeftOf, OfMember, plan, plan_return, tier_effects, tier_moment},
     shard::{OrderName, has_plain, key_of, order_key, store::log::Row},
 };
 
@@ -91,9 +95,39 @@ pub(super) struct Shard {
     /// A sum over what was given to other members less what was received: 0
     /// over all shards, for every transfer has two sides that are the same.
     pub(super) gifts: u128,
+    /// What the shard has of budgets.
+    pub(super) leases: Leases,
+    /// What this shard, as a budget's home, moved into leases of others or back, by position.
+    pub(super) moved: BTreeMap<Position, Side>,
+    /// The other side of that, of homes elsewhere.
+    pub(super) received: BTreeMap<TransactionPlace, Side>,
     /// The transaction that the next one names.
     #[borsh(skip)]
     pub(super) original: Option<Transaction>,
+}
+
+/// One side of what was moved between a budget's pool and a lease elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct Side {
+    /// Whose lease it is.
+    pub(super) shard: ShardId,
+    program: ProgramId,
+    budget: BudgetId,
+    points: i64,
+    limit: i64,
+}
+
+impl Side {
+    /// As the home says it.
+    pub(super) fn of(shard: ShardId, program: &ProgramId, moved: &LeaseMoved) -> Self {
+        Self {
+            shard,
+            program: program.clone(),
+            budget: moved.budget.clone(),
+            points: moved.points,
+            limit: moved.limit,
+        }
+    }
 }
 
 impl Shard {
@@ -116,6 +150,9 @@ impl Shard {
             holds: BTreeMap::new(),
             tiers: HashMap::new(),
             gifts: 0,
+            leases: Leases::default(),
+            moved: BTreeMap::new(),
+            received: BTreeMap::new(),
             original: None,
         }
     }
@@ -203,7 +240,10 @@ impl Shard {
         if row.member_no.is_some() || row.request_key.is_some() {
             return Err(self.difference(position, "a column differs from the notice"));
         }
-        let Said::VersionBegins { version, digest } = &notice.says;
+        let (version, digest) = match &notice.says {
+            Said::VersionBegins { version, digest } => (version, digest),
+            said => return self.check_lease(notice, said, programs),
+        };
         let before = self.versions.get(&notice.program);
         if before.is_some_and(|before| before.version >= *version) {
             return Err(self.difference(position, "a later version began before it"));
@@ -222,6 +262,61 @@ impl Shard {
         };
         self.versions.insert(program, began);
         Ok(())
+    }
+
+    /// Checks what a notice says of a budget, and takes it in.
+    fn check_lease(
+        &mut self,
+        notice: &Notice,
+        said: &Said,
+        programs: &Programs,
+    ) -> Result<(), VerifyError> {
+        let position = notice.position;
+        match said {
+            Said::LeaseMoved(moved) => {
+                let applied = programs.get(&(notice.program.clone(), moved.version));
+                let budgets = applied
+                    .iter()
+                    .flat_map(|a| a.program.earning.rules.budgets());
+                let mut budgets = budgets.filter(|budget| budget.id == moved.budget);
+                if budgets
+                    .next()
+                    .is_none_or(|budget| budget.points != moved.limit)
+                {
+                    return Err(self.difference(position, "the budget has another size"));
+                }
+                if moved.shard != self.shard {
+                    let side = Side::of(moved.shard, &notice.program, moved);
+                    self.moved.insert(position, side);
+                }
+            }
+            Said::LeaseReceived {
+                budget,
+                points,
+                limit,
+                home,
+            } => {
+                let side = Side {
+                    shard: self.shard,
+                    program: notice.program.clone(),
+                    budget: budget.clone(),
+                    points: *points,
+                    limit: *limit,
+                };
+                if self.received.insert(*home, side).is_some() {
+                    return Err(self.difference(position, "it was received before"));
+                }
+            }
+            Said::BudgetWarned { .. } | Said::VersionBegins { .. } => {}
+        }
+        self.take_in(&Entry::Notice(notice.clone()))
+    }
+
+    /// Takes in what an entry does to budgets.
+    fn take_in(&mut self, entry: &Entry) -> Result<(), VerifyError> {
+        let taken = self.leases.fold(entry);
+        self.leases.settle();
+        taken.map_err(|error| self.difference(entry.position(), error.to_string()))
     }
 
     /// Checks a transaction: its columns, and that the engine makes it again. Answers
@@ -265,6 +360,9 @@ impl Shard {
         if again != *transaction {
             let what = format!("the engine makes another {} of it", transaction.kind());
             return Err(self.difference(position, what));
+        }
+        if !transaction.draws().is_empty() {
+            self.take_in(&Entry::Transaction(transaction.clone()))?;
         }
         self.note(transaction, number, programs)?;
         for key in self.totals.add(transaction) {
@@ -429,6 +527,7 @@ impl Shard {
         let of_member = OfMember {
             tier: facts.as_ref().and_then(Facts::tier).cloned(),
             counters: self.members.get(&member).map(|known| &known.book.counters),
+            left: LeftOf::Leases(&self.leases, &transaction.program),
         };
         let mut request = plan(applied, (request_id, metadata), command, of_member, now)
             .map_err(|error| self.difference(position, error.to_string()))?;

@@ -12,7 +12,9 @@ pub(crate) use purchase::purchase;
 #[cfg(test)]
 pub(crate) use returns::returning;
 
-use super::{preview::preview, record::record, returns::take_back, standing::standing};
+use super::{
+    budgets::budgets, preview::preview, record::record, returns::take_back, standing::standing,
+};
 use crate::ledger::{Ledger, grpc::Call};
 
 pub(crate) struct EarningApi(pub(crate) Ledger);
@@ -51,6 +53,19 @@ impl EarningService for EarningApi {
         let asked = purchase::asked_about(call, request.get_ref())?;
         let (version, preview) = preview(&self.0, asked).await?;
         Ok(Response::new(render::preview(version, &preview)))
+    }
+
+    async fn list_budgets(
+        &self,
+        request: Request<wire::ListBudgetsRequest>,
+    ) -> Result<Response<wire::ListBudgetsResponse>, Status> {
+        let call = Call::of(&request, self.0.shards.ids())?;
+        let asked = request.get_ref();
+        let program = Fields::read(call.caller, |fields| {
+            fields.program("program", &asked.program)
+        })?;
+        let budgets = budgets(&self.0, &program).await?;
+        Ok(Response::new(render::budgets(budgets)))
     }
 
     async fn get_counters(

@@ -1,13 +1,14 @@
 //! What is asked about earning, for the wire.
 
 use fealty_proto::points::v1 as wire;
-use fealty_rules::{Standing, Verdict};
+use fealty_rules::{Budget, Standing, Verdict};
 use fealty_server::to_wire_time;
 use fealty_types::{TierId, Timestamp};
 
 use crate::{
     ledger::grpc::explain::rule_step,
     plan::{OfRule, Preview},
+    shard::Total,
 };
 
 pub(super) fn preview(version: i64, preview: &Preview) -> wire::PreviewPurchaseResponse {
@@ -48,5 +49,21 @@ pub(super) fn counters(as_of: Timestamp, counters: Vec<Standing>) -> wire::GetCo
     wire::GetCountersResponse {
         counters: told.collect(),
         as_of_time: Some(to_wire_time(as_of)),
+    }
+}
+
+pub(super) fn budgets(budgets: Vec<(Budget, Total)>) -> wire::ListBudgetsResponse {
+    let budgets = budgets.into_iter().map(|(budget, total)| wire::Budget {
+        budget: budget.id.to_string(),
+        currency: budget.currency.to_string(),
+        points: budget.points,
+        used: total.used(),
+        left: total.left(budget.points),
+        leased: total.lying,
+        end_time: budget.until.map(to_wire_time),
+        warned: total.warned == budget.points,
+    });
+    wire::ListBudgetsResponse {
+        budgets: budgets.collect(),
     }
 }

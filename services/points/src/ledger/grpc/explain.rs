@@ -1,7 +1,8 @@
 //! How a transaction came to be, in sentences.
 
 use fealty_ledger::{
-    Account, Cause, Command, Due, Facts, ReturnFacts, ReversalFacts, Transaction, Transfer,
+    Account, BudgetedFacts, Cause, Command, Due, Facts, ReturnFacts, ReversalFacts, Transaction,
+    Transfer,
 };
 use fealty_proto::points::v1 as wire;
 use fealty_rules::Verdict;
@@ -101,7 +102,7 @@ fn decided_by(facts: &Facts) -> Vec<wire::ExplanationStep> {
                 });
             }
         }
-        Facts::Earned(facts) => {
+        Facts::Earned(facts) | Facts::Budgeted(BudgetedFacts { earned: facts, .. }) => {
             if let Some(tier) = &facts.tier {
                 steps.push(step(format!("the member's tier that counted: {tier}")));
             }
@@ -192,7 +193,7 @@ pub(crate) fn rule_step(of_rule: &OfRule) -> wire::ExplanationStep {
             let how = if of_rule.is_bonus { "added" } else { "gave" };
             let text = format!("rule {rule} {how} {points} {currency}");
             let text = if points < uncapped {
-                format!("{text} of {uncapped}: its caps left room for no more")
+                format!("{text} of {uncapped}: its caps or its budget left room for no more")
             } else {
                 text
             };
@@ -229,6 +230,10 @@ fn why_not(of_rule: &OfRule, verdict: Verdict) -> String {
             let when = condition(&of_rule.when);
             format!("its counter did not come to where it gives, or had before{when}")
         }
+        Verdict::BudgetOver => "its budget had ended".to_owned(),
+        Verdict::BudgetSpent { uncapped } => {
+            format!("of {uncapped} points its budget had too few left")
+        }
         Verdict::TooLate => "the purchase came too late for counters and caps".to_owned(),
         Verdict::NoLines => {
             format!(
@@ -258,6 +263,8 @@ fn outcome(verdict: Verdict) -> wire::RuleOutcome {
         Verdict::Over => wire::RuleOutcome::Over,
         Verdict::ConditionNotMet => wire::RuleOutcome::ConditionNotMet,
         Verdict::EdgeNotReached => wire::RuleOutcome::EdgeNotReached,
+        Verdict::BudgetOver => wire::RuleOutcome::BudgetOver,
+        Verdict::BudgetSpent { .. } => wire::RuleOutcome::BudgetSpent,
         Verdict::TooLate => wire::RuleOutcome::TooLate,
         Verdict::NoLines => wire::RuleOutcome::NoLines,
         Verdict::OutOfGroup { .. } => wire::RuleOutcome::OutOfGroup,

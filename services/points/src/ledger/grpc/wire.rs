@@ -52,7 +52,7 @@ pub(super) fn wallet(currency: &str, wallet: &Wallet) -> wire::Balance {
 }
 
 /// The kinds of transaction, by the name that the ledger has for them.
-const KINDS: [(&str, wire::TransactionKind); 20] = [
+const KINDS: [(&str, wire::TransactionKind); 22] = [
     ("purchase", wire::TransactionKind::Purchase),
     ("accrue", wire::TransactionKind::Accrue),
     ("redeem", wire::TransactionKind::Redeem),
@@ -72,6 +72,8 @@ const KINDS: [(&str, wire::TransactionKind); 20] = [
     ("extend_hold", wire::TransactionKind::ExtendHold),
     ("program_version", wire::TransactionKind::ProgramVersion),
     ("tier_changed", wire::TransactionKind::TierChanged),
+    ("budget_lease", wire::TransactionKind::BudgetLease),
+    ("budget_warning", wire::TransactionKind::BudgetWarning),
     ("activate_on_event", wire::TransactionKind::ActivateOnEvent),
 ];
 
@@ -368,20 +370,51 @@ impl Call<'_> {
 
     /// A notice, as whoever follows the log is told of it.
     fn notice(self, notice: &Notice) -> wire::Transaction {
-        let Said::VersionBegins { version, .. } = &notice.says;
         let (shard, position) = (notice.shard, notice.position);
         let written_time = Some(to_wire_time(notice.written_at));
-        wire::Transaction {
+        let mut rendered = wire::Transaction {
             id: self.ids.transaction(TransactionPlace { shard, position }),
             program: text(&notice.program),
             kind: kind(notice.kind()).into(),
             effective_time: written_time,
             written_time,
             engine: i32::from(notice.engine),
-            program_version: i64::from(*version),
             ..wire::Transaction::default()
+        };
+        match &notice.says {
+            Said::VersionBegins { version, .. } => rendered.program_version = (*version).into(),
+            said => rendered.budget = budget_entry(said),
         }
+        rendered
     }
+}
+
+/// What an entry says of a budget.
+fn budget_entry(said: &Said) -> Option<wire::BudgetEntry> {
+    let (budget, points, size) = match said {
+        Said::VersionBegins { .. } => return None,
+        Said::LeaseMoved(moved) => (&moved.budget, moved.points, moved.limit),
+        Said::LeaseReceived {
+            budget,
+            points,
+            limit,
+            ..
+        } => (budget, *points, *limit),
+        Said::BudgetWarned {
+            budget,
+            used,
+            limit,
+        } => (budget, *used, *limit),
+    };
+    Some(wire::BudgetEntry {
+        budget: text(budget),
+        points,
+        size,
+        shard: match said {
+            Said::LeaseMoved(moved) => Some(moved.shard.get().into()),
+            _ => None,
+        },
+    })
 }
 
 impl Call<'_> {

@@ -17,8 +17,8 @@ use super::{
     head::Head,
     orders,
     rows::{
-        AccountRow, CountersRow, HoldRow, LotRow, MemberRow, OrderRow, ReturnRow, ReversalRow,
-        TransactionRow, VersionRow, WalletRow,
+        AccountRow, CountersRow, HoldRow, LeaseRow, LotRow, MemberRow, OrderRow, ReturnRow,
+        ReversalRow, TransactionRow, VersionRow, WalletRow,
     },
     stored,
 };
@@ -36,6 +36,8 @@ pub(crate) struct Rows {
     pub(crate) wallets: Vec<WalletRow>,
     /// Members' numbers, new and known.
     pub(crate) counters: Vec<CountersRow>,
+    /// What the shard has of budgets that changed.
+    pub(crate) leases: Vec<LeaseRow>,
     /// New lots.
     pub(crate) new_lots: Vec<LotRow>,
     /// Known lots.
@@ -163,7 +165,7 @@ pub(crate) async fn at_once(
     let moved = match (
         rows.only_give(),
         rows.orders.is_empty(),
-        rows.counters.is_empty(),
+        rows.counters.is_empty() && rows.leases.is_empty(),
     ) {
         (true, true, true) => {
             write_statement!(
@@ -210,6 +212,14 @@ pub(crate) async fn at_once(
             SELECT head.shard, new.* FROM head, unnest($14::counters_row[]) AS new
             ON CONFLICT (member_no, shard) DO UPDATE SET body = excluded.body
         ),
+        leases_written AS (
+            INSERT INTO leases (shard, program, budget, lying, used, size, leased, version, warned)
+            SELECT head.shard, new.* FROM head, unnest($15::lease_row[]) AS new
+            ON CONFLICT (program, budget, shard) DO UPDATE SET
+                lying = excluded.lying, used = excluded.used, size = excluded.size,
+                leased = excluded.leased, version = excluded.version,
+                warned = excluded.warned
+        ),
         ",
                 shard,
                 before,
@@ -217,7 +227,8 @@ pub(crate) async fn at_once(
                 rows,
                 accounts,
                 &rows.orders as &[OrderRow],
-                &rows.counters as &[CountersRow]
+                &rows.counters as &[CountersRow],
+                &rows.leases as &[LeaseRow]
             )
             .fetch_all(connection)
             .await
@@ -265,6 +276,14 @@ pub(crate) async fn at_once(
             SELECT head.shard, new.* FROM head, unnest($18::counters_row[]) AS new
             ON CONFLICT (member_no, shard) DO UPDATE SET body = excluded.body
         ),
+        leases_written AS (
+            INSERT INTO leases (shard, program, budget, lying, used, size, leased, version, warned)
+            SELECT head.shard, new.* FROM head, unnest($19::lease_row[]) AS new
+            ON CONFLICT (program, budget, shard) DO UPDATE SET
+                lying = excluded.lying, used = excluded.used, size = excluded.size,
+                leased = excluded.leased, version = excluded.version,
+                warned = excluded.warned
+        ),
         ",
                 shard,
                 before,
@@ -276,7 +295,8 @@ pub(crate) async fn at_once(
                 &rows.holds as &[HoldRow],
                 &rows.reversals as &[ReversalRow],
                 &rows.versions as &[VersionRow],
-                &rows.counters as &[CountersRow]
+                &rows.counters as &[CountersRow],
+                &rows.leases as &[LeaseRow]
             )
             .fetch_all(connection)
             .await
@@ -324,6 +344,7 @@ pub(crate) async fn in_turn(
     put_wallets(&mut transaction, shard, rows).await?;
     put_holds(&mut transaction, shard, rows).await?;
     put_counters(&mut transaction, shard, rows).await?;
+    put_leases(&mut transaction, shard, rows).await?;
     put_versions(&mut transaction, shard, rows).await?;
     transaction.commit().await?;
     Ok(Outcome::Written)
@@ -433,6 +454,31 @@ async fn put_wallets(
         .execute(&mut *connection)
         .await?;
     }
+    Ok(())
+}
+
+/// What the shard has of budgets.
+async fn put_leases(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    rows: &Rows,
+) -> Result<(), DatabaseError> {
+    if rows.leases.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "-- points.batch.put_leases
+        INSERT INTO leases (shard, program, budget, lying, used, size, leased, version, warned)
+        SELECT home.shard, new.*
+        FROM shards AS home, unnest($2::lease_row[]) AS new WHERE home.shard = $1
+        ON CONFLICT (program, budget, shard) DO UPDATE SET
+            lying = excluded.lying, used = excluded.used, size = excluded.size,
+            leased = excluded.leased, version = excluded.version, warned = excluded.warned",
+        stored(shard),
+        &rows.leases as &[LeaseRow],
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

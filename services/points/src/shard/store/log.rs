@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use fealty_ledger::{
-    Entry, Transaction,
+    Entry, Notice, Transaction,
     canonical::{self, CHAIN_START, Chain},
 };
 use fealty_postgres::{DatabaseError, StoredRow};
@@ -108,6 +108,31 @@ pub(crate) async fn members_since(
         }
     }
     Ok(since)
+}
+
+/// The notices after a position.
+pub(crate) async fn notices_after(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    after: Position,
+) -> Result<Vec<Notice>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        "-- points.log.notices_after
+        SELECT position, member_no, request_key, body, chain FROM transactions
+        WHERE shard = $1 AND position > $2 AND member_no IS NULL ORDER BY position",
+        stored(shard),
+        after.get(),
+    )
+    .fetch_all(executor)
+    .await?;
+    let mut notices = Vec::new();
+    for row in rows {
+        if let Entry::Notice(notice) = row.entry()? {
+            notices.push(notice);
+        }
+    }
+    Ok(notices)
 }
 
 /// The transaction at a position, if what stands there is one.

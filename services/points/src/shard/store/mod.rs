@@ -10,6 +10,7 @@ pub(crate) mod counters;
 pub(crate) mod head;
 pub(crate) mod holds;
 pub(crate) mod installation;
+pub(crate) mod leases;
 pub(crate) mod log;
 pub(crate) mod lots;
 pub(crate) mod marks;

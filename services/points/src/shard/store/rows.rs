@@ -258,6 +258,20 @@ impl ReversalRow {
     }
 }
 
+/// What a shard has of a budget.
+#[derive(Clone, Debug, sqlx::Type)]
+#[sqlx(type_name = "lease_row")]
+pub(crate) struct LeaseRow {
+    pub(crate) program: String,
+    pub(crate) budget: String,
+    pub(crate) lying: i64,
+    pub(crate) used: i64,
+    pub(crate) size: i64,
+    pub(crate) leased: i64,
+    pub(crate) version: i32,
+    pub(crate) warned: i64,
+}
+
 /// What has come back of a purchase.
 #[derive(Debug)]
 pub(crate) struct ReturnRow {

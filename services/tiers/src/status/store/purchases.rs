@@ -1,7 +1,7 @@
 //! Purchases, as the points service told of them.
 
 use fealty_postgres::{DatabaseError, PgConnection, PgTime, from_pg, to_pg};
-use fealty_types::{MemberId, ProgramId};
+use fealty_types::{MemberId, ProgramId, Timestamp};
 
 use crate::domain::{Day, Spend};
 
@@ -14,6 +14,8 @@ pub(crate) struct Purchase {
     pub(crate) member: MemberId,
     /// When and how much.
     pub(crate) spend: Spend,
+    /// When that came back, if it is not a purchase but a return; not stored here.
+    pub(crate) returned_at: Option<Timestamp>,
     /// The shard of its transaction.
     pub(crate) shard: i16,
     /// The position of its transaction.

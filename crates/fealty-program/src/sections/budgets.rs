@@ -1,0 +1,105 @@
+//! `budgets`: points that rules give at the most, all members together.
+
+use std::collections::BTreeMap;
+
+use fealty_rules::{Budget, Builder, hint};
+use fealty_types::{BrandId, BudgetId, CurrencyId, Points};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    faults::Check,
+    sections::earning::{Context, local_moment},
+};
+
+/// Budgets of a programme at the most.
+const BUDGETS_MAX: usize = 200;
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BudgetText {
+    currency: CurrencyId,
+    points: i64,
+    /// The brand that issues the points of its rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    funded_by: Option<BrandId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warn_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial: Option<bool>,
+}
+
+impl BudgetText {
+    /// The brand that issues the points of its rules, if it says so.
+    pub(crate) fn funded_by(&self) -> Option<&BrandId> {
+        self.funded_by.as_ref()
+    }
+}
+
+/// Checks the budgets, and has rules know of them.
+pub(crate) fn check(
+    text: &BTreeMap<BudgetId, BudgetText>,
+    context: &Context<'_>,
+    builder: &mut Builder,
+    check: &mut Check,
+) {
+    check.within("budgets", text.len(), BUDGETS_MAX);
+    for (id, budget) in text {
+        let path = format!("budgets.{id}");
+        if let Some(known) = context.currencies
+            && !known.contains_key(&budget.currency)
+        {
+            let name = budget.currency.as_str();
+            let hint = hint(name, known.keys().map(CurrencyId::as_str));
+            let rule = format!("`{name}` is not one of the currencies{hint}");
+            check.wrong(format!("{path}.currency"), rule);
+        }
+        if Points::amount(budget.points).is_err() {
+            check.wrong(format!("{path}.points"), "must be 1 to 10^15");
+        }
+        funding(&path, budget, context, check);
+        let until = budget.until.as_deref().zip(context.calendar);
+        let until = until.and_then(|(until, calendar)| {
+            local_moment(&format!("{path}.until"), until, &calendar.zone, check)
+        });
+        let warn_at = budget.warn_at.as_deref();
+        builder.budget(Budget {
+            id: id.clone(),
+            currency: budget.currency.clone(),
+            points: budget.points,
+            partial: budget.partial.unwrap_or(true),
+            until,
+            warn_at: warn_at.and_then(|text| percent(&format!("{path}.warn_at"), text, check)),
+        });
+    }
+}
+
+/// Whether the brand that is to issue a budget's points may.
+fn funding(path: &str, budget: &BudgetText, context: &Context<'_>, check: &mut Check) {
+    let Some(brand) = &budget.funded_by else {
+        return;
+    };
+    let path = format!("{path}.funded_by");
+    match context.brands.get(brand) {
+        None => {
+            let hint = hint(brand.as_str(), context.brands.keys().map(BrandId::as_str));
+            check.wrong(path, format!("`{brand}` is not one of the brands{hint}"));
+        }
+        Some(known) if !known.issues.contains(&budget.currency) => {
+            check.wrong(path, format!("`{brand}` does not issue its currency"));
+        }
+        Some(_) => {}
+    }
+}
+
+/// A part of a hundred, such as `80%`.
+fn percent(path: &str, text: &str, check: &mut Check) -> Option<u8> {
+    let number = text.trim().strip_suffix('%').unwrap_or(text);
+    let number = number.trim().parse().ok();
+    let number = number.filter(|number| (1..=100).contains(number));
+    if number.is_none() {
+        check.wrong(path, "must be 1% to 100%, such as 80%");
+    }
+    number
+}

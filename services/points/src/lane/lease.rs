@@ -1,0 +1,396 @@
+//! Leasing more of a budget for a lane's shard.
+//!
+//! A purchase that wants more of a budget than its shard has leased leaves the batch, with its
+//! member's later ones. When the batch is committed, and nothing is locked, the lane leases
+//! more: under the heads of the budget's home and of its own shard, the larger of what is wanted
+//! and a part of what is left. When the pool has too little, all that lies with others is called
+//! back, under all heads; then it is known that there is no more, and nobody asks again before
+//! something may have come back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use fealty_ledger::{BudgetName, Held, LeaseMoved, Said};
+use fealty_postgres::{Database, DatabaseError, PgConnection, run};
+use fealty_program::ProgramVersion;
+use fealty_rules::Budget;
+use fealty_server::{Programs, ServiceClock};
+use fealty_types::{Clock as _, ProgramId, ShardId, TransactionPlace};
+
+use super::publish::Publisher;
+use crate::shard::{
+    Asked, Interrupted, ReadOn, ShardWork, Shards, Total, Written, budget_home, number,
+    store::{head::lock_head, leases},
+    totals,
+};
+
+/// For how long it is taken for granted that a budget has no more.
+const SPENT_FOR: Duration = Duration::from_secs(1);
+/// For how long those are refused who want what could not be leased.
+const FAILED_FOR: Duration = Duration::from_millis(200);
+/// How long leasing may take: the lane waits for it.
+const LEASING_MAX: Duration = Duration::from_secs(5);
+/// Into how many parts of what is left, for each shard, a lease divides it.
+const PARTS: i64 = 4;
+
+/// More is wanted of a budget than a shard has.
+#[derive(Clone, Debug)]
+pub(super) struct Want {
+    pub(super) applied: ProgramVersion,
+    pub(super) budget: Budget,
+    /// All that is wanted.
+    pub(super) points: i64,
+    /// The least that one purchase wants.
+    pub(super) least: i64,
+}
+
+impl Want {
+    fn name(&self) -> BudgetName {
+        (self.applied.program.id.clone(), self.budget.id.clone())
+    }
+}
+
+/// Whether more may be leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MayLease {
+    Yes,
+    /// All that is left is there, or is too little.
+    No,
+    /// It could not be leased just now.
+    Failing,
+}
+
+/// What is known of a budget of which more was wanted than there is.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    at: Instant,
+    /// The size of the budget then.
+    size: i64,
+    /// What was left, and with whom, if one shard has all of it.
+    left: i64,
+    holder: Option<ShardId>,
+    failed: bool,
+}
+
+/// Leases for the lanes of an instance.
+#[derive(Clone)]
+pub(super) struct Leasing {
+    database: Database,
+    shards: Shards,
+    programs: Programs,
+    clock: ServiceClock,
+    publisher: Publisher,
+    seen: Arc<Mutex<HashMap<BudgetName, Seen>>>,
+}
+
+impl Leasing {
+    /// Leases over connections that nobody who holds a lock waits for.
+    pub(super) fn new(
+        database: Database,
+        shards: Shards,
+        programs: Programs,
+        clock: ServiceClock,
+        publisher: Publisher,
+    ) -> Self {
+        Self {
+            database,
+            shards,
+            programs,
+            clock,
+            publisher,
+            seen: Arc::default(),
+        }
+    }
+
+    /// Whether a purchase of a shard that wants so many points of a budget may hope for more
+    /// than the shard has.
+    pub(super) fn may_lease(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        (budget, wanted): (&Budget, i64),
+    ) -> MayLease {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(seen) = seen.get(&(program.clone(), budget.id.clone())) else {
+            return MayLease::Yes;
+        };
+        if seen.failed && seen.at.elapsed() < FAILED_FOR {
+            return MayLease::Failing;
+        }
+        if seen.failed || seen.size != budget.points || seen.at.elapsed() >= SPENT_FOR {
+            return MayLease::Yes;
+        }
+        let least = if budget.partial { 1 } else { wanted };
+        let is_enough = seen.left >= least;
+        if is_enough && seen.holder != Some(shard) {
+            MayLease::Yes
+        } else {
+            MayLease::No
+        }
+    }
+
+    /// Something may have come back to a budget.
+    pub(super) fn forget(&self, name: &BudgetName) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.remove(name);
+    }
+
+    fn note(&self, want: &Want, left: i64, holder: Option<ShardId>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = Seen {
+            at: Instant::now(),
+            size: want.budget.points,
+            left,
+            holder,
+            failed: false,
+        };
+        seen.insert(want.name(), noted);
+    }
+
+    /// Leases what is wanted for a shard, as far as there is any.
+    pub(super) async fn lease(&self, shard: ShardId, want: &Want) {
+        let leased = tokio::time::timeout(LEASING_MAX, self.lease_or_not(shard, want)).await;
+        let failed: &dyn std::fmt::Display = match &leased {
+            Ok(Ok(())) => return,
+            Ok(Err(Interrupted::VersionPassed(_))) => {
+                // The purchases are planned anew, by the version that is newest then.
+                if self.programs.refresh().await.is_ok() {
+                    return;
+                }
+                &"the programme's version is not to be had"
+            }
+            Ok(Err(Interrupted::Database(error))) => error,
+            Ok(Err(_)) => &"a locked head was moved",
+            Err(_) => &"it took too long",
+        };
+        let (program, budget) = want.name();
+        tracing::warn!(%shard, %program, %budget, error = %failed, "a budget could not be leased");
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = Seen {
+            at: Instant::now(),
+            size: want.budget.points,
+            left: 0,
+            holder: None,
+            failed: true,
+        };
+        seen.insert(want.name(), noted);
+    }
+
+    async fn lease_or_not(&self, shard: ShardId, want: &Want) -> Result<(), Interrupted> {
+        let (program, size) = (&want.applied.program.id, want.budget.points);
+        let held = leases::of_program(self.database.pool(), program).await?;
+        let known = totals(&held);
+        let total = known.get(&want.budget.id).copied().unwrap_or_default();
+        let own = held
+            .iter()
+            .find(|(budget, of, _)| *budget == want.budget.id && *of == shard);
+        let own = own.map(|(.., held)| held.lease).unwrap_or_default();
+        let here = if own.limit <= size { own.lying } else { 0 };
+        let left = total.left(size);
+        if left <= here || (!want.budget.partial && want.least > left) {
+            self.note(want, left, (left <= here).then_some(shard));
+            return Ok(());
+        }
+        let home = budget_home(program, &want.budget.id, self.shards);
+        let need = want.points.saturating_sub(here);
+        if size.saturating_sub(total.leased) >= need {
+            let heads = BTreeSet::from([home, shard]);
+            if self.lease_under(heads, (shard, want), total).await? {
+                self.forget(&want.name());
+                return Ok(());
+            }
+        }
+        let all = self.shards.all().collect();
+        if self.lease_under(all, (shard, want), total).await? {
+            self.forget(&want.name());
+        }
+        Ok(())
+    }
+
+    /// Leases under the locks of some heads; answers whether it was all that was wanted.
+    async fn lease_under(
+        &self,
+        heads: BTreeSet<ShardId>,
+        (shard, want): (ShardId, &Want),
+        total: Total,
+    ) -> Result<bool, Interrupted> {
+        let leased: Result<_, Interrupted> = run!(self.database, "lease", |connection| async {
+            let mut works = self.lock(connection, &heads).await?;
+            let moving = Moving {
+                home: budget_home(&want.applied.program.id, &want.budget.id, self.shards),
+                shard,
+                want,
+                shards: self.shards,
+            };
+            let is_enough = moving.lease(&mut works, (heads.len(), total))?;
+            let left = moving.held(&works, shard).lease.lying;
+            let mut written = Vec::new();
+            for (of, work) in works {
+                let locked = ReadOn::Locked;
+                let work = work.write(connection, self.shards.placement(), locked, None);
+                written.push((of, work.await?));
+            }
+            Ok((is_enough, left, written))
+        });
+        let (is_enough, left, written): (bool, i64, Vec<(ShardId, Written)>) = leased?;
+        for (of, written) in &written {
+            self.publisher.publish(*of, written).await;
+        }
+        if !is_enough && heads.len() == usize::from(self.shards.count()) {
+            self.note(want, left, Some(shard));
+        }
+        Ok(is_enough)
+    }
+
+    /// Locks heads in their order, and reads what their shards have of budgets.
+    async fn lock(
+        &self,
+        connection: &mut PgConnection,
+        heads: &BTreeSet<ShardId>,
+    ) -> Result<BTreeMap<ShardId, ShardWork>, Interrupted> {
+        for shard in heads {
+            lock_head(connection, *shard).await?;
+        }
+        let now = self.clock.now();
+        let asked = Asked {
+            leases: true,
+            ..Asked::default()
+        };
+        let mut works = BTreeMap::new();
+        for shard in heads {
+            let locked = ReadOn::Locked;
+            let read = ShardWork::read(connection, *shard, [], &asked, now, locked, None);
+            works.insert(*shard, read.await?.0);
+        }
+        Ok(works)
+    }
+}
+
+/// Points of a budget on their way.
+struct Moving<'a> {
+    home: ShardId,
+    /// Whose lease is to grow.
+    shard: ShardId,
+    want: &'a Want,
+    shards: Shards,
+}
+
+impl Moving<'_> {
+    fn held(&self, works: &BTreeMap<ShardId, ShardWork>, shard: ShardId) -> Held {
+        let (program, budget) = self.want.name();
+        let leases = works.get(&shard).and_then(ShardWork::leases);
+        leases
+            .map(|leases| leases.of(&program, &budget))
+            .unwrap_or_default()
+    }
+
+    /// Leases what is wanted; under all heads, after all that lies with others was called
+    /// back. Answers whether it is enough.
+    fn lease(
+        &self,
+        works: &mut BTreeMap<ShardId, ShardWork>,
+        (heads, total): (usize, Total),
+    ) -> Result<bool, Interrupted> {
+        let size = self.want.budget.points;
+        let pool = self.held(works, self.home).pool;
+        if pool.version > number(&self.want.applied) {
+            return Err(Interrupted::VersionPassed(self.want.name().0));
+        }
+        let others: Vec<ShardId> = works.keys().copied().collect();
+        if heads == usize::from(self.shards.count()) {
+            for other in others.into_iter().filter(|other| *other != self.shard) {
+                let lying = self.held(works, other).lease.lying;
+                if lying > 0 {
+                    self.shift(works, other, -lying)?;
+                }
+            }
+        }
+        let own = self.held(works, self.shard).lease;
+        let leased = self.held(works, self.home).pool.leased;
+        let free = size.saturating_sub(leased);
+        let is_confirmed = own.limit <= size;
+        // What was leased by a larger size, and is beyond this one, goes back first.
+        let need = self.want.points.saturating_sub(own.lying).max(0);
+        let part = free / (PARTS * i64::from(self.shards.count()));
+        let gets = if free >= need {
+            need.max(part).min(free)
+        } else if heads == usize::from(self.shards.count()) {
+            free.max(-own.lying)
+        } else {
+            // Others have it: that takes all heads.
+            return Ok(false);
+        };
+        if gets != 0 || !is_confirmed {
+            self.shift(works, self.shard, gets)?;
+        }
+        self.warn(works, total)?;
+        Ok(free >= need)
+    }
+
+    /// Moves points from the pool into a shard's lease, or back.
+    fn shift(
+        &self,
+        works: &mut BTreeMap<ShardId, ShardWork>,
+        shard: ShardId,
+        points: i64,
+    ) -> Result<(), DatabaseError> {
+        let (program, budget) = self.want.name();
+        let limit = self.want.budget.points;
+        let moved = Said::LeaseMoved(LeaseMoved {
+            budget: budget.clone(),
+            shard,
+            points,
+            limit,
+            version: number(&self.want.applied),
+        });
+        let position = of(works, self.home)?.announce(&program, moved)?;
+        if shard != self.home {
+            let received = Said::LeaseReceived {
+                budget,
+                points,
+                limit,
+                home: TransactionPlace {
+                    shard: self.home,
+                    position,
+                },
+            };
+            of(works, shard)?.announce(&program, received)?;
+        }
+        Ok(())
+    }
+
+    /// Tells once that a budget is nearly used.
+    fn warn(
+        &self,
+        works: &mut BTreeMap<ShardId, ShardWork>,
+        total: Total,
+    ) -> Result<(), DatabaseError> {
+        let Some(percent) = self.want.budget.warn_at else {
+            return Ok(());
+        };
+        let (size, used) = (self.want.budget.points, total.used());
+        let is_nearly = i128::from(used) * 100 >= i128::from(size) * i128::from(percent);
+        if is_nearly && self.held(works, self.home).pool.warned != size {
+            let (program, budget) = self.want.name();
+            let warned = Said::BudgetWarned {
+                budget,
+                used,
+                limit: size,
+            };
+            of(works, self.home)?.announce(&program, warned)?;
+        }
+        Ok(())
+    }
+}
+
+fn of(
+    works: &mut BTreeMap<ShardId, ShardWork>,
+    shard: ShardId,
+) -> Result<&mut ShardWork, DatabaseError> {
+    works
+        .get_mut(&shard)
+        .ok_or(DatabaseError::Broken("a head that is not locked"))
+}

@@ -1,0 +1,99 @@
+//! What shards have of budgets.
+
+use std::collections::BTreeMap;
+
+use fealty_ledger::{BudgetName, Held, Lease, Leases, Pool};
+use fealty_postgres::{DatabaseError, StoredRow};
+use fealty_types::{BudgetId, ProgramId, ShardId};
+use sqlx::PgExecutor;
+
+use super::{rows::LeaseRow, stored};
+
+/// What a shard has of all budgets.
+pub(crate) async fn of_shard(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+) -> Result<Leases, DatabaseError> {
+    let rows = sqlx::query_as!(
+        LeaseRow,
+        "-- points.leases.of_shard
+        SELECT program, budget, lying, used, size, leased, version, warned
+        FROM leases WHERE shard = $1",
+        stored(shard),
+    )
+    .fetch_all(executor)
+    .await?;
+    let held: Result<BTreeMap<BudgetName, Held>, DatabaseError> =
+        rows.into_iter().map(LeaseRow::into_held).collect();
+    Ok(Leases::stored(held?))
+}
+
+/// What all shards have of a programme's budgets.
+pub(crate) async fn of_program(
+    executor: impl PgExecutor<'_>,
+    program: &ProgramId,
+) -> Result<Vec<(BudgetId, ShardId, Held)>, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- points.leases.of_program
+        SELECT budget, shard, lying, used, size, leased, version, warned
+        FROM leases WHERE program = $1",
+        program.as_str(),
+    )
+    .fetch_all(executor)
+    .await?;
+    let held = rows.into_iter().map(|row| {
+        let key = StoredRow::of("leases", format!("{program} {} {}", row.budget, row.shard));
+        let shard = key.check("shard", u8::try_from(row.shard).ok())?;
+        let row = LeaseRow {
+            program: program.to_string(),
+            budget: row.budget,
+            lying: row.lying,
+            used: row.used,
+            size: row.size,
+            leased: row.leased,
+            version: row.version,
+            warned: row.warned,
+        };
+        let ((_, budget), held) = row.into_held()?;
+        Ok((budget, ShardId::new(shard), held))
+    });
+    held.collect()
+}
+
+impl LeaseRow {
+    /// What a shard has of a budget.
+    #[must_use]
+    pub(crate) fn new((program, budget): &BudgetName, held: &Held) -> Self {
+        let Held { lease, pool } = *held;
+        Self {
+            program: program.to_string(),
+            budget: budget.to_string(),
+            lying: lease.lying,
+            used: lease.used,
+            size: lease.limit,
+            leased: pool.leased,
+            version: i32::try_from(pool.version).unwrap_or(i32::MAX),
+            warned: pool.warned,
+        }
+    }
+
+    fn into_held(self) -> Result<(BudgetName, Held), DatabaseError> {
+        let key = StoredRow::of("leases", format!("{} {}", self.program, self.budget));
+        let program = key.check("program", self.program.parse().ok())?;
+        let budget = key.check("budget", self.budget.parse().ok())?;
+        let version = key.check("version", u32::try_from(self.version).ok())?;
+        let held = Held {
+            lease: Lease {
+                lying: self.lying,
+                used: self.used,
+                limit: self.size,
+            },
+            pool: Pool {
+                leased: self.leased,
+                version,
+                warned: self.warned,
+            },
+        };
+        Ok(((program, budget), held))
+    }
+}

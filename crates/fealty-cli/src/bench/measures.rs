@@ -48,12 +48,13 @@ fn subject() -> Subject {
         brand,
         currency,
         money,
+        ..Subject::default()
     }
 }
 
 /// Whose wallets the calls are for.
 #[derive(Clone, Copy)]
-enum Whose {
+pub(super) enum Whose {
     /// Those of so many members, in turn.
     AllOf(usize),
     /// One member's.
@@ -77,9 +78,20 @@ async fn measure(
     scale: Scale,
     whose: Whose,
 ) -> Measured {
+    measure_of(service, (name, callers), (call, subject()), scale, whose).await
+}
+
+/// Measures calls that name other things than the bench's own programme.
+pub(super) async fn measure_of(
+    service: &Service,
+    (name, callers): (&str, usize),
+    (call, subject): (Call, Subject),
+    scale: Scale,
+    whose: Whose,
+) -> Measured {
     let run = RUN.fetch_add(1, Ordering::Relaxed);
     let channels = service.channels.clone();
-    let subject = Arc::new(subject());
+    let subject = Arc::new(subject);
     measured::measure(name, callers, scale, move |caller, number| {
         let channel = channels[caller % CONNECTIONS].clone();
         let subject = Arc::clone(&subject);
@@ -123,7 +135,7 @@ pub(super) async fn small_ledger(
             let before = report.disk("small")?;
             let measured = measure(service, &name, *callers, call, scale, whose).await;
             if name == "accrue_512" {
-                report.disk_used(before, report.disk("small")?);
+                report.disk_used("accrual", before, report.disk("small")?);
             }
             report.add(measured);
         }

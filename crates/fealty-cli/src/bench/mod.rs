@@ -12,6 +12,7 @@ mod fill;
 mod measured;
 mod measures;
 mod report;
+mod rules;
 mod service;
 mod walls;
 
@@ -161,6 +162,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let start = |callers| Service::start(postgres.url("small"), redis.url(), callers, sizing);
     let service = start(Callers::Known).await?;
     measures::small_ledger(&service, &small, scale, &wants, &mut report).await?;
+    if wants("purchase_rules") {
+        rules::measure(&service, &small, scale, &mut report).await?;
+    }
     if wants("token") {
         let open = start(Callers::Anybody).await?;
         measures::tokens(&service, &open, &small, scale, &mut report).await?;
@@ -171,16 +175,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         report.add_all(pgbench.measure(scale.measure)?);
     }
     if wants("large") {
-        postgres.create_database("large")?;
-        let large =
-            fill::Ledger::open(&postgres.url("large"), sizing.shards, scale.large_members).await?;
-        large.fill(scale.large_transactions).await?;
-        let redis = Redis::start(&binaries)?;
-        let other =
-            Service::start(postgres.url("large"), redis.url(), Callers::Known, sizing).await?;
-        measures::large_ledger(&service, &small, &other, &large, scale, &mut report).await?;
-        other.stop();
-        measures::verified(&postgres.url("large"), &mut report).await?;
+        let beside = (&service, &small);
+        large(&postgres, &binaries, (scale, sizing), beside, &mut report).await?;
     }
     if wants("year_end") {
         year_end(&postgres, &binaries, scale, sizing, &mut report).await?;
@@ -195,6 +191,25 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string(&report.json())?);
     }
     Ok(())
+}
+
+/// Measures a large ledger beside the small one, and verifies it.
+async fn large(
+    postgres: &Postgres,
+    binaries: &Binaries,
+    (scale, sizing): (Scale, Sizing),
+    (service, small): (&Service, &fill::Ledger),
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    postgres.create_database("large")?;
+    let url = postgres.url("large");
+    let large = fill::Ledger::open(&url, sizing.shards, scale.large_members).await?;
+    large.fill(scale.large_transactions).await?;
+    let redis = Redis::start(binaries)?;
+    let other = Service::start(url.clone(), redis.url(), Callers::Known, sizing).await?;
+    measures::large_ledger(service, small, &other, &large, scale, report).await?;
+    other.stop();
+    measures::verified(&url, report).await
 }
 
 /// Measures a ledger all of which is due when a service begins to serve it.
@@ -229,14 +244,16 @@ fn say(measured: &Measured) {
     );
 }
 
-/// Applies the bench's programme.
+/// Applies the bench's programmes.
 async fn apply(url: &str, credentials: &Credentials) -> anyhow::Result<()> {
     let mut client = ProgramServiceClient::new(fealty_client::connect(url, credentials)?);
-    let request = ApplyProgramRequest {
-        source: PROGRAM.to_owned(),
-        request_id: crate::apply::request_id(),
-        ..ApplyProgramRequest::default()
-    };
-    client.apply_program(request).await?;
+    for source in [PROGRAM.to_owned(), rules::program()] {
+        let request = ApplyProgramRequest {
+            source,
+            request_id: crate::apply::request_id(),
+            ..ApplyProgramRequest::default()
+        };
+        client.apply_program(request).await?;
+    }
     Ok(())
 }

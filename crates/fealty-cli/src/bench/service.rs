@@ -82,7 +82,7 @@ impl Service {
         let token = |role| -> anyhow::Result<Credentials> {
             match callers {
                 Callers::Known => Ok(Credentials::token(keys.sign(&Grant {
-                    programs: vec!["bench".to_owned()],
+                    programs: vec!["bench".to_owned(), "rules".to_owned()],
                     brands: vec!["shop".to_owned()],
                     ..grant("bench", &[role])
                 })?)),

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use fealty_client::Channel;
 use fealty_proto::{
     points::v1::{
-        AccrueRequest, CaptureRequest, Consistency, GetBalanceRequest, HoldRequest,
+        AccrueRequest, CaptureRequest, Consistency, GetBalanceRequest, HoldRequest, PurchaseLine,
         RecordPurchaseRequest, RedeemRequest, earning_service_client::EarningServiceClient,
         ledger_service_client::LedgerServiceClient,
     },
@@ -76,7 +76,7 @@ impl FromStr for Call {
 }
 
 /// What every call names.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Subject {
     /// The programme.
     pub(crate) program: String,
@@ -86,6 +86,10 @@ pub(crate) struct Subject {
     pub(crate) currency: String,
     /// Its money.
     pub(crate) money: String,
+    /// The way purchases are sold; may be empty.
+    pub(crate) channel: String,
+    /// What they are of: lines that sum to 4,995 of the smallest unit; may be none.
+    pub(crate) lines: Vec<PurchaseLine>,
 }
 
 impl Subject {
@@ -114,7 +118,8 @@ impl Subject {
                 currency_code: self.money.clone(),
                 minor_units: 4_995,
             }),
-            purchase_time: None,
+            channel: self.channel.clone(),
+            lines: self.lines.clone(),
             ..RecordPurchaseRequest::default()
         }
     }

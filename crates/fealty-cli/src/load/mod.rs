@@ -167,6 +167,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         brand: arguments.brand,
         currency: arguments.currency,
         money: arguments.money,
+        ..Subject::default()
     });
     let start = Instant::now() + Duration::from_secs(arguments.warm_up);
     let end = start + Duration::from_secs(arguments.seconds);

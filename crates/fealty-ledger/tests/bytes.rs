@@ -4,11 +4,12 @@
 use std::fmt::Write as _;
 
 use fealty_ledger::{
-    Account, Accrue, Activation, AttributeValue, Attributes, BucketName, Buckets, Cause, Command,
-    Draw, Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity, LinePart, LotOrigin, LotTerms,
-    Notice, Principal, Purchase, PurchaseFacts, PurchaseLine, Received, Return, ReturnFacts,
-    ReturnedLine, ReturnedPart, ReturnedPoints, ReversalFacts, Reverse, RuleResult, Said, SlotMove,
-    SlotRead, Tender, TierChanged, Transaction, Transfer, WalletAfter, canonical,
+    Account, Accrue, Activation, AttributeValue, Attributes, BucketName, Buckets, BudgetedFacts,
+    Cause, Command, Draw, Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity, LeaseMoved,
+    LinePart, LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts, PurchaseLine,
+    Received, Return, ReturnFacts, ReturnedLine, ReturnedPart, ReturnedPoints, ReversalFacts,
+    Reverse, RuleResult, Said, SlotMove, SlotRead, Tender, TierChanged, Transaction, Transfer,
+    WalletAfter, canonical,
 };
 use fealty_types::{
     LotId, Metadata, Money, OrderScope, Points, Position, ShardId, TenderKind, Timestamp,
@@ -366,8 +367,75 @@ fn the_bytes_of_a_return_stay_what_they_are() {
         hex
     });
     assert_eq!(
-        hex, "95d33003ffe6c8619398cb77be3a948f16c53ef3b32c73a50c1c41c10ad571bb",
+        hex, "e4f34ce11e232e25aa9b01912c3c814aad4c15edbbb4d77cde68c5d8a0be00ef",
         "the bytes of a return"
+    );
+}
+
+#[test]
+fn the_bytes_of_budgets_stay_what_they_are() {
+    let notice = |says| {
+        Entry::Notice(Notice {
+            engine: 1,
+            shard: ShardId::new(3),
+            position: Position::new(8),
+            program: id("club"),
+            written_at: at(1_700_000_000_000_002),
+            nonce: *b"sixteen, random.",
+            says,
+        })
+    };
+    let facts = Facts::Budgeted(BudgetedFacts {
+        earned: EarnedFacts {
+            purchased_at: at(1_699_999_000_000_000),
+            order_scope: OrderScope::default(),
+            tier: None,
+            read: Vec::new(),
+            moves: Vec::new(),
+        },
+        draws: vec![Draw {
+            budget: id("spring"),
+            points: 7,
+        }],
+    });
+    let (plain, _) = purchases();
+    let bought = request(Command::Purchase(plain), Some(facts));
+    let mut hash = Sha256::new();
+    for entry in [
+        Entry::Transaction(transaction(bought)),
+        notice(Said::LeaseMoved(LeaseMoved {
+            budget: id("spring"),
+            shard: ShardId::new(1),
+            points: -5,
+            limit: 100,
+            version: 4,
+        })),
+        notice(Said::LeaseReceived {
+            budget: id("spring"),
+            points: -5,
+            limit: 100,
+            home: TransactionPlace {
+                shard: ShardId::new(3),
+                position: Position::new(8),
+            },
+        }),
+        notice(Said::BudgetWarned {
+            budget: id("spring"),
+            used: 80,
+            limit: 100,
+        }),
+    ] {
+        let bytes = canonical::encode(&entry);
+        assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
+        hash.update(&bytes);
+    }
+    let hex = hash.finalize().iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("to memory");
+        hex
+    });
+    assert_eq!(
+        hex, "66e82b93686cf07231a3d123bd25457133dec4b18d8c1630a780bc3e793fcc0b",
+        "the bytes of budgets"
     );
 }
 

@@ -262,6 +262,14 @@ fn nothing_taken_away(before: &Program, after: &Program) -> Result<(), Rejection
         let rejection = Rejection::new(ErrorReason::ProgramConflict, message);
         return Err(rejection.with("path", "calendar.late_until"));
     }
+    let other_currency = before.earning.rules.budgets().find(|budget| {
+        let mut budgets = after.earning.rules.budgets();
+        budgets.any(|other| other.id == budget.id && other.currency != budget.currency)
+    });
+    if let Some(budget) = other_currency {
+        let path = format!("budgets.{}.currency", budget.id);
+        return stays(path, "that in which some of it was given");
+    }
     if before.orders != after.orders {
         // An order that was recorded would be another one, and earn again.
         return stays(

@@ -30,9 +30,10 @@ use crate::shard::{
 /// For how long it is taken for granted that a budget has no more.
 const SPENT_FOR: Duration = Duration::from_secs(1);
 /// For how long those are refused who want what could not be leased.
-const FAILED_FOR: Duration = Duration::from_millis(200);
-/// How long leasing may take: the lane waits for it.
-const LEASING_MAX: Duration = Duration::from_secs(5);
+const FAILED_FOR: Duration = Duration::from_millis(100);
+/// How long leasing may take: the lane waits for it. Where it takes longer, those who want of
+/// the budget are refused for as long, so that the lane has time for others.
+const LEASING_MAX: Duration = Duration::from_secs(2);
 /// Into how many parts of what is left, for each shard, a lease divides it.
 const PARTS: i64 = 4;
 
@@ -72,7 +73,8 @@ struct Seen {
     /// What was left, and with whom, if one shard has all of it.
     left: i64,
     holder: Option<ShardId>,
-    failed: bool,
+    /// For how long nobody asks again, because it could not be leased.
+    failed_for: Option<Duration>,
 }
 
 /// Leases for the lanes of an instance.
@@ -117,10 +119,12 @@ impl Leasing {
         let Some(seen) = seen.get(&(program.clone(), budget.id.clone())) else {
             return MayLease::Yes;
         };
-        if seen.failed && seen.at.elapsed() < FAILED_FOR {
-            return MayLease::Failing;
+        match seen.failed_for {
+            Some(failed_for) if seen.at.elapsed() < failed_for => return MayLease::Failing,
+            Some(_) => return MayLease::Yes,
+            None => {}
         }
-        if seen.failed || seen.size != budget.points || seen.at.elapsed() >= SPENT_FOR {
+        if seen.size != budget.points || seen.at.elapsed() >= SPENT_FOR {
             return MayLease::Yes;
         }
         let least = if budget.partial { 1 } else { wanted };
@@ -145,7 +149,7 @@ impl Leasing {
             size: want.budget.points,
             left,
             holder,
-            failed: false,
+            failed_for: None,
         };
         seen.insert(want.name(), noted);
     }
@@ -153,11 +157,14 @@ impl Leasing {
     /// Leases what is wanted for a shard, as far as there is any.
     pub(super) async fn lease(&self, shard: ShardId, want: &Want) {
         let leased = tokio::time::timeout(LEASING_MAX, self.lease_or_not(shard, want)).await;
+        let (program, budget) = want.name();
         let failed: &dyn std::fmt::Display = match &leased {
             Ok(Ok(())) => return,
             Ok(Err(Interrupted::VersionPassed(_))) => {
                 // The purchases are planned anew, by the version that is newest then.
-                if self.programs.refresh().await.is_ok() {
+                let refreshed = self.programs.refresh().await.is_ok();
+                let newest = self.programs.newest(&program).map(|newest| newest.version);
+                if refreshed && newest.is_ok_and(|newest| newest > want.applied.version) {
                     return;
                 }
                 &"the programme's version is not to be had"
@@ -166,7 +173,11 @@ impl Leasing {
             Ok(Err(_)) => &"a locked head was moved",
             Err(_) => &"it took too long",
         };
-        let (program, budget) = want.name();
+        let failed_for = if leased.is_err() {
+            LEASING_MAX
+        } else {
+            FAILED_FOR
+        };
         tracing::warn!(%shard, %program, %budget, error = %failed, "a budget could not be leased");
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = Seen {
@@ -174,7 +185,7 @@ impl Leasing {
             size: want.budget.points,
             left: 0,
             holder: None,
-            failed: true,
+            failed_for: Some(failed_for),
         };
         seen.insert(want.name(), noted);
     }

@@ -11,6 +11,7 @@ use fealty_proto::points::v1::{
     RecordPurchaseRequest, ReturnPurchaseRequest, RuleOutcome, TransactionKind,
     earning_service_client::EarningServiceClient, return_purchase_request::Of,
 };
+use fealty_types::shard_of;
 use futures::future::join_all;
 use sqlx::{Connection as _, PgConnection};
 
@@ -162,6 +163,93 @@ async fn a_budget_becomes_smaller_and_larger() {
     verify(&fleet).await.expect("the ledger holds");
 }
 
+/// A budget that became larger, was used far beyond what it was, and became as small again: what
+/// shards had leased of it before is not given.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_leased_of_a_larger_budget_is_not_given_by_a_smaller_one() {
+    let fleet = club_of(&rules(3_200, ""), &[]).await;
+    let buy = async |number: usize| {
+        let member = format!("member-{}", number % 20);
+        let answer = record(&fleet, purchase(number, &member, 100)).await;
+        let earned = earned(&answer);
+        earned
+            .iter()
+            .find(|(rule, _)| *rule == "spring")
+            .map_or(0, |(_, points)| *points)
+    };
+    for number in 0..20 {
+        assert_eq!(buy(number).await, 10);
+    }
+    let large = rules(100_000, "").replace("fixed: 10", "fixed: 5000");
+    apply(fleet.clients(), &large, How::Now)
+        .await
+        .expect("applied");
+    assert_eq!(buy(20).await, 5_000);
+    apply(fleet.clients(), &rules(3_200, ""), How::Now)
+        .await
+        .expect("applied");
+    for number in 21..41 {
+        assert_eq!(buy(number).await, 0);
+    }
+    assert_eq!(used(&fleet).await, (5_200, 0));
+    verify(&fleet).await.expect("the ledger holds");
+}
+
+/// A return gives a budget no more back than it takes: what the purchase keeps, for another rule
+/// would give as much for what is left of it, is given as before. And two rules of one budget:
+/// the first has its points, though both together want more than there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_purchase_keeps_of_a_budget_does_not_come_back_to_it() {
+    let sections = r#"
+budgets:
+  triple: { currency: points, points: 180 }
+  whole: { currency: points, points: 40, partial: false, warn_at: 100% }
+groups: { rates: best }
+earning:
+  - { rule: triple, on: purchase, group: rates, when: 'purchase.amount >= money("50.00")', earn: { currency: points, rate: { points: 3, per: "1.00" } }, budget: triple }
+  - { rule: base, on: purchase, group: rates, earn: { currency: points, rate: { points: 1, per: "1.00" } } }
+  - { rule: one, on: purchase, when: 'purchase.channel == "app"', earn: { currency: points, fixed: 30 }, budget: whole }
+  - { rule: two, on: purchase, when: 'purchase.channel == "app"', earn: { currency: points, fixed: 31 }, budget: whole }
+  - { rule: ten, on: purchase, when: 'purchase.channel == "web"', earn: { currency: points, fixed: 10 }, budget: whole }
+"#;
+    let fleet = club_of(&with_rules(sections), &[]).await;
+    let bought = record(&fleet, purchase(1, "anna", 6_000)).await;
+    assert_eq!(earned(&bought), [("triple", 180)]);
+    let back = ReturnPurchaseRequest {
+        request_id: "back".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        of: Some(Of::Transaction(id_of(&bought))),
+        amount: purchase(0, "", 2_000).amount,
+        ..ReturnPurchaseRequest::default()
+    };
+    ask!(fleet.clients().earning(), return_purchase, back).expect("returned");
+    assert_eq!(available(fleet.clients(), "anna").await, 40);
+    let request = ListBudgetsRequest {
+        program: CLUB.to_owned(),
+    };
+    let read = ask!(fleet.clients().earning(), list_budgets, request.clone()).expect("listed");
+    assert_eq!((read.budgets[0].used, read.budgets[0].left), (40, 140));
+    let by = |number, channel: &str| RecordPurchaseRequest {
+        channel: channel.to_owned(),
+        ..purchase(number, &format!("member-{number}"), 10)
+    };
+    let both = record(&fleet, by(2, "app")).await;
+    assert_eq!(earned(&both), [("one", 30)]);
+    let none = record(&fleet, by(3, "app")).await;
+    assert_eq!(earned(&none), []);
+    let rest = record(&fleet, by(4, "web")).await;
+    assert_eq!(earned(&rest), [("ten", 10)]);
+    // All of it is used: whoever asks next has it told.
+    record(&fleet, by(5, "web")).await;
+    until("it is told", || async {
+        let read = ask!(fleet.clients().earning(), list_budgets, request.clone());
+        read.expect("listed").budgets[1].warned
+    })
+    .await;
+    verify(&fleet).await.expect("the ledger holds");
+}
+
 /// 512 callers of two instances race for the last 1,000 points, fifty times over, while one of
 /// the instances is killed again and again: exactly that is given, and the logs say so.
 #[tokio::test(flavor = "multi_thread")]
@@ -270,29 +358,51 @@ async fn leases_that_the_log_does_not_make_are_found() {
     }
 }
 
-/// The home of a budget does not answer: who wants of it is told to try again, others buy.
+/// Heads are locked, so that nothing can be leased: who wants of the budget is told to try again
+/// or waits, others buy meanwhile, and when the locks are gone all is as it was.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_cannot_lease_is_told_so_and_others_buy() {
+async fn who_cannot_lease_waits_and_others_buy() {
     let fleet = club_of(&rules(100, ""), &[]).await;
     let mut locking = PgConnection::connect(fleet.points_database_url())
         .await
         .expect("the database answers");
-    // Heads that somebody has locked: nothing is leased while he has them.
+    let shards: Vec<i16> = sqlx::query_scalar("SELECT shard FROM shards ORDER BY shard")
+        .fetch_all(&mut locking)
+        .await
+        .expect("there are some");
+    // All but the last, so that members of that have a head.
+    let locked = &shards[..shards.len() - 1];
     let mut lock = locking.begin().await.expect("it begins");
-    sqlx::query("SELECT 1 FROM shards ORDER BY shard FOR UPDATE")
+    sqlx::query("SELECT 1 FROM shards WHERE shard = ANY($1) ORDER BY shard FOR UPDATE")
+        .bind(locked)
         .execute(&mut *lock)
         .await
         .expect("locked");
+    let count = u16::try_from(shards.len()).expect("few");
+    let of_last = |number: &usize| {
+        let member = format!("member-{number}").parse().expect("an id");
+        let shard = shard_of(&CLUB.parse().expect("an id"), &member, count);
+        i16::from(shard.get()) == shards[shards.len() - 1]
+    };
+    let mut members = (0_usize..)
+        .filter(of_last)
+        .map(|number| format!("member-{number}"));
+    let (buyer, other) = (members.next().expect("one"), members.next().expect("one"));
     let buying = tokio::spawn({
         let client = fleet.clients().earning();
-        let request = purchase(1, "anna", 100);
+        let request = purchase(1, &buyer, 100);
         async move { ask!(client, record_purchase, request) }
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!buying.is_finished(), "it waits");
+    for number in 0..5 {
+        let request = crate::harness::accrual(&format!("gift-{number}"), &other, 7);
+        crate::harness::accrue(fleet.clients(), request)
+            .await
+            .expect("others go on");
+    }
+    assert!(!buying.is_finished(), "nothing can be leased");
     lock.rollback().await.expect("unlocked");
     let bought = buying.await.expect("it ends").expect("recorded");
     assert_eq!(earned(&bought), [("base", 1), ("spring", 10)]);
-    until("it is counted", || async { used(&fleet).await == (10, 90) }).await;
+    assert_eq!(used(&fleet).await, (10, 90));
     verify(&fleet).await.expect("the ledger holds");
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
+use fealty_auth::Role;
 use fealty_cli::{
     apply::{How, apply},
     demo::PROGRAM,
@@ -9,7 +10,7 @@ use fealty_cli::{
 
 use crate::{
     earning::with_rules,
-    harness::{club, fealty},
+    harness::{ask, club, fealty, purchase},
 };
 
 /// What `fealty validate` prints, and whether all is right.
@@ -127,4 +128,69 @@ async fn what_examples_do_not_bear_out_is_not_applied() {
         wrong.contains("windows are kept for 396 days, and cannot be got back"),
         "{wrong}"
     );
+}
+
+/// What a member of staff asks of a programme at the command line: what a file would change,
+/// what was in force and why, what is left of budgets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_programme_is_planned_shown_and_told_of() {
+    let fleet = club().await;
+    let budget = with_rules(
+        "budgets: { spring: { currency: points, points: 45 } }\n\
+         earning:\n  - { rule: spring, on: purchase, earn: { currency: points, fixed: 10 }, budget: spring }\n",
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("program.yaml");
+    fs::write(&file, &budget).expect("written");
+    let token = fleet.token(&[Role::Operator]);
+    let endpoints = fleet.endpoints().clone();
+    let run = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(fealty());
+        command.args(arguments);
+        for (name, url) in [
+            ("FEALTY_POINTS_URL", &endpoints.points),
+            ("FEALTY_TIERS_URL", &endpoints.tiers),
+            ("FEALTY_REWARDS_URL", &endpoints.rewards),
+            ("FEALTY_TOKEN", &token),
+        ] {
+            command.env(name, url);
+        }
+        let output = command.output().await.expect("it runs");
+        let said = String::from_utf8(output.stdout).expect("a text");
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let path = file.display().to_string();
+    let planned = run(&["plan", "-f", &path]).await;
+    assert!(planned.contains("+ budgets.spring.points: 45"), "{planned}");
+    assert!(
+        planned.contains("record-club would get version 2"),
+        "{planned}"
+    );
+    run(&["apply", "-f", &path, "--yes", "--note", "spring has come"]).await;
+    let history = run(&["program", "history", "record-club"]).await;
+    let lines: Vec<&str> = history.lines().collect();
+    assert_eq!(lines.len(), 2, "{history}");
+    assert!(lines[0].trim_start().starts_with("2 ") && lines[0].ends_with("spring has come"));
+    assert_eq!(run(&["program", "show", "record-club"]).await, budget);
+    let before = run(&["program", "show", "record-club", "--version", "1"]).await;
+    assert_eq!(before, PROGRAM);
+    let bought = purchase(1, "anna", 100);
+    ask!(fleet.clients().earning(), record_purchase, bought).expect("recorded");
+    let told = run(&["program", "budgets", "record-club"]).await;
+    let line = told.lines().nth(1).expect("a budget");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words, ["spring", "45", "10", "35", "points"]);
+    // Some of it was given in points.
+    let other = budget.replace("spring: { currency: points", "spring: { currency: stars");
+    let other = other
+        .replace(
+            "earn: { currency: points, fixed",
+            "earn: { currency: stars, fixed",
+        )
+        .replace("currencies:\n", "currencies:\n  stars: {}\n")
+        .replace("issues: [points]", "issues: [points, stars]");
+    let wrong = apply(fleet.clients(), &other, How::Now).await;
+    let wrong = format!("{:#}", wrong.expect_err("it is refused"));
+    assert!(wrong.contains("budgets.spring.currency"), "{wrong}");
 }

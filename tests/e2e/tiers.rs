@@ -6,7 +6,10 @@ use fealty_cli::{
 };
 use fealty_proto::{
     operations::v1::SetTimeRequest,
-    points::v1::{Balance, Consistency, ListTransactionsRequest, TransactionKind},
+    points::v1::{
+        Balance, Consistency, ListTransactionsRequest, ReturnPurchaseRequest, TransactionKind,
+        return_purchase_request::Of,
+    },
     tiers::v1::{GetStatusRequest, PollTierChangesRequest, PollTierChangesResponse},
     r#type::v1::{FeedStart, feed_start::At},
 };
@@ -304,6 +307,58 @@ async fn nobody_falls_for_a_purchase_that_is_not_read_yet() {
     let told = poll(&fleet, At::Cursor(String::new())).await;
     let tiers: Vec<&str> = told.changes.iter().map(|change| &*change.tier).collect();
     assert_eq!(tiers, ["gold"]);
+}
+
+/// Silver until 2 January 1998, and bought enough to keep it, of which she returns some on the
+/// 3rd, while tiers is away. She was judged on the 2nd, so she keeps the tier for another year,
+/// and what came back does not count at the next judgement.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_back_after_a_judgement_does_not_change_it() {
+    let fleet = club().await;
+    buy(&fleet, 1, "anna", 10_000).await;
+    let has = |tier: &'static str| {
+        let fleet = &fleet;
+        async move { tier_of(fleet, "anna").await.as_deref() == Some(tier) }
+    };
+    until("she is silver", || has("silver")).await;
+    set_time(&fleet, START_S + 300 * DAY).await;
+    let bought = purchase(2, "anna", 10_000);
+    let bought = ask!(fleet.clients().earning(), record_purchase, bought).expect("recorded");
+    end(&fleet, "tiers").await;
+    let mut points = fleet.clients().clocks().into_iter().next().expect("points");
+    let time = |days: i64| {
+        Some(prost_types::Timestamp {
+            seconds: START_S + days * DAY,
+            nanos: 0,
+        })
+    };
+    let request = SetTimeRequest { time: time(368) };
+    points.set_time(request).await.expect("the clock is set");
+    let back = ReturnPurchaseRequest {
+        request_id: "back".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        of: Some(Of::Transaction(bought.transaction.expect("one").id)),
+        ..ReturnPurchaseRequest::default()
+    };
+    ask!(fleet.clients().earning(), return_purchase, back).expect("returned");
+    fleet.restart("tiers").await.expect("it serves");
+    set_time(&fleet, START_S + 369 * DAY).await;
+    let spent = async |cents: i64| {
+        until("tiers have heard of it", || async {
+            let request = GetStatusRequest {
+                program: CLUB.to_owned(),
+                member: "anna".to_owned(),
+            };
+            let read = ask!(fleet.clients().tier(), get_status, request).expect("read");
+            let status = read.status.expect("one");
+            status.spent.expect("money").minor_units == cents && status.tier == "silver"
+        })
+        .await;
+    };
+    spent(0).await;
+    set_time(&fleet, START_S + 740 * DAY).await;
+    until("she falls", || has("member")).await;
 }
 
 /// While releases change, an instance of before takes purchases, and knows nothing of days.

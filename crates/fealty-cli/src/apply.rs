@@ -39,6 +39,18 @@ pub struct Arguments {
     endpoints: Endpoints,
 }
 
+/// Show what a programme file would change, and apply nothing.
+///
+/// Compares it with what is in force, over all three services.
+#[derive(Args, Debug)]
+pub struct PlanArguments {
+    /// The programme file, or a folder whose files are its sections.
+    #[arg(short, long)]
+    file: PathBuf,
+    #[command(flatten)]
+    endpoints: Endpoints,
+}
+
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How a programme is applied.
@@ -106,6 +118,19 @@ pub async fn apply(
         answered = Some(applied);
     }
     answered.context("there are three services")
+}
+
+/// Shows what a file would change.
+pub async fn plan(arguments: PlanArguments) -> anyhow::Result<()> {
+    let PlanArguments { file, endpoints } = arguments;
+    let only_shown = Arguments {
+        file,
+        dry_run: true,
+        yes: false,
+        note: String::new(),
+        endpoints,
+    };
+    run(only_shown).await
 }
 
 /// Runs the subcommand.

@@ -14,6 +14,7 @@ pub mod dev;
 pub mod endpoints;
 pub mod load;
 pub mod member;
+pub mod program;
 pub mod program_file;
 pub mod serve;
 pub mod token;

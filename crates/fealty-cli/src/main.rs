@@ -1,7 +1,9 @@
 //! The `fealty` command.
 
 use clap::{Parser, Subcommand};
-use fealty_cli::{apply, audit, bench, demo, dev, load, member, serve, token, validate, verify};
+use fealty_cli::{
+    apply, audit, bench, demo, dev, load, member, program, serve, token, validate, verify,
+};
 
 /// A batch makes and drops thousands of small values on several threads, which
 /// the system's allocator is slow at.
@@ -24,7 +26,10 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Validate(validate::Arguments),
+    Plan(apply::PlanArguments),
     Apply(apply::Arguments),
+    #[command(subcommand)]
+    Program(program::Command),
     Audit(audit::Arguments),
     Demo(demo::Arguments),
     Bench(bench::Arguments),
@@ -43,7 +48,9 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Plan(arguments) => apply::plan(arguments).await,
         Command::Apply(arguments) => apply::run(arguments).await,
+        Command::Program(command) => program::run(command).await,
         Command::Audit(arguments) => audit::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,

@@ -47,7 +47,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bail!("{failed} of {examples} examples earn something else");
     }
     for note in parsed.program.notes() {
-        println!("! {}: {}", note.path, note.message);
+        let place = match parsed.place(&note.path) {
+            Some((line, column)) => format!("{}:{column}: ", file.place(line)),
+            None => String::new(),
+        };
+        println!("! {place}{}: {}", note.path, note.message);
     }
     let rules = parsed.program.earning.rules.rules().len();
     println!(

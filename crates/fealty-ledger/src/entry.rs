@@ -51,16 +51,7 @@ pub enum Said {
     /// At a budget's home: points go from its pool into a shard's lease, or come back.
     LeaseMoved(LeaseMoved),
     /// In the shard whose lease it is, unless that is the home: the other side of that.
-    LeaseReceived {
-        /// The budget.
-        budget: BudgetId,
-        /// Points that its purchases may be given more; below zero, fewer.
-        points: i64,
-        /// The size of the budget.
-        limit: i64,
-        /// Where the home's side stands.
-        home: TransactionPlace,
-    },
+    LeaseReceived(LeaseReceived),
     /// At a budget's home, once for a size of it: so much of it is used that it is told.
     BudgetWarned {
         /// The budget.
@@ -79,12 +70,27 @@ pub struct LeaseMoved {
     pub budget: BudgetId,
     /// Whose lease it is.
     pub shard: ShardId,
-    /// How many; below zero, they come back. None confirms a lease by another size.
+    /// How many; below zero, they come back.
     pub points: i64,
     /// The size of the budget.
     pub limit: i64,
     /// The version of the programme that says so.
     pub version: u32,
+    /// Whether purchases that the version plans may draw on the lease.
+    pub confirms: bool,
+}
+
+/// Points that a shard's lease received, or gave back.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LeaseReceived {
+    /// The budget.
+    pub budget: BudgetId,
+    /// How many; below zero, they went back.
+    pub points: i64,
+    /// The version whose purchases may draw on the lease; 0 for none.
+    pub version: u32,
+    /// Where the home's side stands.
+    pub home: TransactionPlace,
 }
 
 impl Notice {
@@ -93,7 +99,7 @@ impl Notice {
     pub fn kind(&self) -> &'static str {
         match self.says {
             Said::VersionBegins { .. } => "program_version",
-            Said::LeaseMoved(_) | Said::LeaseReceived { .. } => "budget_lease",
+            Said::LeaseMoved(_) | Said::LeaseReceived(_) => "budget_lease",
             Said::BudgetWarned { .. } => "budget_warning",
         }
     }

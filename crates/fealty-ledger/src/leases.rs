@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use fealty_types::{BudgetId, ProgramId};
+use fealty_types::{BudgetId, ProgramId, TransactionPlace};
 
-use crate::{Entry, LeaseMoved, Said, Transaction};
+use crate::{Entry, LeaseMoved, LeaseReceived, Said, Transaction};
 
 /// A budget of a programme.
 pub type BudgetName = (ProgramId, BudgetId);
@@ -22,9 +22,9 @@ pub struct Lease {
     pub lying: i64,
     /// Points that they were given, less those that came back.
     pub used: i64,
-    /// The size of the budget by which it was leased: under a smaller one it must be
-    /// confirmed first.
-    pub limit: i64,
+    /// The version of the programme by which the budget's home has confirmed it; purchases
+    /// that another one plans have nothing of it. 0 where none has.
+    pub version: u32,
 }
 
 /// What the home of a budget knows of it.
@@ -77,15 +77,16 @@ impl Leases {
         self.held.get(&name).copied().unwrap_or_default()
     }
 
-    /// What purchases of the shard may be given of a budget of a size.
+    /// What purchases of the shard may be given of a budget that a version plans: what is
+    /// leased by another may be more than that one has.
     #[must_use]
-    pub fn usable(&self, program: &ProgramId, budget: &BudgetId, limit: i64) -> i64 {
-        let Lease {
-            lying,
-            limit: leased_by,
-            ..
-        } = self.of(program, budget).lease;
-        if limit >= leased_by { lying } else { 0 }
+    pub fn usable(&self, program: &ProgramId, budget: &BudgetId, version: u32) -> i64 {
+        let lease = self.of(program, budget).lease;
+        if lease.version == version {
+            lease.lying
+        } else {
+            0
+        }
     }
 
     /// All that is held.
@@ -114,14 +115,9 @@ impl Leases {
                     let is_own = moved.shard == notice.shard;
                     moved.apply(held, is_own)
                 }
-                Said::LeaseReceived {
-                    budget,
-                    points,
-                    limit,
-                    ..
-                } => {
-                    let held = self.change(&notice.program, budget);
-                    held.lease.receive(*points, *limit)
+                Said::LeaseReceived(received) => {
+                    let held = self.change(&notice.program, &received.budget);
+                    held.lease.receive(received.points, received.version)
                 }
                 Said::BudgetWarned { budget, limit, .. } => {
                     self.change(&notice.program, budget).pool.warned = *limit;
@@ -152,9 +148,9 @@ impl Leases {
 }
 
 impl Lease {
-    fn receive(&mut self, points: i64, limit: i64) -> Result<(), Overdrawn> {
+    fn receive(&mut self, points: i64, version: u32) -> Result<(), Overdrawn> {
         self.lying = self.lying.checked_add(points).ok_or(Overdrawn)?;
-        self.limit = limit;
+        self.version = version;
         if self.lying < 0 {
             Err(Overdrawn)
         } else {
@@ -165,18 +161,36 @@ impl Lease {
 
 impl LeaseMoved {
     /// Moves points between the pool and a lease; the lease is the home's own, if that is
-    /// whose it is.
+    /// whose it is. A lease is confirmed, or grows, only where no more is leased than there
+    /// is.
     fn apply(&self, held: &mut Held, is_own: bool) -> Result<(), Overdrawn> {
         let pool = &mut held.pool;
         pool.leased = pool.leased.checked_add(self.points).ok_or(Overdrawn)?;
-        let too_much = self.points > 0 && pool.leased > self.limit;
+        let too_much = pool.leased > self.limit && (self.confirms || self.points > 0);
         if pool.leased < 0 || too_much || self.version < pool.version {
             return Err(Overdrawn);
         }
         pool.version = self.version;
         if is_own {
-            held.lease.receive(self.points, self.limit)?;
+            held.lease.receive(self.points, self.confirmed_by())?;
         }
         Ok(())
+    }
+
+    /// The version that confirms the lease; 0 where none does.
+    fn confirmed_by(&self) -> u32 {
+        if self.confirms { self.version } else { 0 }
+    }
+
+    /// What the shard whose lease it is says of it, if that is not the home; this stands
+    /// at `home`.
+    #[must_use]
+    pub fn received(&self, home: TransactionPlace) -> LeaseReceived {
+        LeaseReceived {
+            budget: self.budget.clone(),
+            points: self.points,
+            version: self.confirmed_by(),
+            home,
+        }
     }
 }

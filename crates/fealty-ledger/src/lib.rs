@@ -55,8 +55,10 @@ pub use command::{
 };
 pub use counters::{Buckets as CounterBuckets, CounterMove, Counters, Forgotten};
 pub use engine::Engine;
-pub use entry::{Entry, LeaseMoved, Notice, Said};
-pub use execute::{apply, apply_received, apply_tier, change_tier, execute, given, receive};
+pub use entry::{Entry, LeaseMoved, LeaseReceived, Notice, Said};
+pub use execute::{
+    apply, apply_received, apply_tier, change_tier, execute, given, receive, taken_back,
+};
 pub use facts::{
     BudgetedFacts, Draw, EarnedFacts, Facts, GivenLot, LinePart, OfPurchase, PurchaseFacts,
     ReturnFacts, ReturnedPart, ReturnedPoints, ReversalFacts, RuleResult, SlotMove, SlotRead,

@@ -52,6 +52,8 @@ pub struct Unmet {
     pub budget: BudgetId,
     /// What was wanted of it.
     pub wanted: i64,
+    /// The least that a rule wanted and did not get.
+    pub least: i64,
 }
 
 /// Activity in a wallet.

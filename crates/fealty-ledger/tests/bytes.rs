@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use fealty_ledger::{
     Account, Accrue, Activation, AttributeValue, Attributes, BucketName, Buckets, BudgetedFacts,
     Cause, Command, Draw, Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity, LeaseMoved,
-    LinePart, LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts, PurchaseLine,
-    Received, Return, ReturnFacts, ReturnedLine, ReturnedPart, ReturnedPoints, ReversalFacts,
-    Reverse, RuleResult, Said, SlotMove, SlotRead, Tender, TierChanged, Transaction, Transfer,
-    WalletAfter, canonical,
+    LeaseReceived, LinePart, LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts,
+    PurchaseLine, Received, Return, ReturnFacts, ReturnedLine, ReturnedPart, ReturnedPoints,
+    ReversalFacts, Reverse, RuleResult, Said, SlotMove, SlotRead, Tender, TierChanged, Transaction,
+    Transfer, WalletAfter, canonical,
 };
 use fealty_types::{
     LotId, Metadata, Money, OrderScope, Points, Position, ShardId, TenderKind, Timestamp,
@@ -409,16 +409,17 @@ fn the_bytes_of_budgets_stay_what_they_are() {
             points: -5,
             limit: 100,
             version: 4,
+            confirms: true,
         })),
-        notice(Said::LeaseReceived {
+        notice(Said::LeaseReceived(LeaseReceived {
             budget: id("spring"),
             points: -5,
-            limit: 100,
+            version: 4,
             home: TransactionPlace {
                 shard: ShardId::new(3),
                 position: Position::new(8),
             },
-        }),
+        })),
         notice(Said::BudgetWarned {
             budget: id("spring"),
             used: 80,
@@ -434,7 +435,7 @@ fn the_bytes_of_budgets_stay_what_they_are() {
         hex
     });
     assert_eq!(
-        hex, "66e82b93686cf07231a3d123bd25457133dec4b18d8c1630a780bc3e793fcc0b",
+        hex, "76c0eb0f55fc93781835eca58d71e3ecdbf591d88e169472f3029f3dc0c2f01d",
         "the bytes of budgets"
     );
 }

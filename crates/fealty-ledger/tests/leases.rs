@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fealty_ledger::{Entry, LeaseMoved, Leases, Notice, Said};
+use fealty_ledger::{Entry, LeaseMoved, LeaseReceived, Leases, Notice, Said};
 use fealty_types::{BudgetId, Position, ProgramId, ShardId, Timestamp, TransactionPlace};
 use proptest::prelude::*;
 
@@ -22,26 +22,32 @@ fn notice(shard: ShardId, says: Said) -> Entry {
     })
 }
 
-fn moved(shard: u8, points: i64, limit: i64, version: u32) -> Said {
-    Said::LeaseMoved(LeaseMoved {
+/// So many points move into the lease of a shard, by a budget of a size.
+fn lease(shard: u8, points: i64, limit: i64, version: u32, confirms: bool) -> LeaseMoved {
+    LeaseMoved {
         budget: id("spring"),
         shard: ShardId::new(shard),
         points,
         limit,
         version,
-    })
+        confirms,
+    }
 }
 
-fn received(points: i64, limit: i64) -> Said {
-    Said::LeaseReceived {
+fn moved(shard: u8, points: i64, limit: i64, version: u32) -> Said {
+    Said::LeaseMoved(lease(shard, points, limit, version, true))
+}
+
+fn received(points: i64, version: u32) -> Said {
+    Said::LeaseReceived(LeaseReceived {
         budget: id("spring"),
         points,
-        limit,
+        version,
         home: TransactionPlace {
             shard: ShardId::new(0),
             position: Position::FIRST,
         },
-    }
+    })
 }
 
 fn names() -> (ProgramId, BudgetId) {
@@ -66,24 +72,36 @@ fn a_pool_leases_no_more_than_there_is_and_by_no_earlier_version() {
 }
 
 #[test]
-fn a_lease_of_a_larger_size_waits_until_it_is_confirmed() {
+fn a_lease_is_drawn_on_by_the_version_that_confirmed_it() {
     let (program, budget) = names();
     let mut leases = Leases::default();
     let shard = ShardId::new(1);
-    leases
-        .fold(&notice(shard, received(60, 100)))
-        .expect("there is some");
-    assert_eq!(leases.usable(&program, &budget, 100), 60);
-    assert_eq!(leases.usable(&program, &budget, 200), 60);
-    assert_eq!(leases.usable(&program, &budget, 99), 0);
-    leases
-        .fold(&notice(shard, received(0, 99)))
-        .expect("confirmed");
-    assert_eq!(leases.usable(&program, &budget, 99), 60);
-    assert!(leases.fold(&notice(shard, received(-61, 99))).is_err());
+    let say = |leases: &mut Leases, says| leases.fold(&notice(shard, says));
+    say(&mut leases, received(60, 1)).expect("there is some");
+    assert_eq!(leases.usable(&program, &budget, 1), 60);
+    assert_eq!(leases.usable(&program, &budget, 2), 0);
+    say(&mut leases, received(0, 2)).expect("confirmed");
+    assert_eq!(leases.usable(&program, &budget, 2), 60);
+    assert!(say(&mut leases, received(-61, 2)).is_err());
     assert_eq!(leases.changed().count(), 1);
     leases.settle();
     assert_eq!(leases.changed().count(), 0);
+}
+
+/// More is leased by a larger size than there is of the smaller one: nothing is confirmed
+/// before enough has come back.
+#[test]
+fn nothing_is_confirmed_while_more_is_leased_than_there_is() {
+    let home = ShardId::new(0);
+    let mut leases = Leases::default();
+    let mut say = |moved| leases.fold(&notice(home, Said::LeaseMoved(moved)));
+    assert_eq!(say(lease(1, 60, 100, 1, true)), Ok(()));
+    let mut closed = leases.clone();
+    let mut say = |moved| closed.fold(&notice(home, Said::LeaseMoved(moved)));
+    assert!(say(lease(0, 0, 50, 2, true)).is_err());
+    let mut say = |moved| leases.fold(&notice(home, Said::LeaseMoved(moved)));
+    assert_eq!(say(lease(1, -10, 50, 2, false)), Ok(()));
+    assert_eq!(say(lease(0, 0, 50, 2, true)), Ok(()));
 }
 
 proptest! {
@@ -103,7 +121,7 @@ proptest! {
             let mut done = home.fold(&notice(ShardId::new(0), moved(shard, points, size, 1)));
             if shard != 0 && done.is_ok() {
                 let other = tried.get_mut(&shard).expect("it is there");
-                done = other.fold(&notice(ShardId::new(shard), received(points, size)));
+                done = other.fold(&notice(ShardId::new(shard), received(points, 1)));
             }
             if done.is_ok() {
                 shards = tried;

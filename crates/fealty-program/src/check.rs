@@ -46,6 +46,15 @@ impl ProgramSource {
     }
 }
 
+impl ProgramSource {
+    /// The line and column at which something of the file stands, such as
+    /// `earning.base.when`: of the value, or of what it is missing from.
+    #[must_use]
+    pub fn place(&self, path: &str) -> Option<(u64, u64)> {
+        Places::of(&self.source).find(path)
+    }
+}
+
 impl Program {
     /// Reads and checks a programme file; says all that is wrong with it at once.
     pub fn parse(source: &str) -> Result<ProgramSource, ProgramErrors> {

@@ -111,9 +111,13 @@ impl Program {
     #[must_use]
     pub fn notes(&self) -> Vec<ProgramNote> {
         let currencies = self.currencies.iter();
-        currencies
-            .filter_map(|(id, currency)| currencies::note(id, currency))
-            .collect()
+        let of_currencies = currencies.filter_map(|(id, currency)| currencies::note(id, currency));
+        let of_rules = self.earning.rules.notes().into_iter();
+        let of_rules = of_rules.map(|note| ProgramNote {
+            path: format!("earning.{}.{}", note.rule, note.field),
+            message: note.message,
+        });
+        of_currencies.chain(of_rules).collect()
     }
 
     /// What the order number of a purchase is unique within.

@@ -407,3 +407,66 @@ fn budgets_name_what_is_there() {
     let expected = expected.map(|field| format!("budgets.a.{field}"));
     assert_eq!(paths, expected, "{found:?}");
 }
+
+/// What is told of rules that are right, and do what their writer may not expect.
+#[test]
+fn what_may_not_be_expected_is_told_with_its_place() {
+    let notes = |rules: &str| -> Vec<String> {
+        let source = format!("{HEAD}{rules}\n");
+        let parsed = Program::parse(&source).unwrap_or_else(|errors| panic!("{errors}"));
+        let before = HEAD.lines().count() as u64;
+        let notes = parsed.program.notes().into_iter().map(|note| {
+            let (line, column) = parsed.place(&note.path).expect("it has a place");
+            let what = note.message.split(':').next().expect("words").to_owned();
+            format!("{} ({}, {column}): {what}", note.path, line - before)
+        });
+        notes.collect()
+    };
+    let rule = |name: &str, rest: &str| format!("  - {{ rule: {name}, on: purchase, {rest} }}\n");
+    let fixed = "earn: { currency: points, fixed: 5 }";
+    for limit in ["points: 5", "times: 1"] {
+        let rules = rule(
+            "a",
+            &format!("{fixed}, caps: [ {{ per: purchase, {limit} }} ]"),
+        );
+        let column = rules.find("[ {").expect("it has caps") + 1;
+        let told = format!("earning.a.caps (1, {column}): is never reached");
+        assert_eq!(notes(&rules), [told]);
+    }
+    let reached = rule(
+        "a",
+        &format!("{fixed}, caps: [ {{ per: purchase, points: 4 }} ]"),
+    );
+    assert_eq!(notes(&reached), Vec::<String>::new());
+    for when in [
+        "purchase.amount < money(\"9.00\")",
+        "purchase.quantity <= 3 && purchase.channel == \"web\"",
+        "money(\"9.00\") > purchase.amount",
+    ] {
+        let rules = rule("a", &format!("when: '{when}', {fixed}"));
+        let column = rules.find('\'').expect("it has a condition") + 1;
+        let told = format!("earning.a.when (1, {column}): gives more for less");
+        assert_eq!(notes(&rules), [told]);
+    }
+    let told = notes(&rule(
+        "a",
+        &format!("when: 'purchase.amount >= money(\"9.00\")', {fixed}"),
+    ));
+    assert_eq!(told, Vec::<String>::new());
+    // Of a group the first gives: what comes after one that always holds never does.
+    let rate = "earn: { currency: points, rate: { points: 1, per: \"1.00\" } }";
+    let web = "when: 'purchase.channel == \"web\"'";
+    let groups = "groups: { cards: first }\n";
+    let two = |first: &str, second: &str| {
+        let first = rule("a", &format!("group: cards, {first}{rate}"));
+        let second = rule("b", &format!("group: cards, {second}{rate}"));
+        notes(&format!("{first}{second}{groups}"))
+    };
+    let column = rule("b", "group: cards").find("cards").expect("a group") + 1;
+    let shadowed = &*format!("earning.b.group (2, {column}): never gives anything");
+    assert_eq!(two("", &format!("{web}, ")), [shadowed]);
+    assert_eq!(two(&format!("{web}, "), &format!("{web}, ")), [shadowed]);
+    assert_eq!(two(&format!("{web}, "), ""), Vec::<String>::new());
+    let capped = "caps: [ { per: member, times: 1 } ], ";
+    assert_eq!(two(capped, ""), Vec::<String>::new());
+}

@@ -22,6 +22,8 @@ pub struct Unmet {
     pub slot: u16,
     /// What all of an event's rules wanted of it.
     pub wanted: i64,
+    /// The least that one of them wanted and did not get.
+    pub least: i64,
 }
 
 /// What a rule gives.

@@ -374,6 +374,15 @@ impl Rules {
         self.budgets.iter().map(|budget| &budget.terms)
     }
 
+    /// Whether a rule's points come from a budget.
+    #[must_use]
+    pub fn draws_on(&self, rule: &RuleId, budget: &BudgetId) -> bool {
+        let mut rules = self.rules.iter();
+        let rule = rules.find(|known| known.id == *rule);
+        let number = rule.and_then(|rule| rule.budget);
+        number.is_some_and(|number| self.budgets[usize::from(number)].terms.id == *budget)
+    }
+
     /// The budget that a slot is of, if it is of one.
     #[must_use]
     pub fn budget_of(&self, slot: u16) -> Option<&Budget> {

@@ -235,6 +235,36 @@ earning:
     case(&groups("first"), "2026-03-02 web food:10.00 => all 10");
 }
 
+/// What stands of a streak's edges is asked for over all of it, so it is kept for as long.
+#[test]
+fn edges_of_a_streak_are_kept_for_as_long_as_the_streak() {
+    let sections = r"
+counters: { months: { of: purchase, over: { in_a_row: month } } }
+earning:
+  - { rule: month, on: purchase, when: counters.months.reaches_each(1), earn: { currency: points, fixed: 1 } }
+";
+    let parsed = Program::parse(&format!("{HEAD}{sections}")).expect("right");
+    let rules = &parsed.program.earning.rules;
+    let (bought, issues) = (
+        bought("2026-03-02 web rock:7.00"),
+        ["points".parse().expect("an id")],
+    );
+    let event = event(&bought, &issues);
+    let inputs = Stored {
+        rules,
+        book: &Numbers::default(),
+        at: event.at,
+    };
+    let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");
+    let keys = outcome
+        .moves
+        .iter()
+        .filter_map(|moved| rules.key_of(moved.slot));
+    let kept: Vec<_> = keys.map(|key| rules.forgets(key, event.at)).collect();
+    assert_eq!(kept.len(), 2, "the counter and the edge");
+    assert!(kept[0].is_some() && kept[0] == kept[1], "{kept:?}");
+}
+
 #[test]
 fn budgets_are_for_all_and_give_what_is_left() {
     let rules = |partial: bool| {

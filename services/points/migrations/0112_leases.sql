@@ -5,7 +5,7 @@ CREATE TABLE leases (
     shard smallint NOT NULL,
     lying bigint NOT NULL,
     used bigint NOT NULL,
-    size bigint NOT NULL,
+    confirmed integer NOT NULL,
     leased bigint NOT NULL,
     version integer NOT NULL,
     warned bigint NOT NULL,
@@ -17,7 +17,7 @@ CREATE TYPE lease_row AS (
     budget text,
     lying bigint,
     used bigint,
-    size bigint,
+    confirmed integer,
     leased bigint,
     version integer,
     warned bigint

@@ -13,6 +13,7 @@ mod spend;
 mod tier;
 mod undo;
 
+pub use returns::taken_back;
 pub use tier::{apply_tier, change_tier};
 
 use std::collections::BTreeSet;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Command, Facts, MemberBook, Purchase, Refusal, Request, ReturnFacts, Returned, ReturnedPoints,
-    Reversal, Stop, Transaction, command::Return,
+    Reversal, RuleResult, Stop, Transaction, command::Return,
 };
 
 impl Draft {
@@ -37,7 +37,7 @@ impl Draft {
         let after = before.with(&decided.part, &decided.moves);
         let moved = open(book, original)?;
         let mut parts = restored(&moved, purchase, &after);
-        parts.extend(taken(&moved, original, decided));
+        parts.extend(taken(&moved, original, &decided.earns));
         let reversal = self.undo(book, request, &parts)?;
         if !reversal.parts.is_empty() {
             book.note_reversal(transaction, &reversal.parts);
@@ -74,21 +74,31 @@ struct Open {
 
 /// What a purchase moved, with what of it is left, last moved first.
 fn open(book: &MemberBook, original: &Transaction) -> Result<Vec<Open>, Refusal> {
-    let known = book.reversal(original.position).map(Reversal::by_lot);
-    let known = known.unwrap_or_default();
+    let open = open_of(original, book.reversal(original.position))?;
+    match open
+        .iter()
+        .find(|open| book.wallet_of_lot(open.whole.lot).is_none())
+    {
+        Some(open) => Err(Refusal::LotNotFound {
+            lot: open.whole.lot,
+        }),
+        None => Ok(open),
+    }
+}
+
+/// The same, whether its lots are there or not.
+fn open_of(original: &Transaction, reversal: Option<&Reversal>) -> Result<Vec<Open>, Refusal> {
+    let known = reversal.map(Reversal::by_lot).unwrap_or_default();
     let moved = moved(original)?.into_iter().rev();
     let open = moved.map(|whole| {
-        if book.wallet_of_lot(whole.lot).is_none() {
-            return Err(Refusal::LotNotFound { lot: whole.lot });
-        }
         let mut left = whole.points;
         take(
             &mut left,
             known.get(&whole.lot).copied().unwrap_or_default(),
         );
-        Ok(Open { whole, left })
+        Open { whole, left }
     });
-    open.collect()
+    Ok(open.collect())
 }
 
 /// The points to restore of those that a purchase was paid in: of each currency in proportion
@@ -113,9 +123,24 @@ fn restored(open: &[Open], purchase: &Purchase, after: &Returned) -> Vec<Moved> 
     of_those(spent(), &mut missing, |open| open.left)
 }
 
+/// The points that go from each lot of those that a purchase gave, when what is left of it
+/// earns this: see [`crate::ReturnFacts::earns`].
+#[must_use]
+pub fn taken_back(
+    original: &Transaction,
+    reversal: Option<&Reversal>,
+    earns: &[RuleResult],
+) -> Vec<(LotId, Points)> {
+    let Ok(open) = open_of(original, reversal) else {
+        return Vec::new();
+    };
+    let taken = taken(&open, original, earns).into_iter();
+    taken.map(|moved| (moved.lot, moved.points)).collect()
+}
+
 /// The points to take back of those that a purchase gave: of each currency what it has left
 /// beyond what the rest earns, from the lots of the rules that give less.
-fn taken(open: &[Open], original: &Transaction, decided: &ReturnFacts) -> Vec<Moved> {
+fn taken(open: &[Open], original: &Transaction, rest: &[RuleResult]) -> Vec<Moved> {
     let given = || open.iter().filter(|open| open.whole.gave);
     let mut missing: BTreeMap<&CurrencyId, i128> = BTreeMap::new();
     for open in given() {
@@ -124,7 +149,7 @@ fn taken(open: &[Open], original: &Transaction, decided: &ReturnFacts) -> Vec<Mo
     }
     // What the rest earns, by the lot that has the rule's points.
     let mut earns: BTreeMap<LotId, i64> = BTreeMap::new();
-    for earned in &decided.earns {
+    for earned in rest {
         if let Some(kept) = missing.get_mut(&earned.currency) {
             *kept -= i128::from(earned.points.get());
         }

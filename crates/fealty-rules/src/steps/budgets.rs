@@ -9,8 +9,16 @@ use crate::{
 /// What an event draws on budgets, rule by rule.
 pub(crate) struct Draws<'a> {
     rules: &'a Rules,
-    /// By budget: what was wanted and what was given.
-    drawn: Vec<(u16, i64, i64)>,
+    drawn: Vec<Drawn>,
+}
+
+/// What an event draws on a budget.
+struct Drawn {
+    budget: u16,
+    wanted: i64,
+    given: i64,
+    /// The least that a rule wanted and did not get.
+    least: Option<i64>,
 }
 
 impl<'a> Draws<'a> {
@@ -35,14 +43,20 @@ impl<'a> Draws<'a> {
         if points == 0 {
             return 0;
         }
-        let at = self.drawn.iter().position(|(known, ..)| *known == number);
+        let at = self.drawn.iter().position(|known| known.budget == number);
         let at = at.unwrap_or_else(|| {
-            self.drawn.push((number, 0, 0));
+            self.drawn.push(Drawn {
+                budget: number,
+                wanted: 0,
+                given: 0,
+                least: None,
+            });
             self.drawn.len() - 1
         });
-        let (_, wanted, given) = &mut self.drawn[at];
-        let left = slots.get(budget.slot).before.saturating_sub(*given).max(0);
-        *wanted = wanted.saturating_add(points);
+        let drawn = &mut self.drawn[at];
+        let left = slots.get(budget.slot).before;
+        let left = left.saturating_sub(drawn.given).max(0);
+        drawn.wanted = drawn.wanted.saturating_add(points);
         let gets = if points <= left {
             points
         } else if budget.terms.partial {
@@ -50,26 +64,32 @@ impl<'a> Draws<'a> {
         } else {
             0
         };
-        *given += gets;
+        drawn.given += gets;
+        if gets < points {
+            drawn.least = Some(drawn.least.map_or(points, |least| least.min(points)));
+        }
         gets
     }
 
     /// What moves: the slot of each budget, and by how much.
     pub(crate) fn moves(&self) -> impl Iterator<Item = (u16, i64)> {
         let drawn = self.drawn.iter();
-        drawn.map(|(number, _, given)| (self.rules.budgets[usize::from(*number)].slot, *given))
+        drawn.map(|drawn| (self.slot(drawn), drawn.given))
     }
 
     /// The budgets that had too little.
     pub(crate) fn unmet(&self) -> Vec<Unmet> {
-        let short = self
-            .drawn
-            .iter()
-            .filter(|(_, wanted, given)| given < wanted);
-        let unmet = short.map(|(number, wanted, _)| Unmet {
-            slot: self.rules.budgets[usize::from(*number)].slot,
-            wanted: *wanted,
+        let unmet = self.drawn.iter().filter_map(|drawn| {
+            Some(Unmet {
+                slot: self.slot(drawn),
+                wanted: drawn.wanted,
+                least: drawn.least?,
+            })
         });
         unmet.collect()
+    }
+
+    fn slot(&self, drawn: &Drawn) -> u16 {
+        self.rules.budgets[usize::from(drawn.budget)].slot
     }
 }

@@ -45,10 +45,20 @@ const ORDERS_READ_BATCHES: u32 = 64;
 /// contested ones are refused for now.
 const ORDERS_TAKEN_MAX: u32 = 5;
 
+/// What became of a job.
+pub(super) enum Did {
+    /// It is done.
+    Done(Done),
+    /// It is left to a later batch.
+    Left,
+    /// The same, so that more of a budget is leased for it.
+    LeftForMore,
+}
+
 /// What a batch brought about, once it is committed.
 pub(super) struct Outcome {
-    /// For each job; nothing for one that is left to a later batch.
-    pub(super) done: Vec<Option<Done>>,
+    /// For each job.
+    pub(super) done: Vec<Did>,
     /// What was written.
     pub(super) written: Written,
     /// What is wanted of budgets for those that are left.
@@ -274,11 +284,12 @@ impl Attempt<'_> {
             audit_log::append(&mut *connection, entry).await?;
         }
         let done = pending.into_iter().map(|pending| match pending {
-            Pending::Final(done) => Some(done),
+            Pending::Final(done) => Did::Done(done),
             Pending::Written { position, replayed } => {
-                Some(Ok(Some(written.answer(position, replayed))))
+                Did::Done(Ok(Some(written.answer(position, replayed))))
             }
-            Pending::Postponed => None,
+            Pending::Postponed => Did::Left,
+            Pending::LeftForMore => Did::LeftForMore,
         });
         Ok(Outcome {
             done: done.collect(),

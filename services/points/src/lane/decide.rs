@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Lot, Moment, Purchase, Request, TierChanged, Transaction};
+use fealty_ledger::{Command, Lot, Moment, Purchase, Request, TierChanged, Transaction, Unmet};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
 use fealty_program::Personal;
 use fealty_rules::Budget;
@@ -41,8 +41,12 @@ pub(super) enum Pending {
     Final(Done),
     /// Left to a later batch: this one has enough to do.
     Postponed,
+    /// Left to a later batch, for which more of a budget is leased.
+    LeftForMore,
 }
 
+/// How often a purchase leaves its batch so that more of a budget is leased for it.
+const LEASED_MAX: u8 = 5;
 /// Lots that what is due before one request may change: then it is to be sent again.
 const DUE_PER_REQUEST: usize = 5_000;
 /// Lots that one wallet which the sweeper found may change in a batch.
@@ -351,7 +355,9 @@ impl Jobs {
             tier: self.tiers.of.get(&index).cloned(),
             counters: Some(&self.work.book(self.slot_of[index]).counters),
             left: match self.work.leases() {
-                Some(leases) => LeftOf::Leases(leases, &job.applied.program.id),
+                Some(leases) => {
+                    LeftOf::Leases(leases, &job.applied.program.id, number(&job.applied))
+                }
                 None => LeftOf::Nothing,
             },
         };
@@ -368,37 +374,40 @@ impl Jobs {
             let Some(budget) = budgets.find(|budget| budget.id == unmet.budget) else {
                 continue;
             };
-            let wanted = (budget, unmet.wanted);
-            match self.leasing.may_lease(shard, &program.id, wanted) {
-                MayLease::No => {}
-                MayLease::Failing => return Some(Pending::Final(Err(Error::Unavailable))),
-                MayLease::Yes => {
+            let may = self
+                .leasing
+                .may_lease(shard, &program.id, (budget, unmet.least));
+            match may {
+                // Who has asked so often gets what is there.
+                MayLease::Yes if job.leased < LEASED_MAX => {
                     leaves = true;
-                    self.want(job, wanted);
+                    self.want(job, (budget, unmet));
                 }
+                MayLease::Yes | MayLease::No => {}
+                MayLease::Failing => return Some(Pending::Final(Err(Error::Unavailable))),
             }
         }
         leaves.then(|| {
             self.parked.insert(slot);
-            Pending::Postponed
+            Pending::LeftForMore
         })
     }
 
     /// Notes what is wanted of a budget.
-    fn want(&mut self, job: &Job, (budget, points): (&Budget, i64)) {
+    fn want(&mut self, job: &Job, (budget, unmet): (&Budget, &Unmet)) {
         let program = &job.applied.program.id;
         let same =
             |want: &&mut Want| want.applied.program.id == *program && want.budget.id == budget.id;
         match self.wants.iter_mut().find(same) {
             Some(known) => {
-                known.points = known.points.saturating_add(points);
-                known.least = known.least.min(points);
+                known.points = known.points.saturating_add(unmet.wanted);
+                known.least = known.least.min(unmet.least);
             }
             None => self.wants.push(Want {
                 applied: job.applied.clone(),
                 budget: budget.clone(),
-                points,
-                least: points,
+                points: unmet.wanted,
+                least: unmet.least,
             }),
         }
     }
@@ -438,8 +447,9 @@ impl Jobs {
             tracing::error!(%program, version, "the version of a purchase cannot be read");
             return Ok(Err(Error::Defect));
         };
-        let returned = self.work.book(slot).returned(transaction);
-        let planned = plan_return(request, &then, &job.applied, returned);
+        let book = self.work.book(slot);
+        let known = (book.returned(transaction), book.reversal(transaction));
+        let planned = plan_return(request, &then, &job.applied, known);
         Ok(planned.map_err(Error::from))
     }
 

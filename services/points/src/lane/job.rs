@@ -52,6 +52,8 @@ pub(super) struct Job {
     pub(super) work: Work,
     pub(super) reply: oneshot::Sender<Done>,
     pub(super) span: tracing::Span,
+    /// How often it left a batch so that more of a budget was leased for it.
+    pub(super) leased: u8,
 }
 
 impl fmt::Display for Job {

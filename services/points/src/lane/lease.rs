@@ -14,8 +14,8 @@ use std::{
 };
 
 use fealty_ledger::{BudgetName, Held, LeaseMoved, Said};
-use fealty_postgres::{Database, DatabaseError, PgConnection, run};
-use fealty_program::ProgramVersion;
+use fealty_postgres::{Database, DatabaseError, PgConnection, foundation, run};
+use fealty_program::{ProgramVersion, text_digest};
 use fealty_rules::Budget;
 use fealty_server::{Programs, ServiceClock};
 use fealty_types::{Clock as _, ProgramId, ShardId, TransactionPlace};
@@ -29,10 +29,12 @@ use crate::shard::{
 
 /// For how long it is taken for granted that a budget has no more.
 const SPENT_FOR: Duration = Duration::from_secs(1);
-/// For how long those are refused who want what could not be leased.
+/// For how long those are refused who want what could not be leased: at first, and the longest.
+/// It doubles each time, so that lanes have time for others where a head does not answer.
 const FAILED_FOR: Duration = Duration::from_millis(100);
-/// How long leasing may take: the lane waits for it. Where it takes longer, those who want of
-/// the budget are refused for as long, so that the lane has time for others.
+const FAILED_FOR_MAX: Duration = Duration::from_secs(30);
+/// How long leasing may take: the lane waits for it, and whoever wants a head that is locked
+/// for it.
 const LEASING_MAX: Duration = Duration::from_secs(2);
 /// Into how many parts of what is left, for each shard, a lease divides it.
 const PARTS: i64 = 4;
@@ -49,7 +51,7 @@ pub(super) struct Want {
 }
 
 impl Want {
-    fn name(&self) -> BudgetName {
+    pub(super) fn name(&self) -> BudgetName {
         (self.applied.program.id.clone(), self.budget.id.clone())
     }
 }
@@ -173,13 +175,10 @@ impl Leasing {
             Ok(Err(_)) => &"a locked head was moved",
             Err(_) => &"it took too long",
         };
-        let failed_for = if leased.is_err() {
-            LEASING_MAX
-        } else {
-            FAILED_FOR
-        };
         tracing::warn!(%shard, %program, %budget, error = %failed, "a budget could not be leased");
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = seen.get(&want.name()).and_then(|seen| seen.failed_for);
+        let failed_for = before.map_or(FAILED_FOR, |before| (2 * before).min(FAILED_FOR_MAX));
         let noted = Seen {
             at: Instant::now(),
             size: want.budget.points,
@@ -199,14 +198,19 @@ impl Leasing {
             .iter()
             .find(|(budget, of, _)| *budget == want.budget.id && *of == shard);
         let own = own.map(|(.., held)| held.lease).unwrap_or_default();
-        let here = if own.limit <= size { own.lying } else { 0 };
+        let is_confirmed = own.version == number(&want.applied);
+        let here = if is_confirmed { own.lying } else { 0 };
         let left = total.left(size);
+        let home = budget_home(program, &want.budget.id, self.shards.count());
         if left <= here || (!want.budget.partial && want.least > left) {
+            if is_to_be_told(&want.budget, total.used(), total.warned) {
+                let heads = BTreeSet::from([home]);
+                self.lease_under(heads, (shard, want), total).await?;
+            }
             self.note(want, left, (left <= here).then_some(shard));
             return Ok(());
         }
-        let home = budget_home(program, &want.budget.id, self.shards);
-        let need = want.points.saturating_sub(here);
+        let need = want.points.saturating_sub(own.lying).max(0);
         if size.saturating_sub(total.leased) >= need {
             let heads = BTreeSet::from([home, shard]);
             if self.lease_under(heads, (shard, want), total).await? {
@@ -229,9 +233,13 @@ impl Leasing {
         total: Total,
     ) -> Result<bool, Interrupted> {
         let leased: Result<_, Interrupted> = run!(self.database, "lease", |connection| async {
-            let mut works = self.lock(connection, &heads).await?;
+            let mut works = self.lock(connection, &heads, &want.applied).await?;
             let moving = Moving {
-                home: budget_home(&want.applied.program.id, &want.budget.id, self.shards),
+                home: budget_home(
+                    &want.applied.program.id,
+                    &want.budget.id,
+                    self.shards.count(),
+                ),
                 shard,
                 want,
                 shards: self.shards,
@@ -256,14 +264,23 @@ impl Leasing {
         Ok(is_enough)
     }
 
-    /// Locks heads in their order, and reads what their shards have of budgets.
+    /// Locks heads in their order, and reads what their shards have of budgets. What is
+    /// leased stays for ever in the logs, so what is stored of the version is looked at first.
     async fn lock(
         &self,
         connection: &mut PgConnection,
         heads: &BTreeSet<ShardId>,
+        applied: &ProgramVersion,
     ) -> Result<BTreeMap<ShardId, ShardWork>, Interrupted> {
+        leases::wait_not_long(&mut *connection).await?;
         for shard in heads {
             lock_head(connection, *shard).await?;
+        }
+        let program = &applied.program.id;
+        let stored = foundation::program(&mut *connection, program, Some(applied.version)).await?;
+        let digest = applied.text_digest;
+        if stored.is_none_or(|stored| text_digest(&stored.source) != digest) {
+            return Err(Interrupted::VersionPassed(program.clone()));
         }
         let now = self.clock.now();
         let asked = Asked {
@@ -319,11 +336,15 @@ impl Moving<'_> {
                 }
             }
         }
+        if !works.contains_key(&self.shard) {
+            // The home alone: it only tells that the budget is used.
+            self.warn(works, total.used())?;
+            return Ok(false);
+        }
         let own = self.held(works, self.shard).lease;
         let leased = self.held(works, self.home).pool.leased;
         let free = size.saturating_sub(leased);
-        let is_confirmed = own.limit <= size;
-        // What was leased by a larger size, and is beyond this one, goes back first.
+        // What lies there is not enough by itself, or is to be confirmed.
         let need = self.want.points.saturating_sub(own.lying).max(0);
         let part = free / (PARTS * i64::from(self.shards.count()));
         let gets = if free >= need {
@@ -334,10 +355,13 @@ impl Moving<'_> {
             // Others have it: that takes all heads.
             return Ok(false);
         };
-        if gets != 0 || !is_confirmed {
+        if gets != 0 || own.version != number(&self.want.applied) {
             self.shift(works, self.shard, gets)?;
         }
-        self.warn(works, total)?;
+        self.warn(
+            works,
+            total.used().saturating_add(self.want.points).min(size),
+        )?;
         Ok(free >= need)
     }
 
@@ -350,25 +374,23 @@ impl Moving<'_> {
     ) -> Result<(), DatabaseError> {
         let (program, budget) = self.want.name();
         let limit = self.want.budget.points;
-        let moved = Said::LeaseMoved(LeaseMoved {
-            budget: budget.clone(),
+        let leased = self.held(works, self.home).pool.leased;
+        let moved = LeaseMoved {
+            budget,
             shard,
             points,
             limit,
             version: number(&self.want.applied),
-        });
-        let position = of(works, self.home)?.announce(&program, moved)?;
+            // What was called back may come again by a return: not before all is leased anew.
+            confirms: shard == self.shard && leased.saturating_add(points) <= limit,
+        };
+        let position = of(works, self.home)?.announce(&program, Said::LeaseMoved(moved.clone()))?;
         if shard != self.home {
-            let received = Said::LeaseReceived {
-                budget,
-                points,
-                limit,
-                home: TransactionPlace {
-                    shard: self.home,
-                    position,
-                },
-            };
-            of(works, shard)?.announce(&program, received)?;
+            let received = moved.received(TransactionPlace {
+                shard: self.home,
+                position,
+            });
+            of(works, shard)?.announce(&program, Said::LeaseReceived(received))?;
         }
         Ok(())
     }
@@ -377,24 +399,27 @@ impl Moving<'_> {
     fn warn(
         &self,
         works: &mut BTreeMap<ShardId, ShardWork>,
-        total: Total,
+        used: i64,
     ) -> Result<(), DatabaseError> {
-        let Some(percent) = self.want.budget.warn_at else {
-            return Ok(());
-        };
-        let (size, used) = (self.want.budget.points, total.used());
-        let is_nearly = i128::from(used) * 100 >= i128::from(size) * i128::from(percent);
-        if is_nearly && self.held(works, self.home).pool.warned != size {
+        let warned = self.held(works, self.home).pool.warned;
+        if is_to_be_told(&self.want.budget, used, warned) {
             let (program, budget) = self.want.name();
             let warned = Said::BudgetWarned {
                 budget,
                 used,
-                limit: size,
+                limit: self.want.budget.points,
             };
             of(works, self.home)?.announce(&program, warned)?;
         }
         Ok(())
     }
+}
+
+/// Whether so much of a budget is used that it is to be told, and was not yet.
+fn is_to_be_told(budget: &Budget, used: i64, warned: i64) -> bool {
+    let is_nearly =
+        |percent: u8| i128::from(used) * 100 >= i128::from(budget.points) * i128::from(percent);
+    warned != budget.points && budget.warn_at.is_some_and(is_nearly)
 }
 
 fn of(

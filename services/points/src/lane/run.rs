@@ -6,6 +6,7 @@
 //! commits. The shard's head row orders the lanes of several instances.
 
 use std::{
+    collections::HashSet,
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
@@ -14,7 +15,7 @@ use std::{
 
 use fealty_postgres::DatabaseError;
 use fealty_program::ProgramVersion;
-use fealty_types::{MemberId, ShardId};
+use fealty_types::{MemberId, ProgramId, ShardId};
 use futures::FutureExt as _;
 use opentelemetry::{
     KeyValue, global,
@@ -141,6 +142,7 @@ impl Lane {
             work,
             reply,
             span: tracing::Span::current(),
+            leased: 0,
         };
         let queue = if job.is_due() {
             &self.due
@@ -279,7 +281,7 @@ impl Runner {
                 }
             }
             // Those that are left have more, or know that there is none.
-            for want in std::mem::take(&mut self.wants) {
+            for want in merged(std::mem::take(&mut self.wants)) {
                 self.batches.leasing.lease(shard, &want).await;
             }
         }
@@ -339,11 +341,15 @@ impl Runner {
         let (mut finished, mut answers) = (Vec::new(), Vec::new());
         for (job, done) in all.into_iter().zip(done) {
             match done {
-                Some(done) => {
+                batch::Did::Done(done) => {
                     finished.push(job);
                     answers.push(done);
                 }
-                None => jobs.push(job),
+                batch::Did::Left => jobs.push(job),
+                batch::Did::LeftForMore => jobs.push(Job {
+                    leased: job.leased.saturating_add(1),
+                    ..job
+                }),
             }
         }
         let done = Ok(Committed {
@@ -362,7 +368,14 @@ impl Runner {
         Progress::set(&self.progress.broke_off, Some(Instant::now()));
         let shard = self.batches.shard;
         let mut batches = Vec::with_capacity(jobs.len());
+        let mut left: HashSet<(ProgramId, MemberId)> = HashSet::new();
         for job in std::mem::take(jobs) {
+            let member = (job.applied.program.id.clone(), job.member.clone());
+            // What is left of a member comes first.
+            if left.contains(&member) {
+                jobs.push(job);
+                continue;
+            }
             self.memory = Memory::new(self.members_in_memory);
             self.course = batch::Course::default();
             let (told, span) = (job.to_string(), job.span.clone());
@@ -373,6 +386,9 @@ impl Runner {
                     tracing::error!(%shard, job = told, %error, "the lane goes on without it");
                 }
                 batches.push(batch);
+                if !alone.is_empty() {
+                    left.insert(member);
+                }
                 jobs.append(&mut alone);
                 continue;
             }
@@ -389,6 +405,21 @@ impl Runner {
         self.course = batch::Course::default();
         batches
     }
+}
+
+/// What is wanted of each budget, all together.
+fn merged(wants: Vec<Want>) -> Vec<Want> {
+    let mut merged: Vec<Want> = Vec::new();
+    for want in wants {
+        match merged.iter_mut().find(|known| known.name() == want.name()) {
+            Some(known) => {
+                known.points = known.points.saturating_add(want.points);
+                known.least = known.least.min(want.least);
+            }
+            None => merged.push(want),
+        }
+    }
+    merged
 }
 
 /// Tells of a lane's batches in their order, and answers their callers, while

@@ -17,8 +17,8 @@ pub(crate) enum LeftOf<'a> {
     /// Nothing is known: nothing is given.
     #[default]
     Nothing,
-    /// What a shard has leased.
-    Leases(&'a Leases, &'a ProgramId),
+    /// What a shard has leased, for purchases that a version plans.
+    Leases(&'a Leases, &'a ProgramId, u32),
     /// All that is left, whoever has it.
     All(&'a BTreeMap<BudgetId, i64>),
 }
@@ -37,7 +37,7 @@ impl Book for LedgerNumbers<'_> {
     fn left_of(&self, budget: &Budget) -> Option<i64> {
         Some(match self.left {
             LeftOf::Nothing => 0,
-            LeftOf::Leases(leases, program) => leases.usable(program, &budget.id, budget.points),
+            LeftOf::Leases(leases, program, version) => leases.usable(program, &budget.id, version),
             LeftOf::All(left) => left.get(&budget.id).copied().unwrap_or(budget.points),
         })
     }

@@ -45,6 +45,7 @@ impl Plan<'_> {
             Some(Unmet {
                 budget: rules.budget_of(unmet.slot)?.id.clone(),
                 wanted: unmet.wanted,
+                least: unmet.least,
             })
         });
         request.unmet = unmet.collect();

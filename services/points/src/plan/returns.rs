@@ -2,11 +2,11 @@
 
 use fealty_ledger::{
     Cause, Command, CounterMove, Draw, Facts, Purchase, Request, Return, ReturnFacts, Returned,
-    ReversalFacts, RuleResult, SlotMove, Transaction,
+    Reversal, ReversalFacts, RuleResult, SlotMove, Transaction, taken_back,
 };
 use fealty_program::ProgramVersion;
 use fealty_rules::{Move, Outcome, Recorded, Rules, Silent, evaluate};
-use fealty_types::Timestamp;
+use fealty_types::{LotId, Points, RuleId, Timestamp};
 
 use super::{PlanError, event::event, verdicts::read};
 
@@ -17,7 +17,7 @@ pub(crate) fn plan_return(
     request: &mut Request,
     then: &ProgramVersion,
     now: &ProgramVersion,
-    known: Option<&Returned>,
+    (known, reversal): (Option<&Returned>, Option<&Reversal>),
 ) -> Result<(), PlanError> {
     let (Command::Return(asked), Some(original)) = (&request.command, &request.original) else {
         return Ok(());
@@ -45,6 +45,9 @@ pub(crate) fn plan_return(
     let mut moves = Move::back(&stand(&known), &outcome.moves);
     // Budgets know no windows: what comes back late is there again all the same.
     moves.retain(|moved| counts || rules.budget_of(moved.slot).is_some());
+    let earns = earned(rules, &outcome);
+    let taken = taken_back(original, reversal, &earns);
+    limit_to_what_is_taken(rules, original, (&mut moves, taken));
     request.counter_moves = moves
         .iter()
         .filter_map(|moved| counter_move(rules, moved))
@@ -54,7 +57,7 @@ pub(crate) fn plan_return(
         purchased_at: recorded.purchased_at,
         left: after.rest(purchase).amount,
         part,
-        earns: earned(rules, &outcome),
+        earns,
         moves: moves.iter().map(slot_move).collect(),
         counts,
         draws: draws(rules, &moves),
@@ -131,6 +134,38 @@ fn earned(rules: &Rules, outcome: &Outcome) -> Vec<RuleResult> {
         })
     });
     earned.collect()
+}
+
+/// What comes back to a budget is no more than what is taken of its rules' points: what the
+/// purchase keeps of them, because something else is left of it that earns as much, is given
+/// as before.
+fn limit_to_what_is_taken(
+    rules: &Rules,
+    original: &Transaction,
+    (moves, mut taken): (&mut Vec<Move>, Vec<(LotId, Points)>),
+) {
+    for moved in moves.iter_mut() {
+        let Some(budget) = rules.budget_of(moved.slot) else {
+            continue;
+        };
+        let is_of_budget = |rule: &Option<RuleId>| {
+            rule.as_ref()
+                .is_some_and(|rule| rules.draws_on(rule, &budget.id))
+        };
+        let mut left = -moved.by;
+        let mut back = 0;
+        for (lot, points) in &mut taken {
+            let mut transfers = original.transfers.iter();
+            if transfers.any(|given| given.lot == *lot && is_of_budget(&given.rule)) {
+                let part = points.get().min(left);
+                left -= part;
+                back += part;
+                *points = Points::new(points.get() - part).unwrap_or(*points);
+            }
+        }
+        moved.by = -back;
+    }
+    moves.retain(|moved| moved.by < 0);
 }
 
 /// What the purchase moved and still stands.

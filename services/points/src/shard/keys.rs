@@ -84,15 +84,20 @@ pub(crate) fn order_name(program: &Program, purchase: &Purchase) -> Option<Order
 /// number of shards.
 #[must_use]
 pub(crate) fn order_shard(key: Uuid, shards: Shards) -> ShardId {
+    key_shard(key, shards.count())
+}
+
+/// The shard that a key leads to, of so many.
+fn key_shard(key: Uuid, shards: u16) -> ShardId {
     let [first, second, ..] = *key.as_bytes();
-    let number = u16::from_be_bytes([first, second]) % shards.count();
+    let number = u16::from_be_bytes([first, second]) % shards;
     ShardId::new(u8::try_from(number).unwrap_or_default())
 }
 
 /// The home of a budget: the shard in which its pool is.
-pub(crate) fn budget_home(program: &ProgramId, budget: &BudgetId, shards: Shards) -> ShardId {
+pub(crate) fn budget_home(program: &ProgramId, budget: &BudgetId, shards: u16) -> ShardId {
     let key = key(["budget", program.as_str(), budget.as_str()]);
-    order_shard(key, shards)
+    key_shard(key, shards)
 }
 
 fn key<'a>(parts: impl IntoIterator<Item = &'a str>) -> Uuid {

@@ -63,7 +63,11 @@ impl Sides {
             let entry = row.map(|row| row.entry()).transpose()?;
             let moved = match entry {
                 Some(Entry::Notice(notice)) if is_later => match &notice.says {
-                    Said::LeaseMoved(moved) => Some(Side::of(shard, &notice.program, moved)),
+                    Said::LeaseMoved(moved) => Some(Side::of(
+                        &notice.program,
+                        moved,
+                        (home.shard, home.position),
+                    )),
                     _ => None,
                 },
                 _ => None,
@@ -90,8 +94,11 @@ impl Sides {
             return Ok(false);
         };
         let notices = store::log::notices_after(database.pool(), side.shard, *head).await?;
-        let is_it =
-            |said: &Said| matches!(said, Said::LeaseReceived { home: of, .. } if *of == home);
-        Ok(notices.iter().any(|notice| is_it(&notice.says)))
+        Ok(notices.iter().any(|notice| match &notice.says {
+            Said::LeaseReceived(received) if received.home == home => {
+                notice.program == side.program && *received == side.received
+            }
+            _ => false,
+        }))
     }
 }

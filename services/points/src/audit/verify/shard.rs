@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    AccountKey, AccountTotals, Cause, Command, Due, Engine, Entry, Facts, LeaseMoved, Leases, Log,
-    Lot, MemberBook, Moment, Named, Notice, Received, Request, Said, Stamp, TierEffect,
-    Transaction, WalletBook,
+    AccountKey, AccountTotals, Cause, Command, Due, Engine, Entry, Facts, LeaseMoved,
+    LeaseReceived, Leases, Log, Lot, MemberBook, Moment, Named, Notice, Received, Request, Said,
+    Stamp, TierEffect, Transaction, WalletBook,
     canonical::{self, CHAIN_START, Chain},
     given,
 };
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{OTHER_TEXT, Programs, VerifyError};
 use crate::{
     plan::{LeftOf, OfMember, plan, plan_return, tier_effects, tier_moment},
-    shard::{OrderName, has_plain, key_of, order_key, store::log::Row},
+    shard::{OrderName, budget_home, has_plain, key_of, order_key, store::log::Row},
 };
 
 /// Some of a log, in order, with the marks of the accounts among it.
@@ -111,21 +111,21 @@ pub(super) struct Shard {
 pub(super) struct Side {
     /// Whose lease it is.
     pub(super) shard: ShardId,
-    program: ProgramId,
-    budget: BudgetId,
-    points: i64,
-    limit: i64,
+    pub(super) program: ProgramId,
+    pub(super) received: LeaseReceived,
 }
 
 impl Side {
-    /// As the home says it.
-    pub(super) fn of(shard: ShardId, program: &ProgramId, moved: &LeaseMoved) -> Self {
+    /// What the home says that the shard of the lease must say.
+    pub(super) fn of(
+        program: &ProgramId,
+        moved: &LeaseMoved,
+        (shard, position): (ShardId, Position),
+    ) -> Self {
         Self {
-            shard,
+            shard: moved.shard,
             program: program.clone(),
-            budget: moved.budget.clone(),
-            points: moved.points,
-            limit: moved.limit,
+            received: moved.received(TransactionPlace { shard, position }),
         }
     }
 }
@@ -285,31 +285,34 @@ impl Shard {
                 {
                     return Err(self.difference(position, "the budget has another size"));
                 }
+                self.check_home(notice, &moved.budget)?;
                 if moved.shard != self.shard {
-                    let side = Side::of(moved.shard, &notice.program, moved);
+                    let side = Side::of(&notice.program, moved, (self.shard, position));
                     self.moved.insert(position, side);
                 }
             }
-            Said::LeaseReceived {
-                budget,
-                points,
-                limit,
-                home,
-            } => {
+            Said::LeaseReceived(received) => {
                 let side = Side {
                     shard: self.shard,
                     program: notice.program.clone(),
-                    budget: budget.clone(),
-                    points: *points,
-                    limit: *limit,
+                    received: received.clone(),
                 };
-                if self.received.insert(*home, side).is_some() {
+                if self.received.insert(received.home, side).is_some() {
                     return Err(self.difference(position, "it was received before"));
                 }
             }
-            Said::BudgetWarned { .. } | Said::VersionBegins { .. } => {}
+            Said::BudgetWarned { budget, .. } => self.check_home(notice, budget)?,
+            Said::VersionBegins { .. } => {}
         }
         self.take_in(&Entry::Notice(notice.clone()))
+    }
+
+    /// Checks that a budget's home says it, and nobody else.
+    fn check_home(&self, notice: &Notice, budget: &BudgetId) -> Result<(), VerifyError> {
+        if budget_home(&notice.program, budget, self.shards) == self.shard {
+            return Ok(());
+        }
+        Err(self.difference(notice.position, "the budget has another home"))
     }
 
     /// Takes in what an entry does to budgets.
@@ -527,7 +530,7 @@ impl Shard {
         let of_member = OfMember {
             tier: facts.as_ref().and_then(Facts::tier).cloned(),
             counters: self.members.get(&member).map(|known| &known.book.counters),
-            left: LeftOf::Leases(&self.leases, &transaction.program),
+            left: LeftOf::Leases(&self.leases, &transaction.program, *program_version),
         };
         let mut request = plan(applied, (request_id, metadata), command, of_member, now)
             .map_err(|error| self.difference(position, error.to_string()))?;
@@ -558,8 +561,11 @@ impl Shard {
             .ok_or_else(|| self.difference(position, "its purchase's version is missing"))?;
         let member = (transaction.program.clone(), transaction.member.clone());
         let known = self.members.get(&member);
-        let returned = known.and_then(|known| known.book.returned(of));
-        plan_return(request, then, applied, returned)
+        let known = (
+            known.and_then(|known| known.book.returned(of)),
+            known.and_then(|known| known.book.reversal(of)),
+        );
+        plan_return(request, then, applied, known)
             .map_err(|error| self.difference(position, error.to_string()))
     }
 

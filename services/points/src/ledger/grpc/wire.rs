@@ -394,12 +394,7 @@ fn budget_entry(said: &Said) -> Option<wire::BudgetEntry> {
     let (budget, points, size) = match said {
         Said::VersionBegins { .. } => return None,
         Said::LeaseMoved(moved) => (&moved.budget, moved.points, moved.limit),
-        Said::LeaseReceived {
-            budget,
-            points,
-            limit,
-            ..
-        } => (budget, *points, *limit),
+        Said::LeaseReceived(received) => (&received.budget, received.points, 0),
         Said::BudgetWarned {
             budget,
             used,

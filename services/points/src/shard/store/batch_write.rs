@@ -213,10 +213,10 @@ pub(crate) async fn at_once(
             ON CONFLICT (member_no, shard) DO UPDATE SET body = excluded.body
         ),
         leases_written AS (
-            INSERT INTO leases (shard, program, budget, lying, used, size, leased, version, warned)
+            INSERT INTO leases (shard, program, budget, lying, used, confirmed, leased, version, warned)
             SELECT head.shard, new.* FROM head, unnest($15::lease_row[]) AS new
             ON CONFLICT (program, budget, shard) DO UPDATE SET
-                lying = excluded.lying, used = excluded.used, size = excluded.size,
+                lying = excluded.lying, used = excluded.used, confirmed = excluded.confirmed,
                 leased = excluded.leased, version = excluded.version,
                 warned = excluded.warned
         ),
@@ -277,10 +277,10 @@ pub(crate) async fn at_once(
             ON CONFLICT (member_no, shard) DO UPDATE SET body = excluded.body
         ),
         leases_written AS (
-            INSERT INTO leases (shard, program, budget, lying, used, size, leased, version, warned)
+            INSERT INTO leases (shard, program, budget, lying, used, confirmed, leased, version, warned)
             SELECT head.shard, new.* FROM head, unnest($19::lease_row[]) AS new
             ON CONFLICT (program, budget, shard) DO UPDATE SET
-                lying = excluded.lying, used = excluded.used, size = excluded.size,
+                lying = excluded.lying, used = excluded.used, confirmed = excluded.confirmed,
                 leased = excluded.leased, version = excluded.version,
                 warned = excluded.warned
         ),
@@ -468,11 +468,11 @@ async fn put_leases(
     }
     sqlx::query!(
         "-- points.batch.put_leases
-        INSERT INTO leases (shard, program, budget, lying, used, size, leased, version, warned)
+        INSERT INTO leases (shard, program, budget, lying, used, confirmed, leased, version, warned)
         SELECT home.shard, new.*
         FROM shards AS home, unnest($2::lease_row[]) AS new WHERE home.shard = $1
         ON CONFLICT (program, budget, shard) DO UPDATE SET
-            lying = excluded.lying, used = excluded.used, size = excluded.size,
+            lying = excluded.lying, used = excluded.used, confirmed = excluded.confirmed,
             leased = excluded.leased, version = excluded.version, warned = excluded.warned",
         stored(shard),
         &rows.leases as &[LeaseRow],

@@ -17,7 +17,7 @@ pub(crate) async fn of_shard(
     let rows = sqlx::query_as!(
         LeaseRow,
         "-- points.leases.of_shard
-        SELECT program, budget, lying, used, size, leased, version, warned
+        SELECT program, budget, lying, used, confirmed, leased, version, warned
         FROM leases WHERE shard = $1",
         stored(shard),
     )
@@ -35,7 +35,7 @@ pub(crate) async fn of_program(
 ) -> Result<Vec<(BudgetId, ShardId, Held)>, DatabaseError> {
     let rows = sqlx::query!(
         "-- points.leases.of_program
-        SELECT budget, shard, lying, used, size, leased, version, warned
+        SELECT budget, shard, lying, used, confirmed, leased, version, warned
         FROM leases WHERE program = $1",
         program.as_str(),
     )
@@ -49,7 +49,7 @@ pub(crate) async fn of_program(
             budget: row.budget,
             lying: row.lying,
             used: row.used,
-            size: row.size,
+            confirmed: row.confirmed,
             leased: row.leased,
             version: row.version,
             warned: row.warned,
@@ -58,6 +58,18 @@ pub(crate) async fn of_program(
         Ok((budget, ShardId::new(shard), held))
     });
     held.collect()
+}
+
+/// Has the transaction wait for no lock for longer than this: whoever leases holds heads that
+/// others wait for.
+pub(crate) async fn wait_not_long(executor: impl PgExecutor<'_>) -> Result<(), DatabaseError> {
+    sqlx::query!(
+        "-- points.leases.wait_not_long
+        SELECT set_config('lock_timeout', '500ms', true)"
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(())
 }
 
 impl LeaseRow {
@@ -70,7 +82,7 @@ impl LeaseRow {
             budget: budget.to_string(),
             lying: lease.lying,
             used: lease.used,
-            size: lease.limit,
+            confirmed: i32::try_from(lease.version).unwrap_or(i32::MAX),
             leased: pool.leased,
             version: i32::try_from(pool.version).unwrap_or(i32::MAX),
             warned: pool.warned,
@@ -82,11 +94,12 @@ impl LeaseRow {
         let program = key.check("program", self.program.parse().ok())?;
         let budget = key.check("budget", self.budget.parse().ok())?;
         let version = key.check("version", u32::try_from(self.version).ok())?;
+        let confirmed = key.check("confirmed", u32::try_from(self.confirmed).ok())?;
         let held = Held {
             lease: Lease {
                 lying: self.lying,
                 used: self.used,
-                limit: self.size,
+                version: confirmed,
             },
             pool: Pool {
                 leased: self.leased,

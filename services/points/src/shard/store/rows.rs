@@ -266,7 +266,7 @@ pub(crate) struct LeaseRow {
     pub(crate) budget: String,
     pub(crate) lying: i64,
     pub(crate) used: i64,
-    pub(crate) size: i64,
+    pub(crate) confirmed: i32,
     pub(crate) leased: i64,
     pub(crate) version: i32,
     pub(crate) warned: i64,

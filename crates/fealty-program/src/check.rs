@@ -113,7 +113,7 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
         money,
         currencies: currencies.as_ref(),
         brands: &brands,
-        budgets: &file.budgets,
+        funders: budgets::funders(&file.budgets),
         tiers: tiers.as_ref(),
         calendar: calendar.as_ref().map(|(calendar, _)| calendar),
     };

@@ -30,11 +30,12 @@ pub(crate) struct BudgetText {
     partial: Option<bool>,
 }
 
-impl BudgetText {
-    /// The brand that issues the points of its rules, if it says so.
-    pub(crate) fn funded_by(&self) -> Option<&BrandId> {
-        self.funded_by.as_ref()
-    }
+/// The brands that issue the points of budgets' rules, where budgets say so.
+pub(crate) fn funders(text: &BTreeMap<BudgetId, BudgetText>) -> BTreeMap<&BudgetId, &BrandId> {
+    let funders = text
+        .iter()
+        .filter_map(|(id, budget)| Some((id, budget.funded_by.as_ref()?)));
+    funders.collect()
 }
 
 /// Checks the budgets, and has rules know of them.

@@ -20,7 +20,6 @@ use crate::{
     ActivationRule, Brand, Currency, Expiry, MoneyUnit, TierScheme,
     faults::Check,
     sections::{
-        budgets::BudgetText,
         currencies::{self, ActivatesText},
         expiry::{self, ExpiresText},
     },
@@ -97,7 +96,8 @@ pub(crate) struct Context<'a> {
     /// `None` where the currencies themselves are wrong.
     pub(crate) currencies: Option<&'a BTreeMap<CurrencyId, Currency>>,
     pub(crate) brands: &'a BTreeMap<BrandId, Brand>,
-    pub(crate) budgets: &'a BTreeMap<BudgetId, BudgetText>,
+    /// The brands that issue the points of budgets' rules.
+    pub(crate) funders: BTreeMap<&'a BudgetId, &'a BrandId>,
     pub(crate) tiers: Option<&'a TierScheme>,
     /// `None` where it is wrong.
     pub(crate) calendar: Option<&'a Calendar>,
@@ -164,8 +164,8 @@ pub(crate) fn check(
             check.wrong(format!("{path}.until"), "must be after `from`");
         }
         funding(&path, rule, currency, context, check);
-        let budget = rule.budget.as_ref().and_then(|id| context.budgets.get(id));
-        let of_budget = budget.and_then(BudgetText::funded_by);
+        let budget = rule.budget.as_ref();
+        let of_budget = budget.and_then(|id| context.funders.get(id).copied());
         terms.push(terms_of(&path, rule, context, check));
         let source = formula.map(|formula| RuleSource {
             id: rule.rule.clone(),

@@ -8,7 +8,7 @@ use fealty_cli::{
 };
 use fealty_proto::points::v1::{
     Budget, ExplainTransactionRequest, ListBudgetsRequest, PreviewPurchaseRequest,
-    RecordPurchaseRequest, ReturnPurchaseRequest, RuleOutcome, TransactionKind,
+    RecordPurchaseRequest, RedeemRequest, ReturnPurchaseRequest, RuleOutcome, TransactionKind,
     earning_service_client::EarningServiceClient, return_purchase_request::Of,
 };
 use fealty_types::shard_of;
@@ -17,7 +17,10 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::{
     earning::{earned, record, with_rules},
-    harness::{CLUB, START_S, ask, available, club_of, polled, purchase, set_time, until, verify},
+    harness::{
+        CLUB, POINTS, SHOP, START_S, ask, available, club_of, polled, purchase, set_time, until,
+        verify,
+    },
     instance::{DISTRIBUTED, Instance},
 };
 
@@ -195,6 +198,33 @@ async fn what_was_leased_of_a_larger_budget_is_not_given_by_a_smaller_one() {
     verify(&fleet).await.expect("the ledger holds");
 }
 
+/// Somebody is given the last 140 points of a budget, spends 130 of them, and returns all that was
+/// bought.
+async fn buy_spend_and_return(fleet: &Fleet) {
+    let bought = record(fleet, purchase(6, "carl", 6_000)).await;
+    assert_eq!(earned(&bought), [("triple", 140)]);
+    let redeem = RedeemRequest {
+        request_id: "spent".to_owned(),
+        program: CLUB.to_owned(),
+        member: "carl".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 130,
+        ..RedeemRequest::default()
+    };
+    ask!(fleet.clients().ledger(), redeem, redeem).expect("spent");
+    let back = ReturnPurchaseRequest {
+        request_id: "all of it".to_owned(),
+        program: CLUB.to_owned(),
+        member: "carl".to_owned(),
+        of: Some(Of::Transaction(id_of(&bought))),
+        ..ReturnPurchaseRequest::default()
+    };
+    let back = ask!(fleet.clients().earning(), return_purchase, back).expect("returned");
+    let told = back.transaction.and_then(|done| done.purchase_return);
+    assert_eq!(told.expect("it is told").borne, 130);
+}
+
 /// A return gives a budget no more back than it takes: what the purchase keeps, for another rule
 /// would give as much for what is left of it, is given as before. And two rules of one budget:
 /// the first has its points, though both together want more than there is.
@@ -247,6 +277,10 @@ earning:
         read.expect("listed").budgets[1].warned
     })
     .await;
+    // What was spent and cannot be taken back stays given.
+    buy_spend_and_return(&fleet).await;
+    let read = ask!(fleet.clients().earning(), list_budgets, request).expect("listed");
+    assert_eq!((read.budgets[0].used, read.budgets[0].left), (170, 10));
     verify(&fleet).await.expect("the ledger holds");
 }
 

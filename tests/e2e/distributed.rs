@@ -28,9 +28,11 @@ use crate::{
 
 /// Statements that are not of a batch, a member or a shard: of the installation, of
 /// all shards at once, or of a batch where all shards lie on one node.
-const NOT_ROUTED: [&str; 10] = [
+const NOT_ROUTED: [&str; 12] = [
     "points.adjustments.list",
     "points.installation.",
+    "points.leases.of_program",
+    "points.leases.wait_not_long",
     "points.heads.ends",
     "points.sweep.try_lock",
     "points.orders.with_transactions",

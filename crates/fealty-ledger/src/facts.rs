@@ -136,6 +136,8 @@ pub struct BudgetedFacts {
 pub struct Draw {
     /// The budget.
     pub budget: BudgetId,
+    /// Its slot, in the version's order.
+    pub slot: u16,
     /// Points; below zero, they came back.
     pub points: i64,
 }

@@ -347,6 +347,7 @@ fn the_bytes_of_a_return_stay_what_they_are() {
         counts: true,
         draws: vec![Draw {
             budget: id("spring"),
+            slot: 2,
             points: -2,
         }],
         reversal: ReversalFacts::default(),
@@ -367,7 +368,7 @@ fn the_bytes_of_a_return_stay_what_they_are() {
         hex
     });
     assert_eq!(
-        hex, "e4f34ce11e232e25aa9b01912c3c814aad4c15edbbb4d77cde68c5d8a0be00ef",
+        hex, "1ad1d834d41ee90a87872fec57bf8d29d20217e85c9cc74a764c38e9e4515826",
         "the bytes of a return"
     );
 }
@@ -395,6 +396,7 @@ fn the_bytes_of_budgets_stay_what_they_are() {
         },
         draws: vec![Draw {
             budget: id("spring"),
+            slot: 2,
             points: 7,
         }],
     });
@@ -435,7 +437,7 @@ fn the_bytes_of_budgets_stay_what_they_are() {
         hex
     });
     assert_eq!(
-        hex, "76c0eb0f55fc93781835eca58d71e3ecdbf591d88e169472f3029f3dc0c2f01d",
+        hex, "edd4556da81b77895ed5f3da46a5e3be68b57b901bdd3c2d3452d3fb7d8c2f30",
         "the bytes of budgets"
     );
 }

@@ -118,8 +118,8 @@ impl From<sqlx::Error> for DatabaseError {
                 match state {
                     // serialization_failure, deadlock_detected
                     "40001" | "40P01" => Self::Conflict(error),
-                    // query_canceled, by statement_timeout
-                    "57014" => Self::Timeout(error),
+                    // query_canceled, by statement_timeout; lock_not_available, by lock_timeout
+                    "57014" | "55P03" => Self::Timeout(error),
                     // connection exceptions, insufficient resources (disk full
                     // among them), operator intervention
                     _ if ["08", "53", "57"]

@@ -80,8 +80,11 @@ fn holds_with(rule: &Rule, other: &Rule) -> bool {
     let budgets = rule.budget.is_none();
     let conditions = other.when.conjuncts();
     let holds = |part: &Bool| *part == Bool::Known(true) || conditions.contains(part);
+    // What is given by bands is not given to what comes too late.
+    let in_time = matches!(rule.formula, Formula::Rate { .. });
     begins
         && ends
+        && in_time
         && lines
         && issued
         && budgets

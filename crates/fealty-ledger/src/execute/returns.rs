@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Command, Facts, MemberBook, Purchase, Refusal, Request, ReturnFacts, Returned, ReturnedPoints,
-    Reversal, RuleResult, Stop, Transaction, command::Return,
+    Reversal, RuleResult, SlotMove, Stop, Transaction, command::Return,
 };
 
 impl Draft {
@@ -34,11 +34,14 @@ impl Draft {
             .into());
         };
         let before = returned_of(book, original);
-        let after = before.with(&decided.part, &decided.moves);
+        let after = before.with(&decided.part, &[]);
         let moved = open(book, original)?;
         let mut parts = restored(&moved, purchase, &after);
         parts.extend(taken(&moved, original, &decided.earns));
         let reversal = self.undo(book, request, &parts)?;
+        let mut decided = decided.clone();
+        keep_given(&mut decided, reversal.borne);
+        let after = before.with(&decided.part, &decided.moves);
         if !reversal.parts.is_empty() {
             book.note_reversal(transaction, &reversal.parts);
         }
@@ -47,7 +50,7 @@ impl Draft {
         self.facts = Some(Facts::Return(ReturnFacts {
             reversal,
             points: by_currency(&parts),
-            ..decided.clone()
+            ..decided
         }));
         let currencies = original.wallets.iter().map(|after| &after.currency);
         let currencies: BTreeSet<&CurrencyId> = currencies.collect();
@@ -164,6 +167,22 @@ fn taken(open: &[Open], original: &Transaction, rest: &[RuleResult]) -> Vec<Move
         let less = (open.left.get() - earns).max(0);
         Points::new(less).unwrap_or(open.left)
     })
+}
+
+/// What could not be taken back stays given, so it does not come back to budgets either.
+fn keep_given(decided: &mut ReturnFacts, borne: Points) {
+    let mut borne = borne.get();
+    for draw in &mut decided.draws {
+        let stays = borne.min(-draw.points).max(0);
+        borne -= stays;
+        draw.points += stays;
+        let of_budget = |moved: &&mut SlotMove| moved.slot == draw.slot;
+        if let Some(moved) = decided.moves.iter_mut().find(of_budget) {
+            moved.by += stays;
+        }
+    }
+    decided.draws.retain(|draw| draw.points < 0);
+    decided.moves.retain(|moved| moved.by < 0);
 }
 
 /// What is taken back and restored, by currency.

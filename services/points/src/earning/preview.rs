@@ -36,10 +36,15 @@ pub(crate) async fn preview(ledger: &Ledger, asked: Asked) -> Result<(i64, plan:
     if let Some(moment) = tier_moment(&applied.program, &command, now) {
         tiers.push(program.to_string(), member.to_string(), moment);
     }
+    let has_budgets = applied.program.earning.rules.budgets().next().is_some();
     let read: Result<_, DatabaseError> = run!(ledger.database, "preview", |connection| async {
         let name = (&*program, &*member);
         let counters = counters::of_member(&mut *connection, shard, name).await?;
-        let budgets = leases::of_program(&mut *connection, &program).await?;
+        let budgets = if has_budgets {
+            leases::of_program(&mut *connection, &program).await?
+        } else {
+            Vec::new()
+        };
         let tiers = if tiers.is_empty() {
             Vec::new()
         } else {

@@ -378,13 +378,15 @@ impl Jobs {
                 .leasing
                 .may_lease(shard, &program.id, (budget, unmet.least));
             match may {
-                // Who has asked so often gets what is there.
                 MayLease::Yes if job.leased < LEASED_MAX => {
                     leaves = true;
                     self.want(job, (budget, unmet));
                 }
-                MayLease::Yes | MayLease::No => {}
-                MayLease::Failing => return Some(Pending::Final(Err(Error::Unavailable))),
+                MayLease::No => {}
+                // Others were quicker each time, or nothing can be leased now.
+                MayLease::Yes | MayLease::Failing => {
+                    return Some(Pending::Final(Err(Error::Unavailable)));
+                }
             }
         }
         leaves.then(|| {

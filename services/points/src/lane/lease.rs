@@ -9,6 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -19,6 +20,7 @@ use fealty_program::{ProgramVersion, text_digest};
 use fealty_rules::Budget;
 use fealty_server::{Programs, ServiceClock};
 use fealty_types::{Clock as _, ProgramId, ShardId, TransactionPlace};
+use futures::FutureExt as _;
 
 use super::publish::Publisher;
 use crate::shard::{
@@ -66,6 +68,17 @@ pub(super) enum MayLease {
     Failing,
 }
 
+/// What heads are locked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// The home's, to tell that the budget is nearly used.
+    Tell,
+    /// The home's and that of the shard, to lease out of the pool.
+    Lease,
+    /// All, to call back first what lies with others.
+    CallBack,
+}
+
 /// What is known of a budget of which more was wanted than there is.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -75,8 +88,13 @@ struct Seen {
     /// What was left, and with whom, if one shard has all of it.
     left: i64,
     holder: Option<ShardId>,
-    /// For how long nobody asks again, because it could not be leased.
-    failed_for: Option<Duration>,
+}
+
+/// That a shard could not lease of a budget, and for how long nobody there asks again.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    at: Instant,
+    pauses: Duration,
 }
 
 /// Leases for the lanes of an instance.
@@ -88,6 +106,7 @@ pub(super) struct Leasing {
     clock: ServiceClock,
     publisher: Publisher,
     seen: Arc<Mutex<HashMap<BudgetName, Seen>>>,
+    failed: Arc<Mutex<HashMap<(BudgetName, ShardId), Failed>>>,
 }
 
 impl Leasing {
@@ -106,6 +125,7 @@ impl Leasing {
             clock,
             publisher,
             seen: Arc::default(),
+            failed: Arc::default(),
         }
     }
 
@@ -117,15 +137,16 @@ impl Leasing {
         program: &ProgramId,
         (budget, wanted): (&Budget, i64),
     ) -> MayLease {
+        let name = (program.clone(), budget.id.clone());
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = failed.get(&(name.clone(), shard)).copied();
+        if failed.is_some_and(|failed| failed.at.elapsed() < failed.pauses) {
+            return MayLease::Failing;
+        }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(seen) = seen.get(&(program.clone(), budget.id.clone())) else {
+        let Some(seen) = seen.get(&name) else {
             return MayLease::Yes;
         };
-        match seen.failed_for {
-            Some(failed_for) if seen.at.elapsed() < failed_for => return MayLease::Failing,
-            Some(_) => return MayLease::Yes,
-            None => {}
-        }
         if seen.size != budget.points || seen.at.elapsed() >= SPENT_FOR {
             return MayLease::Yes;
         }
@@ -151,42 +172,53 @@ impl Leasing {
             size: want.budget.points,
             left,
             holder,
-            failed_for: None,
         };
         seen.insert(want.name(), noted);
     }
 
-    /// Leases what is wanted for a shard, as far as there is any.
-    pub(super) async fn lease(&self, shard: ShardId, want: &Want) {
-        let leased = tokio::time::timeout(LEASING_MAX, self.lease_or_not(shard, want)).await;
+    /// Leases what is wanted for a shard, as far as there is any; answers whether that could be
+    /// found out.
+    pub(super) async fn lease(&self, shard: ShardId, want: &Want) -> bool {
+        let leasing = AssertUnwindSafe(self.lease_or_not(shard, want)).catch_unwind();
+        let leased = tokio::time::timeout(LEASING_MAX, leasing).await;
         let (program, budget) = want.name();
-        let failed: &dyn std::fmt::Display = match &leased {
-            Ok(Ok(())) => return,
-            Ok(Err(Interrupted::VersionPassed(_))) => {
+        let key = (want.name(), shard);
+        match leased {
+            Ok(Ok(Ok(()))) => {
+                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                failed.remove(&key);
+                return true;
+            }
+            Ok(Ok(Err(Interrupted::VersionPassed(_)))) => {
                 // The purchases are planned anew, by the version that is newest then.
                 let refreshed = self.programs.refresh().await.is_ok();
                 let newest = self.programs.newest(&program).map(|newest| newest.version);
                 if refreshed && newest.is_ok_and(|newest| newest > want.applied.version) {
-                    return;
+                    return true;
                 }
-                &"the programme's version is not to be had"
+                let what = "the version by which a budget is leased is not to be had";
+                tracing::warn!(%shard, %program, %budget, what);
             }
-            Ok(Err(Interrupted::Database(error))) => error,
-            Ok(Err(_)) => &"a locked head was moved",
-            Err(_) => &"it took too long",
-        };
-        tracing::warn!(%shard, %program, %budget, error = %failed, "a budget could not be leased");
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = seen.get(&want.name()).and_then(|seen| seen.failed_for);
-        let failed_for = before.map_or(FAILED_FOR, |before| (2 * before).min(FAILED_FOR_MAX));
-        let noted = Seen {
-            at: Instant::now(),
-            size: want.budget.points,
-            left: 0,
-            holder: None,
-            failed_for: Some(failed_for),
-        };
-        seen.insert(want.name(), noted);
+            Ok(Ok(Err(Interrupted::Database(error)))) => {
+                let error = &error as &(dyn std::error::Error + 'static);
+                tracing::warn!(%shard, %program, %budget, error, "a budget could not be leased");
+            }
+            Ok(Ok(Err(_))) => {
+                tracing::error!(%shard, %program, %budget, "a locked head was moved");
+            }
+            Ok(Err(_)) => {
+                tracing::error!(%shard, %program, %budget, "a defect of ours: nothing is leased");
+            }
+            Err(_) => {
+                tracing::warn!(%shard, %program, %budget, "leasing a budget took too long");
+            }
+        }
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = failed.get(&key).map(|failed| failed.pauses);
+        let pauses = before.map_or(FAILED_FOR, |before| (2 * before).min(FAILED_FOR_MAX));
+        let at = Instant::now();
+        failed.insert(key, Failed { at, pauses });
+        false
     }
 
     async fn lease_or_not(&self, shard: ShardId, want: &Want) -> Result<(), Interrupted> {
@@ -201,50 +233,50 @@ impl Leasing {
         let is_confirmed = own.version == number(&want.applied);
         let here = if is_confirmed { own.lying } else { 0 };
         let left = total.left(size);
-        let home = budget_home(program, &want.budget.id, self.shards.count());
         if left <= here || (!want.budget.partial && want.least > left) {
             if is_to_be_told(&want.budget, total.used(), total.warned) {
-                let heads = BTreeSet::from([home]);
-                self.lease_under(heads, (shard, want), total).await?;
+                self.lease_under(Purpose::Tell, (shard, want), total)
+                    .await?;
             }
             self.note(want, left, (left <= here).then_some(shard));
             return Ok(());
         }
         let need = want.points.saturating_sub(own.lying).max(0);
-        if size.saturating_sub(total.leased) >= need {
-            let heads = BTreeSet::from([home, shard]);
-            if self.lease_under(heads, (shard, want), total).await? {
+        for purpose in [Purpose::Lease, Purpose::CallBack] {
+            let may_do = size.saturating_sub(total.leased) >= need;
+            if purpose == Purpose::Lease && !may_do {
+                continue;
+            }
+            if self.lease_under(purpose, (shard, want), total).await? {
                 self.forget(&want.name());
                 return Ok(());
             }
         }
-        let all = self.shards.all().collect();
-        if self.lease_under(all, (shard, want), total).await? {
-            self.forget(&want.name());
-        }
         Ok(())
     }
 
-    /// Leases under the locks of some heads; answers whether it was all that was wanted.
+    /// Leases under the locks of heads; answers whether it was all that was wanted.
     async fn lease_under(
         &self,
-        heads: BTreeSet<ShardId>,
+        purpose: Purpose,
         (shard, want): (ShardId, &Want),
         total: Total,
     ) -> Result<bool, Interrupted> {
+        let (program, budget) = want.name();
+        let moving = Moving {
+            home: budget_home(&program, &budget, self.shards.count()),
+            shard,
+            want,
+            shards: self.shards,
+        };
+        let heads: BTreeSet<ShardId> = match purpose {
+            Purpose::Tell => BTreeSet::from([moving.home]),
+            Purpose::Lease => BTreeSet::from([moving.home, shard]),
+            Purpose::CallBack => self.shards.all().collect(),
+        };
         let leased: Result<_, Interrupted> = run!(self.database, "lease", |connection| async {
             let mut works = self.lock(connection, &heads, &want.applied).await?;
-            let moving = Moving {
-                home: budget_home(
-                    &want.applied.program.id,
-                    &want.budget.id,
-                    self.shards.count(),
-                ),
-                shard,
-                want,
-                shards: self.shards,
-            };
-            let is_enough = moving.lease(&mut works, (heads.len(), total))?;
+            let is_enough = moving.lease(&mut works, (purpose, total))?;
             let left = moving.held(&works, shard).lease.lying;
             let mut written = Vec::new();
             for (of, work) in works {
@@ -258,7 +290,7 @@ impl Leasing {
         for (of, written) in &written {
             self.publisher.publish(*of, written).await;
         }
-        if !is_enough && heads.len() == usize::from(self.shards.count()) {
+        if !is_enough && purpose == Purpose::CallBack {
             self.note(want, left, Some(shard));
         }
         Ok(is_enough)
@@ -315,31 +347,23 @@ impl Moving<'_> {
             .unwrap_or_default()
     }
 
-    /// Leases what is wanted; under all heads, after all that lies with others was called
-    /// back. Answers whether it is enough.
+    /// Leases what is wanted, as far as there is any; answers whether it is enough.
     fn lease(
         &self,
         works: &mut BTreeMap<ShardId, ShardWork>,
-        (heads, total): (usize, Total),
+        (purpose, total): (Purpose, Total),
     ) -> Result<bool, Interrupted> {
         let size = self.want.budget.points;
         let pool = self.held(works, self.home).pool;
         if pool.version > number(&self.want.applied) {
             return Err(Interrupted::VersionPassed(self.want.name().0));
         }
-        let others: Vec<ShardId> = works.keys().copied().collect();
-        if heads == usize::from(self.shards.count()) {
-            for other in others.into_iter().filter(|other| *other != self.shard) {
-                let lying = self.held(works, other).lease.lying;
-                if lying > 0 {
-                    self.shift(works, other, -lying)?;
-                }
-            }
-        }
-        if !works.contains_key(&self.shard) {
-            // The home alone: it only tells that the budget is used.
+        if purpose == Purpose::Tell {
             self.warn(works, total.used())?;
             return Ok(false);
+        }
+        if purpose == Purpose::CallBack {
+            self.call_back(works)?;
         }
         let own = self.held(works, self.shard).lease;
         let leased = self.held(works, self.home).pool.leased;
@@ -349,7 +373,7 @@ impl Moving<'_> {
         let part = free / (PARTS * i64::from(self.shards.count()));
         let gets = if free >= need {
             need.max(part).min(free)
-        } else if heads == usize::from(self.shards.count()) {
+        } else if purpose == Purpose::CallBack {
             free.max(-own.lying)
         } else {
             // Others have it: that takes all heads.
@@ -358,11 +382,26 @@ impl Moving<'_> {
         if gets != 0 || own.version != number(&self.want.applied) {
             self.shift(works, self.shard, gets)?;
         }
-        self.warn(
-            works,
-            total.used().saturating_add(self.want.points).min(size),
-        )?;
+        self.warn(works, total.used())?;
         Ok(free >= need)
+    }
+
+    /// Calls back what lies with others, as much as the pool has too little.
+    fn call_back(&self, works: &mut BTreeMap<ShardId, ShardWork>) -> Result<(), DatabaseError> {
+        let own = self.held(works, self.shard).lease.lying;
+        let need = self.want.points.saturating_sub(own).max(0);
+        let leased = self.held(works, self.home).pool.leased;
+        let free = self.want.budget.points.saturating_sub(leased);
+        let mut missing = need.saturating_sub(free);
+        let all: Vec<ShardId> = works.keys().copied().collect();
+        for other in all.into_iter().filter(|other| *other != self.shard) {
+            let back = self.held(works, other).lease.lying.min(missing);
+            if back > 0 {
+                self.shift(works, other, -back)?;
+                missing -= back;
+            }
+        }
+        Ok(())
     }
 
     /// Moves points from the pool into a shard's lease, or back.

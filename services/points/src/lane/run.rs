@@ -282,7 +282,10 @@ impl Runner {
             }
             // Those that are left have more, or know that there is none.
             for want in merged(std::mem::take(&mut self.wants)) {
-                self.batches.leasing.lease(shard, &want).await;
+                // Where one cannot be leased, the lane has work for others first.
+                if !self.batches.leasing.lease(shard, &want).await {
+                    break;
+                }
             }
         }
     }

@@ -191,6 +191,7 @@ pub(super) fn draws(rules: &Rules, moves: &[Move]) -> Vec<Draw> {
     let draws = moves.iter().filter_map(|moved| {
         Some(Draw {
             budget: rules.budget_of(moved.slot)?.id.clone(),
+            slot: moved.slot,
             points: moved.by,
         })
     });

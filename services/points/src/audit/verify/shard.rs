@@ -275,9 +275,9 @@ impl Shard {
         match said {
             Said::LeaseMoved(moved) => {
                 let applied = programs.get(&(notice.program.clone(), moved.version));
-                let budgets = applied
-                    .iter()
-                    .flat_map(|a| a.program.earning.rules.budgets());
+                let applied = applied
+                    .ok_or_else(|| self.difference(position, "the programme version is missing"))?;
+                let budgets = applied.program.earning.rules.budgets();
                 let mut budgets = budgets.filter(|budget| budget.id == moved.budget);
                 if budgets
                     .next()

@@ -8,8 +8,8 @@ use fealty_cli::{
 };
 use fealty_proto::points::v1::{
     Budget, ExplainTransactionRequest, ListBudgetsRequest, PreviewPurchaseRequest,
-    RecordPurchaseRequest, RedeemRequest, ReturnPurchaseRequest, RuleOutcome, TransactionKind,
-    earning_service_client::EarningServiceClient, return_purchase_request::Of,
+    RecordPurchaseRequest, RedeemRequest, RuleOutcome, TransactionKind,
+    earning_service_client::EarningServiceClient,
 };
 use fealty_types::shard_of;
 use futures::future::join_all;
@@ -22,6 +22,7 @@ use crate::{
         verify,
     },
     instance::{DISTRIBUTED, Instance},
+    returns::{give_back, id_of, of_money, whole},
 };
 
 const DAY: i64 = 86_400;
@@ -50,10 +51,6 @@ async fn budget(fleet: &Fleet) -> Budget {
 async fn used(fleet: &Fleet) -> (i64, i64) {
     let budget = budget(fleet).await;
     (budget.used, budget.left)
-}
-
-fn id_of(answer: &fealty_proto::points::v1::RecordPurchaseResponse) -> String {
-    answer.transaction.as_ref().expect("one").id.clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,14 +93,8 @@ async fn a_budget_gives_what_it_has_and_the_last_one_gets_the_rest() {
         of_rule.text
     );
     // What comes back is there for the next, whichever shard has it; who was refused is not.
-    let back = ReturnPurchaseRequest {
-        request_id: "back".to_owned(),
-        program: CLUB.to_owned(),
-        member: "member-3".to_owned(),
-        of: Some(Of::Transaction(id_of(&last))),
-        ..ReturnPurchaseRequest::default()
-    };
-    ask!(fleet.clients().earning(), return_purchase, back).expect("returned");
+    let back = whole("back", "member-3", &id_of(&last));
+    give_back(&fleet, back).await.expect("returned");
     assert_eq!(used(&fleet).await, (35, 10));
     assert_eq!(earned(&buy(6).await), [("base", 1), ("spring", 10)]);
     assert_eq!(earned(&buy(7).await), [("base", 1)]);
@@ -213,14 +204,8 @@ async fn buy_spend_and_return(fleet: &Fleet) {
         ..RedeemRequest::default()
     };
     ask!(fleet.clients().ledger(), redeem, redeem).expect("spent");
-    let back = ReturnPurchaseRequest {
-        request_id: "all of it".to_owned(),
-        program: CLUB.to_owned(),
-        member: "carl".to_owned(),
-        of: Some(Of::Transaction(id_of(&bought))),
-        ..ReturnPurchaseRequest::default()
-    };
-    let back = ask!(fleet.clients().earning(), return_purchase, back).expect("returned");
+    let back = whole("all of it", "carl", &id_of(&bought));
+    let back = give_back(fleet, back).await.expect("returned");
     let told = back.transaction.and_then(|done| done.purchase_return);
     assert_eq!(told.expect("it is told").borne, 130);
 }
@@ -245,15 +230,8 @@ earning:
     let fleet = club_of(&with_rules(sections), &[]).await;
     let bought = record(&fleet, purchase(1, "anna", 6_000)).await;
     assert_eq!(earned(&bought), [("triple", 180)]);
-    let back = ReturnPurchaseRequest {
-        request_id: "back".to_owned(),
-        program: CLUB.to_owned(),
-        member: "anna".to_owned(),
-        of: Some(Of::Transaction(id_of(&bought))),
-        amount: purchase(0, "", 2_000).amount,
-        ..ReturnPurchaseRequest::default()
-    };
-    ask!(fleet.clients().earning(), return_purchase, back).expect("returned");
+    let back = of_money(whole("back", "anna", &id_of(&bought)), 2_000);
+    give_back(&fleet, back).await.expect("returned");
     assert_eq!(available(fleet.clients(), "anna").await, 40);
     let request = ListBudgetsRequest {
         program: CLUB.to_owned(),

@@ -48,12 +48,12 @@ earning:
     caps: [ { per: member, every: month, points: 10 } ]
 "#;
 
-fn id_of(answer: &RecordPurchaseResponse) -> String {
+pub(crate) fn id_of(answer: &RecordPurchaseResponse) -> String {
     answer.transaction.as_ref().expect("one").id.clone()
 }
 
 /// A return of all that is left of a purchase.
-fn whole(request_id: &str, member: &str, transaction: &str) -> ReturnPurchaseRequest {
+pub(crate) fn whole(request_id: &str, member: &str, transaction: &str) -> ReturnPurchaseRequest {
     ReturnPurchaseRequest {
         request_id: request_id.to_owned(),
         program: CLUB.to_owned(),
@@ -75,7 +75,7 @@ fn of_lines(request: ReturnPurchaseRequest, lines: &[(i32, i32)]) -> ReturnPurch
     }
 }
 
-fn of_money(request: ReturnPurchaseRequest, minor_units: i64) -> ReturnPurchaseRequest {
+pub(crate) fn of_money(request: ReturnPurchaseRequest, minor_units: i64) -> ReturnPurchaseRequest {
     ReturnPurchaseRequest {
         amount: Some(Money {
             currency_code: "USD".to_owned(),
@@ -85,7 +85,7 @@ fn of_money(request: ReturnPurchaseRequest, minor_units: i64) -> ReturnPurchaseR
     }
 }
 
-async fn give_back(
+pub(crate) async fn give_back(
     fleet: &Fleet,
     request: ReturnPurchaseRequest,
 ) -> Result<ReturnPurchaseResponse, Status> {

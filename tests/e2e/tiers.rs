@@ -6,16 +6,16 @@ use fealty_cli::{
 };
 use fealty_proto::{
     operations::v1::SetTimeRequest,
-    points::v1::{
-        Balance, Consistency, ListTransactionsRequest, ReturnPurchaseRequest, TransactionKind,
-        return_purchase_request::Of,
-    },
+    points::v1::{Balance, Consistency, ListTransactionsRequest, TransactionKind},
     tiers::v1::{GetStatusRequest, PollTierChangesRequest, PollTierChangesResponse},
     r#type::v1::{FeedStart, feed_start::At},
 };
 use sqlx::{Connection as _, PgConnection};
 
-use crate::harness::{CLUB, START_S, ask, balance, club, purchase, set_time, until, verify};
+use crate::{
+    harness::{CLUB, START_S, ask, balance, club, purchase, set_time, until, verify},
+    returns::{give_back, id_of, whole},
+};
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
@@ -334,14 +334,8 @@ async fn what_comes_back_after_a_judgement_does_not_change_it() {
     };
     let request = SetTimeRequest { time: time(368) };
     points.set_time(request).await.expect("the clock is set");
-    let back = ReturnPurchaseRequest {
-        request_id: "back".to_owned(),
-        program: CLUB.to_owned(),
-        member: "anna".to_owned(),
-        of: Some(Of::Transaction(bought.transaction.expect("one").id)),
-        ..ReturnPurchaseRequest::default()
-    };
-    ask!(fleet.clients().earning(), return_purchase, back).expect("returned");
+    let back = whole("back", "anna", &id_of(&bought));
+    give_back(&fleet, back).await.expect("returned");
     fleet.restart("tiers").await.expect("it serves");
     set_time(&fleet, START_S + 369 * DAY).await;
     let spent = async |cents: i64| {

@@ -29,6 +29,13 @@ fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros).expect("in range")
 }
 
+fn hex(digest: [u8; 32]) -> String {
+    digest.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("to memory");
+        hex
+    })
+}
+
 fn transaction(cause: Cause) -> Transaction {
     let lot = LotId::from_stored(7 * 65_536 + 1);
     Transaction {
@@ -218,14 +225,8 @@ fn the_bytes_of_a_log_stay_what_they_are() {
     let bytes = canonical::encode(&notice);
     assert_eq!(canonical::decode(&bytes).expect("our own"), notice);
     hash.update(&bytes);
-    let hex = |hash: Sha256| {
-        hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("to memory");
-            hex
-        })
-    };
     let pinned = "d4f54f39be11f337d49b9d587379759eaad1a75a1b693f54af18ef36d96d9dbb";
-    assert_eq!(hex(hash), pinned, "the bytes of format 6");
+    assert_eq!(hex(hash.finalize().into()), pinned, "the bytes of format 6");
 }
 
 fn line(attributes: Attributes) -> PurchaseLine {
@@ -291,11 +292,7 @@ fn attributes_follow_a_purchase_and_without_them_its_bytes_are_as_before() {
     let entry = Entry::Transaction(transaction(cause));
     let bytes = canonical::encode(&entry);
     assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
-    let digest: [u8; 32] = Sha256::digest(&bytes).into();
-    let hex = digest.iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("to memory");
-        hex
-    });
+    let hex = hex(Sha256::digest(&bytes).into());
     assert_eq!(
         hex, "3ba033e75f2f8705190967f57644e87a6cb5b909c53ec804ac912c0186571453",
         "the bytes of attributes"
@@ -362,11 +359,7 @@ fn the_bytes_of_a_return_stay_what_they_are() {
     let entry = Entry::Transaction(transaction(request(command, Some(facts))));
     let bytes = canonical::encode(&entry);
     assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
-    let digest: [u8; 32] = Sha256::digest(&bytes).into();
-    let hex = digest.iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("to memory");
-        hex
-    });
+    let hex = hex(Sha256::digest(&bytes).into());
     assert_eq!(
         hex, "1ad1d834d41ee90a87872fec57bf8d29d20217e85c9cc74a764c38e9e4515826",
         "the bytes of a return"
@@ -432,10 +425,7 @@ fn the_bytes_of_budgets_stay_what_they_are() {
         assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
         hash.update(&bytes);
     }
-    let hex = hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("to memory");
-        hex
-    });
+    let hex = hex(hash.finalize().into());
     assert_eq!(
         hex, "edd4556da81b77895ed5f3da46a5e3be68b57b901bdd3c2d3452d3fb7d8c2f30",
         "the bytes of budgets"

@@ -1,12 +1,14 @@
-//! The jobs of a batch, one after the other: seen before, refused, or done.
+//! The jobs of a batch, one after the other: seen before, refused, or done; `budgets` is what
+//! a purchase wants of those that its shard has too little of.
+
+mod budgets;
 
 use std::collections::{HashMap, HashSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Lot, Moment, Purchase, Request, TierChanged, Transaction, Unmet};
+use fealty_ledger::{Command, Lot, Moment, Purchase, Request, TierChanged, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
 use fealty_program::Personal;
-use fealty_rules::Budget;
 use fealty_server::Programs;
 use fealty_types::{
     MemberId, Metadata, Position, ProgramId, RequestId, ShardId, TierId, Timestamp,
@@ -15,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     job::{Done, Job, Work},
-    lease::{Leasing, MayLease, Want},
+    lease::{Leasing, Want},
     recorded::{entry, is_recorded, lot_before, principal},
     tiers::{AskedTiers, Tiers},
 };
@@ -45,8 +47,6 @@ pub(super) enum Pending {
     LeftForMore,
 }
 
-/// How often a purchase leaves its batch so that more of a budget is leased for it.
-const LEASED_MAX: u8 = 5;
 /// Lots that what is due before one request may change: then it is to be sent again.
 const DUE_PER_REQUEST: usize = 5_000;
 /// Lots that one wallet which the sweeper found may change in a batch.
@@ -146,7 +146,7 @@ impl Jobs {
             keys.push(Some(key));
             asked.requests.push(key);
             asked.command(slot, command);
-            asked.leases |= may_draw(job, command);
+            asked.leases |= budgets::may_draw(job, command);
         }
         asked.requests.sort_unstable();
         asked.requests.dedup();
@@ -364,67 +364,6 @@ impl Jobs {
         plan(&job.applied, asked, command, of_member, self.now)
     }
 
-    /// Leaves a purchase to a later batch that wants more of a budget than its shard has, if
-    /// there may be more.
-    fn leaves_for_more(&mut self, slot: usize, job: &Job, request: &Request) -> Option<Pending> {
-        let program = &job.applied.program;
-        let (mut leaves, shard) = (false, self.work.shard());
-        for unmet in &request.unmet {
-            let mut budgets = program.earning.rules.budgets();
-            let Some(budget) = budgets.find(|budget| budget.id == unmet.budget) else {
-                continue;
-            };
-            let may = self
-                .leasing
-                .may_lease(shard, &program.id, (budget, unmet.least));
-            match may {
-                MayLease::Yes if job.leased < LEASED_MAX => {
-                    leaves = true;
-                    self.want(job, (budget, unmet));
-                }
-                MayLease::No => {}
-                // Others were quicker each time, or nothing can be leased now.
-                MayLease::Yes | MayLease::Failing => {
-                    return Some(Pending::Final(Err(Error::Unavailable)));
-                }
-            }
-        }
-        leaves.then(|| {
-            self.parked.insert(slot);
-            Pending::LeftForMore
-        })
-    }
-
-    /// Notes what is wanted of a budget.
-    fn want(&mut self, job: &Job, (budget, unmet): (&Budget, &Unmet)) {
-        let program = &job.applied.program.id;
-        let same =
-            |want: &&mut Want| want.applied.program.id == *program && want.budget.id == budget.id;
-        match self.wants.iter_mut().find(same) {
-            Some(known) => {
-                known.points = known.points.saturating_add(unmet.wanted);
-                known.least = known.least.min(unmet.least);
-            }
-            None => self.wants.push(Want {
-                applied: job.applied.clone(),
-                budget: budget.clone(),
-                points: unmet.wanted,
-                least: unmet.least,
-            }),
-        }
-    }
-
-    /// Whoever was told that a budget has no more may ask again, if something came back.
-    fn note_what_came_back(&self, position: Position) {
-        let Some(written) = self.work.log().at(position) else {
-            return;
-        };
-        for draw in written.draws().iter().filter(|draw| draw.points < 0) {
-            let name = (written.program.clone(), draw.budget.clone());
-            self.leasing.forget(&name);
-        }
-    }
-
     /// Reads the purchase that a return is of, and plans by it.
     async fn look_back(
         &mut self,
@@ -588,15 +527,6 @@ pub(super) struct Decided {
     pub(super) recorded: Vec<NewAuditEntry>,
     /// What is wanted of budgets for those that are left to a later batch.
     pub(super) wants: Vec<Want>,
-}
-
-/// Whether a command may draw on budgets, or give something back to one.
-fn may_draw(job: &Job, command: &Command) -> bool {
-    match command {
-        Command::Purchase(_) => job.applied.program.earning.rules.budgets().next().is_some(),
-        Command::Return(_) => true,
-        _ => false,
-    }
 }
 
 fn recorded_before(purchase: &Purchase) -> Error {

@@ -239,7 +239,7 @@ pub(super) async fn compare(
     let returns = store::returns::of_shard(connection, shard.shard).await?;
     shard.compare_returns(&by_number, &returns)?;
     let leases = store::leases::of_shard(&mut *connection, shard.shard).await?;
-    if leases != shard.leases {
+    if leases != *shard.budgets.leases() {
         return Err(shard.difference(shard.position, "what it has of budgets differs"));
     }
     let accounts = accounts::of_shard(connection, shard.shard).await?;

@@ -182,7 +182,7 @@ pub async fn verify(
             totals.add_sums(key.clone(), *sums);
         }
         gifts = gifts.wrapping_add(shard.gifts);
-        leases.add(id, shard.position, &shard.moved, &shard.received);
+        leases.add(id, shard.position, &shard.budgets);
         orders.add(&shard);
         heads.push(shard.position);
     }

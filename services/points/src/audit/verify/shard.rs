@@ -4,24 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    AccountKey, AccountTotals, Cause, Command, Due, Engine, Entry, Facts, LeaseMoved,
-    LeaseReceived, Leases, Log, Lot, MemberBook, Moment, Named, Notice, Received, Request, Said,
-    Stamp, TierEffect, Transaction, WalletBook,
+    AccountKey, AccountTotals, Cause, Command, Due, Engine, Entry, Facts, Log, Lot, MemberBook,
+    Moment, Named, Notice, Received, Request, Said, Stamp, TierEffect, Transaction, WalletBook,
     canonical::{self, CHAIN_START, Chain},
     given,
 };
 use fealty_program::ProgramVersion;
-use fealty_types::{
-    BudgetId, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionPlace,
-    shard_of,
-};
+use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, shard_of};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{OTHER_TEXT, Programs, VerifyError};
+use super::{OTHER_TEXT, Programs, VerifyError, leases::Budgets};
 use crate::{
     plan::{LeftOf, OfMember, plan, plan_return, tier_effects, tier_moment},
-    shard::{OrderName, budget_home, has_plain, key_of, order_key, store::log::Row},
+    shard::{OrderName, has_plain, key_of, order_key, store::log::Row},
 };
 
 /// Some of a log, in order, with the marks of the accounts among it.
@@ -95,39 +91,11 @@ pub(super) struct Shard {
     /// A sum over what was given to other members less what was received: 0
     /// over all shards, for every transfer has two sides that are the same.
     pub(super) gifts: u128,
-    /// What the shard has of budgets.
-    pub(super) leases: Leases,
-    /// What this shard, as a budget's home, moved into leases of others or back, by position.
-    pub(super) moved: BTreeMap<Position, Side>,
-    /// The other side of that, of homes elsewhere.
-    pub(super) received: BTreeMap<TransactionPlace, Side>,
+    /// What the shard has of budgets, and how it came there.
+    pub(super) budgets: Budgets,
     /// The transaction that the next one names.
     #[borsh(skip)]
     pub(super) original: Option<Transaction>,
-}
-
-/// One side of what was moved between a budget's pool and a lease elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(super) struct Side {
-    /// Whose lease it is.
-    pub(super) shard: ShardId,
-    pub(super) program: ProgramId,
-    pub(super) received: LeaseReceived,
-}
-
-impl Side {
-    /// What the home says that the shard of the lease must say.
-    pub(super) fn of(
-        program: &ProgramId,
-        moved: &LeaseMoved,
-        (shard, position): (ShardId, Position),
-    ) -> Self {
-        Self {
-            shard: moved.shard,
-            program: program.clone(),
-            received: moved.received(TransactionPlace { shard, position }),
-        }
-    }
 }
 
 impl Shard {
@@ -150,9 +118,7 @@ impl Shard {
             holds: BTreeMap::new(),
             tiers: HashMap::new(),
             gifts: 0,
-            leases: Leases::default(),
-            moved: BTreeMap::new(),
-            received: BTreeMap::new(),
+            budgets: Budgets::default(),
             original: None,
         }
     }
@@ -240,9 +206,9 @@ impl Shard {
         if row.member_no.is_some() || row.request_key.is_some() {
             return Err(self.difference(position, "a column differs from the notice"));
         }
-        let (version, digest) = match &notice.says {
-            Said::VersionBegins { version, digest } => (version, digest),
-            said => return self.check_lease(notice, said, programs),
+        let Said::VersionBegins { version, digest } = &notice.says else {
+            let taken = self.budgets.notice(notice, self.shards, programs);
+            return taken.map_err(|what| self.difference(position, what));
         };
         let before = self.versions.get(&notice.program);
         if before.is_some_and(|before| before.version >= *version) {
@@ -262,64 +228,6 @@ impl Shard {
         };
         self.versions.insert(program, began);
         Ok(())
-    }
-
-    /// Checks what a notice says of a budget, and takes it in.
-    fn check_lease(
-        &mut self,
-        notice: &Notice,
-        said: &Said,
-        programs: &Programs,
-    ) -> Result<(), VerifyError> {
-        let position = notice.position;
-        match said {
-            Said::LeaseMoved(moved) => {
-                let applied = programs.get(&(notice.program.clone(), moved.version));
-                let applied = applied
-                    .ok_or_else(|| self.difference(position, "the programme version is missing"))?;
-                let budgets = applied.program.earning.rules.budgets();
-                let mut budgets = budgets.filter(|budget| budget.id == moved.budget);
-                if budgets
-                    .next()
-                    .is_none_or(|budget| budget.points != moved.limit)
-                {
-                    return Err(self.difference(position, "the budget has another size"));
-                }
-                self.check_home(notice, &moved.budget)?;
-                if moved.shard != self.shard {
-                    let side = Side::of(&notice.program, moved, (self.shard, position));
-                    self.moved.insert(position, side);
-                }
-            }
-            Said::LeaseReceived(received) => {
-                let side = Side {
-                    shard: self.shard,
-                    program: notice.program.clone(),
-                    received: received.clone(),
-                };
-                if self.received.insert(received.home, side).is_some() {
-                    return Err(self.difference(position, "it was received before"));
-                }
-            }
-            Said::BudgetWarned { budget, .. } => self.check_home(notice, budget)?,
-            Said::VersionBegins { .. } => {}
-        }
-        self.take_in(&Entry::Notice(notice.clone()))
-    }
-
-    /// Checks that a budget's home says it, and nobody else.
-    fn check_home(&self, notice: &Notice, budget: &BudgetId) -> Result<(), VerifyError> {
-        if budget_home(&notice.program, budget, self.shards) == self.shard {
-            return Ok(());
-        }
-        Err(self.difference(notice.position, "the budget has another home"))
-    }
-
-    /// Takes in what an entry does to budgets.
-    fn take_in(&mut self, entry: &Entry) -> Result<(), VerifyError> {
-        let taken = self.leases.fold(entry);
-        self.leases.settle();
-        taken.map_err(|error| self.difference(entry.position(), error.to_string()))
     }
 
     /// Checks a transaction: its columns, and that the engine makes it again. Answers
@@ -365,7 +273,8 @@ impl Shard {
             return Err(self.difference(position, what));
         }
         if !transaction.draws().is_empty() {
-            self.take_in(&Entry::Transaction(transaction.clone()))?;
+            let taken = self.budgets.draw(transaction);
+            taken.map_err(|error| self.difference(position, error.to_string()))?;
         }
         self.note(transaction, number, programs)?;
         for key in self.totals.add(transaction) {
@@ -530,7 +439,11 @@ impl Shard {
         let of_member = OfMember {
             tier: facts.as_ref().and_then(Facts::tier).cloned(),
             counters: self.members.get(&member).map(|known| &known.book.counters),
-            left: LeftOf::Leases(&self.leases, &transaction.program, *program_version),
+            left: LeftOf::Leases(
+                self.budgets.leases(),
+                &transaction.program,
+                *program_version,
+            ),
         };
         let mut request = plan(applied, (request_id, metadata), command, of_member, now)
             .map_err(|error| self.difference(position, error.to_string()))?;

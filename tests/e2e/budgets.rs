@@ -8,7 +8,7 @@ use fealty_cli::{
 };
 use fealty_proto::points::v1::{
     Budget, ExplainTransactionRequest, ListBudgetsRequest, PreviewPurchaseRequest,
-    RecordPurchaseRequest, RedeemRequest, RuleOutcome, TransactionKind,
+    RecordPurchaseRequest, RecordPurchaseResponse, RedeemRequest, RuleOutcome, TransactionKind,
     earning_service_client::EarningServiceClient,
 };
 use fealty_types::shard_of;
@@ -189,25 +189,66 @@ async fn what_was_leased_of_a_larger_budget_is_not_given_by_a_smaller_one() {
     verify(&fleet).await.expect("the ledger holds");
 }
 
-/// Somebody is given the last 140 points of a budget, spends 130 of them, and returns all that was
-/// bought.
-async fn buy_spend_and_return(fleet: &Fleet) {
-    let bought = record(fleet, purchase(6, "carl", 6_000)).await;
-    assert_eq!(earned(&bought), [("triple", 140)]);
+/// Somebody spends so many of the points that a purchase gave, and returns all that was bought:
+/// what was spent is borne.
+async fn spend_and_return(
+    fleet: &Fleet,
+    member: &str,
+    bought: &RecordPurchaseResponse,
+    points: i64,
+) {
     let redeem = RedeemRequest {
-        request_id: "spent".to_owned(),
+        request_id: format!("spent by {member}"),
         program: CLUB.to_owned(),
-        member: "carl".to_owned(),
+        member: member.to_owned(),
         brand: SHOP.to_owned(),
         currency: POINTS.to_owned(),
-        points: 130,
+        points,
         ..RedeemRequest::default()
     };
     ask!(fleet.clients().ledger(), redeem, redeem).expect("spent");
-    let back = whole("all of it", "carl", &id_of(&bought));
+    let back = whole(&format!("back from {member}"), member, &id_of(bought));
     let back = give_back(fleet, back).await.expect("returned");
     let told = back.transaction.and_then(|done| done.purchase_return);
-    assert_eq!(told.expect("it is told").borne, 130);
+    assert_eq!(told.expect("it is told").borne, points);
+}
+
+/// What was spent of a lot, and the brand bears, stays given by the budget of that lot alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_borne_of_a_lot_does_not_come_back_to_its_budget_alone() {
+    let sections = r#"
+budgets:
+  first: { currency: points, points: 100 }
+  second: { currency: points, points: 100 }
+earning:
+  - { rule: base, on: purchase, earn: { currency: points, rate: { points: 1, per: "1.00" } } }
+  - { rule: first, on: purchase, earn: { currency: points, fixed: 10 }, budget: first }
+  - { rule: second, on: purchase, earn: { currency: points, fixed: 20 }, budget: second }
+"#;
+    let fleet = club_of(&with_rules(sections), &[]).await;
+    let lots = [("base", 50), ("first", 10), ("second", 20)];
+    let used = async || {
+        let request = ListBudgetsRequest {
+            program: CLUB.to_owned(),
+        };
+        let read = ask!(fleet.clients().earning(), list_budgets, request).expect("listed");
+        read.budgets
+            .iter()
+            .map(|budget| budget.used)
+            .collect::<Vec<_>>()
+    };
+    // The lots of one purchase are spent as its rules gave them.
+    for (number, (spent, stays)) in [(45, [0, 0]), (57, [7, 0]), (75, [17, 15])]
+        .into_iter()
+        .enumerate()
+    {
+        let member = format!("member-{number}");
+        let bought = record(&fleet, purchase(number, &member, 5_000)).await;
+        assert_eq!(earned(&bought), lots);
+        spend_and_return(&fleet, &member, &bought, spent).await;
+        assert_eq!(used().await, stays, "{spent} were spent");
+    }
+    verify(&fleet).await.expect("the ledger holds");
 }
 
 /// A return gives a budget no more back than it takes: what the purchase keeps, for another rule
@@ -256,7 +297,9 @@ earning:
     })
     .await;
     // What was spent and cannot be taken back stays given.
-    buy_spend_and_return(&fleet).await;
+    let bought = record(&fleet, purchase(6, "carl", 6_000)).await;
+    assert_eq!(earned(&bought), [("triple", 140)]);
+    spend_and_return(&fleet, "carl", &bought, 130).await;
     let read = ask!(fleet.clients().earning(), list_budgets, request).expect("listed");
     assert_eq!((read.budgets[0].used, read.budgets[0].left), (170, 10));
     verify(&fleet).await.expect("the ledger holds");

@@ -32,7 +32,7 @@ const NOT_ROUTED: [&str; 12] = [
     "points.adjustments.list",
     "points.installation.",
     "points.leases.of_program",
-    "points.leases.wait_not_long",
+    "points.leases.wait_no_longer",
     "points.heads.ends",
     "points.sweep.try_lock",
     "points.orders.with_transactions",

@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_types::{
-    BrandId, BudgetId, CurrencyId, Money, OrderScope, Points, RuleId, TierId, Timestamp,
+    BrandId, BudgetId, CurrencyId, LotId, Money, OrderScope, Points, RuleId, TierId, Timestamp,
 };
 
 use crate::{HoldLot, LotOrigin};
@@ -136,8 +136,8 @@ pub struct BudgetedFacts {
 pub struct Draw {
     /// The budget.
     pub budget: BudgetId,
-    /// Its slot, in the version's order.
-    pub slot: u16,
+    /// The lot from which they come back; none of what is given.
+    pub lot: Option<LotId>,
     /// Points; below zero, they came back.
     pub points: i64,
 }
@@ -227,7 +227,7 @@ pub struct ReturnFacts {
     pub moves: Vec<SlotMove>,
     /// Whether it comes in time for counters, caps and edges.
     pub counts: bool,
-    /// What comes back to budgets: below zero.
+    /// What comes back to budgets: below zero, and less than `moves` by what the brand bears.
     pub draws: Vec<Draw>,
     /// What was taken back of what the purchase gave, and restored of what it was paid with.
     pub reversal: ReversalFacts,

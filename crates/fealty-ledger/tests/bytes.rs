@@ -344,7 +344,7 @@ fn the_bytes_of_a_return_stay_what_they_are() {
         counts: true,
         draws: vec![Draw {
             budget: id("spring"),
-            slot: 2,
+            lot: Some(LotId::from_stored(7 * 65_536 + 1)),
             points: -2,
         }],
         reversal: ReversalFacts::default(),
@@ -361,7 +361,7 @@ fn the_bytes_of_a_return_stay_what_they_are() {
     assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
     let hex = hex(Sha256::digest(&bytes).into());
     assert_eq!(
-        hex, "1ad1d834d41ee90a87872fec57bf8d29d20217e85c9cc74a764c38e9e4515826",
+        hex, "7e450f943257593daf344bb328c9a7cd397efcae5586996ea2b8f14bafe73a8a",
         "the bytes of a return"
     );
 }
@@ -389,7 +389,7 @@ fn the_bytes_of_budgets_stay_what_they_are() {
         },
         draws: vec![Draw {
             budget: id("spring"),
-            slot: 2,
+            lot: None,
             points: 7,
         }],
     });
@@ -427,7 +427,7 @@ fn the_bytes_of_budgets_stay_what_they_are() {
     }
     let hex = hex(hash.finalize().into());
     assert_eq!(
-        hex, "edd4556da81b77895ed5f3da46a5e3be68b57b901bdd3c2d3452d3fb7d8c2f30",
+        hex, "1bc8189f62e78592cde7698bf9d347b63cd7260e7f3caa59e873e2ede1976aee",
         "the bytes of budgets"
     );
 }

@@ -81,7 +81,8 @@ fn holds_with(rule: &Rule, other: &Rule) -> bool {
     let conditions = other.when.conjuncts();
     let holds = |part: &Bool| *part == Bool::Known(true) || conditions.contains(part);
     // What is given by bands is not given to what comes too late.
-    let in_time = matches!(rule.formula, Formula::Rate { .. });
+    let needs_counts = |rule: &Rule| matches!(rule.formula, Formula::Bands { .. });
+    let in_time = !needs_counts(rule) || needs_counts(other);
     begins
         && ends
         && in_time

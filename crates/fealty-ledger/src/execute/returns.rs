@@ -7,11 +7,11 @@ use fealty_types::{CurrencyId, LotId, Points};
 
 use super::{
     Draft, give, take,
-    undo::{Moved, moved},
+    undo::{Moved, Undone, moved},
 };
 use crate::{
-    Command, Facts, MemberBook, Purchase, Refusal, Request, ReturnFacts, Returned, ReturnedPoints,
-    Reversal, RuleResult, SlotMove, Stop, Transaction, command::Return,
+    Command, Draw, Facts, MemberBook, Purchase, Refusal, Request, ReturnFacts, Returned,
+    ReturnedPoints, Reversal, RuleResult, Stop, Transaction, command::Return,
 };
 
 impl Draft {
@@ -34,14 +34,14 @@ impl Draft {
             .into());
         };
         let before = returned_of(book, original);
-        let after = before.with(&decided.part, &[]);
+        let after = before.with(&decided.part, &decided.moves);
         let moved = open(book, original)?;
         let mut parts = restored(&moved, purchase, &after);
         parts.extend(taken(&moved, original, &decided.earns));
-        let reversal = self.undo(book, request, &parts)?;
-        let mut decided = decided.clone();
-        keep_given(&mut decided, reversal.borne);
-        let after = before.with(&decided.part, &decided.moves);
+        let Undone {
+            facts: reversal,
+            borne,
+        } = self.undo(book, request, &parts)?;
         if !reversal.parts.is_empty() {
             book.note_reversal(transaction, &reversal.parts);
         }
@@ -50,7 +50,8 @@ impl Draft {
         self.facts = Some(Facts::Return(ReturnFacts {
             reversal,
             points: by_currency(&parts),
-            ..decided
+            draws: without_what_is_borne(&decided.draws, borne),
+            ..decided.clone()
         }));
         let currencies = original.wallets.iter().map(|after| &after.currency);
         let currencies: BTreeSet<&CurrencyId> = currencies.collect();
@@ -169,20 +170,25 @@ fn taken(open: &[Open], original: &Transaction, rest: &[RuleResult]) -> Vec<Move
     })
 }
 
-/// What could not be taken back stays given, so it does not come back to budgets either.
-fn keep_given(decided: &mut ReturnFacts, borne: Points) {
-    let mut borne = borne.get();
-    for draw in &mut decided.draws {
-        let stays = borne.min(-draw.points).max(0);
-        borne -= stays;
-        draw.points += stays;
-        let of_budget = |moved: &&mut SlotMove| moved.slot == draw.slot;
-        if let Some(moved) = decided.moves.iter_mut().find(of_budget) {
-            moved.by += stays;
+/// What could not be taken back of a lot stays given for ever, so it does not come back to the
+/// budgets that gave it either.
+fn without_what_is_borne(draws: &[Draw], mut borne: BTreeMap<LotId, Points>) -> Vec<Draw> {
+    let mut come_back = Vec::new();
+    for draw in draws {
+        let of_lot = draw.lot.and_then(|lot| borne.get_mut(&lot));
+        let mut points = draw.points;
+        if let Some(borne) = of_lot {
+            let stays = Points::new(-points).unwrap_or_default().min(*borne);
+            take(borne, stays);
+            points += stays.get();
         }
+        come_back.push(Draw {
+            points,
+            ..draw.clone()
+        });
     }
-    decided.draws.retain(|draw| draw.points < 0);
-    decided.moves.retain(|moved| moved.by < 0);
+    come_back.retain(|draw| draw.points < 0);
+    come_back
 }
 
 /// What is taken back and restored, by currency.

@@ -28,6 +28,13 @@ pub(super) struct Moved {
     pub(super) gave: bool,
 }
 
+/// What was undone.
+pub(super) struct Undone {
+    pub(super) facts: ReversalFacts,
+    /// The points of each lot that could not be taken back, and that the brand bears.
+    pub(super) borne: BTreeMap<LotId, Points>,
+}
+
 impl Draft {
     /// Undoes parts of what a transaction moved.
     pub(super) fn undo(
@@ -35,25 +42,32 @@ impl Draft {
         book: &mut MemberBook,
         request: &Request,
         parts: &[Moved],
-    ) -> Result<ReversalFacts, Stop> {
+    ) -> Result<Undone, Stop> {
         let (given, spent): (Vec<Moved>, Vec<Moved>) =
             parts.iter().cloned().partition(|part| part.gave);
         if spent.is_empty() {
             return self.take_back(book, request, &given);
         }
         if given.is_empty() {
-            return Ok(self.restore(book, request, &spent)?);
+            let facts = self.restore(book, request, &spent)?;
+            return Ok(Undone {
+                facts,
+                borne: BTreeMap::new(),
+            });
         }
         // A purchase that was paid in points. They come back first, so that what it
         // earned can be taken from them; if that is refused, nothing has changed.
         let mut tried = book.clone();
         let mut facts = self.restore(&mut tried, request, &spent)?;
-        let taken = self.take_back(&mut tried, request, &given)?;
+        let Undone {
+            facts: taken,
+            borne,
+        } = self.take_back(&mut tried, request, &given)?;
         *book = tried;
         facts.parts.extend(taken.parts);
         give(&mut facts.expired, taken.expired);
         give(&mut facts.borne, taken.borne);
-        Ok(facts)
+        Ok(Undone { facts, borne })
     }
 
     /// Takes back points that were given.
@@ -62,13 +76,14 @@ impl Draft {
         book: &mut MemberBook,
         request: &Request,
         parts: &[Moved],
-    ) -> Result<ReversalFacts, Stop> {
+    ) -> Result<Undone, Stop> {
         // First all is planned, so that a refusal changes nothing.
         let (takings, facts) = plan_taking_back(book, request, parts)?;
+        let borne = takings.iter().map(|of| (of.part.lot, of.missing)).collect();
         for taking in takings {
             self.take(book, taking);
         }
-        Ok(facts)
+        Ok(Undone { facts, borne })
     }
 
     /// Takes back a part as it was planned.

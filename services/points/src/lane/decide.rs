@@ -15,6 +15,8 @@ use fealty_types::{
 };
 use uuid::Uuid;
 
+use budgets::{Budgets, More};
+
 use super::{
     job::{Done, Job, Work},
     lease::{Leasing, Want},
@@ -75,9 +77,7 @@ pub(super) struct Jobs {
     work: ShardWork,
     shards: Shards,
     programs: Programs,
-    leasing: Leasing,
-    /// What is wanted of budgets for those that are left to a later batch.
-    wants: Vec<Want>,
+    budgets: Budgets,
     /// Members of whom something is left: what comes later waits for it.
     parked: HashSet<usize>,
     now: Timestamp,
@@ -157,8 +157,7 @@ impl Jobs {
             work,
             shards,
             programs: programs.clone(),
-            leasing: leasing.clone(),
-            wants: Vec::new(),
+            budgets: Budgets::new(leasing.clone()),
             parked: HashSet::new(),
             now,
             slot_of,
@@ -298,7 +297,7 @@ impl Jobs {
         if let Err(error) = self.look_back(connection, slot, job, &mut request).await? {
             return Ok(Pending::Final(Err(error)));
         }
-        if let Some(pending) = self.leaves_for_more(slot, job, &request) {
+        if let Some(pending) = self.waits_for_more(slot, job, &request) {
             return Ok(pending);
         }
         let records = is_recorded(caller, command);
@@ -323,7 +322,8 @@ impl Jobs {
         let name = (&job.applied.program.id, &job.member);
         let shard = self.work.shard();
         store::personal::keep(connection, shard, name, personal.as_ref()).await?;
-        self.note_what_came_back(position);
+        self.budgets
+            .note_what_came_back(self.work.log().at(position));
         if records {
             self.record(caller, position, lot.as_ref());
         }
@@ -341,6 +341,18 @@ impl Jobs {
             position,
             replayed: false,
         })
+    }
+
+    /// Has a purchase wait that wants more of a budget, with what its member asks later.
+    fn waits_for_more(&mut self, slot: usize, job: &Job, request: &Request) -> Option<Pending> {
+        match self.budgets.want_more(self.work.shard(), job, request) {
+            More::GoesOn => None,
+            More::Waits => {
+                self.parked.insert(slot);
+                Some(Pending::LeftForMore)
+            }
+            More::Unknown => Some(Pending::Final(Err(Error::Unavailable))),
+        }
     }
 
     /// Plans a request by what is known of its member and of budgets.
@@ -512,7 +524,7 @@ impl Jobs {
             work: self.work,
             pending: self.pending,
             recorded: self.recorded,
-            wants: self.wants,
+            wants: self.budgets.into_wants(),
         }
     }
 }

@@ -52,8 +52,10 @@ pub(super) struct Job {
     pub(super) work: Work,
     pub(super) reply: oneshot::Sender<Done>,
     pub(super) span: tracing::Span,
-    /// How often it left a batch so that more of a budget was leased for it.
+    /// How often more of a budget was leased, or looked for, because it wants it.
     pub(super) leased: u8,
+    /// Whether it waits for that.
+    pub(super) waits: bool,
 }
 
 impl fmt::Display for Job {

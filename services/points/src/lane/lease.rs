@@ -79,6 +79,17 @@ enum Purpose {
     CallBack,
 }
 
+impl Purpose {
+    /// How long it waits for each head: whoever leases holds heads that others wait for, and
+    /// who only tells has time until the next look.
+    fn waits(self) -> Duration {
+        match self {
+            Self::Tell => Duration::from_millis(20),
+            Self::Lease | Self::CallBack => Duration::from_millis(500),
+        }
+    }
+}
+
 /// What is known of a budget of which more was wanted than there is.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -135,28 +146,26 @@ impl Leasing {
         &self,
         shard: ShardId,
         program: &ProgramId,
-        (budget, wanted): (&Budget, i64),
+        (budget, wanted, has_asked): (&Budget, i64, bool),
     ) -> MayLease {
         let name = (program.clone(), budget.id.clone());
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who has asked waits for no newer answer, however slow all is.
+        let is_known = |seen: &&Seen| {
+            seen.size == budget.points && (has_asked || seen.at.elapsed() < SPENT_FOR)
+        };
+        let least = if budget.partial { 1 } else { wanted };
+        let is_all = |seen: &Seen| seen.left < least || seen.holder == Some(shard);
+        if seen.get(&name).filter(is_known).is_some_and(is_all) {
+            return MayLease::No;
+        }
+        drop(seen);
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = failed.get(&(name.clone(), shard)).copied();
+        let failed = failed.get(&(name, shard));
         if failed.is_some_and(|failed| failed.at.elapsed() < failed.pauses) {
             return MayLease::Failing;
         }
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(seen) = seen.get(&name) else {
-            return MayLease::Yes;
-        };
-        if seen.size != budget.points || seen.at.elapsed() >= SPENT_FOR {
-            return MayLease::Yes;
-        }
-        let least = if budget.partial { 1 } else { wanted };
-        let is_enough = seen.left >= least;
-        if is_enough && seen.holder != Some(shard) {
-            MayLease::Yes
-        } else {
-            MayLease::No
-        }
+        MayLease::Yes
     }
 
     /// Something may have come back to a budget.
@@ -234,11 +243,14 @@ impl Leasing {
         let here = if is_confirmed { own.lying } else { 0 };
         let left = total.left(size);
         if left <= here || (!want.budget.partial && want.least > left) {
-            if is_to_be_told(&want.budget, total.used(), total.warned) {
-                self.lease_under(Purpose::Tell, (shard, want), total)
-                    .await?;
-            }
             self.note(want, left, (left <= here).then_some(shard));
+            if is_to_be_told(&want.budget, total.used(), total.warned) {
+                let told = self.lease_under(Purpose::Tell, (shard, want), total).await;
+                if told.is_err() {
+                    // Whoever looks next tells it.
+                    tracing::debug!(%shard, "it was not told that a budget is nearly used");
+                }
+            }
             return Ok(());
         }
         let need = want.points.saturating_sub(own.lying).max(0);
@@ -275,6 +287,7 @@ impl Leasing {
             Purpose::CallBack => self.shards.all().collect(),
         };
         let leased: Result<_, Interrupted> = run!(self.database, "lease", |connection| async {
+            leases::wait_no_longer(&mut *connection, purpose.waits()).await?;
             let mut works = self.lock(connection, &heads, &want.applied).await?;
             let is_enough = moving.lease(&mut works, (purpose, total))?;
             let left = moving.held(&works, shard).lease.lying;
@@ -304,7 +317,6 @@ impl Leasing {
         heads: &BTreeSet<ShardId>,
         applied: &ProgramVersion,
     ) -> Result<BTreeMap<ShardId, ShardWork>, Interrupted> {
-        leases::wait_not_long(&mut *connection).await?;
         for shard in heads {
             lock_head(connection, *shard).await?;
         }
@@ -386,7 +398,8 @@ impl Moving<'_> {
         Ok(free >= need)
     }
 
-    /// Calls back what lies with others, as much as the pool has too little.
+    /// Calls back what lies with others until the pool has enough, of each the half at the
+    /// least, so that the next who wants finds some in the pool.
     fn call_back(&self, works: &mut BTreeMap<ShardId, ShardWork>) -> Result<(), DatabaseError> {
         let own = self.held(works, self.shard).lease.lying;
         let need = self.want.points.saturating_sub(own).max(0);
@@ -395,10 +408,11 @@ impl Moving<'_> {
         let mut missing = need.saturating_sub(free);
         let all: Vec<ShardId> = works.keys().copied().collect();
         for other in all.into_iter().filter(|other| *other != self.shard) {
-            let back = self.held(works, other).lease.lying.min(missing);
-            if back > 0 {
+            let lying = self.held(works, other).lease.lying;
+            let back = lying.min(missing.max(lying - lying / 2));
+            if back > 0 && missing > 0 {
                 self.shift(works, other, -back)?;
-                missing -= back;
+                missing = missing.saturating_sub(back);
             }
         }
         Ok(())
@@ -414,14 +428,17 @@ impl Moving<'_> {
         let (program, budget) = self.want.name();
         let limit = self.want.budget.points;
         let leased = self.held(works, self.home).pool.leased;
+        let version = number(&self.want.applied);
+        // Who is called back keeps the confirmation that he has by the same version.
+        let was_confirmed = self.held(works, shard).lease.version == version;
         let moved = LeaseMoved {
             budget,
             shard,
             points,
             limit,
-            version: number(&self.want.applied),
-            // What was called back may come again by a return: not before all is leased anew.
-            confirms: shard == self.shard && leased.saturating_add(points) <= limit,
+            version,
+            confirms: (shard == self.shard || was_confirmed)
+                && leased.saturating_add(points) <= limit,
         };
         let position = of(works, self.home)?.announce(&program, Said::LeaseMoved(moved.clone()))?;
         if shard != self.home {

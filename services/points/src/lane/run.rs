@@ -143,6 +143,7 @@ impl Lane {
             reply,
             span: tracing::Span::current(),
             leased: 0,
+            waits: false,
         };
         let queue = if job.is_due() {
             &self.due
@@ -280,13 +281,20 @@ impl Runner {
                     return;
                 }
             }
-            // Those that are left have more, or know that there is none.
-            for want in merged(std::mem::take(&mut self.wants)) {
-                // Where one cannot be leased, the lane has work for others first.
-                if !self.batches.leasing.lease(shard, &want).await {
-                    break;
-                }
-            }
+            self.lease_for(&mut jobs).await;
+        }
+    }
+
+    /// Leases what those want who are left, or finds out that there is no more.
+    async fn lease_for(&mut self, jobs: &mut [Job]) {
+        let mut all = true;
+        for want in merged(std::mem::take(&mut self.wants)) {
+            // Where one cannot be leased, the lane has work for others first.
+            all = all && self.batches.leasing.lease(self.batches.shard, &want).await;
+        }
+        for job in jobs.iter_mut().filter(|job| job.waits) {
+            job.waits = false;
+            job.leased = job.leased.saturating_add(u8::from(all));
         }
     }
 
@@ -349,10 +357,7 @@ impl Runner {
                     answers.push(done);
                 }
                 batch::Did::Left => jobs.push(job),
-                batch::Did::LeftForMore => jobs.push(Job {
-                    leased: job.leased.saturating_add(1),
-                    ..job
-                }),
+                batch::Did::LeftForMore => jobs.push(Job { waits: true, ..job }),
             }
         }
         let done = Ok(Committed {

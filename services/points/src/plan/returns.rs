@@ -2,7 +2,7 @@
 
 use fealty_ledger::{
     Cause, Command, CounterMove, Draw, Facts, Purchase, Request, Return, ReturnFacts, Returned,
-    Reversal, ReversalFacts, RuleResult, SlotMove, Transaction, taken_back,
+    Reversal, ReversalFacts, RuleResult, SlotMove, Transaction, Transfer, taken_back,
 };
 use fealty_program::ProgramVersion;
 use fealty_rules::{Move, Outcome, Recorded, Rules, Silent, evaluate};
@@ -47,7 +47,7 @@ pub(crate) fn plan_return(
     moves.retain(|moved| counts || rules.budget_of(moved.slot).is_some());
     let earns = earned(rules, &outcome);
     let taken = taken_back(original, reversal, &earns);
-    limit_to_what_is_taken(rules, original, (&mut moves, taken));
+    let draws = draws_back(rules, original, (&mut moves, taken));
     request.counter_moves = moves
         .iter()
         .filter_map(|moved| counter_move(rules, moved))
@@ -60,7 +60,7 @@ pub(crate) fn plan_return(
         earns,
         moves: moves.iter().map(slot_move).collect(),
         counts,
-        draws: draws(rules, &moves),
+        draws,
         reversal: ReversalFacts::default(),
         points: Vec::new(),
     }));
@@ -136,36 +136,42 @@ fn earned(rules: &Rules, outcome: &Outcome) -> Vec<RuleResult> {
     earned.collect()
 }
 
-/// What comes back to a budget is no more than what is taken of its rules' points: what the
-/// purchase keeps of them, because something else is left of it that earns as much, is given
-/// as before.
-fn limit_to_what_is_taken(
+/// What comes back to budgets: no more than is taken of their rules' points. What the purchase
+/// keeps of them, because something else is left of it that earns as much, is given as
+/// before, and stands.
+fn draws_back(
     rules: &Rules,
     original: &Transaction,
     (moves, mut taken): (&mut Vec<Move>, Vec<(LotId, Points)>),
-) {
+) -> Vec<Draw> {
+    let mut draws = Vec::new();
     for moved in moves.iter_mut() {
         let Some(budget) = rules.budget_of(moved.slot) else {
             continue;
         };
         let is_of_budget = |rule: &Option<RuleId>| {
-            rule.as_ref()
-                .is_some_and(|rule| rules.draws_on(rule, &budget.id))
+            let rule = rule.as_ref();
+            rule.is_some_and(|rule| rules.draws_on(rule, &budget.id))
         };
         let mut left = -moved.by;
-        let mut back = 0;
         for (lot, points) in &mut taken {
             let mut transfers = original.transfers.iter();
-            if transfers.any(|given| given.lot == *lot && is_of_budget(&given.rule)) {
-                let part = points.get().min(left);
+            let gave = |given: &Transfer| given.lot == *lot && is_of_budget(&given.rule);
+            let part = points.get().min(left);
+            if part > 0 && transfers.any(gave) {
                 left -= part;
-                back += part;
                 *points = Points::new(points.get() - part).unwrap_or(*points);
+                draws.push(Draw {
+                    budget: budget.id.clone(),
+                    lot: Some(*lot),
+                    points: -part,
+                });
             }
         }
-        moved.by = -back;
+        moved.by += left;
     }
     moves.retain(|moved| moved.by < 0);
+    draws
 }
 
 /// What the purchase moved and still stands.
@@ -186,12 +192,12 @@ fn slot_move(moved: &Move) -> SlotMove {
     }
 }
 
-/// What budgets give, or get back.
+/// What budgets give.
 pub(super) fn draws(rules: &Rules, moves: &[Move]) -> Vec<Draw> {
     let draws = moves.iter().filter_map(|moved| {
         Some(Draw {
             budget: rules.budget_of(moved.slot)?.id.clone(),
-            slot: moved.slot,
+            lot: None,
             points: moved.by,
         })
     });

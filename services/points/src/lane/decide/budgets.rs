@@ -1,56 +1,64 @@
 //! Purchases that want more of a budget than their shard has leased, and what comes back.
 
-use fealty_ledger::{Command, Request, Unmet};
+use fealty_ledger::{Command, Request, Transaction, Unmet};
 use fealty_rules::Budget;
-use fealty_types::Position;
+use fealty_types::ShardId;
 
-use super::{Jobs, Pending};
-use crate::{
-    error::Error,
-    lane::{
-        job::Job,
-        lease::{MayLease, Want},
-    },
+use crate::lane::{
+    job::Job,
+    lease::{Leasing, MayLease, Want},
 };
 
 /// How often a purchase leaves its batch so that more of a budget is leased for it.
 const LEASED_MAX: u8 = 5;
 
-impl Jobs {
-    /// Leaves a purchase to a later batch that wants more of a budget than its shard has, if
-    /// there may be more.
-    pub(super) fn leaves_for_more(
-        &mut self,
-        slot: usize,
-        job: &Job,
-        request: &Request,
-    ) -> Option<Pending> {
+/// What comes of a purchase for the budgets it draws on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    /// It goes on: it has enough, or there is no more.
+    GoesOn,
+    /// It waits for a later batch, until more is leased.
+    Waits,
+    /// Nobody knows now whether there is more.
+    Unknown,
+}
+
+/// What a batch wants of budgets.
+pub(super) struct Budgets {
+    leasing: Leasing,
+    /// What is wanted for those that wait for a later batch.
+    wants: Vec<Want>,
+}
+
+impl Budgets {
+    pub(super) fn new(leasing: Leasing) -> Self {
+        Self {
+            leasing,
+            wants: Vec::new(),
+        }
+    }
+
+    /// Has a purchase wait that wants more of a budget than its shard has, if there may be more.
+    pub(super) fn want_more(&mut self, shard: ShardId, job: &Job, request: &Request) -> More {
         let program = &job.applied.program;
-        let (mut leaves, shard) = (false, self.work.shard());
+        let mut more = More::GoesOn;
         for unmet in &request.unmet {
             let mut budgets = program.earning.rules.budgets();
             let Some(budget) = budgets.find(|budget| budget.id == unmet.budget) else {
                 continue;
             };
-            let may = self
-                .leasing
-                .may_lease(shard, &program.id, (budget, unmet.least));
-            match may {
+            let wanted = (budget, unmet.least, job.leased > 0);
+            match self.leasing.may_lease(shard, &program.id, wanted) {
                 MayLease::Yes if job.leased < LEASED_MAX => {
-                    leaves = true;
+                    more = More::Waits;
                     self.want(job, (budget, unmet));
                 }
                 MayLease::No => {}
                 // Others were quicker each time, or nothing can be leased now.
-                MayLease::Yes | MayLease::Failing => {
-                    return Some(Pending::Final(Err(Error::Unavailable)));
-                }
+                MayLease::Yes | MayLease::Failing => return More::Unknown,
             }
         }
-        leaves.then(|| {
-            self.parked.insert(slot);
-            Pending::LeftForMore
-        })
+        more
     }
 
     /// Notes what is wanted of a budget.
@@ -73,14 +81,19 @@ impl Jobs {
     }
 
     /// Whoever was told that a budget has no more may ask again, if something came back.
-    pub(super) fn note_what_came_back(&self, position: Position) {
-        let Some(written) = self.work.log().at(position) else {
+    pub(super) fn note_what_came_back(&self, written: Option<&Transaction>) {
+        let Some(written) = written else {
             return;
         };
         for draw in written.draws().iter().filter(|draw| draw.points < 0) {
             let name = (written.program.clone(), draw.budget.clone());
             self.leasing.forget(&name);
         }
+    }
+
+    /// What is wanted of budgets in the end.
+    pub(super) fn into_wants(self) -> Vec<Want> {
+        self.wants
     }
 }
 

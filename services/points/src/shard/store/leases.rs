@@ -1,6 +1,6 @@
 //! What shards have of budgets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use fealty_ledger::{BudgetName, Held, Lease, Leases, Pool};
 use fealty_postgres::{DatabaseError, StoredRow};
@@ -60,12 +60,16 @@ pub(crate) async fn of_program(
     held.collect()
 }
 
-/// Has the transaction wait for no lock for longer than this: whoever leases holds heads that
-/// others wait for.
-pub(crate) async fn wait_not_long(executor: impl PgExecutor<'_>) -> Result<(), DatabaseError> {
+/// Has the transaction wait for no lock for longer than this.
+pub(crate) async fn wait_no_longer(
+    executor: impl PgExecutor<'_>,
+    than: Duration,
+) -> Result<(), DatabaseError> {
+    let millis = format!("{}ms", than.as_millis());
     sqlx::query!(
-        "-- points.leases.wait_not_long
-        SELECT set_config('lock_timeout', '500ms', true)"
+        "-- points.leases.wait_no_longer
+        SELECT set_config('lock_timeout', $1, true)",
+        millis,
     )
     .fetch_one(executor)
     .await?;

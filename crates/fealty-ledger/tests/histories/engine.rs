@@ -403,6 +403,7 @@ impl Engine {
                         hold: Some(*of.holds.get(*hold)?),
                     }],
                     attributes: Attributes::new(),
+                    tier: None,
                 })
             }
             What::Release { hold } => Command::Release(Release {
@@ -634,18 +635,19 @@ fn returned(
     let before = before.unwrap_or_else(nothing);
     let part = before.part(purchase, asked).ok()?;
     let after = before.with(&part, &[]);
-    let earned = RuleResult {
+    // Of 0 points no rule has a result.
+    let earned = Points::amount(earns).ok().map(|points| RuleResult {
         rule: "base".parse().expect("an id"),
         currency: currency(),
-        points: points(earns),
+        points,
         bonus: false,
-    };
+    });
     Some(ReturnFacts {
         brand: purchase.brand.clone(),
         purchased_at: Timestamp::EPOCH,
         left: after.rest(purchase).amount,
-        earns: (!after.is_all(purchase))
-            .then_some(earned)
+        earns: earned
+            .filter(|_| !after.is_all(purchase))
             .into_iter()
             .collect(),
         part,

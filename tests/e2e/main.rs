@@ -20,6 +20,7 @@ mod feed;
 mod figures;
 mod harness;
 mod hostile;
+mod import;
 mod instance;
 mod lanes;
 mod ledger;

@@ -12,6 +12,7 @@ pub mod bench;
 pub mod demo;
 pub mod dev;
 pub mod endpoints;
+pub mod import;
 pub mod load;
 pub mod member;
 pub mod program;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use fealty_cli::{
-    apply, audit, bench, demo, dev, load, member, program, serve, token, validate, verify,
+    apply, audit, bench, demo, dev, import, load, member, program, serve, token, validate, verify,
 };
 
 /// A batch makes and drops thousands of small values on several threads, which
@@ -29,6 +29,8 @@ enum Command {
     Plan(apply::PlanArguments),
     Apply(apply::Arguments),
     #[command(subcommand)]
+    Import(import::Command),
+    #[command(subcommand)]
     Program(program::Command),
     Audit(audit::Arguments),
     Demo(demo::Arguments),
@@ -50,6 +52,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Plan(arguments) => apply::plan(arguments).await,
         Command::Apply(arguments) => apply::run(arguments).await,
+        Command::Import(command) => import::run(command).await,
         Command::Program(command) => program::run(command).await,
         Command::Audit(arguments) => audit::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,

@@ -17,4 +17,4 @@ pub use channel::{Channel, Outgoing, acting_for, connect};
 pub use credentials::Credentials;
 pub use error::ConnectError;
 pub use feed::{FEED_MESSAGE_BYTES_MAX, FeedConsumer, consume};
-pub use retry::{Deadline, call, reason, retry_after};
+pub use retry::{Deadline, call, may_help, reason, retry_after, violations};

@@ -55,7 +55,10 @@ pub async fn call<T, F: Future<Output = Result<tonic::Response<T>, Status>>>(
     }
 }
 
-fn may_help(error: &Status) -> bool {
+/// Whether sending the same request again may help: no connection, overload, a conflict, an
+/// answer that was lost.
+#[must_use]
+pub fn may_help(error: &Status) -> bool {
     match error.code() {
         Code::Unavailable | Code::Aborted | Code::ResourceExhausted => true,
         // What a broken connection makes of a call in flight; a defect that the
@@ -69,6 +72,16 @@ fn may_help(error: &Status) -> bool {
 #[must_use]
 pub fn reason(error: &Status) -> Option<String> {
     Some(error.get_details_error_info()?.reason)
+}
+
+/// The fields of a request that are wrong, each with the rule that it breaks.
+#[must_use]
+pub fn violations(error: &Status) -> Vec<(String, String)> {
+    let wrong = error.get_details_bad_request().into_iter();
+    wrong
+        .flat_map(|wrong| wrong.field_violations)
+        .map(|violation| (violation.field, violation.description))
+        .collect()
 }
 
 /// When the service says that trying again may help.

@@ -241,6 +241,8 @@ enum Tag {
     /// before there were any.
     PurchaseWithAttributes,
     Return,
+    /// A purchase whose tier was said: its attributes and the tier follow it.
+    PurchaseWithTier,
 }
 
 /// Declares the enum of all commands.
@@ -256,6 +258,12 @@ macro_rules! command_enum {
         impl BorshSerialize for Command {
             fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
                 match self {
+                    Self::Purchase(purchase) if let Some(tier) = &purchase.tier => {
+                        Tag::PurchaseWithTier.serialize(writer)?;
+                        purchase.serialize(writer)?;
+                        purchase.serialize_attributes(writer)?;
+                        tier.serialize(writer)
+                    }
                     Self::Purchase(purchase) if purchase.has_attributes() => {
                         Tag::PurchaseWithAttributes.serialize(writer)?;
                         purchase.serialize(writer)?;
@@ -275,6 +283,10 @@ macro_rules! command_enum {
                     Tag::PurchaseWithAttributes => {
                         let purchase = Purchase::deserialize_reader(reader)?;
                         purchase.with_attributes_of(reader).map(Self::Purchase)
+                    }
+                    Tag::PurchaseWithTier => {
+                        let purchase = Purchase::deserialize_reader(reader)?;
+                        purchase.with_tier_of(reader).map(Self::Purchase)
                     }
                     $(Tag::$name => $name::deserialize_reader(reader).map(Self::$name),)+
                 }

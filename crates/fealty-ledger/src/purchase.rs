@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize, io};
 use fealty_types::{
-    AttributeName, BrandId, Code, MetadataValue, Money, OrderNumber, Position, TenderKind,
+    AttributeName, BrandId, Code, MetadataValue, Money, OrderNumber, Position, TenderKind, TierId,
     Timestamp,
 };
 
@@ -52,6 +52,10 @@ pub struct Purchase {
     /// where there are some, with those of its lines.
     #[borsh(skip)]
     pub attributes: Attributes,
+    /// The tier that counts for it, where whoever records a history says it. It follows the
+    /// attributes in the canonical bytes.
+    #[borsh(skip)]
+    pub tier: Option<TierId>,
 }
 
 /// The attributes of some lines, by the lines' places.
@@ -71,6 +75,7 @@ impl Purchase {
             ("lines", self.lines == other.lines),
             ("tenders", self.tenders == other.tenders),
             ("attributes", self.attributes == other.attributes),
+            ("tier", self.tier == other.tier),
         ];
         let different = fields.into_iter().find(|(_, same)| !same);
         different.map(|(name, _)| name)
@@ -94,10 +99,27 @@ impl Purchase {
         of_lines.serialize(writer)
     }
 
-    /// Reads the attributes that it and its lines have. There is one encoding for a
-    /// purchase: lines in order, and none without.
-    pub(crate) fn with_attributes_of<R: io::Read>(mut self, reader: &mut R) -> io::Result<Self> {
-        let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
+    /// Reads the attributes that it and its lines have: there are some.
+    pub(crate) fn with_attributes_of<R: io::Read>(self, reader: &mut R) -> io::Result<Self> {
+        let read = self.with_any_attributes_of(reader)?;
+        if read.has_attributes() {
+            Ok(read)
+        } else {
+            Err(invalid("a purchase without the attributes that it has"))
+        }
+    }
+
+    /// Reads the attributes that it and its lines have, if any, and the tier that was said.
+    pub(crate) fn with_tier_of<R: io::Read>(self, reader: &mut R) -> io::Result<Self> {
+        let read = self.with_any_attributes_of(reader)?;
+        Ok(Self {
+            tier: Some(TierId::deserialize_reader(reader)?),
+            ..read
+        })
+    }
+
+    /// There is one encoding for a purchase: lines in order, and none without.
+    fn with_any_attributes_of<R: io::Read>(mut self, reader: &mut R) -> io::Result<Self> {
         self.attributes = Attributes::deserialize_reader(reader)?;
         let of_lines = LineAttributes::deserialize_reader(reader)?;
         if !of_lines.is_sorted_by(|one, other| one.0 < other.0) {
@@ -109,12 +131,12 @@ impl Purchase {
             line.ok_or_else(|| invalid("attributes of no line"))?
                 .attributes = attributes;
         }
-        if self.has_attributes() {
-            Ok(self)
-        } else {
-            Err(invalid("a purchase without the attributes that it has"))
-        }
+        Ok(self)
     }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// One line of a receipt. Its money is in minor units of the purchase's currency.

@@ -124,6 +124,7 @@ fn the_bytes_of_a_log_stay_what_they_are() {
             hold: Some(Position::new(4)),
         }],
         attributes: Attributes::new(),
+        tier: None,
     });
     let facts = Facts::Purchase(PurchaseFacts {
         purchased_at: at(1_699_999_000_000_000),
@@ -254,6 +255,7 @@ fn purchases() -> (Purchase, Purchase) {
         terminal: None,
         lines: vec![line(Attributes::new()); 2],
         tenders: Vec::new(),
+        tier: None,
         attributes: Attributes::new(),
     };
     let with = Purchase {
@@ -304,6 +306,27 @@ fn attributes_follow_a_purchase_and_without_them_its_bytes_are_as_before() {
         (0, 13)
     );
     assert_eq!(plain.first_difference(&with), Some("lines"));
+}
+
+#[test]
+fn a_tier_that_was_said_follows_a_purchase_and_its_attributes() {
+    let (plain, with) = purchases();
+    let tags = [plain, with].map(|purchase| {
+        let said = Command::Purchase(Purchase {
+            tier: Some(id("gold")),
+            ..purchase.clone()
+        });
+        let cause = request(said.clone(), None);
+        let entry = Entry::Transaction(transaction(cause));
+        let bytes = canonical::encode(&entry);
+        assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
+        let unsaid = Command::Purchase(purchase);
+        assert_eq!(said.first_difference(&unsaid), Some("tier"));
+        let (said, unsaid) = (canonical::part(&said), canonical::part(&unsaid));
+        assert!(said.ends_with(b"\x04\0\0\0gold"), "{said:?}");
+        (said[0], unsaid[0])
+    });
+    assert_eq!(tags, [(15, 0), (15, 13)]);
 }
 
 #[test]

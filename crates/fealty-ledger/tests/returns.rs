@@ -45,6 +45,7 @@ fn purchase(lines: &[(u32, i64, i64)], amount: i64) -> Purchase {
         terminal: None,
         lines: lines.collect(),
         tenders: Vec::new(),
+        tier: None,
         attributes: Attributes::new(),
     }
 }

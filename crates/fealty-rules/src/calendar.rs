@@ -4,7 +4,7 @@
 use fealty_types::Timestamp;
 use jiff::{
     Span, ToSpan as _,
-    civil::{Date, Weekday},
+    civil::{Date, DateTime, Weekday},
     tz::TimeZone,
 };
 
@@ -91,6 +91,22 @@ impl Period {
     pub fn after_date(self, date: Date) -> Date {
         date.saturating_add(self.span())
     }
+}
+
+/// The moment that a date, or a local time, is in a zone; in the hour that a change of clocks
+/// repeats or leaves out, as RFC 5545 takes it. Or the rule that the text breaks.
+pub fn local_moment(text: &str, zone: &TimeZone) -> Result<Timestamp, &'static str> {
+    let local = if text.contains(['T', ' ']) {
+        text.parse::<DateTime>()
+    } else {
+        text.parse::<Date>().map(|date| date.at(0, 0, 0, 0))
+    };
+    let Ok(local) = local else {
+        return Err("must be a date such as 2026-11-30, or a local time such as 2026-11-30T18:00");
+    };
+    let zoned = zone.to_ambiguous_zoned(local).compatible();
+    let zoned = zoned.map_err(|_| "is beyond the calendar's end")?;
+    Ok(Timestamp::new(zoned.timestamp()))
 }
 
 /// The days of a week, from Monday.

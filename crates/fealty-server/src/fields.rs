@@ -11,7 +11,7 @@ use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::{
     AttributeName, BrandId, BusinessDate, Code, CurrencyId, EventName, InvalidValue, MemberId,
     MetadataKey, MetadataValue, MoneyCurrency, OrderNumber, ProgramId, Reference, RequestId,
-    RewardId, Subject, Timestamp,
+    RewardId, Subject, TierId, Timestamp,
 };
 use tonic::Request;
 
@@ -43,7 +43,8 @@ plain!(
     Reference,
     RequestId,
     RewardId,
-    Subject
+    Subject,
+    TierId
 );
 
 /// Who makes a call, as the layer before the handlers found out.

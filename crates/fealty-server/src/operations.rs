@@ -33,7 +33,8 @@ pub trait Operations: Send + Sync + 'static {
     async fn do_due(&self) -> Result<i64, Rejection>;
 }
 
-/// The state of a service's feeds.
+/// The state of a service's feeds. The head is read last: what came of all that was consumed
+/// is in the log up to it.
 #[derive(Clone, Debug, Default)]
 pub struct FeedStatus {
     /// The head of its own log, if it keeps one.

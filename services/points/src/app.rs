@@ -136,8 +136,8 @@ impl App {
 #[async_trait]
 impl Operations for App {
     async fn feed_status(&self) -> Result<FeedStatus, Rejection> {
-        let head = self.ledger.feed.head().await?;
         let cursor = foundation::feed_cursor(self.database.pool(), members::SOURCE).await?;
+        let head = self.ledger.feed.head().await?;
         Ok(FeedStatus {
             head: Some(head),
             consumed: vec![ConsumedFeed {

@@ -29,6 +29,14 @@ pub(crate) enum Error {
         /// The transaction that has it, where the caller may know.
         transaction: Option<String>,
     },
+    /// Another version of the programme is in force than the one asked for.
+    #[error("version {actual} of the programme is in force, not {expected}")]
+    VersionMoved {
+        /// The one asked for.
+        expected: i64,
+        /// The one in force.
+        actual: i64,
+    },
     /// The programme refuses.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -82,6 +90,11 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// Whether the same request may be done later, with nothing else changed.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Overloaded | Self::Ending | Self::Unavailable)
+    }
+
     /// What the ledger refuses of a shard.
     pub(crate) fn refused(shards: Shards, shard: ShardId, refusal: Refusal) -> Self {
         Self::Ledger {

@@ -53,13 +53,14 @@ pub(crate) fn routes(app: &App, shutdown: &CancellationToken) -> Routes {
         ledger: app.ledger.clone(),
         shutdown: shutdown.clone(),
     };
+    let earning = EarningApi {
+        ledger: app.ledger.clone(),
+        shutdown: shutdown.clone(),
+    };
     Routes::new(
         ProgramServiceServer::new(app.programs.clone()).max_decoding_message_size(REQUEST_LEN_MAX),
     )
-    .add_service(
-        EarningServiceServer::new(EarningApi(app.ledger.clone()))
-            .max_decoding_message_size(REQUEST_LEN_MAX),
-    )
+    .add_service(EarningServiceServer::new(earning).max_decoding_message_size(REQUEST_LEN_MAX))
     .add_service(
         PersonalDataServiceServer::new(PersonalDataApi(app.erasure.clone()))
             .max_decoding_message_size(REQUEST_LEN_MAX),
@@ -102,6 +103,9 @@ impl From<Error> for Rejection {
                     None => refused,
                 }
             }
+            Error::VersionMoved { expected, actual } => told(R::ProgramVersionMoved)
+                .with("expected", expected)
+                .with("actual", actual),
             Error::Plan(refused) => by_plan(refused),
             Error::Ledger {
                 ids,
@@ -152,7 +156,7 @@ fn by_plan(error: &PlanError) -> Rejection {
             violations.add(plan::field(*missing), rule);
             violations.into()
         }
-        PlanError::Attribute { field, what } => {
+        PlanError::Field { field, what } => {
             let mut violations = Violations::new();
             violations.add(field, *what);
             violations.into()

@@ -51,9 +51,9 @@ impl App {
 #[async_trait]
 impl Operations for App {
     async fn feed_status(&self) -> Result<FeedStatus, Rejection> {
-        let head = self.statuses.feed.head().await?;
         let pool = self.statuses.database.pool();
         let cursor = foundation::feed_cursor(pool, status::SOURCE).await?;
+        let head = self.statuses.feed.head().await?;
         Ok(FeedStatus {
             head: Some(head),
             consumed: vec![ConsumedFeed {

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use fealty_auth::{Access, AccessTable, Role, Rule, Scope};
 use fealty_cli::{
     apply::{How, apply},
@@ -39,22 +40,38 @@ impl Rpc {
         let answer = self.server.call(&path, token, message).await;
         match answer {
             Err(status) => Some(status),
-            // This one refuses in its answers.
-            Ok(bytes) if self.access.method.ends_with("/BatchAccrue") => {
-                use fealty_proto::points::v1::{
-                    BatchAccrueResponse, batch_accrue_response::Outcome,
-                };
-                let answer = BatchAccrueResponse::decode(bytes).expect("an answer");
+            Ok(bytes) => self.refusal_in(bytes).map(|refusal| {
+                Status::with_details(
+                    Code::from_i32(refusal.code),
+                    refusal.message.clone(),
+                    refusal.encode_to_vec().into(),
+                )
+            }),
+        }
+    }
+
+    /// The refusal in an answer of those that refuse so.
+    fn refusal_in(&self, answer: Bytes) -> Option<tonic_types::Status> {
+        use fealty_proto::points::v1 as points;
+        let (_, method) = self.access.method.rsplit_once('/').expect("a method");
+        match method {
+            "BatchAccrue" => {
+                use points::batch_accrue_response::Outcome;
+                let answer = points::BatchAccrueResponse::decode(answer).expect("an answer");
                 match answer.outcome {
-                    Some(Outcome::Refusal(refusal)) => Some(Status::with_details(
-                        Code::from_i32(refusal.code),
-                        refusal.message.clone(),
-                        refusal.encode_to_vec().into(),
-                    )),
+                    Some(Outcome::Refusal(refusal)) => Some(refusal),
                     _ => None,
                 }
             }
-            Ok(_) => None,
+            "ImportPurchases" => {
+                use points::import_purchases_response::Outcome;
+                let answer = points::ImportPurchasesResponse::decode(answer).expect("an answer");
+                match answer.outcome {
+                    Some(Outcome::Refusal(refusal)) => Some(refusal),
+                    _ => None,
+                }
+            }
+            _ => None,
         }
     }
 

@@ -214,9 +214,10 @@ fn fill(message: &MessageDescriptor, named: &Named, ids: Ids) -> DynamicMessage 
             "kind" => Some(Value::EnumNumber(
                 fealty_proto::points::v1::AccountKind::Issued.into(),
             )),
-            "account" | "amount" | "accrual" | "filter" | "request" => below(),
+            "account" | "amount" | "accrual" | "filter" | "purchase" | "request" => below(),
             // Of a lot: later than any; of a clock: where it stands.
             "expiry_time" => Some(timestamp(&field.kind(), 4_000_000_000)),
+            "purchase_time" => Some(timestamp(&field.kind(), crate::harness::START_S)),
             "time" if message.name() == "SetTimeRequest" => {
                 Some(timestamp(&field.kind(), crate::harness::START_S))
             }

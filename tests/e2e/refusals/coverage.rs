@@ -7,12 +7,16 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
 /// RPCs without a test here, and why.
-const NOT_HERE: [(&str, &str); 5] = [
+const NOT_HERE: [(&str, &str); 6] = [
     ("GetCheckpoint", "takes nothing"),
     ("GetLogHeads", "takes nothing"),
     ("GetFeedStatus", "takes nothing"),
     ("GetTime", "takes nothing"),
     ("BatchAccrue", "refuses in its answers: tests/e2e/ledger.rs"),
+    (
+        "ImportPurchases",
+        "refuses in its answers: tests/e2e/import.rs",
+    ),
 ];
 
 /// The texts of the tests of refusals: every file beside this one, and the one above.

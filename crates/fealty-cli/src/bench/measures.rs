@@ -11,9 +11,10 @@ use std::{
 use anyhow::Context as _;
 use fealty_points::audit::verify::{Options, verify};
 use fealty_postgres::Database;
+use fealty_program::Program;
 use fealty_proto::points::v1::{
     BatchAccrueRequest, BatchGetBalancesRequest, Consistency, batch_accrue_response::Outcome,
-    ledger_service_client::LedgerServiceClient,
+    earning_service_client::EarningServiceClient, ledger_service_client::LedgerServiceClient,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,9 +27,13 @@ use super::{
     say,
     service::Service,
 };
-use crate::load::{
-    callers::{CONNECTIONS, Span},
-    calls::{Call, Connection, Subject, spread},
+use crate::{
+    demo,
+    import::csv_file,
+    load::{
+        callers::{CONNECTIONS, Span},
+        calls::{Call, Connection, Subject, spread},
+    },
 };
 
 /// Numbers the runs, so that no request id is used twice.
@@ -255,6 +260,25 @@ async fn stream(
     }
     sender.await?;
     Ok((times, refused))
+}
+
+/// Measures how fast the record shop's purchases of eighteen months are imported.
+pub(super) async fn import(service: &Service) -> anyhow::Result<Measured> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("purchases.csv");
+    std::fs::write(&file, demo::csv(demo::PURCHASES)?)?;
+    let program = Program::parse(demo::PROGRAM)?.program;
+    let client = EarningServiceClient::new(service.operator.clone());
+    let begun = Instant::now();
+    let recorded = csv_file(client, program, (&file, "member")).await?;
+    let took = begun.elapsed();
+    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+    let measured = Measured {
+        per_second: recorded * 1_000 / millis,
+        ..Measured::of("import_purchases", 1, took, &mut [])
+    };
+    say(&measured);
+    Ok(measured)
 }
 
 /// Measures accruals on a large ledger and on the small one, turn by turn.

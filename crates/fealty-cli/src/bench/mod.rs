@@ -20,7 +20,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use fealty_client::Credentials;
+use fealty_client::Channel;
 use fealty_proto::program::v1::{
     ApplyProgramRequest, program_service_client::ProgramServiceClient,
 };
@@ -165,6 +165,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if wants("purchase_rules") {
         rules::measure(&service, &small, scale, &mut report).await?;
     }
+    if wants("import_purchases") {
+        report.settle().await?;
+        report.add(measures::import(&service).await?);
+    }
     if wants("token") {
         let open = start(Callers::Anybody).await?;
         measures::tokens(&service, &open, &small, scale, &mut report).await?;
@@ -245,9 +249,10 @@ fn say(measured: &Measured) {
 }
 
 /// Applies the bench's programmes.
-async fn apply(url: &str, credentials: &Credentials) -> anyhow::Result<()> {
-    let mut client = ProgramServiceClient::new(fealty_client::connect(url, credentials)?);
-    for source in [PROGRAM.to_owned(), rules::program()] {
+async fn apply(operator: &Channel) -> anyhow::Result<()> {
+    let mut client = ProgramServiceClient::new(operator.clone());
+    let club = crate::demo::PROGRAM.to_owned();
+    for source in [PROGRAM.to_owned(), rules::program(), club] {
         let request = ApplyProgramRequest {
             source,
             request_id: crate::apply::request_id(),

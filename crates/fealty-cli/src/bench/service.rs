@@ -34,6 +34,8 @@ pub(super) struct Service {
     folder: tempfile::TempDir,
     /// Connections for its callers.
     pub(super) channels: Vec<Channel>,
+    /// A connection for an operator.
+    pub(super) operator: Channel,
 }
 
 /// Waits until a server answers that it serves.
@@ -82,8 +84,12 @@ impl Service {
         let token = |role| -> anyhow::Result<Credentials> {
             match callers {
                 Callers::Known => Ok(Credentials::token(keys.sign(&Grant {
-                    programs: vec!["bench".to_owned(), "rules".to_owned()],
-                    brands: vec!["shop".to_owned()],
+                    programs: vec![
+                        "bench".to_owned(),
+                        "rules".to_owned(),
+                        "record-club".to_owned(),
+                    ],
+                    brands: vec!["shop".to_owned(), "record-shop".to_owned()],
                     ..grant("bench", &[role])
                 })?)),
                 Callers::Anybody => Ok(Credentials::default()),
@@ -99,11 +105,13 @@ impl Service {
         until_answered(&HealthClient::new(channels[0].clone()))
             .await
             .with_context(|| std::fs::read_to_string(&log).unwrap_or_default())?;
-        super::apply(&url, &token(Role::Operator)?).await?;
+        let operator = fealty_client::connect(&url, &token(Role::Operator)?)?;
+        super::apply(&operator).await?;
         Ok(Self {
             process,
             folder,
             channels,
+            operator,
         })
     }
 

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 pub use fleet::{Fleet, Ground, RunningService};
 pub use play::{Pace, play};
-pub use purchases::{Day, PURCHASES, Purchase, days};
+pub use purchases::{Day, PURCHASES, Purchase, csv, days};
 pub use report::Report;
 
 /// The programme that the demo plays.

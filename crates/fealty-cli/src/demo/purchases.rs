@@ -1,6 +1,6 @@
 //! The purchases that the demo plays.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use anyhow::Context as _;
 use jiff::civil::Date;
@@ -27,6 +27,26 @@ pub struct Day {
     pub date: Date,
     /// Its purchases, in the order of the file.
     pub purchases: Vec<Purchase>,
+}
+
+/// The same purchases as `fealty import` reads them.
+pub fn csv(text: &str) -> anyhow::Result<String> {
+    let mut rows = "member,order,occurred_at,brand,amount\n".to_owned();
+    for day in days(text)? {
+        for Purchase {
+            line,
+            member,
+            cents,
+        } in &day.purchases
+        {
+            let (date, dollars, cents) = (day.date, cents / 100, cents % 100);
+            writeln!(
+                rows,
+                "{member},{line},{date}T12:00,record-shop,{dollars}.{cents:02}"
+            )?;
+        }
+    }
+    Ok(rows)
 }
 
 /// Reads purchases by day, in order.

@@ -24,19 +24,25 @@ pub struct MoneyUnit {
 }
 
 impl MoneyUnit {
-    /// An amount of it.
-    pub(crate) fn amount(self, path: &str, text: &str, check: &mut Check) -> Option<Money> {
+    /// The amount of it that a text such as `12.50` says, exactly; or what is wrong with the
+    /// text.
+    pub fn parse(self, text: &str) -> Result<Money, String> {
         let money = Ratio::parse(text)
             .and_then(|ratio| ratio.in_units(self.decimals))
             .and_then(|minor_units| Money::new(self.currency, minor_units).ok());
-        if money.is_none() {
+        money.ok_or_else(|| {
             let (currency, decimals) = (self.currency, self.decimals);
-            let rule = format!(
-                "must be an amount of {currency} with at most {decimals} digits after the point"
-            );
-            check.wrong(path, format!("`{text}` {rule}"));
-        }
-        money
+            format!(
+                "`{text}` must be an amount of {currency} with at most {decimals} digits after \
+                 the point"
+            )
+        })
+    }
+
+    /// An amount of it in the file.
+    pub(crate) fn amount(self, path: &str, text: &str, check: &mut Check) -> Option<Money> {
+        let money = self.parse(text);
+        money.map_err(|wrong| check.wrong(path, wrong)).ok()
     }
 }
 

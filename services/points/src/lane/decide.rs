@@ -8,7 +8,6 @@ use std::collections::{HashMap, HashSet};
 use fealty_auth::Caller;
 use fealty_ledger::{Command, Lot, Moment, Purchase, Request, TierChanged, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
-use fealty_program::Personal;
 use fealty_server::Programs;
 use fealty_types::{
     MemberId, Metadata, Position, ProgramId, RequestId, ShardId, TierId, Timestamp,
@@ -278,14 +277,14 @@ impl Jobs {
             metadata,
             command,
             personal,
-            declared,
+            ..
         } = &job.work
         else {
             return Err(DatabaseError::Broken("a job without a request").into());
         };
         let slot = self.slot_of[index];
         let order = job.order();
-        if let Err(error) = self.may_be_planned(job, (command, declared), order) {
+        if let Err(error) = self.may_be_planned(connection, job, order).await? {
             return Ok(Pending::Final(Err(error)));
         }
         let asked = (request_id, metadata);
@@ -419,13 +418,9 @@ impl Jobs {
             self.put_back(connection, job, &changes).await?;
             return Ok(Pending::Final(Err(Error::Unavailable)));
         }
-        if !changes.is_empty() && !self.newest.contains(program) {
+        if !changes.is_empty() {
             // What is taken is decided once, so by what is stored, not by what is known.
-            let newest = foundation::newest_version(&mut *connection, program).await?;
-            if newest != Some(job.applied.version) {
-                return Err(Interrupted::VersionPassed(program.clone()));
-            }
-            self.newest.insert(program.clone());
+            self.insist_on_newest(connection, job).await?;
         }
         for (at, (since, tier)) in changes.iter().enumerate() {
             let since = *since;
@@ -445,28 +440,59 @@ impl Jobs {
         Ok(Pending::Final(Ok(None)))
     }
 
+    /// Has the batch planned anew, if its version of the programme is not the newest stored.
+    async fn insist_on_newest(
+        &mut self,
+        connection: &mut PgConnection,
+        job: &Job,
+    ) -> Result<(), Interrupted> {
+        let program = &job.applied.program.id;
+        if !self.newest.contains(program) {
+            let newest = foundation::newest_version(&mut *connection, program).await?;
+            if newest != Some(job.applied.version) {
+                return Err(Interrupted::VersionPassed(program.clone()));
+            }
+            self.newest.insert(program.clone());
+        }
+        Ok(())
+    }
+
     /// Whether its programme's version is at hand and is the one by which it was sealed,
     /// and its order is nobody else's.
-    fn may_be_planned(
-        &self,
+    async fn may_be_planned(
+        &mut self,
+        connection: &mut PgConnection,
         job: &Job,
-        (command, declared): (&Command, &Personal),
         order: Option<Uuid>,
-    ) -> Result<(), Error> {
+    ) -> Result<Result<(), Error>, Interrupted> {
+        let Work::Request {
+            command,
+            only_version,
+            declared,
+            ..
+        } = &job.work
+        else {
+            return Ok(Ok(()));
+        };
         let unreachable = order.is_some_and(|order| self.unreachable.contains(&order));
         // Where another version declares other things personal, who asks again has them
         // sealed by that.
         let sealed_otherwise = *declared != job.applied.program.personal;
         let unplanned = self.unplanned.contains(&job.applied.program.id);
         if unreachable || unplanned || sealed_otherwise {
-            return Err(Error::Unavailable);
+            return Ok(Err(Error::Unavailable));
         }
-        match (order, command) {
+        let actual = job.applied.version;
+        if let Some(expected) = only_version.filter(|&expected| expected != actual) {
+            self.insist_on_newest(connection, job).await?;
+            return Ok(Err(Error::VersionMoved { expected, actual }));
+        }
+        Ok(match (order, command) {
             (Some(order), Command::Purchase(purchase)) if self.orders.contains(&order) => {
                 Err(recorded_before(purchase))
             }
             _ => Ok(()),
-        }
+        })
     }
 
     /// Has the audit log told of what was just written.

@@ -28,6 +28,8 @@ pub(crate) enum Work {
         /// What it wants to be kept.
         metadata: Metadata,
         command: Command,
+        /// The version of the programme that it is meant for, if it says so.
+        only_version: Option<i64>,
         /// What is to stand beside the log, and by which declaration that was decided.
         personal: Option<PersonalValues>,
         declared: Personal,

@@ -40,6 +40,8 @@ pub(crate) struct Change<C = Command> {
     pub(crate) member: InReach<MemberId>,
     /// The shard of the hold, transaction or lot that it names.
     pub(crate) named_shard: Option<ShardId>,
+    /// The version of the programme that it is meant for, if it says so.
+    pub(crate) only_version: Option<i64>,
     pub(crate) command: C,
 }
 
@@ -53,6 +55,7 @@ impl<C> Change<C> {
             program: self.program,
             member: self.member,
             named_shard: self.named_shard,
+            only_version: self.only_version,
             command: command(self.command),
         }
     }
@@ -68,6 +71,7 @@ impl Ledger {
             program,
             member,
             named_shard,
+            only_version,
             mut command,
         } = change;
         let hold = command.holds().next().map(Named::Hold);
@@ -88,6 +92,7 @@ impl Ledger {
             request_id,
             metadata,
             command,
+            only_version,
             personal: personal.clone(),
             declared: applied.program.personal.clone(),
         };

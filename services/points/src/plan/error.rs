@@ -41,9 +41,9 @@ pub(crate) enum PlanError {
     /// More is to come back of a purchase than is left of it.
     #[error(transparent)]
     Return(ReturnError),
-    /// An attribute that the programme does not declare so.
+    /// A field that is not as the programme wants it.
     #[error("{field}: {what}")]
-    Attribute { field: String, what: &'static str },
+    Field { field: String, what: &'static str },
 }
 
 /// The field that a purchase must set so that its order number is unique.

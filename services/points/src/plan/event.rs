@@ -131,7 +131,7 @@ fn check_declared(
             (Some(AttributeType::Number), _) => "must be a `number`, as the programme declares it",
             (Some(AttributeType::Text), _) => "must be a `text`, as the programme declares it",
         };
-        return Err(PlanError::Attribute {
+        return Err(PlanError::Field {
             field: format!("{field}[{name}]"),
             what,
         });

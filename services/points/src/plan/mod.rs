@@ -13,7 +13,7 @@ mod spend;
 mod tier;
 mod verdicts;
 
-use fealty_ledger::{Active, Command, Counters, Facts, Grant, Request};
+use fealty_ledger::{Active, Command, Counters, Facts, Grant, Purchase, Request};
 use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
@@ -31,6 +31,8 @@ pub(crate) fn tier_moment(
 ) -> Option<Timestamp> {
     program.tiers.as_ref()?;
     match command {
+        // Whoever records a history says the tier.
+        Command::Purchase(purchase) if purchase.tier.is_some() => None,
         Command::Purchase(purchase) => {
             let purchased_at = purchase.purchased_at.unwrap_or(now);
             Some(match program.earning.rules.tier_as_of() {
@@ -71,9 +73,15 @@ pub(crate) fn plan(
     applied: &ProgramVersion,
     (request_id, metadata): (&RequestId, &Metadata),
     command: &Command,
-    of_member: OfMember<'_>,
+    mut of_member: OfMember<'_>,
     now: Timestamp,
 ) -> Result<Request, PlanError> {
+    if let Command::Purchase(Purchase {
+        tier: Some(tier), ..
+    }) = command
+    {
+        of_member.tier = Some(tier.clone());
+    }
     let plan = Plan::by(applied, of_member, now);
     let program = plan.program;
     let mut request = Request {

@@ -8,7 +8,7 @@ use fealty_ledger::{
 };
 use fealty_program::{Activity, Brand};
 use fealty_rules::{Given, Outcome, Rules, Silent, Stored, Trace, evaluate};
-use fealty_types::{BrandId, CurrencyId, OrderScope, Points, Timestamp};
+use fealty_types::{BrandId, CurrencyId, OrderScope, Points, TierId, Timestamp};
 
 use super::{
     Plan, PlanError,
@@ -86,6 +86,16 @@ impl Plan<'_> {
             return Err(PlanError::WrongMoneyCurrency { expected, actual });
         }
         check_attributes(self.program, purchase)?;
+        let has = |tier: &TierId| {
+            let scheme = self.program.tiers.as_ref();
+            scheme.is_some_and(|scheme| scheme.rank(tier).is_some())
+        };
+        if purchase.tier.as_ref().is_some_and(|tier| !has(tier)) {
+            return Err(PlanError::Field {
+                field: "tier".to_owned(),
+                what: "must be a tier of the programme",
+            });
+        }
         Ok(brand)
     }
 

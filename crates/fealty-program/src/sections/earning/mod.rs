@@ -8,12 +8,9 @@ mod formula;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fealty_rules::{Builder, Calendar, Pick, RuleSource, Rules, TierAsOf};
+use fealty_rules::{Builder, Calendar, Pick, RuleSource, Rules, TierAsOf, calendar};
 use fealty_types::{BrandId, BudgetId, CurrencyId, GroupId, RuleId, Timestamp};
-use jiff::{
-    civil::{Date, DateTime},
-    tz::TimeZone,
-};
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -251,22 +248,10 @@ pub(crate) fn local_moment(
     zone: &TimeZone,
     check: &mut Check,
 ) -> Option<Timestamp> {
-    let date = text.parse::<Date>().map(|date| date.at(0, 0, 0, 0));
-    let local = if text.contains(['T', ' ']) {
-        text.parse::<DateTime>()
-    } else {
-        date
-    };
-    let Ok(local) = local else {
-        let rule = "must be a date such as 2026-11-30, or a local time such as 2026-11-30T18:00";
-        check.wrong(path, format!("`{text}` {rule}"));
-        return None;
-    };
-    let Ok(zoned) = zone.to_ambiguous_zoned(local).compatible() else {
-        check.wrong(path, format!("`{text}` is beyond the calendar's end"));
-        return None;
-    };
-    Some(Timestamp::new(zoned.timestamp()))
+    let moment = calendar::local_moment(text, zone);
+    moment
+        .map_err(|rule| check.wrong(path, format!("`{text}` {rule}")))
+        .ok()
 }
 
 fn terms_of(path: &str, rule: &RuleText, context: &Context<'_>, check: &mut Check) -> RuleTerms {

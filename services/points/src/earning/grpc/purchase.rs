@@ -35,9 +35,34 @@ pub(crate) fn purchase(
     call: Call<'_>,
     request: &wire::RecordPurchaseRequest,
 ) -> Result<Change, Rejection> {
+    read(call, request, None)
+}
+
+/// A purchase of the past, and the tier that counts for it; the one that is known, if the text
+/// is empty.
+pub(super) fn past_purchase(
+    call: Call<'_>,
+    request: &wire::RecordPurchaseRequest,
+    tier: &str,
+) -> Result<Change, Rejection> {
+    read(call, request, Some(tier))
+}
+
+fn read(
+    call: Call<'_>,
+    request: &wire::RecordPurchaseRequest,
+    past: Option<&str>,
+) -> Result<Change, Rejection> {
     read_change!(call, request, |fields| {
         let order_number = fields.parse("order_number", &request.order_number);
-        let purchased_at = fields.optional_time("purchase_time", request.purchase_time);
+        let purchased_at = match (past, request.purchase_time) {
+            (Some(_), None) => {
+                fields.add("purchase_time", "must be set");
+                Err(Noted)
+            }
+            (_, time) => fields.optional_time("purchase_time", time),
+        };
+        let tier = fields.optional("tier", past.unwrap_or_default());
         let tenders = tenders(fields, &request.tenders);
         let content = Content {
             brand: &request.brand,
@@ -50,6 +75,7 @@ pub(crate) fn purchase(
         Some(Command::Purchase(Purchase {
             order_number: order_number?,
             purchased_at: purchased_at.ok()?,
+            tier: tier.ok()?,
             ..purchase?
         }))
     })
@@ -118,6 +144,7 @@ impl Content<'_> {
             lines: lines?,
             tenders: tenders?,
             attributes: attributes?,
+            tier: None,
         };
         sums_fit(fields, &purchase)?;
         Some(purchase)

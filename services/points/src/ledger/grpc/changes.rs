@@ -58,6 +58,7 @@ pub(crate) fn change<C>(
                 program,
                 member,
                 named_shard: fields.named_shard,
+                only_version: None,
                 command,
             })
         }
@@ -127,7 +128,11 @@ impl ChangeFields<'_> {
     }
 
     /// A text that may be left out.
-    fn optional<T: PlainField>(&mut self, field: &str, text: &str) -> Result<Option<T>, Noted> {
+    pub(crate) fn optional<T: PlainField>(
+        &mut self,
+        field: &str,
+        text: &str,
+    ) -> Result<Option<T>, Noted> {
         if text.is_empty() {
             return Ok(None);
         }

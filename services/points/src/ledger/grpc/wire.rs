@@ -11,7 +11,8 @@ use fealty_proto::points::v1 as wire;
 use fealty_server::to_wire_time;
 use fealty_types::{Ids, LotPlace, Metadata, Points, ShardId, Timestamp, TransactionPlace};
 
-use self::purchase::{earned_points, purchase_of, purchase_return};
+pub(crate) use self::purchase::earned_points;
+use self::purchase::{purchase_of, purchase_return};
 use super::Call;
 use crate::{audit::grpc::render_account, ledger::holds::HoldRead, shard::Logged};
 
@@ -152,7 +153,7 @@ fn tell_command(
         Command::Purchase(purchase) => {
             if let Some(of_purchase) = facts.and_then(Facts::of_purchase) {
                 let mut told = purchase_of(purchase, of_purchase, |hold| ids.hold(of_shard(hold)));
-                told.earned_points = earned_points(transaction, facts);
+                told.earned_points = earned_points(transaction);
                 told.program_version = rendered.program_version;
                 rendered.purchase = Some(told);
             }

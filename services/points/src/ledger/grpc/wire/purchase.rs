@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{
-    Account, AttributeValue, Attributes, Facts, LotOrigin, OfPurchase, Purchase, ReturnFacts,
-    RuleResult, Transaction,
+    Account, AttributeValue, Attributes, Cause, Facts, LotOrigin, OfPurchase, Purchase,
+    ReturnFacts, RuleResult, Transaction,
 };
 use fealty_proto::{points::v1 as wire, r#type::v1::Money};
 use fealty_server::to_wire_time;
@@ -51,6 +51,7 @@ pub(super) fn purchase_of(
             .collect(),
         attributes: attributes(&purchase.attributes),
         program_version: 0,
+        tier_said: purchase.tier.is_some(),
         earned_points: Vec::new(),
     }
 }
@@ -109,11 +110,12 @@ fn attributes(given: &Attributes) -> HashMap<String, wire::AttributeValue> {
 }
 
 /// What each rule gave: by what decided it, or by the transfers.
-pub(super) fn earned_points(
-    transaction: &Transaction,
-    facts: Option<&Facts>,
-) -> Vec<wire::EarnedPoints> {
-    if let Some(Facts::Purchase(facts)) = facts {
+pub(crate) fn earned_points(transaction: &Transaction) -> Vec<wire::EarnedPoints> {
+    if let Cause::Request {
+        facts: Some(Facts::Purchase(facts)),
+        ..
+    } = &transaction.cause
+    {
         return facts.earned.iter().map(rule_result).collect();
     }
     let made: BTreeMap<_, _> = transaction.lots.iter().map(|lot| (lot.lot, lot)).collect();

@@ -263,6 +263,17 @@ async fn what_is_wrong_with_a_file_is_told_by_line() {
     // By gold, a half more; and by the lowest.
     assert_eq!(available(fleet.clients(), "anna").await, 150 + 75 + 20);
 
+    let row = "anna,big,1997-03-01,record-shop,1.00\n";
+    let big = format!(
+        "member,order,occurred_at,brand,amount\n{}ben,small,1997-03-01,record-shop,1.00\n",
+        row.repeat(501)
+    );
+    let (_folder, path, name) = file("big.csv", &big);
+    let (figures, ..) = run(&fleet, &[&name, "--tier", "member"]).await;
+    assert_eq!(counts(&figures), [502, 2, 1, 0, 1]);
+    let list = refused(&path).expect("a list");
+    assert!(list.contains("502,record-shop,big,INVALID_ROW,an order has at most 500 rows"));
+
     let (_folder, _, name) = file("other.csv", "member,ordre,occurred_at,brand,amount\n");
     let (_, said, right) = run(&fleet, &[&name]).await;
     assert!(

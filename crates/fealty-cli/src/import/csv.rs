@@ -4,6 +4,7 @@ use std::io::Read;
 
 use ::csv::{ByteRecord, ReaderBuilder, Trim};
 use anyhow::{Context as _, ensure};
+use fealty_ledger::LINES_PER_PURCHASE_MAX;
 use fealty_rules::hint;
 
 use super::{
@@ -187,6 +188,13 @@ impl Group {
             }
         }
         match row.line_text() {
+            // Of a file whose rows are all of one order, no more than that is kept.
+            Ok(_) if self.lines.len() == LINES_PER_PURCHASE_MAX => {
+                if self.faults.len() < LINES_PER_PURCHASE_MAX {
+                    let message = format!("an order has at most {LINES_PER_PURCHASE_MAX} rows");
+                    self.faults.push(Fault { line, message });
+                }
+            }
             Ok(text) => self.lines.push(text),
             Err(message) => self.faults.push(Fault { line, message }),
         }

@@ -15,12 +15,17 @@ use fealty_proto::{
     r#type::v1::Money,
 };
 use fealty_rules::calendar::local_moment;
-use fealty_server::{from_wire_time, to_wire_time};
+use fealty_server::{REQUEST_LEN_MAX, from_wire_time, to_wire_time};
+
 use fealty_types::Timestamp;
+use prost::Message as _;
 use serde::{Deserialize, Deserializer, de::Visitor};
 use uuid::Uuid;
 
 use super::{Fault, NAMESPACE};
+
+/// The longest purchase, in bytes: with the rest of its message, the service takes it.
+const BYTES_MAX: usize = REQUEST_LEN_MAX - 1_024;
 
 /// A purchase in the words of a file.
 #[derive(Debug, Default, Deserialize)]
@@ -208,6 +213,10 @@ impl Reading {
             tenders,
             attributes: attributes(purchase.attributes),
         };
+        if request.encoded_len() > BYTES_MAX {
+            faults.add(0, format!("the purchase is longer than {BYTES_MAX} bytes"));
+            return Err(faults.found);
+        }
         let tier = tier.unwrap_or_default();
         Ok(Past { request, tier })
     }

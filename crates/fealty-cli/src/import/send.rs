@@ -20,7 +20,7 @@ use super::{Fault, Order};
 
 /// Orders that are sent and not answered: more than the service takes at once.
 const WINDOW: usize = 4_096;
-/// For how long nothing may be answered.
+/// For how long streams may break off without an answer.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How long to wait before a stream is opened anew, at first and at the most.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -72,6 +72,7 @@ pub(super) async fn all(
         answered_at: Instant::now(),
     };
     let mut pause = PAUSE;
+    let mut broken_since: Option<Instant> = None;
     loop {
         let answered_at = sending.answered_at;
         let Err(broken) = sending.over_one_stream(settle).await? else {
@@ -80,7 +81,11 @@ pub(super) async fn all(
         let moved = sending.answered_at > answered_at;
         // A token may have run out meanwhile, and have been replaced.
         let may_go_on = may_help(&broken) || (moved && broken.code() == Code::Unauthenticated);
-        if !may_go_on || sending.answered_at.elapsed() > PATIENCE {
+        if moved {
+            broken_since = None;
+        }
+        let in_vain = broken_since.get_or_insert_with(Instant::now).elapsed();
+        if !may_go_on || in_vain > PATIENCE {
             bail!("{}", broken.message());
         }
         pause = if moved {
@@ -187,7 +192,9 @@ impl Sending {
                     refusal.encode_to_vec().into(),
                 );
                 // So would all others be.
-                if reason(&status).as_deref() == Some("PROGRAM_VERSION_MOVED") {
+                let reason = reason(&status);
+                let of_all = ["PROGRAM_VERSION_MOVED", "PROGRAM_NOT_FOUND"];
+                if reason.is_some_and(|reason| of_all.contains(&&*reason)) {
                     bail!("{}", status.message());
                 }
                 Answer::Refused(status)

@@ -265,7 +265,10 @@ pub(super) fn orders(
             line: record.position().map_or(0, ::csv::Position::line),
         };
         let key = [Column::Brand, Column::Order].map(|column| row.text(column));
-        if group.as_ref().is_none_or(|group| group.key != key) {
+        // A row that is broken may be of the order before it, whatever its columns say.
+        let is_broken = row.check().is_err();
+        let begins = |group: &Group| group.key != key && !is_broken;
+        if group.as_ref().is_none_or(begins) {
             let before = group.replace(Group::new(&row));
             if let Some(before) = before
                 && !put(before.order(reading))

@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     ffi::OsStr,
     fs::File,
-    io::{BufReader, Read},
+    io::{BufRead, BufReader, Read, Seek as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -25,7 +25,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use fealty_client::{Channel, Deadline, call};
-use fealty_program::Program;
+use fealty_program::{Orders, Program};
 use fealty_proto::{
     points::v1::{ImportedPurchase, earning_service_client::EarningServiceClient},
     program::v1::GetProgramRequest,
@@ -165,6 +165,10 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     let file = file.with_context(|| format!("cannot read {}", arguments.file.display()))?;
     let bar = bar(file.metadata()?.len())?;
     let at = refused_file(&arguments);
+    anyhow::ensure!(
+        at != arguments.file,
+        "--refused names the file that is imported"
+    );
     let mut import = Import {
         refused: Refused::create(&at)?,
         figures: Figures::default(),
@@ -357,22 +361,30 @@ impl Read for Counted {
     }
 }
 
-/// Reads the orders of a file, until nobody wants more of them.
+/// Reads the orders of a file, until nobody wants more of them. It is read twice: before the
+/// first of an order's rows is sent it is known that more of them stand elsewhere.
 fn read(
-    file: Counted,
+    mut file: Counted,
     format: Format,
     reading: &Reading,
     orders: &mpsc::Sender<Order>,
 ) -> anyhow::Result<()> {
-    let file = BufReader::new(file);
-    // An order takes 16 bytes here.
-    let mut seen: HashSet<Uuid> = HashSet::new();
+    let mut names = Names::new(reading);
+    let mut note = |order: Order| {
+        names.note(&order);
+        !orders.is_closed()
+    };
+    each(BufReader::new(&mut file.file), format, reading, &mut note)?;
+    file.file
+        .rewind()
+        .context("the file must be one that can be read twice")?;
     let mut put = |mut order: Order| {
+        let stands_apart = names.stands_apart(&order);
         if let Ok(past) = &mut order.purchase {
             let key = reading.key(&past.request);
             past.request.request_id = format!("import-{}", key.simple());
-            if !seen.insert(key) {
-                let message = "the order stands further up as well: its rows must stand together";
+            if stands_apart {
+                let message = "the order stands elsewhere as well: its rows must stand together";
                 order.purchase = Err(vec![Fault {
                     line: order.rows[0],
                     message: message.to_owned(),
@@ -381,9 +393,61 @@ fn read(
         }
         orders.blocking_send(order).is_ok()
     };
+    each(BufReader::new(file), format, reading, &mut put)
+}
+
+/// Reads the orders of a file.
+fn each(
+    file: impl BufRead,
+    format: Format,
+    reading: &Reading,
+    put: &mut dyn FnMut(Order) -> bool,
+) -> anyhow::Result<()> {
     match format {
-        Format::Csv => csv::orders(file, reading, &mut put),
-        Format::Ndjson => ndjson::orders(file, reading, &mut put),
+        Format::Csv => csv::orders(file, reading, put),
+        Format::Ndjson => ndjson::orders(file, reading, put),
+    }
+}
+
+/// The orders of a file, 16 bytes each.
+struct Names<'a> {
+    reading: &'a Reading,
+    seen: HashSet<Uuid>,
+    apart: HashSet<Uuid>,
+}
+
+impl<'a> Names<'a> {
+    fn new(reading: &'a Reading) -> Self {
+        Self {
+            reading,
+            seen: HashSet::new(),
+            apart: HashSet::new(),
+        }
+    }
+
+    /// What an order is known by. Of one that is faulty it is not known within what its number
+    /// is unique, where the programme has that.
+    fn of(&self, order: &Order) -> Uuid {
+        match &order.purchase {
+            Ok(past) if self.reading.program.orders != Orders::default() => {
+                self.reading.key(&past.request)
+            }
+            _ => {
+                let name = format!("{} {}{}", order.brand.len(), order.brand, order.number);
+                Uuid::new_v5(&NAMESPACE, name.as_bytes())
+            }
+        }
+    }
+
+    fn note(&mut self, order: &Order) {
+        let name = self.of(order);
+        if !self.seen.insert(name) {
+            self.apart.insert(name);
+        }
+    }
+
+    fn stands_apart(&self, order: &Order) -> bool {
+        self.apart.contains(&self.of(order))
     }
 }
 

@@ -259,7 +259,7 @@ async fn what_is_wrong_with_a_file_is_told_by_line() {
          them a control character\"",
         "12,record-shop,1,INVALID_ROW,the order stands elsewhere as well: its rows must stand \
          together",
-        "13,record-shop,8,INVALID_FIELD,`tier` must be a tier of the programme",
+        "13,record-shop,8,INVALID_ROW,`tier`: must be a tier of the programme",
     ];
     assert_eq!(told, expected);
     assert_eq!(available(fleet.clients(), "anna").await, 20);

@@ -96,6 +96,9 @@ impl Period {
 /// The moment that a date, or a local time, is in a zone; in the hour that a change of clocks
 /// repeats or leaves out, as RFC 5545 takes it. Or the rule that the text breaks.
 pub fn local_moment(text: &str, zone: &TimeZone) -> Result<Timestamp, &'static str> {
+    // The parser would take further parts, such as a zone, and leave them out.
+    let is_plain = |byte: u8| byte.is_ascii_digit() || b"-:. T".contains(&byte);
+    let text = if text.bytes().all(is_plain) { text } else { "" };
     let local = if text.contains(['T', ' ']) {
         text.parse::<DateTime>()
     } else {

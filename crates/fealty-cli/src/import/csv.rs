@@ -1,10 +1,15 @@
 //! Orders out of a CSV file: a row for each line.
 
-use std::io::Read;
+use std::{
+    cell::Cell,
+    io::{self, Read},
+    rc::Rc,
+};
 
-use ::csv::{ByteRecord, ReaderBuilder, Trim};
+use ::csv::{ByteRecord, ReaderBuilder, Terminator, Trim};
 use anyhow::{Context as _, ensure};
 use fealty_ledger::LINES_PER_PURCHASE_MAX;
+use fealty_program::Orders;
 use fealty_rules::hint;
 
 use super::{
@@ -152,21 +157,24 @@ impl Row<'_> {
 
 /// Rows of one order, as far as they were read.
 struct Group {
-    /// Brand and number.
-    key: [String; 2],
+    /// Brand and number, and what the programme wants besides.
+    key: [String; 4],
     /// What is the same in all of its rows.
     of_order: [String; 6],
     rows: Vec<u64>,
+    /// Those of them that are lines.
+    rows_of_lines: Vec<u64>,
     lines: Vec<LineText>,
     faults: Vec<Fault>,
 }
 
 impl Group {
-    fn new(row: &Row<'_>) -> Self {
+    fn new(row: &Row<'_>, key: [String; 4]) -> Self {
         Self {
-            key: [Column::Brand, Column::Order].map(|column| row.text(column)),
+            key,
             of_order: Column::OF_ORDER.map(|column| row.text(column)),
             rows: Vec::new(),
+            rows_of_lines: Vec::new(),
             lines: Vec::new(),
             faults: Vec::new(),
         }
@@ -195,14 +203,17 @@ impl Group {
                     self.faults.push(Fault { line, message });
                 }
             }
-            Ok(text) => self.lines.push(text),
+            Ok(text) => {
+                self.rows_of_lines.push(line);
+                self.lines.push(text);
+            }
             Err(message) => self.faults.push(Fault { line, message }),
         }
     }
 
     fn order(self, reading: &Reading) -> Order {
         let [member, occurred_at, channel, store, terminal, tier] = self.of_order;
-        let [brand, number] = self.key;
+        let [brand, number, ..] = self.key;
         let mut text = PurchaseText {
             member,
             order: number.clone(),
@@ -226,7 +237,11 @@ impl Group {
             text.lines.clear();
         }
         let mut faults = self.faults;
-        let purchase = reading.request(text, &self.rows);
+        let rows = match &*self.rows_of_lines {
+            [] => &self.rows,
+            rows => rows,
+        };
+        let purchase = reading.request(text, rows);
         let purchase = match purchase {
             Ok(purchase) if faults.is_empty() => Ok(purchase),
             read => {
@@ -244,32 +259,89 @@ impl Group {
     }
 }
 
+/// The columns that tell one order from the next.
+fn columns_of_key(reading: &Reading) -> [Option<Column>; 4] {
+    let Orders { by_store, by_day } = reading.program.orders;
+    [
+        Some(Column::Brand),
+        Some(Column::Order),
+        by_store.then_some(Column::Store),
+        by_day.then_some(Column::OccurredAt),
+    ]
+}
+
+/// The line in which a row begins that has been read, and after which a line begins.
+fn first_line(record: &ByteRecord, next: u64) -> u64 {
+    let within = record.as_slice().iter().filter(|byte| **byte == b'\n');
+    next.saturating_sub(1 + within.count() as u64)
+}
+
+/// The longest row; a longer one has a quote that is not closed.
+const ROW_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A file of which no row is longer than that.
+struct Bounded<R> {
+    file: R,
+    /// Bytes that were read since a row began.
+    since_row: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.since_row.get() > ROW_BYTES_MAX {
+            return Err(io::Error::other(
+                "is longer than 1 MiB: is there a quote that is not closed?",
+            ));
+        }
+        let read = self.file.read(buffer)?;
+        self.since_row.set(self.since_row.get() + read as u64);
+        Ok(read)
+    }
+}
+
 /// Reads orders, in the order of the file, until `put` wants no more.
 pub(super) fn orders(
     file: impl Read,
     reading: &Reading,
     put: &mut dyn FnMut(Order) -> bool,
 ) -> anyhow::Result<()> {
+    let since_row = Rc::new(Cell::new(0));
     let mut reader = ReaderBuilder::new()
         .trim(Trim::All)
         // Whether a row is as long as the first one is seen when it is known whose it is.
         .flexible(true)
-        .from_reader(file);
+        // So each line is counted where it ends, whatever is before that.
+        .terminator(Terminator::Any(b'\n'))
+        .from_reader(Bounded {
+            // The last row ends like the others.
+            file: file.chain(&b"\n"[..]),
+            since_row: Rc::clone(&since_row),
+        });
     let header = Header::read(reader.byte_headers()?)?;
     let mut record = ByteRecord::new();
     let mut group: Option<Group> = None;
-    while reader.read_byte_record(&mut record)? {
+    loop {
+        since_row.set(0);
+        let begins = reader.position().line();
+        let read = reader.read_byte_record(&mut record);
+        if !read.with_context(|| format!("the row that begins at line {begins}"))? {
+            break;
+        }
+        if record.len() == 1 && record[0].is_empty() {
+            continue;
+        }
         let row = Row {
             header: &header,
             record: &record,
-            line: record.position().map_or(0, ::csv::Position::line),
+            line: first_line(&record, reader.position().line()),
         };
-        let key = [Column::Brand, Column::Order].map(|column| row.text(column));
+        let key = columns_of_key(reading)
+            .map(|column| column.map_or(String::new(), |column| row.text(column)));
         // A row that is broken may be of the order before it, whatever its columns say.
         let is_broken = row.check().is_err();
         let begins = |group: &Group| group.key != key && !is_broken;
         if group.as_ref().is_none_or(begins) {
-            let before = group.replace(Group::new(&row));
+            let before = group.replace(Group::new(&row, key));
             if let Some(before) = before
                 && !put(before.order(reading))
             {
@@ -284,4 +356,84 @@ pub(super) fn orders(
         put(last.order(reading));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use fealty_program::Program;
+
+    use super::*;
+    use crate::{demo::PROGRAM, import::purchase::TierOption};
+
+    /// The rows of each order of a file, and what is wrong with them.
+    fn read(program: &str, csv: &str) -> anyhow::Result<Vec<(Vec<u64>, Vec<Fault>)>> {
+        let reading = Reading {
+            program: Program::parse(program).expect("right").program,
+            in_rows: true,
+            tier: TierOption::Known,
+        };
+        let mut read = Vec::new();
+        orders(csv.as_bytes(), &reading, &mut |order: Order| {
+            read.push((order.rows, order.purchase.err().unwrap_or_default()));
+            true
+        })?;
+        Ok(read)
+    }
+
+    const HEAD: &str = "member,order,occurred_at,brand,sku,quantity,amount";
+
+    #[test]
+    fn rows_are_told_by_the_lines_in_which_they_begin() {
+        for end in ["\n", "\r\n"] {
+            let rows = [
+                HEAD,
+                "",
+                "anna,1,1997-01-01,record-shop,a,1,2.00",
+                "",
+                "",
+                "anna,1,1997-01-01,record-shop,\"b\nc\",1,2.00",
+                "anna,2,1997-01-01,record-shop,\"d\",two,2.00",
+                "anna,2,1997-01-01,record-shop,e,1,2.005",
+            ];
+            let read = read(PROGRAM, &rows.join(end)).expect("it can be read");
+            let [(one, nothing), (two, faults)] = &*read else {
+                panic!("{read:?}");
+            };
+            assert_eq!((&**one, &**two), (&[3, 6][..], &[8, 9][..]));
+            assert!(nothing.is_empty(), "{nothing:?}");
+            let lines: Vec<u64> = faults.iter().map(|fault| fault.line).collect();
+            assert_eq!(lines, [8, 9], "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_ends_the_file_there() {
+        let row = "anna,1,1997-01-01,record-shop,a,1,2.00\n";
+        let csv = format!(
+            "{HEAD}\n{row}anna,2,1997-01-01,record-shop,\"a,1,2.00\n{}",
+            row.repeat(50_000)
+        );
+        let wrong = read(PROGRAM, &csv).expect_err("it is too long");
+        let wrong = format!("{wrong:#}");
+        assert!(
+            wrong.contains("line 3") && wrong.contains("a quote that is not closed"),
+            "{wrong}"
+        );
+    }
+
+    #[test]
+    fn where_numbers_come_again_in_each_store_they_are_other_orders() {
+        let program = format!("{PROGRAM}orders: {{ unique_by: [store] }}\n");
+        let csv = "member,order,occurred_at,brand,store,amount\n\
+                   anna,1,1997-01-01,record-shop,7,2.00\n\
+                   ben,1,1997-01-01,record-shop,8,2.00\n";
+        let told = |program| -> Vec<_> {
+            let read = read(program, csv).expect("it can be read");
+            read.into_iter()
+                .map(|(rows, faults)| (rows, faults.len()))
+                .collect()
+        };
+        assert_eq!(told(&program), [(vec![2], 0), (vec![3], 0)]);
+        assert_eq!(told(PROGRAM), [(vec![2, 3], 2)]);
+    }
 }

@@ -103,7 +103,7 @@ pub enum Format {
 }
 
 /// Orders that are read and not yet sent.
-const READ_AHEAD: usize = 4_096;
+const READ_AHEAD: usize = 1_024;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// What the request ids of imports are made in.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6e1f_8a3c_52d7_4f0b_9c44_b0a7_d1e6_23f5);
@@ -163,10 +163,17 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     };
     let file = File::open(&arguments.file);
     let file = file.with_context(|| format!("cannot read {}", arguments.file.display()))?;
-    let bar = bar(file.metadata()?.len())?;
+    let metadata = file.metadata()?;
+    // It is read twice.
+    anyhow::ensure!(
+        metadata.is_file(),
+        "{} must be a file, no pipe and no folder",
+        arguments.file.display()
+    );
+    let bar = bar(metadata.len())?;
     let at = refused_file(&arguments);
     anyhow::ensure!(
-        at != arguments.file,
+        !at.exists() || at.canonicalize()? != arguments.file.canonicalize()?,
         "--refused names the file that is imported"
     );
     let mut import = Import {
@@ -189,7 +196,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     let has_refused = refused.finish()?;
     let done = done.with_context(|| {
         let orders = figures.recorded + figures.there_before;
-        format!("{orders} orders are recorded; the same command goes on where this one ended")
+        format!("{orders} orders are recorded; started again, the command goes on from there")
     });
     figures.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     done?;
@@ -375,9 +382,7 @@ fn read(
         !orders.is_closed()
     };
     each(BufReader::new(&mut file.file), format, reading, &mut note)?;
-    file.file
-        .rewind()
-        .context("the file must be one that can be read twice")?;
+    file.file.rewind()?;
     let mut put = |mut order: Order| {
         let stands_apart = names.stands_apart(&order);
         if let Ok(past) = &mut order.purchase {

@@ -223,12 +223,20 @@ impl Reading {
 
     /// The tier that counts; empty for the one that the service knows.
     fn tier(&self, said: String) -> Result<String, String> {
-        if !said.is_empty() || self.program.tiers.is_none() {
-            return Ok(said);
+        let said = match &self.tier {
+            TierOption::Is(tier) if said.is_empty() => tier.clone(),
+            _ => said,
+        };
+        if !said.is_empty() {
+            let tiers = self.program.tiers.as_ref();
+            let tier = said.parse().ok();
+            let rank = tier.and_then(|tier| tiers?.rank(&tier));
+            let rule = "must be a tier of the programme";
+            return rank.map(|_| said).ok_or_else(|| rule.to_owned());
         }
         match &self.tier {
-            TierOption::Is(tier) => Ok(tier.clone()),
-            TierOption::Known => Ok(String::new()),
+            _ if self.program.tiers.is_none() => Ok(said),
+            TierOption::Is(_) | TierOption::Known => Ok(said),
             TierOption::Unset => {
                 let rule = "must be said, for the programme has tiers: in the file, or by \
                             --tier or --known-tier";

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ::csv::Writer;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use fealty_client::{reason, violations};
 use tonic::Status;
 
@@ -21,15 +21,15 @@ pub(super) struct Refused {
 impl Refused {
     /// Begins the list; one of an import before is gone.
     pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot write {}", path.display()))
-            }
-            _ => Ok(Self {
-                path: path.to_owned(),
-                file: None,
-            }),
+        if let Ok(there) = fs::symlink_metadata(path) {
+            ensure!(there.is_file(), "{} must be a file", path.display());
+            let removed = fs::remove_file(path);
+            removed.with_context(|| format!("cannot write {}", path.display()))?;
         }
+        Ok(Self {
+            path: path.to_owned(),
+            file: None,
+        })
     }
 
     /// What was wrong in the file.

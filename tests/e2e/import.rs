@@ -264,6 +264,12 @@ async fn what_is_wrong_with_a_file_is_told_by_line() {
     assert_eq!(told, expected);
     assert_eq!(available(fleet.clients(), "anna").await, 20);
 
+    let (_, said, right) = run(&fleet, &[&name, "--version", "7"]).await;
+    assert!(
+        !right && said.contains("version 1 of the programme is in force, not 7"),
+        "{said}"
+    );
+
     let row = "anna,big,1997-03-01,record-shop,1.00\n";
     let big = format!(
         "member,order,occurred_at,brand,amount\n{}ben,small,1997-03-01,record-shop,1.00\n",

@@ -67,7 +67,8 @@ pub struct Arguments {
     /// The programme's id.
     #[arg(long)]
     program: String,
-    /// The version of the programme that must be in force; otherwise nothing more is recorded.
+    /// The version of the programme that must be in force. Without it, it is the one that is
+    /// when the import begins; when another one comes into force meanwhile, the import ends.
     #[arg(long)]
     version: Option<i64>,
     /// The tier that counts for purchases of which the file does not say it.
@@ -152,8 +153,12 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     let Command::Purchases(arguments) = command;
     let clients = Clients::connect(&arguments.endpoints)?;
     let format = format_of(&arguments)?;
+    let (version, program) = program(&clients, &arguments.program).await?;
+    if let Some(wanted) = arguments.version.filter(|&wanted| wanted != version) {
+        anyhow::bail!("version {version} of the programme is in force, not {wanted}");
+    }
     let reading = Reading {
-        program: program(&clients, &arguments.program).await?,
+        program,
         in_rows: format == Format::Csv,
         tier: match &arguments.tier {
             Some(tier) => TierOption::Is(tier.clone()),
@@ -184,7 +189,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     let begun = Instant::now();
     let client = (!arguments.dry_run).then(|| clients.earning());
     let done = tokio::select! {
-        done = import.run(client, arguments.version, (file, format, reading)) => done,
+        done = import.run(client, Some(version), (file, format, reading)) => done,
         () = fealty_server::shutdown_signal() => Err(anyhow::anyhow!("interrupted")),
     };
     bar.finish_and_clear();
@@ -238,8 +243,8 @@ pub(crate) async fn csv_file(
     Ok(recorded)
 }
 
-/// The programme's newest version.
-async fn program(clients: &Clients, id: &str) -> anyhow::Result<Arc<Program>> {
+/// The programme's newest version, and what it says.
+async fn program(clients: &Clients, id: &str) -> anyhow::Result<(i64, Arc<Program>)> {
     let [(_, client), ..] = clients.programs();
     let request = GetProgramRequest {
         program: id.to_owned(),
@@ -251,9 +256,10 @@ async fn program(clients: &Clients, id: &str) -> anyhow::Result<Arc<Program>> {
     });
     let read = read.await;
     let read = read.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
+    let version = read.version.context("the service says no version")?;
     let read = Program::parse(&read.source);
     let read = read.context("the programme in force cannot be read by this version")?;
-    Ok(read.program)
+    Ok((version.version, read.program))
 }
 
 fn format_of(arguments: &Arguments) -> anyhow::Result<Format> {

@@ -337,7 +337,11 @@ impl Report {
         let _ = writeln!(table, "Settings: {}\n", settings.join(", "));
         table.push_str("| measure | callers | a second | p50 ms | p99 ms | p99.9 ms |\n");
         table.push_str("|---|---:|---:|---:|---:|---:|\n");
-        let millis = |micros: u64| format!("{}.{:02}", micros / 1_000, micros % 1_000 / 10);
+        // What is no single call has no time.
+        let millis = |micros: u64| match micros {
+            0 => String::new(),
+            micros => format!("{}.{:02}", micros / 1_000, micros % 1_000 / 10),
+        };
         for of in &self.measured {
             let refused = match of.refused {
                 0 => String::new(),

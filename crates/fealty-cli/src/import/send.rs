@@ -20,7 +20,7 @@ use super::{Fault, Order};
 
 /// Orders that are sent and not answered: more than the service takes at once.
 const WINDOW: usize = 4_096;
-/// For how long streams may break off without an answer.
+/// For how long a stream may be silent, and streams may break off without an answer.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How long to wait before a stream is opened anew, at first and at the most.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -120,7 +120,7 @@ impl Sending {
             let _ = requests.try_send(self.request(*sequence, order));
         }
         let opened = self.client.import_purchases(ReceiverStream::new(sent));
-        let mut answers = match opened.await {
+        let mut answers = match in_time(opened).await {
             Ok(answers) => answers.into_inner(),
             Err(status) => return Ok(Err(status)),
         };
@@ -140,7 +140,7 @@ impl Sending {
                     None => self.orders = None,
                     Some(order) => self.send(order, &requests, settle)?,
                 },
-                answer = message(&mut answers) => match answer {
+                answer = in_time(message(&mut answers)), if !self.unanswered.is_empty() => match answer {
                     Ok(answer) => self.answered(answer, settle)?,
                     Err(status) => return Ok(Err(status)),
                 },
@@ -217,4 +217,11 @@ async fn message(
 ) -> Result<ImportPurchasesResponse, Status> {
     let answer = answers.message().await?;
     answer.ok_or_else(|| Status::unavailable("the service ended the stream"))
+}
+
+/// An answer that is waited for no longer than that: whoever is silent is asked anew.
+async fn in_time<T>(answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let silent = |_| Status::unavailable("the service does not answer");
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    answer.map_err(silent).flatten()
 }

@@ -12,7 +12,7 @@ use fealty_server::from_wire_time;
 
 use crate::endpoints::{Clients, Endpoints};
 
-/// Look at programmes: their files, their versions, their budgets.
+/// Look at programmes: their files, their versions, their budgets, and how to write one.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print the file of a version, as it was applied.
@@ -21,6 +21,8 @@ pub enum Command {
     History(History),
     /// List the budgets, and how much of each is used.
     Budgets(Budgets),
+    /// Print the JSON Schema of programme files, by which editors complete and check.
+    Schema,
 }
 
 /// Print a version.
@@ -64,6 +66,10 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Show(show) => self::show(show).await,
         Command::History(history) => self::history(history).await,
         Command::Budgets(budgets) => self::budgets(budgets).await,
+        Command::Schema => {
+            print!("{}", fealty_program::schema());
+            Ok(())
+        }
     }
 }
 

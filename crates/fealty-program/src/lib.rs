@@ -8,7 +8,7 @@
 //!
 //! `source` is the text, `sections` its parts, each with its form, its meaning and
 //! its check; `faults` gathers what is wrong, `check` puts them together, `program` is
-//! what comes of it, `version` how it is applied, `diff` the comparison. Conditions and
+//! what comes of it, `schema` what editors know of it, `version` how it is applied, `diff` the comparison. Conditions and
 //! calendar arithmetic are those of `fealty-rules`, which runs what is compiled here.
 
 mod check;
@@ -16,6 +16,7 @@ mod diff;
 mod error;
 mod faults;
 mod program;
+mod schema;
 mod sections;
 mod source;
 mod version;
@@ -24,6 +25,7 @@ pub use diff::{Change, diff};
 pub use error::{ProgramError, ProgramErrors, ProgramNote};
 pub use fealty_rules::{AttributeType, Calendar, MultipliedOf, Period, Ratio, Round, TierAsOf};
 pub use program::Program;
+pub use schema::schema;
 pub use sections::{
     adjustments::Adjustments,
     attributes::DeclaredAttributes,

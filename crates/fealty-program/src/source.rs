@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use fealty_types::{BrandId, BudgetId, CounterId, CurrencyId, GroupId, ProgramId, RewardId};
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -19,41 +20,61 @@ use crate::{
     },
 };
 
-/// The file. The order of the sections is that of the digest.
-#[derive(Debug, Deserialize, Serialize)]
+/// A programme: points, tiers and rewards.
+// The order of the sections is that of the digest.
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
+    /// The id of the programme.
     pub(crate) program: ProgramId,
+    /// The language of this file: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) language: Option<u32>,
+    /// The zone in which days begin, such as `Europe/London`. May stand in `calendar` as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) time_zone: Option<String>,
+    /// Where days, weeks, months, quarters and years begin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) calendar: Option<calendar::CalendarText>,
+    /// The money in which amounts are.
     pub(crate) money: program::MoneyText,
+    /// The kinds of points.
     pub(crate) currencies: BTreeMap<CurrencyId, currencies::CurrencyText>,
+    /// The companies that issue and accept points.
     pub(crate) brands: BTreeMap<BrandId, brands::BrandText>,
+    /// Facts of purchases and their lines that conditions read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attributes: Option<attributes::AttributesText>,
+    /// Numbers that are kept for each member.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) counters: BTreeMap<CounterId, counters::CounterText>,
+    /// Groups of rules of which one gives: the `best`, or the `first` that applies.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) groups: BTreeMap<GroupId, earning::PickText>,
+    /// Points that rules give at the most, all members together.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) budgets: BTreeMap<BudgetId, budgets::BudgetText>,
+    /// The rules that purchases earn by. Their order counts where they round together.
     #[serde(default)]
     pub(crate) earning: Vec<earning::RuleText>,
+    /// The status that purchases give.
     pub(crate) tiers: Option<tiers::TiersText>,
+    /// What points buy.
     #[serde(default)]
     pub(crate) rewards: BTreeMap<RewardId, rewards::RewardText>,
+    /// How points are taken back and restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refunds: Option<refunds::RefundsText>,
+    /// What operators may put right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) adjustments: Option<adjustments::AdjustmentsText>,
+    /// Within what a brand's order numbers are unique: all of the brand, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) orders: Option<orders::OrdersText>,
+    /// Purchases, and what they must earn. They are tried before the file is applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) examples: Vec<examples::ExampleText>,
+    /// What callers keep with a change that must be deletable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) personal: Option<personal::PersonalText>,
 }

@@ -13,6 +13,7 @@ mod order;
 mod personal;
 mod points;
 mod refund;
+mod schema;
 mod shard;
 mod tender;
 mod time;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How points are taken back and restored.
@@ -25,7 +26,7 @@ impl Default for RefundTerms {
 
 /// What happens to points that are to be taken back and that their lot no
 /// longer has, for they were spent or are held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundPolicy {
     /// Nothing: the brand bears them.

@@ -15,6 +15,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
     Hash,
     BorshSerialize,
     BorshDeserialize,
+    schemars::JsonSchema,
     serde::Deserialize,
     serde::Serialize,
 )]

@@ -109,9 +109,16 @@ fn deny() -> anyhow::Result<()> {
     )
 }
 
-/// The committed `.sqlx` folders are what the statements give.
+/// The committed `.sqlx` folders are what the statements give, and the schema what the
+/// programme's forms give.
 fn drift() -> anyhow::Result<()> {
     install::servers()?;
+    let committed = fs::read_to_string(sh::root().join(prepare::SCHEMA))?;
+    ensure!(
+        committed == prepare::schema()?,
+        "{} is not what programme files look like: run `cargo xtask prepare`",
+        prepare::SCHEMA
+    );
     let fresh = sh::target_dir().join("sqlx-fresh");
     prepare::write(&fresh)?;
     for (_, folder, _) in prepare::CRATES {

@@ -77,7 +77,8 @@ enum Task {
         /// Only this one.
         only: Option<check::Step>,
     },
-    /// Generate the `.sqlx` folders from the SQL statements and migrations.
+    /// Generate the `.sqlx` folders from the SQL statements and migrations, and the JSON
+    /// Schema of programme files.
     Prepare,
     /// Write down what the contracts promise from now on, if they break nothing that was
     /// promised before.
@@ -154,7 +155,13 @@ fn main() -> anyhow::Result<()> {
         }
         Task::Prepare => {
             install::servers()?;
-            prepare::write(&env::current_dir()?)
+            let root = env::current_dir()?;
+            prepare::write(&root)?;
+            // The command that prints it is built with the statements above.
+            Ok(std::fs::write(
+                root.join(prepare::SCHEMA),
+                prepare::schema()?,
+            )?)
         }
     }
 }

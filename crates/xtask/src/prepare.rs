@@ -1,5 +1,6 @@
 //! The `.sqlx` folders: what Postgres says of each SQL statement, so that the
-//! workspace builds and is checked without a database.
+//! workspace builds and is checked without a database. And the JSON Schema of programme
+//! files, for editors.
 
 use std::{fs, path::Path, process::Command};
 
@@ -15,6 +16,21 @@ pub(crate) const CRATES: [(&str, &str, &str); 4] = [
     ("fealty-tiers", "services/tiers", "tiers"),
     ("fealty-rewards", "services/rewards", "rewards"),
 ];
+
+/// Where the JSON Schema of programme files is kept.
+pub(crate) const SCHEMA: &str = "docs/program.schema.json";
+
+/// The JSON Schema of programme files, as the command prints it.
+pub(crate) fn schema() -> anyhow::Result<String> {
+    let offline = [("SQLX_OFFLINE", "true")];
+    sh::cargo(&["build", "--package", "fealty-cli"], &offline)?;
+    let printed = Command::new(sh::target_dir().join("debug/fealty"))
+        .args(["program", "schema"])
+        .output()
+        .context("running fealty")?;
+    ensure!(printed.status.success(), "`fealty program schema` failed");
+    Ok(String::from_utf8(printed.stdout)?)
+}
 
 /// Writes the `.sqlx` folders below `into`, which may be another folder than
 /// the workspace's.

@@ -1,13 +1,15 @@
 //! `adjustments`: what operators may put right.
 
 use fealty_types::Points;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Check;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AdjustmentsText {
+    /// Points above which a second person must approve.
     approval_above: i64,
 }
 

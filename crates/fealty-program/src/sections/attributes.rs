@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fealty_rules::AttributeType;
 use fealty_types::AttributeName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Check;
@@ -11,20 +12,25 @@ use crate::faults::Check;
 /// Attributes of one kind of thing at the most.
 const ATTRIBUTES_MAX: usize = 50;
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AttributesText {
+    /// Facts of purchases, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     purchase: BTreeMap<AttributeName, Kind>,
+    /// Facts of their lines, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     line: BTreeMap<AttributeName, Kind>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
+    /// `true` or `false`.
     Bool,
+    /// A whole number.
     Int,
+    /// A text.
     String,
 }
 

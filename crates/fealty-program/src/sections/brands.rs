@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 
 use fealty_types::{BrandId, CurrencyId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Currency, faults::Check};
 
 const BRANDS_MAX: usize = 1_000;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BrandText {
+    /// The currencies of points that it issues.
     #[serde(default)]
     issues: Vec<CurrencyId>,
+    /// The currencies of points that it accepts.
     #[serde(default)]
     accepts: Vec<CurrencyId>,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fealty_rules::{Budget, Builder, hint};
 use fealty_types::{BrandId, BudgetId, CurrencyId, Points};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -14,18 +15,24 @@ use crate::{
 /// Budgets of a programme at the most.
 const BUDGETS_MAX: usize = 200;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BudgetText {
+    /// The currency of its points.
     currency: CurrencyId,
+    /// What its rules give at the most, all members together.
     points: i64,
     /// The brand that issues the points of its rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     funded_by: Option<BrandId>,
+    /// The part of it at which the feed warns once, such as `80%`.
     #[serde(skip_serializing_if = "Option::is_none")]
     warn_at: Option<String>,
+    /// Until when it gives: a local date, or a time such as `2026-12-01T18:00`.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
+    /// Whether who wants more than is left gets the rest. Otherwise nothing, and the rest stays
+    /// for who wants less. `true`, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     partial: Option<bool>,
 }

@@ -3,6 +3,7 @@
 
 use fealty_rules::{Calendar, Period, calendar::month_and_day};
 use jiff::{civil::Weekday, tz::TimeZone};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Check;
@@ -12,22 +13,28 @@ const LATE_DAYS_MAX: i32 = 400;
 /// Thirteen months, where nothing is said.
 const LATE_DAYS: i32 = 396;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CalendarText {
+    /// The zone in which days begin, such as `Europe/London`.
     #[serde(skip_serializing_if = "Option::is_none")]
     time_zone: Option<String>,
+    /// The first day of a week; Monday, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     week_starts: Option<Day>,
+    /// The day on which a quarter begins, such as `12-01`; `01-01`, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     quarter_starts: Option<String>,
+    /// The day on which a year begins, such as `03-01`; `01-01`, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     year_starts: Option<String>,
+    /// How late an event may come and still count, such as `60 days`; 13 months, if nothing is
+    /// said.
     #[serde(skip_serializing_if = "Option::is_none")]
     late_until: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Day {
     Monday,

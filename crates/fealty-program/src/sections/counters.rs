@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fealty_rules::{Builder, CounterSource, Counts, Every, Window};
 use fealty_types::{CounterId, RuleId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Check;
@@ -11,63 +12,76 @@ use crate::faults::Check;
 /// Counters of a programme at the most: each is asked of every purchase.
 const COUNTERS_MAX: usize = 100;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CounterText {
+    /// What it counts.
     of: Of,
+    /// A condition: which of them. All, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     when: Option<String>,
+    /// What each adds: a number or an expression, such as `line.quantity`. 1, if nothing is
+    /// said.
     #[serde(skip_serializing_if = "Option::is_none")]
     add: Option<AddText>,
+    /// Counts once on each `day` at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     once_per: Option<Once>,
+    /// For counters of points: the rules whose points count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rules: Vec<RuleId>,
+    /// The window: `ever`, or one of `every`, `last` and `in_a_row`.
     over: OverText,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Of {
+    /// Purchases.
     Purchase,
+    /// Lines of purchases.
     Line,
+    /// Points that rules give.
     Points,
 }
 
 /// An expression; a number need not be in quotes.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(untagged)]
 enum AddText {
     Whole(i64),
     Expression(String),
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Once {
     Day,
 }
 
 /// `ever`, or one of the others.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(untagged)]
 enum OverText {
     Word(String),
     Window(WindowText),
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WindowText {
+    /// A day, week, month, quarter or year of the calendar.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) every: Option<EveryText>,
+    /// The last days, such as `30 days` (400 at the most), or months.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<String>,
+    /// Periods in a row: a streak, of 64 at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) in_a_row: Option<EveryText>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum EveryText {
     Day,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use fealty_types::{CurrencyId, EventName, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -19,24 +20,31 @@ const CURRENCIES_MAX: usize = 20;
 /// The highest worth of a point, in units of the programme's money.
 const UNIT_VALUE_MAX: i64 = 1_000_000;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CurrencyText {
+    /// Digits after the point when points are shown; amounts count the smallest unit.
     #[serde(default)]
     decimals: u8,
+    /// When points expire; never, if nothing is said.
     expires: Option<ExpiresText>,
+    /// When earned points become available; at once, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     activates: Option<ActivatesText>,
+    /// What a point is worth in the programme's money, such as `0.01`.
     #[serde(skip_serializing_if = "Option::is_none")]
     unit_value: Option<String>,
+    /// How fractions of a point become whole ones; `floor`, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     round: Option<RoundText>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ActivatesText {
+    /// A period after they were earned, such as `14 days`.
     after: Option<String>,
+    /// What they wait for, such as `shipped`, which a request says.
     on: Option<EventName>,
 }
 

@@ -10,6 +10,7 @@ use fealty_rules::{
 use fealty_types::{
     AttributeName, BrandId, Code, CurrencyId, RuleId, TenderKind, TierId, Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::figure::Figure;
@@ -20,58 +21,78 @@ const EXAMPLES_MAX: usize = 500;
 /// Purchases of an example at the most.
 const PURCHASES_MAX: usize = 100;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExampleText {
+    /// Purchases that were made before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     after: Vec<PurchaseText>,
+    /// The purchase.
     given: PurchaseText,
+    /// Every rule that gives something, and how much.
     earns: BTreeMap<RuleId, i64>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 struct PurchaseText {
+    /// When: a local date, or a time such as `2026-11-03T12:00`.
     time: String,
+    /// The tier that counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     tier: Option<TierId>,
+    /// Where; the only brand, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     brand: Option<BrandId>,
+    /// The channel, such as `web`.
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<Code>,
+    /// The store.
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<Code>,
+    /// The till.
     #[serde(skip_serializing_if = "Option::is_none")]
     terminal: Option<Code>,
+    /// What it comes to; the sum of its lines, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     amount: Option<Figure>,
+    /// Its lines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     lines: Vec<LineText>,
+    /// What was paid how, such as `{ card: "10.00" }`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     tenders: BTreeMap<TenderKind, Figure>,
+    /// Its attributes, as `attributes` declares them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<AttributeName, ValueText>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 struct LineText {
+    /// The article.
     #[serde(skip_serializing_if = "Option::is_none")]
     sku: Option<Code>,
+    /// The category.
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<Code>,
+    /// The brand of the article.
     #[serde(skip_serializing_if = "Option::is_none")]
     brand: Option<Code>,
+    /// How many; 1, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     quantity: Option<u32>,
+    /// The line's total.
     amount: Figure,
+    /// Tax in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     tax: Option<Figure>,
+    /// Its attributes, as `attributes` declares them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<AttributeName, ValueText>,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(untagged)]
 enum ValueText {
     Bool(bool),
@@ -431,7 +452,7 @@ mod tests {
     earns: { base: 117 }",
         );
         let wrong = wrong.expect_err("it earns more");
-        let expected = "examples.0: it earns base 117, tier-bonus 58, and was to earn base 117 (line 56, column 5)";
+        let expected = "examples.0: it earns base 117, tier-bonus 58, and was to earn base 117 (line 58, column 5)";
         assert_eq!(wrong, expected);
         let wrong = examples(
             "  - given: { time: noon, amount: \"11.77\" }

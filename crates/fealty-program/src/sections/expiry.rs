@@ -4,35 +4,47 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_types::{TierId, Timestamp};
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use fealty_rules::calendar;
 
 use crate::{Period, TierScheme, faults::Check};
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExpiresText {
+    /// A period after they were earned, such as `12 months`.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<String>,
+    /// Whether `after` is rounded up.
     round_to: Option<RoundTo>,
+    /// Other periods by the tier that counted when they were earned, or `never`. With
+    /// `inactive_for`, only `never`.
     #[serde(skip_serializing_if = "Option::is_none")]
     by_tier: Option<BTreeMap<TierId, String>>,
+    /// A day of each year, such as `12-31`.
     #[serde(skip_serializing_if = "Option::is_none")]
     on: Option<String>,
+    /// With `on`: how long points live at the least.
     #[serde(skip_serializing_if = "Option::is_none")]
     at_least: Option<String>,
+    /// All together, a period after the member was last active.
     #[serde(skip_serializing_if = "Option::is_none")]
     inactive_for: Option<String>,
+    /// With `inactive_for`: what counts as activity, besides earning such points.
     #[serde(skip_serializing_if = "Option::is_none")]
     activity: Option<Vec<Activity>>,
+    /// With `inactive_for`: how long points live at the least after the fall from a tier that
+    /// kept them.
     #[serde(skip_serializing_if = "Option::is_none")]
     after_fall: Option<String>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum RoundTo {
+    /// To the end of the month.
     EndOfMonth,
 }
 
@@ -84,7 +96,7 @@ pub enum InactivityTerms {
 }
 
 /// What a member does that keeps points alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
     /// A purchase, whether or not it earns.

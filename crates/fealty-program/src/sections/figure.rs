@@ -1,8 +1,9 @@
 //! Figures of the file, exactly as they are written; and how fractions become whole.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use fealty_rules::{Ratio, Round};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// A figure as it is written: `2`, `1.25` or `"1.25"`. It is read as text, so a decimal is
@@ -15,6 +16,24 @@ impl Figure {
     /// As an exact fraction; `None` where it is none, or below 0.
     pub(crate) fn ratio(&self) -> Option<Ratio> {
         Ratio::parse(&self.0)
+    }
+}
+
+impl JsonSchema for Figure {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Figure".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["number", "string"],
+            "minimum": 0,
+            "pattern": r"^[0-9]{1,12}(\.[0-9]{1,6})?$",
+        })
     }
 }
 
@@ -36,11 +55,14 @@ pub(crate) fn whole_or_text<S: Serializer>(
 }
 
 /// How fractions of a point become whole ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RoundText {
+    /// Down.
     Floor,
+    /// To the nearest; a half up.
     HalfUp,
+    /// Up.
     Ceil,
 }
 

@@ -3,20 +3,24 @@
 use fealty_rules::calendar;
 use fealty_types::{BusinessDate, Code, OrderScope, Timestamp};
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Check;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrdersText {
+    /// What makes a number another one.
     unique_by: Vec<UniqueBy>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum UniqueBy {
+    /// The store: numbers come again in each.
     Store,
+    /// The day: numbers come again on each.
     Day,
 }
 

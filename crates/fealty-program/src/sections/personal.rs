@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use fealty_types::{Metadata, MetadataKey};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Check;
@@ -10,11 +11,13 @@ use crate::faults::Check;
 /// Keys that a programme may name.
 const KEYS_MAX: usize = 64;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PersonalText {
+    /// Keys of metadata whose values are personal.
     #[serde(default)]
     metadata: Vec<MetadataKey>,
+    /// Whether the notes of adjustments are.
     #[serde(default)]
     notes: bool,
 }

@@ -2,14 +2,17 @@
 
 use fealty_rules::Ratio;
 use fealty_types::{Money, MoneyCurrency};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Check;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MoneyText {
+    /// Its code of ISO 4217, such as `USD`.
     currency: MoneyCurrency,
+    /// Digits of its minor unit: what ISO 4217 says.
     #[serde(skip_serializing_if = "Option::is_none")]
     decimals: Option<u8>,
 }

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use fealty_types::{RefundPolicy, RefundTerms};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Period, faults::Check};
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefundsText {
+    /// What happens to points that are to be taken back and were spent.
     policy: RefundPolicy,
+    /// How long points live at the least that are restored, such as `30 days`, or `none`.
     restore_grace: Option<String>,
 }
 

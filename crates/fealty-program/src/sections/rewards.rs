@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fealty_types::{BrandId, CurrencyId, Points, RewardId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Brand, faults::Check};
@@ -11,19 +12,25 @@ const REWARDS_MAX: usize = 10_000;
 const STOCK_MAX: i64 = 1_000_000_000;
 const NAME_LEN_MAX: usize = 200;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RewardText {
+    /// Its name for people.
     name: String,
+    /// What it costs.
     price: PriceText,
+    /// The brand that accepts the points.
     accepted_by: BrandId,
+    /// How many there are in all; without limit, if nothing is said.
     stock: Option<i64>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 struct PriceText {
+    /// The currency of points.
     currency: CurrencyId,
+    /// So many.
     points: i64,
 }
 

@@ -2,6 +2,7 @@
 
 use fealty_types::{Money, TierId, Timestamp};
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use fealty_rules::calendar;
@@ -10,39 +11,50 @@ use crate::{MoneyUnit, Period, faults::Check};
 
 const LEVELS_MAX: usize = 20;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TiersText {
+    /// What lifts a member.
     qualify_by: Metric,
+    /// Over which period it is summed, such as `365 days`.
     window: String,
+    /// When a tier is reached.
     upgrade: Upgrade,
+    /// How long a tier is held before it is judged again, such as `12 months`.
     validity: String,
+    /// What happens then.
     then: Then,
+    /// The tiers, from the lowest up.
     levels: Vec<LevelText>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Metric {
+    /// Money spent.
     MoneySpent,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Upgrade {
+    /// With the purchase.
     AtOnce,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Then {
+    /// The member has the tier that the window gives.
     JudgeAgain,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 struct LevelText {
+    /// The id of the tier.
     tier: TierId,
+    /// From which amount of money on; 0 for the lowest.
     from: String,
 }
 

@@ -2,6 +2,7 @@
 
 use fealty_rules::{CapSource, Limit, Window};
 use fealty_types::Points;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,24 +14,31 @@ use crate::{
 const CAPS_MAX: usize = 8;
 
 /// For a `member`, over a window or for ever; or for a `purchase`.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CapText {
+    /// For whom: a `member`, over a window or for ever, or a `purchase`.
     per: Per,
+    /// In each of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     every: Option<EveryText>,
+    /// In the last days or months, such as `30 days`.
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<String>,
+    /// Points at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     points: Option<i64>,
+    /// How often the rule gives something at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     times: Option<i64>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Per {
+    /// Each member.
     Member,
+    /// Each purchase.
     Purchase,
 }
 

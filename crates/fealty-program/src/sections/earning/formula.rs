@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fealty_rules::{FormulaSource, MultipliedOf, Rate, Ratio};
 use fealty_types::{CounterId, CurrencyId, Points, RuleId, TierId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
@@ -21,69 +22,95 @@ const BANDS_MAX: usize = 20;
 
 /// One of four: `rate`, `bands`, `fixed` (all with `currency`), or `multiply`; the check
 /// sees to it, with a clearer message than an untagged enum gives.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EarnText {
+    /// The currency of the points; for `rate`, `bands` and `fixed`.
     pub(super) currency: Option<CurrencyId>,
+    /// Points for each so much money. A base, which others multiply.
     rate: Option<RateText>,
+    /// The base, further up, that is multiplied. By 2 gives as much again.
     multiply: Option<RuleId>,
+    /// The factors of `multiply` by tier; 1 where a tier is not named.
     by_tier: Option<BTreeMap<TierId, Figure>>,
+    /// At which moment the tier counts; that of the purchase, if nothing is said.
     pub(super) tier_as_of: Option<TierAsOfText>,
+    /// For `multiply`: whether what the base gives is multiplied exactly or rounded.
     #[serde(skip_serializing_if = "Option::is_none")]
     of: Option<MultipliedOfText>,
     /// Once a rule's own, now the currency's: what it says must be that.
     #[serde(skip_serializing_if = "Option::is_none")]
     round: Option<RoundText>,
+    /// The factor of `multiply`.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<Figure>,
+    /// For `multiply`: whether it multiplies what the others come to. Otherwise factors add:
+    /// two doubles make triple.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     compound: bool,
+    /// Points for each so much money, by what the purchase adds to a counter. A base.
     #[serde(skip_serializing_if = "Option::is_none")]
     bands: Option<BandsText>,
+    /// So many points.
     #[serde(skip_serializing_if = "Option::is_none")]
     fixed: Option<i64>,
+    /// For `fixed`: how often, as an expression such as `lines.quantity`.
     #[serde(skip_serializing_if = "Option::is_none")]
     times: Option<String>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 struct RateText {
+    /// Points.
     #[serde(serialize_with = "figure::whole_or_text")]
     points: Figure,
+    /// For each so much money, such as `1.00`.
     per: Figure,
+    /// Other points by tier.
     #[serde(skip_serializing_if = "Option::is_none")]
     by_tier: Option<BTreeMap<TierId, Figure>>,
+    /// Whether tax counts; it does, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     of: Option<MoneyOf>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum MoneyOf {
+    /// With tax.
     Gross,
+    /// Without tax.
     Net,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 struct BandsText {
+    /// A counter of money.
     by: CounterId,
+    /// For each so much money, such as `1.00`.
     per: Figure,
+    /// Points by the counter's value from which on they are given: `{ "0.00": 5, "25000.00": 1
+    /// }`.
     points: BTreeMap<String, Figure>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum MultipliedOfText {
+    /// What the base gives before it is rounded.
     Exact,
+    /// What the base gave, rounded.
     Rounded,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TierAsOfText {
+    /// The moment of the purchase.
     Purchase,
+    /// The beginning of its day.
     StartOfDay,
 }
 

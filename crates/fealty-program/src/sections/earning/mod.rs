@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fealty_rules::{Builder, Calendar, Pick, RuleSource, Rules, TierAsOf, calendar};
 use fealty_types::{BrandId, BudgetId, CurrencyId, GroupId, RuleId, Timestamp};
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -28,44 +29,61 @@ use formula::{EarnText, TierAsOfText};
 const RULES_MAX: usize = 2_000;
 const GROUPS_MAX: usize = 100;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RuleText {
+    /// The id of the rule.
     rule: RuleId,
+    /// What it is asked of.
     on: On,
+    /// The first moment for which it holds: a local date, or a time such as `2026-11-01T18:00`.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
+    /// The moment from which on it no longer holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
+    /// A condition, such as `purchase.channel == "web"`. It always applies, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     when: Option<String>,
+    /// Which lines it is about, such as `line.category != "gift-card"`. All, if nothing is
+    /// said.
     #[serde(skip_serializing_if = "Option::is_none")]
     lines: Option<String>,
+    /// A group, of whose rules one gives.
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<GroupId>,
+    /// How many points it gives.
     earn: EarnText,
+    /// How much it gives at the most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     caps: Vec<CapText>,
+    /// The budget from which its points come.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget: Option<BudgetId>,
+    /// The brand that issues its points, instead of the one where was bought.
     #[serde(skip_serializing_if = "Option::is_none")]
     funded_by: Option<BrandId>,
+    /// When its points become available, where that is not their currency's.
     #[serde(skip_serializing_if = "Option::is_none")]
     activates: Option<ActivatesText>,
+    /// When its points expire, where that is not their currency's.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<ExpiresText>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum On {
+    /// Purchases.
     Purchase,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PickText {
+    /// The rule that gives most after its own caps.
     Best,
+    /// The first that applies.
     First,
 }
 

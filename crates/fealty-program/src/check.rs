@@ -1,18 +1,19 @@
 //! From the text's form to its meaning: every section is checked, and all that is
 //! wrong is said at once.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use fealty_rules::{Attributes, Builder, Foundation};
+use fealty_types::ActivityType;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Calendar, DeclaredAttributes, Earning, Program, ProgramError, ProgramErrors, ProgramSource,
-    SOURCE_LEN_MAX,
+    Calendar, DeclaredActivity, DeclaredAttributes, Earning, Program, ProgramError, ProgramErrors,
+    ProgramSource, SOURCE_LEN_MAX,
     faults::Check,
     sections::{
-        adjustments, attributes, brands, budgets, calendar, counters, currencies, earning,
-        examples, orders, personal, program, refunds, rewards, tiers,
+        activities, adjustments, attributes, brands, budgets, calendar, counters, currencies,
+        earning, examples, orders, personal, program, refunds, rewards, tiers,
     },
     source::{self, File, Places},
     version::text_digest,
@@ -109,6 +110,7 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
     let currencies = currencies::check(&file.currencies, tiers.as_ref(), check);
     let brands = brands::check(&file.brands, currencies.as_ref(), check);
     let attributes = attributes::check(file.attributes.as_ref(), check);
+    let activities = activities::check(&file.activities, check);
     let context = earning::Context {
         money,
         currencies: currencies.as_ref(),
@@ -118,7 +120,7 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
         calendar: calendar.as_ref().map(|(calendar, _)| calendar),
     };
     let late_days = calendar.as_ref().map(|(_, late_days)| *late_days);
-    let earning = earning(file, &context, (&attributes, late_days), check);
+    let earning = earning(file, &context, (&attributes, &activities, late_days), check);
     let is_of_rules = |error: &ProgramError| {
         let of = ["earning.", "counters.", "budgets."];
         of.into_iter()
@@ -132,6 +134,7 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
                 brands: brands.keys().collect(),
                 tiers: tiers.as_ref(),
                 attributes: &attributes,
+                activities: &activities,
                 zone: &calendar.zone,
                 rules: &earning.rules,
             };
@@ -152,6 +155,7 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
         currencies: currencies?,
         brands,
         attributes,
+        activities,
         earning: earning?,
         tiers,
         rewards,
@@ -167,7 +171,11 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
 fn earning(
     file: &File,
     context: &earning::Context<'_>,
-    (attributes, late_days): (&DeclaredAttributes, Option<i32>),
+    (attributes, activities, late_days): (
+        &DeclaredAttributes,
+        &BTreeMap<ActivityType, DeclaredActivity>,
+        Option<i32>,
+    ),
     check: &mut Check,
 ) -> Option<Earning> {
     let utc = || Calendar::of(jiff::tz::TimeZone::UTC);
@@ -180,6 +188,7 @@ fn earning(
         decimals: context.money.decimals,
         purchase: Attributes::new(&attributes.purchase),
         line: Attributes::new(&attributes.line),
+        activities: activities::readable(activities),
         rounding: rounding
             .map(|(id, currency)| (id.clone(), currency.round))
             .collect(),

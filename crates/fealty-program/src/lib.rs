@@ -27,6 +27,7 @@ pub use fealty_rules::{AttributeType, Calendar, MultipliedOf, Period, Ratio, Rou
 pub use program::Program;
 pub use schema::schema;
 pub use sections::{
+    activities::DeclaredActivity,
     adjustments::Adjustments,
     attributes::DeclaredAttributes,
     brands::Brand,

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_rules::calendar;
 use fealty_types::{
-    BrandId, Code, CurrencyId, OrderScope, ProgramId, RefundTerms, RewardId, TierId, Timestamp,
+    ActivityType, BrandId, Code, CurrencyId, OrderScope, ProgramId, RefundTerms, RewardId, TierId,
+    Timestamp,
 };
 
 use crate::{
     ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Calendar, Currency,
-    DeclaredAttributes, Earning, Example, Expiry, ExpiryTerms, InactivityTerms, MoneyUnit,
-    OrderScopeMissing, Orders, Personal, ProgramNote, Reward, TierScheme, sections::currencies,
+    DeclaredActivity, DeclaredAttributes, Earning, Example, Expiry, ExpiryTerms, InactivityTerms,
+    MoneyUnit, OrderScopeMissing, Orders, Personal, ProgramNote, Reward, TierScheme,
+    sections::currencies,
 };
 
 /// A programme: its currencies, brands, earning rules, tiers and catalogue.
@@ -28,7 +30,9 @@ pub struct Program {
     pub brands: BTreeMap<BrandId, Brand>,
     /// The facts of purchases and lines that it declares.
     pub attributes: DeclaredAttributes,
-    /// How purchases earn.
+    /// The types of activities that it declares.
+    pub activities: BTreeMap<ActivityType, DeclaredActivity>,
+    /// How purchases and activities earn.
     pub earning: Earning,
     /// Its tiers, if it has any.
     pub tiers: Option<TierScheme>,

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use fealty_types::{BrandId, BudgetId, CounterId, CurrencyId, GroupId, ProgramId, RewardId};
+use fealty_types::{
+    ActivityType, BrandId, BudgetId, CounterId, CurrencyId, GroupId, ProgramId, RewardId,
+};
 use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -15,8 +17,8 @@ use crate::{
     ProgramError,
     error::FILE,
     sections::{
-        adjustments, attributes, brands, budgets, calendar, counters, currencies, earning,
-        examples, orders, personal, program, refunds, rewards, tiers,
+        activities, adjustments, attributes, brands, budgets, calendar, counters, currencies,
+        earning, examples, orders, personal, program, refunds, rewards, tiers,
     },
 };
 
@@ -45,6 +47,9 @@ pub(crate) struct File {
     /// Facts of purchases and their lines that conditions read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attributes: Option<attributes::AttributesText>,
+    /// What members do that is no purchase, such as a review.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) activities: BTreeMap<ActivityType, activities::ActivityText>,
     /// Numbers that are kept for each member.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) counters: BTreeMap<CounterId, counters::CounterText>,
@@ -54,7 +59,7 @@ pub(crate) struct File {
     /// Points that rules give at the most, all members together.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) budgets: BTreeMap<BudgetId, budgets::BudgetText>,
-    /// The rules that purchases earn by. Their order counts where they round together.
+    /// The rules that purchases and activities earn by. Their order counts where they round together.
     #[serde(default)]
     pub(crate) earning: Vec<earning::RuleText>,
     /// The status that purchases give.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use divan::{Bencher, black_box};
 use fealty_program::Program;
 use fealty_rules::{
-    Event, GivenAttributes, Line, Numbers, Outcome, Rules, Silent, Stored, evaluate,
+    Event, GivenAttributes, Line, Numbers, Outcome, Rules, Silent, Stored, Subject, evaluate,
 };
 use fealty_types::{CurrencyId, Timestamp};
 
@@ -93,6 +93,7 @@ fn purchase(issues: &[CurrencyId]) -> Event<'_> {
             ..Line::default()
         });
     Event {
+        subject: Subject::Purchase,
         at: Timestamp::new("2026-03-02T12:00:00Z".parse().expect("a moment")),
         brand: "shop",
         channel: "store",
@@ -114,6 +115,7 @@ fn evaluated(rules: &Rules, event: &Event<'_>) -> Outcome {
     let inputs = Stored {
         rules,
         book: &Numbers::default(),
+        subject: event.subject,
         at: event.at,
     };
     evaluate(rules, event, &inputs, &mut Silent).expect("in range")

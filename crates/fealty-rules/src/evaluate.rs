@@ -9,7 +9,7 @@ use fealty_types::{Points, RuleId};
 
 use crate::{
     cel::Eval as _,
-    event::{Event, Ready},
+    event::{Event, Ready, Subject},
     outcome::{Given, Move, Outcome},
     rule::{Adds, Formula, Pick, Rule, Rules},
     slot::{Inputs, Slots},
@@ -85,10 +85,25 @@ impl Evaluation<'_> {
     /// Moves the counters of events.
     fn count(&self, moves: &mut Vec<Move>) {
         let ready = &self.ready;
+        let subject = ready.event.subject;
+        if let Subject::Activity(of_type) = subject
+            && let Some(days) = self.rules.activities[usize::from(of_type)].days
+        {
+            self.shift(days, 1, moves);
+        }
         for (number, counter) in (0_u16..).zip(&self.rules.counters) {
             let added = match &counter.adds {
-                Adds::Purchase { when, add } if ready.holds(when) => ready.figure(add).max(0),
-                Adds::Line { when, add } => {
+                Adds::Purchase { when, add }
+                    if subject == Subject::Purchase && ready.holds(when) =>
+                {
+                    ready.figure(add).max(0)
+                }
+                Adds::Activity { of, when, add }
+                    if subject == Subject::Activity(*of) && ready.holds(when) =>
+                {
+                    ready.figure(add).max(0)
+                }
+                Adds::Line { when, add } if subject == Subject::Purchase => {
                     let mut added = 0_i64;
                     for at in 0..ready.lines.len() {
                         ready.at.set(at);
@@ -98,7 +113,10 @@ impl Evaluation<'_> {
                     }
                     added
                 }
-                Adds::Purchase { .. } | Adds::Points { .. } => 0,
+                Adds::Purchase { .. }
+                | Adds::Line { .. }
+                | Adds::Activity { .. }
+                | Adds::Points { .. } => 0,
             };
             ready.slots.add(number, added);
             self.shift(counter.slot, added, moves);
@@ -122,8 +140,14 @@ impl Evaluation<'_> {
 
     /// The rules that the event may meet, in the order of the file.
     fn candidates(&self, all: bool) -> Vec<u16> {
+        let subject = self.ready.event.subject;
+        if let Subject::Activity(of_type) = subject {
+            return self.rules.activities[usize::from(of_type)].rules.clone();
+        }
         if all {
-            return (0..u16::try_from(self.rules.rules.len()).unwrap_or(u16::MAX)).collect();
+            let numbered = (0_u16..).zip(&self.rules.rules);
+            let of_purchases = numbered.filter(|(_, rule)| rule.on == subject);
+            return of_purchases.map(|(number, _)| number).collect();
         }
         let index = &self.rules.index;
         let mut found = index.others().to_vec();

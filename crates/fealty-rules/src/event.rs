@@ -1,4 +1,4 @@
-//! What happened: a purchase, as rules see it.
+//! What happened: a purchase or an activity, as rules see it.
 
 use std::cell::{Cell, OnceCell};
 
@@ -46,10 +46,21 @@ pub struct Line<'a> {
     pub attributes: Given<'a>,
 }
 
-/// A purchase.
+/// What an event is, and what a rule is asked of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A purchase.
+    Purchase,
+    /// An activity, by the number of its type in the version; see [`Rules::activity`].
+    Activity(u16),
+}
+
+/// A purchase or an activity. Of an activity, what only purchases have is empty or 0.
 #[derive(Clone, Debug)]
 pub struct Event<'a> {
-    /// When it was made.
+    /// Which of them.
+    pub subject: Subject,
+    /// When it was.
     pub at: Timestamp,
     /// Where.
     pub brand: &'a str,
@@ -71,7 +82,8 @@ pub struct Event<'a> {
     pub lines: Vec<Line<'a>>,
     /// Attributes that were given.
     pub attributes: Given<'a>,
-    /// The currencies that its brand issues: rules count that give one of them.
+    /// The currencies that its brand issues: rules count that give one of them, or that
+    /// say who issues.
     pub issues: &'a [CurrencyId],
     /// Rank of the member's tier that counts; none where the version has none such.
     pub tier_rank: Option<u16>,
@@ -181,7 +193,11 @@ impl<'a> Ready<'a> {
         let (store, terminal) = (of(event.store), of(event.terminal));
         let tier = of(event.tier);
         let weekdays = WEEKDAYS.map(of);
-        let attributes = attributes(&event.attributes, &rules.purchase_attributes, &mut texts);
+        let declared = match event.subject {
+            Subject::Purchase => &rules.purchase_attributes,
+            Subject::Activity(of_type) => &rules.activities[usize::from(of_type)].attributes,
+        };
+        let attributes = attributes(&event.attributes, declared, &mut texts);
         Self {
             event,
             rules,

@@ -33,7 +33,8 @@ mod trace;
 mod window;
 
 pub use build::{
-    Builder, CapSource, CounterSource, Counts, Fault, FormulaSource, Foundation, RuleSource,
+    Builder, CapSource, CounterSource, Counts, Fault, FormulaSource, Foundation, On, Over,
+    RuleSource,
 };
 pub use calendar::{Calendar, Every, Period};
 pub use cel::{
@@ -41,7 +42,7 @@ pub use cel::{
 };
 pub use decimal::Ratio;
 pub use evaluate::{TooManyPoints, evaluate};
-pub use event::{AttributeValue, Event, Given as GivenAttributes, Line};
+pub use event::{AttributeValue, Event, Given as GivenAttributes, Line, Subject};
 pub use near::hint;
 pub use notes::Note;
 pub use outcome::{Given, Move, Outcome, SlotValue, Unmet};

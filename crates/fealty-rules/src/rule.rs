@@ -1,11 +1,14 @@
 //! The rules of a version, checked and compiled.
 
-use fealty_types::{BrandId, BudgetId, CounterId, CurrencyId, GroupId, Points, RuleId, Timestamp};
+use fealty_types::{
+    ActivityType, BrandId, BudgetId, CounterId, CurrencyId, GroupId, Points, RuleId, Timestamp,
+};
 
 use crate::{
     calendar::Calendar,
     cel::{Bool, Number},
     decimal::Ratio,
+    event::Subject,
     window::Window,
 };
 
@@ -174,6 +177,8 @@ pub enum Limit {
 pub struct Rule {
     /// Its id.
     pub id: RuleId,
+    /// What it is asked of.
+    pub on: Subject,
     /// The currency that it gives.
     pub currency: CurrencyId,
     /// The brand that issues the points; the purchase's own where none is named.
@@ -236,6 +241,8 @@ pub(crate) enum Adds {
     Purchase { when: Bool, add: Number },
     /// For each line of a purchase.
     Line { when: Bool, add: Number },
+    /// For each activity of a type that the condition picks.
+    Activity { of: u16, when: Bool, add: Number },
     /// Points that rules give.
     Points { rules: Box<[u16]> },
 }
@@ -276,6 +283,24 @@ pub(crate) enum Reads {
     AlongRun(u16),
     /// Of a budget: what is left of it where the event is recorded.
     Budget(u16),
+    /// What there was since the last activity of a type, from its day on, by the slot in which
+    /// its days stand. Before the first one there is nothing.
+    Since(u16),
+    /// The same of a cap: before the first one, it has room for nothing.
+    UsedSince(u16),
+}
+
+/// A type of activity of a version.
+#[derive(Clone, Debug)]
+pub(crate) struct ActivityKind {
+    pub(crate) id: ActivityType,
+    pub(crate) attributes: crate::Attributes,
+    /// Whether rules may read it.
+    pub(crate) readable: bool,
+    /// The rules that are asked of it.
+    pub(crate) rules: Vec<u16>,
+    /// The slot in which its days stand, where something counts since them.
+    pub(crate) days: Option<u16>,
 }
 
 /// Points that rules may give, all members together.
@@ -316,7 +341,9 @@ pub struct Rules {
     pub(crate) slots: Vec<Slot>,
     /// The slots' numbers by their keys.
     pub(crate) by_key: std::collections::HashMap<u64, u16>,
+    /// Of the rules that are asked of purchases.
     pub(crate) index: crate::index::Index,
+    pub(crate) activities: Vec<ActivityKind>,
     /// Names of attributes, by their places.
     pub(crate) purchase_attributes: crate::Attributes,
     pub(crate) line_attributes: crate::Attributes,
@@ -333,7 +360,15 @@ impl Rules {
         &self.rules
     }
 
-    /// Which tier counts for a purchase.
+    /// What an event is that is an activity of a type; `None` where the version has none such.
+    #[must_use]
+    pub fn activity(&self, of_type: &ActivityType) -> Option<Subject> {
+        let mut numbered = (0_u16..).zip(&self.activities);
+        let found = numbered.find(|(_, known)| known.id == *of_type && known.readable);
+        found.map(|(number, _)| Subject::Activity(number))
+    }
+
+    /// Which tier counts for a purchase, or an activity.
     #[must_use]
     pub fn tier_as_of(&self) -> TierAsOf {
         self.tier_as_of

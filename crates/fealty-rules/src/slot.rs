@@ -8,6 +8,7 @@ use jiff::civil::Date;
 
 use crate::{
     calendar::{Calendar, day_number},
+    event::Subject,
     outcome::{Move, SlotValue},
     rule::{Budget, Reads, Rules, Slot},
     window::{Buckets, Window},
@@ -58,8 +59,59 @@ pub struct Stored<'a, B> {
     pub rules: &'a Rules,
     /// The member's numbers.
     pub book: &'a B,
-    /// When the event was.
+    /// What the event is.
+    pub subject: Subject,
+    /// When it was.
     pub at: Timestamp,
+}
+
+/// What a cap has used where it has no room at all.
+const NO_ROOM: i64 = i64::MAX;
+
+impl<B: Book> Stored<'_, B> {
+    /// What a slot came to since the last activity of a type, up to the next one; a type's
+    /// own activity begins anew.
+    fn since(&self, slot: &Slot, days: u16, date: Date) -> SlotValue {
+        let none = Buckets::new();
+        let of = |key| self.book.buckets(key).unwrap_or(&none);
+        let date = day_number(date);
+        let days_of = of(self.rules.slots[usize::from(days)].key);
+        let is_own = match self.subject {
+            Subject::Purchase => false,
+            Subject::Activity(of_type) => {
+                self.rules.activities[usize::from(of_type)].days == Some(days)
+            }
+        };
+        let last = days_of.range(..=date).next_back().map(|(day, _)| *day);
+        let Some(first) = (if is_own { Some(date) } else { last }) else {
+            let used = match slot.reads {
+                Reads::UsedSince(_) => NO_ROOM,
+                _ => 0,
+            };
+            return SlotValue {
+                before: used,
+                with_any: slot.once_per_day.then_some(used),
+            };
+        };
+        let next = days_of.range(date.saturating_add(1)..).next();
+        let next = next.map_or(i32::MAX, |(day, _)| *day);
+        let within = of(slot.key).range(first..next);
+        let some = within.filter(|(_, value)| **value > 0);
+        if !slot.once_per_day {
+            let sum = some.fold(0, |sum: i64, (_, value)| sum.saturating_add(*value));
+            return SlotValue {
+                before: sum,
+                with_any: None,
+            };
+        }
+        let counted: Vec<i32> = some.map(|(day, _)| *day).collect();
+        let before = i64::try_from(counted.len()).unwrap_or(i64::MAX);
+        let with_any = before + i64::from(!counted.contains(&date));
+        SlotValue {
+            before,
+            with_any: Some(with_any),
+        }
+    }
 }
 
 impl<B: Book> Inputs for Stored<'_, B> {
@@ -91,6 +143,9 @@ impl<B: Book> Inputs for Stored<'_, B> {
                 with_any: None,
             };
         }
+        if let Reads::Since(days) | Reads::UsedSince(days) = slot.reads {
+            return self.since(slot, days, date);
+        }
         slot.value(calendar, of(slot.key), date)
     }
 }
@@ -112,9 +167,11 @@ impl Slot {
     pub(crate) fn value(&self, calendar: &Calendar, buckets: &Buckets, date: Date) -> SlotValue {
         let (window, once) = (self.window, self.once_per_day);
         let value = |buckets: &Buckets| match self.reads {
-            Reads::OwnDate | Reads::AlongRun(_) | Reads::Budget(_) => {
-                window.value(calendar, buckets, date, once)
-            }
+            Reads::OwnDate
+            | Reads::AlongRun(_)
+            | Reads::Budget(_)
+            | Reads::Since(_)
+            | Reads::UsedSince(_) => window.value(calendar, buckets, date, once),
             Reads::Fullest => window.fullest(calendar, buckets, date, once),
             Reads::RunBeyond => window.run_beyond(calendar, buckets, date),
         };
@@ -209,14 +266,31 @@ impl Rules {
     /// Buckets of a key that begin before this one count for nothing any more, today and
     /// for what may still come late; `None` where all do, or another version's it is.
     #[must_use]
-    pub fn forgets(&self, key: u64, now: Timestamp) -> Option<i32> {
-        let slot = &self.slots[usize::from(*self.by_key.get(&key)?)];
+    pub fn forgets(&self, key: u64, book: &impl Book, now: Timestamp) -> Option<i32> {
+        let number = *self.by_key.get(&key)?;
+        let slot = &self.slots[usize::from(number)];
+        let is_days = self.activities.iter().any(|kind| kind.days == Some(number));
+        let days = match slot.reads {
+            Reads::Since(days) | Reads::UsedSince(days) => Some(days),
+            _ => is_days.then_some(number),
+        };
+        if let Some(days) = days {
+            return Some(self.begins_at_the_latest(days, book, now));
+        }
         // What stands of a streak is asked for over all of it.
         let window = match slot.reads {
             Reads::AlongRun(counter) => self.slots[usize::from(counter)].window,
             _ => slot.window,
         };
         window.forgets(&self.calendar, self.calendar.date_of(now), self.late_days)
+    }
+
+    /// The day with which what counts since an activity begins, for whatever may still come.
+    fn begins_at_the_latest(&self, days: u16, book: &impl Book, now: Timestamp) -> i32 {
+        let back = day_number(self.calendar.date_of(now)).saturating_sub(self.late_days);
+        let days = book.buckets(self.slots[usize::from(days)].key);
+        let last = days.and_then(|days| days.range(..=back).next_back());
+        last.map_or(back, |(day, _)| *day)
     }
 
     /// Days after which an event touches no counter, cap or edge.

@@ -4,6 +4,7 @@ use fealty_types::{CounterId, RuleId, Timestamp};
 
 use crate::{
     calendar,
+    event::Subject,
     rule::Rules,
     slot::{Book, Inputs, Stored},
 };
@@ -39,6 +40,7 @@ impl Rules {
         let inputs = Stored {
             rules: self,
             book,
+            subject: Subject::Purchase,
             at,
         };
         let date = self.calendar.date_of(at);

@@ -31,6 +31,9 @@ pub enum Window {
     InARow(Every),
     /// From the first day on.
     Ever,
+    /// Since the last activity of some type. It is reckoned where that is known, in `slot`:
+    /// here it has no end, and knows single days.
+    Since,
 }
 
 /// The bucket of a window without end.
@@ -55,9 +58,11 @@ impl Window {
             Self::Every(every) if !by_day => calendar.first_day(every, date),
             Self::InARow(every) => calendar.first_day(every, date),
             Self::LastMonths(_) if !by_day => date.first_of_month(),
-            Self::Every(_) | Self::LastMonths(_) | Self::LastDays(_) | Self::LastMonthsByDay(_) => {
-                date
-            }
+            Self::Every(_)
+            | Self::LastMonths(_)
+            | Self::LastDays(_)
+            | Self::LastMonthsByDay(_)
+            | Self::Since => date,
             Self::Ever if by_day => date,
             Self::Ever => return EVER,
         };
@@ -84,7 +89,7 @@ impl Window {
                 let first = calendar.first_day(every, date);
                 (first, first)
             }
-            Self::Ever => return (i32::MIN, i32::MAX),
+            Self::Ever | Self::Since => return (i32::MIN, i32::MAX),
         };
         (day_number(first), day_number(last))
     }
@@ -192,6 +197,7 @@ impl Window {
             Self::LastMonthsByDay(months) => format!("last {months} months by day"),
             Self::LastMonths(months) => format!("last {months} whole months"),
             Self::Ever => "ever".to_owned(),
+            Self::Since => "since".to_owned(),
         }
     }
 
@@ -213,7 +219,7 @@ impl Window {
     pub fn forgets(self, calendar: &Calendar, date: Date, late_days: i32) -> Option<i32> {
         let back = date.saturating_sub(late_days.days());
         match self {
-            Self::Ever => None,
+            Self::Ever | Self::Since => None,
             Self::InARow(every) => {
                 let mut first = calendar.first_day(every, back);
                 for _ in 0..STREAK_MAX {

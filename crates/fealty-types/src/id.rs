@@ -205,6 +205,10 @@ string_id! {
     OrderNumber: is_order_number, ORDER_NUMBER_RULE;
     /// Who calls, as the issuer of tokens names it.
     Subject: is_subject, SUBJECT_RULE;
+    /// A kind of activity that a programme declares: what members do that is no purchase.
+    ActivityType: is_slug, SLUG_RULE;
+    /// The caller's own id of an activity.
+    ActivityId: is_order_number, ORDER_NUMBER_RULE;
     /// The caller's own word for a change; may be empty.
     Reference: is_reference, REFERENCE_RULE;
     /// Something that points can wait for, such as `shipped`.

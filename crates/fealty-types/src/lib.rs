@@ -20,9 +20,9 @@ mod time;
 
 pub use cursor::{Cursor, InvalidCursor, Mark};
 pub use id::{
-    AttributeName, BrandId, BudgetId, Code, CounterId, CurrencyId, EventName, GroupId, MemberId,
-    MetadataKey, MetadataValue, OrderNumber, ProgramId, Reference, RequestId, RewardId, RuleId,
-    Subject, TierId,
+    ActivityId, ActivityType, AttributeName, BrandId, BudgetId, Code, CounterId, CurrencyId,
+    EventName, GroupId, MemberId, MetadataKey, MetadataValue, OrderNumber, ProgramId, Reference,
+    RequestId, RewardId, RuleId, Subject, TierId,
 };
 pub use ids::Ids;
 pub use metadata::Metadata;

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
-    AttributeName, BrandId, BudgetId, Code, CounterId, CurrencyId, EventName, GroupId, MetadataKey,
-    MoneyCurrency, ProgramId, RewardId, RuleId, TierId,
+    ActivityType, AttributeName, BrandId, BudgetId, Code, CounterId, CurrencyId, EventName,
+    GroupId, MetadataKey, MoneyCurrency, ProgramId, RewardId, RuleId, TierId,
 };
 
 const SLUG: &str = "^[a-z][a-z0-9-]{0,63}$";
@@ -44,6 +44,7 @@ texts! {
     CounterId: SLUG;
     GroupId: SLUG;
     EventName: SLUG;
+    ActivityType: SLUG;
     AttributeName: NAME;
     MetadataKey: NAME;
     Code: CODE;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::faults::Check;
 
 /// Attributes of one kind of thing at the most.
-const ATTRIBUTES_MAX: usize = 50;
+pub(crate) const ATTRIBUTES_MAX: usize = 50;
 
 #[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -25,7 +25,7 @@ pub(crate) struct AttributesText {
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+pub(crate) enum Kind {
     /// `true` or `false`.
     Bool,
     /// A whole number.
@@ -59,14 +59,18 @@ pub(crate) fn check(text: Option<&AttributesText>, check: &mut Check) -> Declare
     };
     check.within("attributes.purchase", text.purchase.len(), ATTRIBUTES_MAX);
     check.within("attributes.line", text.line.len(), ATTRIBUTES_MAX);
-    let types = |declared: &BTreeMap<AttributeName, Kind>| {
-        let declared = declared.iter();
-        declared
-            .map(|(name, kind)| (name.clone(), (*kind).into()))
-            .collect()
-    };
     DeclaredAttributes {
         purchase: types(&text.purchase),
         line: types(&text.line),
     }
+}
+
+/// The types of attributes as conditions know them.
+pub(crate) fn types(
+    declared: &BTreeMap<AttributeName, Kind>,
+) -> BTreeMap<AttributeName, AttributeType> {
+    let declared = declared.iter();
+    declared
+        .map(|(name, kind)| (name.clone(), (*kind).into()))
+        .collect()
 }

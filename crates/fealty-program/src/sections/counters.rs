@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use fealty_rules::{Builder, CounterSource, Counts, Every, Window};
+use fealty_rules::{Builder, CounterSource, Counts, Every, Over, Window};
 use fealty_types::{CounterId, RuleId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::activities::{ActivityName, OrActivity};
 use crate::faults::Check;
 
 /// Counters of a programme at the most: each is asked of every purchase.
@@ -15,8 +16,8 @@ const COUNTERS_MAX: usize = 100;
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CounterText {
-    /// What it counts.
-    of: Of,
+    /// What it counts: `purchase`, `line`, `points`, or activities such as `activity.review`.
+    of: OrActivity<Of>,
     /// A condition: which of them. All, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     when: Option<String>,
@@ -30,7 +31,7 @@ pub(crate) struct CounterText {
     /// For counters of points: the rules whose points count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rules: Vec<RuleId>,
-    /// The window: `ever`, or one of `every`, `last` and `in_a_row`.
+    /// The window: `ever`, or one of `every`, `last`, `in_a_row` and `since`.
     over: OverText,
 }
 
@@ -79,6 +80,9 @@ pub(crate) struct WindowText {
     /// Periods in a row: a streak, of 64 at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) in_a_row: Option<EveryText>,
+    /// Since the last activity of a type, from its day on, such as `activity.moved`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<ActivityName>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
@@ -111,10 +115,10 @@ pub(crate) fn check(
     check.within("counters", text.len(), COUNTERS_MAX);
     for (id, counter) in text {
         let path = format!("counters.{id}");
-        let Some(window) = over(&path, &counter.over, check) else {
+        let Some(over) = over(&path, &counter.over, check) else {
             continue;
         };
-        if counter.of != Of::Points && !counter.rules.is_empty() {
+        if counter.of != OrActivity::Word(Of::Points) && !counter.rules.is_empty() {
             check.wrong(format!("{path}.rules"), "is for counters of points");
         }
         let add = counter.add.as_ref().map(|add| match add {
@@ -123,15 +127,16 @@ pub(crate) fn check(
         });
         let source = CounterSource {
             id: id.clone(),
-            of: match counter.of {
-                Of::Purchase => Counts::Purchases,
-                Of::Line => Counts::Lines,
-                Of::Points => Counts::Points,
+            of: match &counter.of {
+                OrActivity::Word(Of::Purchase) => Counts::Purchases,
+                OrActivity::Word(Of::Line) => Counts::Lines,
+                OrActivity::Word(Of::Points) => Counts::Points,
+                OrActivity::Activity(name) => Counts::Activities(name.0.clone()),
             },
             when: counter.when.as_deref(),
             add: add.as_deref(),
             once_per_day: counter.once_per.is_some(),
-            window,
+            over,
             rules: counter.rules.clone(),
             identity: serde_json::to_string(counter).unwrap_or_default(),
         };
@@ -141,14 +146,14 @@ pub(crate) fn check(
     }
 }
 
-fn over(path: &str, text: &OverText, check: &mut Check) -> Option<Window> {
+fn over(path: &str, text: &OverText, check: &mut Check) -> Option<Over> {
     let path = format!("{path}.over");
     match text {
-        OverText::Word(word) if word == "ever" => Some(Window::Ever),
+        OverText::Word(word) if word == "ever" => Some(Over::Window(Window::Ever)),
         OverText::Word(_) => {
             check.wrong(
                 path,
-                "must be `ever`, or have one of `every`, `last` and `in_a_row`",
+                "must be `ever`, or have one of `every`, `last`, `in_a_row` and `since`",
             );
             None
         }
@@ -157,21 +162,24 @@ fn over(path: &str, text: &OverText, check: &mut Check) -> Option<Window> {
 }
 
 /// The one window that a text names.
-pub(crate) fn window(path: &str, text: &WindowText, check: &mut Check) -> Option<Window> {
-    match (text.every, &text.last, text.in_a_row) {
-        (Some(every), None, None) => Some(Window::Every(every.into())),
-        (None, Some(last), None) => {
+pub(crate) fn window(path: &str, text: &WindowText, check: &mut Check) -> Option<Over> {
+    let window = match (text.every, &text.last, text.in_a_row, &text.since) {
+        (Some(every), None, None, None) => Window::Every(every.into()),
+        (None, Some(last), None, None) => {
             let path = format!("{path}.last");
             let window = Window::last(check.period(&*path, last)?);
             if window.is_none() {
                 check.wrong(path, "must be at most 400 days, or 120 months");
             }
-            window
+            window?
         }
-        (None, None, Some(every)) => Some(Window::InARow(every.into())),
+        (None, None, Some(every), None) => Window::InARow(every.into()),
+        (None, None, None, Some(name)) => return Some(Over::Since(name.0.clone())),
         _ => {
-            check.wrong(path, "must have one of `every`, `last` and `in_a_row`");
-            None
+            let rule = "must have one of `every`, `last`, `in_a_row` and `since`";
+            check.wrong(path, rule);
+            return None;
         }
-    }
+    };
+    Some(Over::Window(window))
 }

@@ -1,20 +1,20 @@
-//! `examples`: purchases with what they must earn, so that whoever changes a rule sees what
+//! `examples`: purchases and activities with what they must earn, so that whoever changes a rule sees what
 //! it does. They are asked of the rules themselves, before a file is applied.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use fealty_rules::{
     AttributeType, AttributeValue, Event, GivenAttributes, Line, Numbers, Outcome, Rules, Silent,
-    Stored, evaluate,
+    Stored, Subject, evaluate,
 };
 use fealty_types::{
-    AttributeName, BrandId, Code, CurrencyId, RuleId, TenderKind, TierId, Timestamp,
+    ActivityType, AttributeName, BrandId, Code, CurrencyId, RuleId, TenderKind, TierId, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::figure::Figure;
-use crate::{Brand, DeclaredAttributes, MoneyUnit, TierScheme, faults::Check};
+use crate::{Brand, DeclaredActivity, DeclaredAttributes, MoneyUnit, TierScheme, faults::Check};
 
 /// Examples of a file at the most.
 const EXAMPLES_MAX: usize = 500;
@@ -36,6 +36,9 @@ pub(crate) struct ExampleText {
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 struct PurchaseText {
+    /// The type of activity, such as `review`; a purchase, if nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activity: Option<ActivityType>,
     /// When: a local date, or a time such as `2026-11-03T12:00`.
     time: String,
     /// The tier that counts.
@@ -108,9 +111,10 @@ pub struct Example {
     earns: BTreeMap<RuleId, i64>,
 }
 
-/// A purchase of an example. Money is in minor units.
+/// A purchase or an activity of an example. Money is in minor units.
 #[derive(Clone, Debug)]
 struct Given {
+    subject: Subject,
     at: Timestamp,
     tier: Option<TierId>,
     brand: BrandId,
@@ -136,6 +140,7 @@ pub(crate) struct Context<'a> {
     pub(crate) brands: Vec<&'a BrandId>,
     pub(crate) tiers: Option<&'a TierScheme>,
     pub(crate) attributes: &'a DeclaredAttributes,
+    pub(crate) activities: &'a BTreeMap<ActivityType, DeclaredActivity>,
     pub(crate) zone: &'a jiff::tz::TimeZone,
     pub(crate) rules: &'a Rules,
 }
@@ -211,7 +216,7 @@ fn purchase(
         .map(|(at, text)| line(&format!("{path}.lines.{at}"), text, context, check))
         .collect();
     let lines: Option<Vec<GivenLine>> = lines.into_iter().collect();
-    let declared = &context.attributes.purchase;
+    let (subject, declared) = subject(path, text, context, check)?;
     values(
         &format!("{path}.attributes"),
         &text.attributes,
@@ -236,6 +241,7 @@ fn purchase(
         check.wrong(format!("{path}.tenders"), "must sum to the amount");
     }
     Some(Given {
+        subject,
         at: at?,
         tier: text.tier.clone(),
         brand: brand?,
@@ -249,6 +255,35 @@ fn purchase(
         lines,
         attributes: text.attributes.clone(),
     })
+}
+
+/// What an example is, and the attributes that it may have.
+fn subject<'a>(
+    path: &str,
+    text: &PurchaseText,
+    context: &Context<'a>,
+    check: &mut Check,
+) -> Option<(Subject, &'a BTreeMap<AttributeName, AttributeType>)> {
+    let Some(of_type) = &text.activity else {
+        return Some((Subject::Purchase, &context.attributes.purchase));
+    };
+    let path = format!("{path}.activity");
+    let has_money = text.amount.is_some() || !text.lines.is_empty() || !text.tenders.is_empty();
+    if has_money {
+        check.wrong(&path, "has no amount, lines or tenders");
+    }
+    let declared = context.activities.get(of_type);
+    let subject = context.rules.activity(of_type);
+    let (Some(declared), Some(subject)) = (declared, subject) else {
+        let ids = context.activities.keys().map(ActivityType::as_str);
+        let hint = fealty_rules::hint(of_type.as_str(), ids);
+        check.wrong(
+            path,
+            format!("is not one of the activities that rules read{hint}"),
+        );
+        return None;
+    };
+    Some((subject, &declared.attributes))
 }
 
 fn line(
@@ -371,6 +406,7 @@ impl Given {
             .map_or(&[], |brand| &brand.issues);
         let [channel, store, terminal] = &self.codes;
         let event = Event {
+            subject: self.subject,
             at: self.at,
             brand: self.brand.as_str(),
             channel: code(channel.as_ref()),
@@ -389,6 +425,7 @@ impl Given {
         let inputs = Stored {
             rules,
             book: numbers,
+            subject: self.subject,
             at: self.at,
         };
         evaluate(rules, &event, &inputs, &mut Silent).map_err(|error| error.to_string())

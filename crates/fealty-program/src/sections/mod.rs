@@ -1,6 +1,7 @@
 //! The sections of a programme file. Each has its text's form, its meaning, the
 //! check that leads from one to the other, and its tests.
 
+pub(crate) mod activities;
 pub(crate) mod adjustments;
 pub(crate) mod attributes;
 pub(crate) mod brands;

@@ -1,6 +1,7 @@
 //! Builds the rules of a version from what the programme file says, and says what is
 //! wrong with it.
 
+mod counters;
 mod exact;
 mod rest;
 mod slots;
@@ -12,19 +13,22 @@ use fealty_types::{CounterId, RuleId};
 
 use crate::{
     CounterName, Scope,
-    cel::{Bool, CelError, Checker, Number},
+    cel::{Bool, CelError, Checker},
     decimal::Ratio,
+    event::Subject,
     index::Index,
     near::hint,
     rule::{
-        Adds, Counter, Edge, Formula, Group, KeptBudget, MultipliedOf, Reads, Rule, Rules, Slot,
+        ActivityKind, Adds, Counter, Edge, Formula, Group, KeptBudget, MultipliedOf, Rule, Rules,
+        Slot,
     },
     text::Texts,
 };
 use exact::can_be_reckoned;
-use slots::key;
 
-pub use source::{CapSource, CounterSource, Counts, Fault, FormulaSource, Foundation, RuleSource};
+pub use source::{
+    CapSource, CounterSource, Counts, Fault, FormulaSource, Foundation, On, Over, RuleSource,
+};
 
 /// Builds rules.
 pub struct Builder {
@@ -36,6 +40,7 @@ pub struct Builder {
     slots: Vec<Slot>,
     selections: Vec<Bool>,
     budgets: Vec<KeptBudget>,
+    activities: Vec<ActivityKind>,
     rules: Vec<Rule>,
     /// Rules that are wrong.
     failed: BTreeSet<RuleId>,
@@ -55,7 +60,16 @@ impl Builder {
         for tier in &foundation.tiers {
             texts.number(tier.as_str());
         }
+        let activities = foundation.activities.iter();
+        let activities = activities.map(|(id, attributes)| ActivityKind {
+            id: id.clone(),
+            attributes: attributes.clone().unwrap_or_default(),
+            readable: attributes.is_some(),
+            rules: Vec::new(),
+            days: None,
+        });
         Self {
+            activities: activities.collect(),
             foundation,
             texts,
             counters: Vec::new(),
@@ -68,105 +82,6 @@ impl Builder {
             failed: BTreeSet::new(),
             index: Index::default(),
         }
-    }
-
-    /// Adds a counter.
-    pub fn counter(&mut self, source: &CounterSource<'_>) -> Result<(), Faults> {
-        let (adds, is_money, faults) = match self.adds(source) {
-            Ok((adds, is_money)) => (adds, is_money, Vec::new()),
-            // Who names it is not wrong for that.
-            Err(faults) => (
-                Adds::Points {
-                    rules: Box::new([]),
-                },
-                false,
-                faults,
-            ),
-        };
-        let number = u16::try_from(self.counters.len()).unwrap_or(u16::MAX);
-        let name = format!("counter/{}", source.id);
-        let slot = self.slot(Slot {
-            key: key(&[&name, &source.identity, &self.named(source.window)]),
-            window: source.window,
-            once_per_day: source.once_per_day,
-            reads: Reads::OwnDate,
-        });
-        let of_points = source.of == Counts::Points;
-        if of_points {
-            self.of_points
-                .push((self.counters.len(), source.rules.clone()));
-        }
-        self.counters.push(Counter {
-            id: source.id.clone(),
-            adds,
-            is_money,
-            slot,
-        });
-        let name = CounterName {
-            number,
-            is_money,
-            of_points,
-        };
-        self.names.insert(source.id.clone(), name);
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(faults)
-        }
-    }
-
-    fn adds(&mut self, source: &CounterSource<'_>) -> Result<(Adds, bool), Faults> {
-        if source.of == Counts::Points {
-            if source.when.is_some() || source.add.is_some() || source.once_per_day {
-                let message = "counts points that rules give: it has `rules`, and no `when`, `add` \
-                               or `once_per`";
-                return Err(vec![Fault::new("of", message)]);
-            }
-            return Ok((
-                Adds::Points {
-                    rules: Box::new([]),
-                },
-                false,
-            ));
-        }
-        let (texts, none) = (&mut self.texts, BTreeMap::new());
-        let scope = Scope {
-            of_lines: source.of == Counts::Lines,
-            ..scope(&self.foundation, &none)
-        };
-        let mut faults = Vec::new();
-        let when = match source.when {
-            None => Bool::Known(true),
-            Some(when) => match Checker::condition(when, scope, texts) {
-                Ok((when, _)) => when,
-                Err(error) => {
-                    faults.push(Fault::of("when", error));
-                    Bool::Known(true)
-                }
-            },
-        };
-        let (add, is_money) = match source.add {
-            None => (Number::Known(1), false),
-            Some(add) => match Checker::figure(add, scope, texts) {
-                Ok(add) => add,
-                Err(error) => {
-                    faults.push(Fault::of("add", error));
-                    (Number::Known(1), false)
-                }
-            },
-        };
-        if source.once_per_day && add != Number::Known(1) {
-            let message = "must be 1 beside `once_per`: a day counts once, whatever it brings";
-            faults.push(Fault::new("add", message));
-        }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let adds = match source.of {
-            Counts::Lines => Adds::Line { when, add },
-            Counts::Purchases | Counts::Points => Adds::Purchase { when, add },
-        };
-        Ok((adds, is_money))
     }
 
     /// Adds a rule.
@@ -186,13 +101,14 @@ impl Builder {
     fn add_rule(&mut self, source: &RuleSource<'_>) -> Result<(), Faults> {
         let mut faults = Vec::new();
         let number = u16::try_from(self.rules.len()).unwrap_or(u16::MAX);
+        let on = self.on(source, &mut faults)?;
         let base = self.base(source, &mut faults);
         let currency = source
             .currency
             .clone()
             .or_else(|| base.map(|at| self.rules[at].currency.clone()));
         let names = std::mem::take(&mut self.names);
-        let lines = source.lines.map(|lines| self.lines(lines, &names));
+        let lines = source.lines.map(|lines| self.lines((lines, on), &names));
         let lines = match lines.transpose() {
             Ok(lines) => lines,
             Err(error) => {
@@ -200,8 +116,8 @@ impl Builder {
                 None
             }
         };
-        let (when, edge) = self.when(source, &names, &mut faults);
-        let formula = self.formula(source, base, &names, &mut faults);
+        let (when, edge) = self.when((source, on), &names, &mut faults);
+        let formula = self.formula((source, on), base, &names, &mut faults);
         self.names = names;
         let group = self.group(source, &mut faults);
         let budget = self.budget_for(source, currency.as_ref(), &mut faults);
@@ -211,6 +127,13 @@ impl Builder {
             let message = "`reaches_each` is for rules that give `fixed` points";
             faults.push(Fault::new("when", message));
         }
+        if let Some(edge) = edge
+            && !self.moves(on, edge.counter)
+        {
+            let message = "the rule is asked of what the counter does not count: its edges are \
+                           never reached by it";
+            faults.push(Fault::new("when", message));
+        }
         let (Some(currency), Some(formula)) = (currency, formula) else {
             return Err(faults);
         };
@@ -218,13 +141,18 @@ impl Builder {
             return Err(faults);
         }
         let edge = edge.map(|edge| self.kept_edge(source, edge));
-        let caps = self.caps(source);
+        let caps = self.caps(source)?;
         if self.slots.len() > SLOTS_MAX {
             let message = format!("counters, caps and edges may be {SLOTS_MAX} together");
             return Err(vec![Fault::new("caps", message)]);
         }
         let selection = lines.map(|at| &self.selections[usize::from(at)]);
-        self.index.add(number, &when, selection);
+        match on {
+            Subject::Purchase => self.index.add(number, &when, selection),
+            Subject::Activity(of_type) => {
+                self.activities[usize::from(of_type)].rules.push(number);
+            }
+        }
         let round = self
             .foundation
             .rounding
@@ -233,6 +161,7 @@ impl Builder {
             .unwrap_or_default();
         let mut rule = Rule {
             id: source.id.clone(),
+            on,
             currency,
             funded_by: source.funded_by.clone(),
             from: source.from,
@@ -249,9 +178,37 @@ impl Builder {
             round,
             reads: None,
         };
-        rule.reads = rest::reads(&rule, self);
+        // An activity does not come back in parts.
+        if on == Subject::Purchase {
+            rule.reads = rest::reads(&rule, self);
+        }
         self.rules.push(rule);
         Ok(())
+    }
+
+    /// What a rule is asked of. Activities have no money and no lines.
+    fn on(&self, source: &RuleSource<'_>, faults: &mut Faults) -> Result<Subject, Faults> {
+        let On::Activity(of_type) = &source.on else {
+            return Ok(Subject::Purchase);
+        };
+        let number = self.activity(of_type, "on").map_err(|fault| vec![fault])?;
+        if !matches!(source.formula, FormulaSource::Fixed { .. }) {
+            let message = "an activity gives `fixed` points: it has no money";
+            faults.push(Fault::new("earn", message));
+        }
+        if source.lines.is_some() {
+            faults.push(Fault::new("lines", "an activity has no lines"));
+        }
+        Ok(Subject::Activity(number))
+    }
+
+    /// Whether what a rule is asked of may move a counter.
+    fn moves(&self, on: Subject, counter: u16) -> bool {
+        match &self.counters[usize::from(counter)].adds {
+            Adds::Purchase { .. } | Adds::Line { .. } => on == Subject::Purchase,
+            Adds::Activity { of, .. } => on == Subject::Activity(*of),
+            Adds::Points { .. } => true,
+        }
     }
 
     /// Where the base is that a rule multiplies.
@@ -273,12 +230,12 @@ impl Builder {
     /// The number of the condition that picks lines.
     fn lines(
         &mut self,
-        source: &str,
+        (source, on): (&str, Subject),
         names: &BTreeMap<CounterId, CounterName>,
     ) -> Result<u16, CelError> {
         let scope = Scope {
             of_lines: true,
-            ..scope(&self.foundation, names)
+            ..scope(&self.foundation, (&self.activities, on), names)
         };
         let (condition, edge) = Checker::condition(source, scope, &mut self.texts)?;
         if edge.is_some() {
@@ -297,7 +254,7 @@ impl Builder {
 
     fn when(
         &mut self,
-        source: &RuleSource<'_>,
+        (source, on): (&RuleSource<'_>, Subject),
         names: &BTreeMap<CounterId, CounterName>,
         faults: &mut Faults,
     ) -> (Bool, Option<Edge>) {
@@ -306,7 +263,7 @@ impl Builder {
         };
         let scope = Scope {
             picked: source.lines.is_some(),
-            ..scope(&self.foundation, names)
+            ..scope(&self.foundation, (&self.activities, on), names)
         };
         match Checker::condition(when, scope, &mut self.texts) {
             Ok(found) => found,
@@ -319,7 +276,7 @@ impl Builder {
 
     fn formula(
         &mut self,
-        source: &RuleSource<'_>,
+        (source, on): (&RuleSource<'_>, Subject),
         base: Option<usize>,
         names: &BTreeMap<CounterId, CounterName>,
         faults: &mut Faults,
@@ -353,7 +310,7 @@ impl Builder {
             FormulaSource::Fixed { points, times } => {
                 let scope = Scope {
                     picked: true,
-                    ..scope(&self.foundation, names)
+                    ..scope(&self.foundation, (&self.activities, on), names)
                 };
                 let times = times.map(|times| Checker::figure(times, scope, &mut self.texts));
                 let times = match times.transpose() {
@@ -502,6 +459,7 @@ impl Builder {
             by_key: self.slots.iter().map(|slot| slot.key).zip(0..).collect(),
             slots: self.slots,
             index: self.index,
+            activities: self.activities,
             purchase_attributes: foundation.purchase,
             line_attributes: foundation.line,
             tier_as_of: foundation.tier_as_of,
@@ -512,9 +470,14 @@ impl Builder {
 
 fn scope<'s>(
     foundation: &'s Foundation,
+    (activities, on): (&'s [ActivityKind], Subject),
     counters: &'s BTreeMap<CounterId, CounterName>,
 ) -> Scope<'s> {
     Scope {
+        activity: match on {
+            Subject::Purchase => None,
+            Subject::Activity(of_type) => Some(&activities[usize::from(of_type)].attributes),
+        },
         purchase: &foundation.purchase,
         line: &foundation.line,
         of_lines: false,

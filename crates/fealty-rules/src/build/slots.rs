@@ -1,10 +1,10 @@
 //! The numbers that are kept of rules: what edges, caps and budgets have used, each in a slot
 //! with a key.
 
-use fealty_types::CurrencyId;
+use fealty_types::{ActivityType, CurrencyId};
 use sha2::{Digest as _, Sha256};
 
-use super::{Builder, Fault, Faults, RuleSource};
+use super::{Builder, Fault, Faults, Over, RuleSource};
 use crate::{
     calendar::Every,
     near::hint,
@@ -27,6 +27,58 @@ impl Builder {
             _ => String::new(),
         };
         format!("{} {begins}", window.name())
+    }
+
+    /// The name of what something counts over, its window, and the slot that has the days since
+    /// which it does.
+    pub(super) fn over(
+        &mut self,
+        over: &Over,
+        field: &'static str,
+    ) -> Result<(String, Window, Option<u16>), Fault> {
+        match over {
+            Over::Window(window) => Ok((self.named(*window), *window, None)),
+            Over::Since(of_type) => {
+                let days = self.days_of(of_type, field)?;
+                let name = format!("{} {of_type}", Window::Since.name());
+                Ok((name, Window::Since, Some(days)))
+            }
+        }
+    }
+
+    /// The slot in which the days of a type's activities stand.
+    fn days_of(&mut self, of_type: &ActivityType, field: &'static str) -> Result<u16, Fault> {
+        let at = usize::from(self.activity(of_type, field)?);
+        if let Some(days) = self.activities[at].days {
+            return Ok(days);
+        }
+        let days = self.slot(Slot {
+            key: key(&["days", of_type.as_str()]),
+            window: Window::Ever,
+            once_per_day: true,
+            reads: Reads::OwnDate,
+        });
+        self.activities[at].days = Some(days);
+        Ok(days)
+    }
+
+    /// The number of a type of activities.
+    pub(super) fn activity(
+        &self,
+        of_type: &ActivityType,
+        field: &'static str,
+    ) -> Result<u16, Fault> {
+        let mut known = self.activities.iter();
+        let at = known.position(|known| known.id == *of_type);
+        if at.is_some_and(|at| !self.activities[at].readable) {
+            let message = format!("`{of_type}` is sensitive: no rule may read it");
+            return Err(Fault::new(field, message));
+        }
+        at.and_then(|at| u16::try_from(at).ok()).ok_or_else(|| {
+            let known = self.activities.iter().map(|known| known.id.as_str());
+            let hint = hint(of_type.as_str(), known);
+            Fault::new(field, format!("there is no activity `{of_type}`{hint}"))
+        })
     }
 
     pub(super) fn slot(&mut self, slot: Slot) -> u16 {
@@ -75,9 +127,10 @@ impl Builder {
     pub(super) fn kept_edge(&mut self, source: &RuleSource<'_>, edge: Edge) -> KeptEdge {
         let number = self.counters[usize::from(edge.counter)].slot;
         let counter = self.slots[usize::from(number)].clone();
-        let (window, reads) = match counter.window {
-            Window::InARow(every) => (Window::Every(every), Reads::AlongRun(number)),
-            window => (window, Reads::Fullest),
+        let (window, reads) = match (counter.window, counter.reads) {
+            (Window::InARow(every), _) => (Window::Every(every), Reads::AlongRun(number)),
+            (Window::Since, reads) => (Window::Since, reads),
+            (window, _) => (window, Reads::Fullest),
         };
         let name = format!("edge/{}", source.id);
         let of_counter = counter.key.to_string();
@@ -101,12 +154,14 @@ impl Builder {
         }
     }
 
-    pub(super) fn caps(&mut self, source: &RuleSource<'_>) -> Box<[Cap]> {
+    pub(super) fn caps(&mut self, source: &RuleSource<'_>) -> Result<Box<[Cap]>, Faults> {
         let mut caps = Vec::with_capacity(source.caps.len());
         for cap in &source.caps {
-            caps.push(match cap.window {
+            caps.push(match &cap.over {
                 None => Cap::PerEvent(cap.limit),
-                Some(window) => {
+                Some(over) => {
+                    let over = self.over(over, "caps").map_err(|fault| vec![fault])?;
+                    let (over, window, days) = over;
                     // A higher limit goes on from what the lower one has used.
                     let kind = match cap.limit {
                         Limit::Points(_) => "points",
@@ -114,16 +169,16 @@ impl Builder {
                     };
                     let name = format!("cap/{}", source.id);
                     let slot = self.slot(Slot {
-                        key: key(&[&name, kind, &self.named(window)]),
+                        key: key(&[&name, kind, &over]),
                         window,
                         once_per_day: false,
-                        reads: Reads::Fullest,
+                        reads: days.map_or(Reads::Fullest, Reads::UsedSince),
                     });
                     Cap::PerMember(cap.limit, slot)
                 }
             });
         }
-        caps.into()
+        Ok(caps.into())
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use fealty_types::{
-    BrandId, BudgetId, CounterId, CurrencyId, GroupId, Points, RuleId, TierId, Timestamp,
+    ActivityType, BrandId, BudgetId, CounterId, CurrencyId, GroupId, Points, RuleId, TierId,
+    Timestamp,
 };
 
 use crate::{
@@ -45,7 +46,7 @@ impl Fault {
 }
 
 /// What a counter counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Counts {
     /// Purchases.
     Purchases,
@@ -53,6 +54,26 @@ pub enum Counts {
     Lines,
     /// Points that rules give.
     Points,
+    /// Activities of a type.
+    Activities(ActivityType),
+}
+
+/// What a rule is asked of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum On {
+    /// Purchases.
+    Purchase,
+    /// Activities of a type.
+    Activity(ActivityType),
+}
+
+/// Over what a counter or a cap counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// A window of the calendar.
+    Window(Window),
+    /// Since the last activity of a type, from its day on.
+    Since(ActivityType),
 }
 
 /// A counter as the programme file says it.
@@ -69,7 +90,7 @@ pub struct CounterSource<'a> {
     /// Whether a day counts once.
     pub once_per_day: bool,
     /// Over what.
-    pub window: Window,
+    pub over: Over,
     /// The rules whose points it adds.
     pub rules: Vec<RuleId>,
     /// All of it as text: whoever says another thing is another counter.
@@ -114,12 +135,12 @@ pub enum FormulaSource<'a> {
 }
 
 /// A cap as the programme file says it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CapSource {
     /// How much.
     pub limit: Limit,
     /// Over what, for a member; for one event, if nothing is said.
-    pub window: Option<Window>,
+    pub over: Option<Over>,
 }
 
 /// A rule as the programme file says it.
@@ -127,6 +148,8 @@ pub struct CapSource {
 pub struct RuleSource<'a> {
     /// Its id.
     pub id: RuleId,
+    /// What it is asked of.
+    pub on: On,
     /// The currency; that of the base, for one that multiplies.
     pub currency: Option<CurrencyId>,
     /// Who issues the points.
@@ -162,6 +185,8 @@ pub struct Foundation {
     pub purchase: Attributes,
     /// Attributes of their lines.
     pub line: Attributes,
+    /// Types of activities with their attributes; none of those that no rule may read.
+    pub activities: BTreeMap<ActivityType, Option<Attributes>>,
     /// How fractions of a currency's points become whole ones.
     pub rounding: BTreeMap<CurrencyId, Round>,
     /// Groups of rules of which one gives.

@@ -27,7 +27,12 @@ impl Checker<'_> {
     /// `has(purchase.attributes.own_cup)`.
     fn has(&mut self, tree: &IdedExpr, of: &IdedExpr, name: &str) -> Checked<Typed> {
         let (of, attributes) = match path(of).as_deref() {
-            Some(["purchase", "attributes"]) => (Of::Event, self.scope.purchase),
+            Some(["purchase", "attributes"]) if self.scope.activity.is_none() => {
+                (Of::Event, self.scope.purchase)
+            }
+            Some(["activity", "attributes"]) if let Some(declared) = self.scope.activity => {
+                (Of::Event, declared)
+            }
             Some(["line", "attributes"]) if self.scope.of_lines => (Of::Line, self.scope.line),
             _ => return Err(self.wrong(tree, "`has` asks whether an attribute is given")),
         };
@@ -44,6 +49,16 @@ impl Checker<'_> {
         let money = |name| Ok(Typed::Money(Number::Name(name)));
         let text = |name| Ok(Typed::Text(Text::Name(name)));
         match path {
+            ["purchase" | "line" | "lines", ..] if self.scope.activity.is_some() => {
+                let message = "it is asked of activities: purchases are not known here";
+                Err(self.wrong(tree, message))
+            }
+            ["activity", ..] if self.scope.activity.is_none() => {
+                let message = "`activity` is only known in rules and counters of activities";
+                Err(self.wrong(tree, message))
+            }
+            ["activity", "brand"] => text(T::Brand),
+            ["activity", "attributes", name] => self.attribute(tree, Of::Event, name),
             ["purchase", "amount"] => money(N::Amount),
             ["purchase", "earning_amount"] => money(N::EarningAmount),
             ["purchase", "quantity"] => number(N::Quantity),
@@ -120,8 +135,10 @@ impl Checker<'_> {
     fn names(&self) -> Vec<&'static str> {
         let known = NAMES.iter().copied();
         let here = known.filter(|name| match name.split('.').next() {
-            Some("line") => self.scope.of_lines,
-            Some("lines") => self.scope.picked,
+            Some("activity") => self.scope.activity.is_some(),
+            Some("purchase") => self.scope.activity.is_none(),
+            Some("line") => self.scope.of_lines && self.scope.activity.is_none(),
+            Some("lines") => self.scope.picked && self.scope.activity.is_none(),
             Some("counters") => !self.scope.counters.is_empty(),
             Some("member") => !self.scope.tiers.is_empty(),
             _ => true,
@@ -142,7 +159,7 @@ impl Checker<'_> {
 
     fn attribute(&mut self, tree: &IdedExpr, of: Of, name: &str) -> Checked<Typed> {
         let attributes: &Attributes = match of {
-            Of::Event => self.scope.purchase,
+            Of::Event => self.scope.activity.unwrap_or(self.scope.purchase),
             Of::Line => self.scope.line,
         };
         let Some((at, of_type)) = attributes.find(name) else {
@@ -179,7 +196,8 @@ impl CounterName {
 }
 
 /// Names that expressions know, for one who wrote another.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
+    "activity.brand",
     "purchase.amount",
     "purchase.earning_amount",
     "purchase.quantity",

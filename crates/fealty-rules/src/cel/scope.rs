@@ -76,6 +76,8 @@ pub struct CounterName {
 /// What an expression may name.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
+    /// Attributes of the activity, where it is asked of activities, and not of purchases.
+    pub activity: Option<&'a Attributes>,
     /// Attributes of the purchase.
     pub purchase: &'a Attributes,
     /// Attributes of its lines.

@@ -1,23 +1,26 @@
 //! `caps`: how much a rule gives at the most.
 
-use fealty_rules::{CapSource, Limit, Window};
+use fealty_rules::{CapSource, Limit, Over, Window};
 use fealty_types::Points;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     faults::Check,
-    sections::counters::{EveryText, WindowText, window},
+    sections::{
+        activities::{ActivityName, OrActivity, PurchaseWord},
+        counters::{EveryText, WindowText, window},
+    },
 };
 
 /// Caps of a rule at the most.
 const CAPS_MAX: usize = 8;
 
-/// For a `member`, over a window or for ever; or for a `purchase`.
+/// For a `member`, over a window or for ever; or for a `purchase`, or an `activity`.
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CapText {
-    /// For whom: a `member`, over a window or for ever, or a `purchase`.
+    /// For whom: a `member`, over a window or for ever; or each `purchase` or `activity`.
     per: Per,
     /// In each of these.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,6 +28,10 @@ pub(crate) struct CapText {
     /// In the last days or months, such as `30 days`.
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<String>,
+    /// Since the last activity of a type, such as `activity.moved`. Before the first one, the
+    /// rule gives nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<ActivityName>,
     /// Points at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     points: Option<i64>,
@@ -40,20 +47,26 @@ enum Per {
     Member,
     /// Each purchase.
     Purchase,
+    /// Each activity.
+    Activity,
 }
 
-pub(crate) fn check(path: &str, text: &[CapText], check: &mut Check) -> Vec<CapSource> {
+pub(crate) fn check(
+    path: &str,
+    (text, on): (&[CapText], &OrActivity<PurchaseWord>),
+    check: &mut Check,
+) -> Vec<CapSource> {
     let path = format!("{path}.caps");
     check.within(&path, text.len(), CAPS_MAX);
     let each = text.iter().enumerate();
-    let caps = each.map(|(at, text)| (at, cap(&format!("{path}.{at}"), text, check)));
+    let caps = each.map(|(at, text)| (at, cap(&format!("{path}.{at}"), (text, on), check)));
     let caps: Vec<(usize, Option<CapSource>)> = caps.collect();
     let mut kept: Vec<CapSource> = Vec::with_capacity(caps.len());
     for (at, cap) in caps {
         let Some(cap) = cap else { continue };
         let is_points = |cap: &CapSource| matches!(cap.limit, Limit::Points(_));
         let same =
-            |other: &CapSource| other.window == cap.window && is_points(other) == is_points(&cap);
+            |other: &CapSource| other.over == cap.over && is_points(other) == is_points(&cap);
         if kept.iter().any(same) {
             check.wrong(
                 format!("{path}.{at}"),
@@ -65,7 +78,11 @@ pub(crate) fn check(path: &str, text: &[CapText], check: &mut Check) -> Vec<CapS
     kept
 }
 
-fn cap(path: &str, text: &CapText, check: &mut Check) -> Option<CapSource> {
+fn cap(
+    path: &str,
+    (text, on): (&CapText, &OrActivity<PurchaseWord>),
+    check: &mut Check,
+) -> Option<CapSource> {
     let limit = match (text.points, text.times) {
         (Some(points), None) if Points::amount(points).is_ok() => Limit::Points(points),
         (None, Some(times)) if times > 0 => Limit::Times(times),
@@ -78,22 +95,34 @@ fn cap(path: &str, text: &CapText, check: &mut Check) -> Option<CapSource> {
             return None;
         }
     };
-    let has_window = text.every.is_some() || text.last.is_some();
-    let window = match (text.per, has_window) {
-        (Per::Purchase, true) => {
-            check.wrong(path, "`every` and `last` are for caps `per: member`");
+    let has_window = text.every.is_some() || text.last.is_some() || text.since.is_some();
+    let over = match (text.per, has_window) {
+        (Per::Purchase | Per::Activity, true) => {
+            check.wrong(
+                path,
+                "`every`, `last` and `since` are for caps `per: member`",
+            );
             return None;
         }
-        (Per::Purchase, false) => None,
-        (Per::Member, false) => Some(Window::Ever),
+        (Per::Purchase, false) if matches!(on, OrActivity::Activity(_)) => {
+            check.wrong(path, "the rule is asked of activities: say `per: activity`");
+            return None;
+        }
+        (Per::Activity, false) if matches!(on, OrActivity::Word(_)) => {
+            check.wrong(path, "the rule is asked of purchases: say `per: purchase`");
+            return None;
+        }
+        (Per::Purchase | Per::Activity, false) => None,
+        (Per::Member, false) => Some(Over::Window(Window::Ever)),
         (Per::Member, true) => {
             let text = WindowText {
                 every: text.every,
                 last: text.last.clone(),
+                since: text.since.clone(),
                 in_a_row: None,
             };
             Some(window(path, &text, check)?)
         }
     };
-    Some(CapSource { limit, window })
+    Some(CapSource { limit, over })
 }

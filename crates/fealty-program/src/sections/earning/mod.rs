@@ -1,4 +1,4 @@
-//! `earning`: the rules that a purchase earns by, and `groups`, of whose rules one gives.
+//! `earning`: the rules that a purchase or an activity earns by, and `groups`, of whose rules one gives.
 //!
 //! `formula` is how many points a rule gives, `caps` how many at the most. Rules are
 //! compiled by `fealty-rules`, which says what is wrong with their conditions.
@@ -18,6 +18,7 @@ use crate::{
     ActivationRule, Brand, Currency, Expiry, MoneyUnit, TierScheme,
     faults::Check,
     sections::{
+        activities::{OrActivity, PurchaseWord},
         currencies::{self, ActivatesText},
         expiry::{self, ExpiresText},
     },
@@ -34,8 +35,8 @@ const GROUPS_MAX: usize = 100;
 pub(crate) struct RuleText {
     /// The id of the rule.
     rule: RuleId,
-    /// What it is asked of.
-    on: On,
+    /// What it is asked of: a `purchase`, or an activity such as `activity.review`.
+    on: OrActivity<PurchaseWord>,
     /// The first moment for which it holds: a local date, or a time such as `2026-11-01T18:00`.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
@@ -60,7 +61,7 @@ pub(crate) struct RuleText {
     /// The budget from which its points come.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget: Option<BudgetId>,
-    /// The brand that issues its points, instead of the one where was bought.
+    /// The brand that issues its points, instead of the one where it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     funded_by: Option<BrandId>,
     /// When its points become available, where that is not their currency's.
@@ -69,13 +70,6 @@ pub(crate) struct RuleText {
     /// When its points expire, where that is not their currency's.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<ExpiresText>,
-}
-
-#[derive(Debug, Deserialize, JsonSchema, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum On {
-    /// Purchases.
-    Purchase,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
@@ -184,6 +178,7 @@ pub(crate) fn check(
         terms.push(terms_of(&path, rule, context, check));
         let source = formula.map(|formula| RuleSource {
             id: rule.rule.clone(),
+            on: (&rule.on).into(),
             currency: currency.cloned(),
             funded_by: rule.funded_by.as_ref().or(of_budget).cloned(),
             from,
@@ -192,7 +187,7 @@ pub(crate) fn check(
             lines: rule.lines.as_deref(),
             group: rule.group.clone(),
             formula,
-            caps: caps::check(&path, &rule.caps, check),
+            caps: caps::check(&path, (&rule.caps, &rule.on), check),
             budget: rule.budget.clone(),
         });
         match source.map(|source| builder.rule(&source)) {

@@ -1,153 +1,12 @@
-//! What purchases earn: a programme, purchases one after the other, and what each gives.
-//!
-//! A purchase is a line of `DATE CHANNEL ITEM…`, an item `CATEGORY:AMOUNT` with an optional
-//! `xQUANTITY`; `@TIER` names the member's tier. What it gives stands behind `=>`, as
-//! `RULE POINTS`, in the order of the file.
+//! What purchases and activities earn, case by case.
 
-use std::fmt::Write as _;
+mod activities;
+mod harness;
 
-use fealty_program::{Program, Ratio};
-use fealty_rules::{
-    Event, GivenAttributes, Line, Numbers, Silent, Stored, Verdict, Verdicts, evaluate,
-};
-use fealty_types::{CurrencyId, Timestamp};
+use fealty_program::Program;
+use fealty_rules::{Event, Numbers, Silent, Stored, Verdict, Verdicts, evaluate};
 
-const HEAD: &str = r#"
-program: club
-language: 1
-calendar: { time_zone: Europe/London, week_starts: monday }
-money: { currency: GBP }
-currencies: { points: {} }
-brands: { shop: { issues: [points], accepts: [points] } }
-tiers:
-  qualify_by: money_spent
-  window: 365 days
-  upgrade: at_once
-  validity: 12 months
-  then: judge_again
-  levels:
-    - { tier: green, from: "0.00" }
-    - { tier: gold, from: "100.00" }
-    - { tier: reserve, from: "500.00" }
-"#;
-
-/// A purchase of a line of a case.
-struct Bought {
-    date: String,
-    channel: String,
-    tier: String,
-    items: Vec<(String, i64, i64)>,
-}
-
-fn minor_units(text: &str) -> i64 {
-    Ratio::parse(text)
-        .and_then(|ratio| ratio.in_units(2))
-        .expect("an amount")
-}
-
-fn bought(text: &str) -> Bought {
-    let mut words = text.split_whitespace();
-    let date = words.next().expect("a date").to_owned();
-    let channel = words.next().expect("a channel").to_owned();
-    let (mut tier, mut items) = ("green".to_owned(), Vec::new());
-    for word in words {
-        if let Some(named) = word.strip_prefix('@') {
-            named.clone_into(&mut tier);
-            continue;
-        }
-        let (category, amount) = word.split_once(':').expect("an item");
-        let (amount, quantity) = amount.split_once('x').unwrap_or((amount, "1"));
-        let quantity = quantity.parse().expect("a quantity");
-        items.push((category.to_owned(), minor_units(amount), quantity));
-    }
-    Bought {
-        date,
-        channel,
-        tier,
-        items,
-    }
-}
-
-fn event<'a>(bought: &'a Bought, issues: &'a [CurrencyId]) -> Event<'a> {
-    let tiers = ["green", "gold", "reserve"];
-    let rank = tiers
-        .iter()
-        .position(|tier| *tier == bought.tier)
-        .expect("a tier");
-    let amount = bought.items.iter().map(|(_, amount, _)| amount).sum();
-    let at = format!("{}T12:00:00Z", bought.date);
-    Event {
-        at: Timestamp::new(at.parse().expect("a date")),
-        brand: "shop",
-        channel: &bought.channel,
-        store: "",
-        terminal: "",
-        amount,
-        whole_amount: amount,
-        paid: [0; 6],
-        lines: bought
-            .items
-            .iter()
-            .map(|(category, amount, quantity)| Line {
-                category,
-                amount: *amount,
-                quantity: *quantity,
-                ..Line::default()
-            })
-            .collect(),
-        attributes: GivenAttributes::new(),
-        issues,
-        tier_rank: Some(u16::try_from(rank).expect("small")),
-        tier: &bought.tier,
-        counts: true,
-    }
-}
-
-/// Plays the purchases of a case, and compares what each gives.
-#[track_caller]
-fn case(sections: &str, purchases: &str) {
-    let source = format!("{HEAD}{sections}");
-    let program = Program::parse(&source)
-        .unwrap_or_else(|errors| panic!("{errors}"))
-        .program;
-    let rules = &program.earning.rules;
-    let issues = ["points".parse().expect("an id")];
-    let mut numbers = Numbers::default();
-    for purchase in purchases
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
-        let (asked, expected) = purchase.split_once("=>").expect("what it gives");
-        let bought = bought(asked);
-        let event = event(&bought, &issues);
-        let inputs = Stored {
-            rules,
-            book: &numbers,
-            at: event.at,
-        };
-        let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");
-        // Whoever asks why is told the same.
-        let mut verdicts = Verdicts::default();
-        let told = evaluate(rules, &event, &inputs, &mut verdicts).expect("in range");
-        assert_eq!(
-            (&told.given, &told.moves),
-            (&outcome.given, &outcome.moves),
-            "{asked}"
-        );
-        let mut heard: Vec<u16> = verdicts.0.iter().map(|(rule, _)| *rule).collect();
-        heard.sort_unstable();
-        let all: Vec<u16> = (0..).take(rules.rules().len()).collect();
-        assert_eq!(heard, all, "each rule has one verdict: {:?}", verdicts.0);
-        let mut gave = String::new();
-        for given in &outcome.given {
-            let rule = rules.rule(given.rule).expect("it is there");
-            write!(gave, "{} {} ", rule.id, given.points).expect("to memory");
-        }
-        assert_eq!(gave.trim(), expected.trim(), "{asked}");
-        numbers.apply(rules, &outcome.moves);
-    }
-}
+use harness::{HEAD, bought, case, event};
 
 #[test]
 fn lines_are_picked_by_conditions() {
@@ -253,6 +112,7 @@ earning:
     let inputs = Stored {
         rules,
         book: &Numbers::default(),
+        subject: event.subject,
         at: event.at,
     };
     let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");
@@ -260,7 +120,9 @@ earning:
         .moves
         .iter()
         .filter_map(|moved| rules.key_of(moved.slot));
-    let kept: Vec<_> = keys.map(|key| rules.forgets(key, event.at)).collect();
+    let kept: Vec<_> = keys
+        .map(|key| rules.forgets(key, &Numbers::default(), event.at))
+        .collect();
     assert_eq!(kept.len(), 2, "the counter and the edge");
     assert!(kept[0].is_some() && kept[0] == kept[1], "{kept:?}");
 }
@@ -567,6 +429,7 @@ earning:
     let inputs = Stored {
         rules,
         book: &Numbers::default(),
+        subject: event.subject,
         at: event.at,
     };
     let mut verdicts = Verdicts::default();
@@ -604,6 +467,7 @@ earning:
     let inputs = Stored {
         rules,
         book: &Numbers::default(),
+        subject: event.subject,
         at: event.at,
     };
     let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");
@@ -639,6 +503,7 @@ earning:
         let inputs = Stored {
             rules,
             book: &numbers,
+            subject: event.subject,
             at: event.at,
         };
         let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");

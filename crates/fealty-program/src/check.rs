@@ -285,7 +285,10 @@ pub(crate) mod tests {
         assert!(error.message.contains("wenn"), "{error}");
         assert!(error.location.is_some(), "{error}");
         let error = refusal(|file| file.replacen("on: purchase", "on: activity.review", 1));
-        assert!(error.message.contains("activity.review"), "{error}");
+        assert_eq!(error.message, "there is no activity `review`");
+        let error = refusal(|file| file.replacen("on: purchase", "on: purchases", 1));
+        assert!(error.message.contains("purchases"), "{error}");
+        assert!(error.location.is_some(), "{error}");
     }
 
     #[test]

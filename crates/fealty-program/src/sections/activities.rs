@@ -151,7 +151,6 @@ pub(crate) fn readable(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::check::tests::{refused_at, with_section};
 
     #[test]

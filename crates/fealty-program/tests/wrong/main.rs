@@ -1,5 +1,7 @@
 //! What is wrong with earning sections, each with its place.
 
+mod activities;
+
 use std::fmt::Write as _;
 
 use fealty_program::Program;
@@ -227,7 +229,7 @@ fn rules_that_make_no_sense_are_refused() {
         "  - { rule: x, on: purchase, earn: { currency: points, fixed: 1 }, caps: [ { per: purchase, every: month, points: 1 } ] }",
         "earning.x.caps.0",
         "{ per: ",
-        "`every` and `last` are for caps `per: member`",
+        "`every`, `last` and `since` are for caps `per: member`",
     );
     refused(
         "  - { rule: x, on: purchase, from: 2026-03-02, until: 2026-03-02, earn: { currency: points, fixed: 1 } }",
@@ -320,7 +322,7 @@ fn a_figure_is_read_as_it_is_written() {
 /// and without.
 #[test]
 fn the_digest_of_an_earlier_file_stays() {
-    let club = include_str!("../../../examples/programs/record-club.yaml");
+    let club = include_str!("../../../../examples/programs/record-club.yaml");
     let digest = |text: &str| Program::parse(text).expect("right").digest;
     let known = "aecab4511d7b4cc656ce6a0bbc61f7eb9cd72e356529e6765822ec8c790bfe27";
     assert_eq!(digest(club), known);

@@ -3,6 +3,7 @@
 
 mod accidents;
 mod accounts;
+mod activities;
 mod balancing;
 mod budgets;
 mod caching;

@@ -1,6 +1,7 @@
 //! What every RPC refuses: with which reason, naming which field, and that it
 //! changes nothing.
 
+mod activities;
 mod coverage;
 mod ledger;
 mod others;

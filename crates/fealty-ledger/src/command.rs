@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize, io};
 use fealty_types::{
-    BrandId, CurrencyId, EventName, LotId, MemberId, Money, Points, Position, Reference, Timestamp,
+    ActivityId, ActivityType, BrandId, CurrencyId, EventName, LotId, MemberId, Money, Points,
+    Position, Reference, Timestamp,
 };
 
-use crate::{Purchase, ReturnedLine};
+use crate::{Attributes, Purchase, ReturnedLine};
 
 /// Points that a command spends, or sets aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +182,19 @@ commands! {
         /// After how many microseconds from now its points come back by themselves.
         timeout_micros: u64 = "timeout",
     }
+    /// Record an activity: something that a member did and that is no purchase.
+    Activity {
+        /// The brand where it was.
+        brand: BrandId = "brand",
+        /// Its type, which the programme declares.
+        of_type: ActivityType = "activity",
+        /// The caller's own id of it.
+        id: ActivityId = "activity_id",
+        /// When it was; when it is recorded, if nothing was said.
+        occurred_at: Option<Timestamp> = "activity_time",
+        /// Facts of it that the programme declares.
+        attributes: Attributes = "attributes",
+    }
     /// Make pending points available.
     Activate {
         /// The transaction that gave them.
@@ -243,6 +257,7 @@ enum Tag {
     Return,
     /// A purchase whose tier was said: its attributes and the tier follow it.
     PurchaseWithTier,
+    Activity,
 }
 
 /// Declares the enum of all commands.
@@ -340,6 +355,8 @@ command_enum! {
     Extend = "extend",
     /// Bring expired points back.
     Reinstate = "reinstate",
+    /// Record an activity with what the rules give for it.
+    Activity = "activity",
     /// Make pending points available.
     Activate = "activate_on_event",
     /// Let a hold last longer.
@@ -377,6 +394,7 @@ impl Command {
             | Self::Return(_)
             | Self::Extend(_)
             | Self::Reinstate(_)
+            | Self::Activity(_)
             | Self::Activate(_) => return None,
         };
         Some(Spend { currency, points })
@@ -399,6 +417,7 @@ impl Command {
             | Self::Redeem(_)
             | Self::Hold(_)
             | Self::Adjust(_)
+            | Self::Activity(_)
             | Self::Gift(_) => None,
         }
     }
@@ -426,6 +445,7 @@ impl Command {
             Self::Redeem(redeem) => Some(&redeem.brand),
             Self::Hold(hold) => Some(&hold.brand),
             Self::Adjust(adjust) => Some(&adjust.brand),
+            Self::Activity(activity) => Some(&activity.brand),
             Self::Capture(_)
             | Self::Release(_)
             | Self::ExtendHold(_)

@@ -17,27 +17,28 @@ pub enum Facts {
     Tier(TierId),
     /// What a reversal came to.
     Reversal(ReversalFacts),
-    /// Of a purchase under rules that read more than its amount and the tier.
+    /// Of a purchase under rules that read more than its amount and the tier, and of an
+    /// activity.
     Earned(EarnedFacts),
     /// Of a return.
     Return(ReturnFacts),
-    /// Of a purchase that was given points of budgets.
+    /// Of a purchase or an activity that was given points of budgets.
     Budgeted(BudgetedFacts),
 }
 
-/// What all facts of purchases have.
+/// What all facts of purchases and activities have.
 #[derive(Clone, Copy, Debug)]
 pub struct OfPurchase<'a> {
-    /// When it was made.
+    /// When it was.
     pub purchased_at: Timestamp,
-    /// Within what its order number is unique.
+    /// Within what a purchase's order number is unique.
     pub order_scope: &'a OrderScope,
     /// The tier that counted.
     pub tier: Option<&'a TierId>,
 }
 
 impl Facts {
-    /// What all facts of purchases have, if these are such.
+    /// What all facts of purchases and activities have, if these are such.
     #[must_use]
     pub fn of_purchase(&self) -> Option<OfPurchase<'_>> {
         let (purchased_at, order_scope, tier) = match self {
@@ -104,8 +105,8 @@ pub struct PurchaseFacts {
     pub earned: Vec<RuleResult>,
 }
 
-/// The facts that decided a purchase's points, under rules that read more than its amount
-/// and the member's tier. What each rule gave stands in the transfers. Slots are the
+/// The facts that decided an activity's points, or a purchase's under rules that read more
+/// than its amount and the member's tier. What each rule gave stands in the transfers. Slots are the
 /// numbers of the member that the version reads and moves, in its own order.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct EarnedFacts {

@@ -50,7 +50,7 @@ pub use account::{Account, BucketName};
 pub use advance::{advance, advance_step};
 pub use book::{MemberBook, PendingKey, PendingThrough, ReadThrough, SpendKey, WalletBook};
 pub use command::{
-    Accrue, Activate, Activation, Adjust, Capture, Command, Extend, ExtendHold, Gift,
+    Accrue, Activate, Activation, Activity, Adjust, Capture, Command, Extend, ExtendHold, Gift,
     Hold as HoldCommand, Named, Redeem, Reinstate, Release, Return, Reverse, Spend,
 };
 pub use counters::{Buckets as CounterBuckets, CounterMove, Counters, Forgotten};

@@ -4,12 +4,12 @@
 use std::fmt::Write as _;
 
 use fealty_ledger::{
-    Account, Accrue, Activation, AttributeValue, Attributes, BucketName, Buckets, BudgetedFacts,
-    Cause, Command, Draw, Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity, LeaseMoved,
-    LeaseReceived, LinePart, LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts,
-    PurchaseLine, Received, Return, ReturnFacts, ReturnedLine, ReturnedPart, ReturnedPoints,
-    ReversalFacts, Reverse, RuleResult, Said, SlotMove, SlotRead, Tender, TierChanged, Transaction,
-    Transfer, WalletAfter, canonical,
+    Account, Accrue, Activation, Activity, AttributeValue, Attributes, BucketName, Buckets,
+    BudgetedFacts, Cause, Command, Draw, Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity,
+    LeaseMoved, LeaseReceived, LinePart, LotOrigin, LotTerms, Notice, Principal, Purchase,
+    PurchaseFacts, PurchaseLine, Received, Return, ReturnFacts, ReturnedLine, ReturnedPart,
+    ReturnedPoints, ReversalFacts, Reverse, RuleResult, Said, SlotMove, SlotRead, Tender,
+    TierChanged, Transaction, Transfer, WalletAfter, canonical,
 };
 use fealty_types::{
     LotId, Metadata, Money, OrderScope, Points, Position, ShardId, TenderKind, Timestamp,
@@ -482,4 +482,38 @@ fn a_purchase_has_one_encoding() {
     }
     let empty = [head, &canonical::part(&vec![(1_u16, Attributes::new())])].concat();
     assert!(read(&empty).is_err());
+}
+
+#[test]
+fn the_bytes_of_activities_stay_what_they_are() {
+    let review = Activity {
+        brand: id("shop"),
+        of_type: id("review"),
+        id: id("r-7"),
+        occurred_at: Some(at(1_699_999_000_000_000)),
+        attributes: Attributes::from([(id("stars"), AttributeValue::Number(5))]),
+    };
+    let facts = Facts::Earned(EarnedFacts {
+        purchased_at: at(1_699_999_000_000_000),
+        order_scope: OrderScope::default(),
+        tier: Some(id("gold")),
+        read: Vec::new(),
+        moves: Vec::new(),
+    });
+    let command = Command::Activity(review.clone());
+    assert_eq!(canonical::part(&command)[0], 16);
+    let entry = Entry::Transaction(transaction(request(command.clone(), Some(facts))));
+    let bytes = canonical::encode(&entry);
+    assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
+    let hex = hex(Sha256::digest(&bytes).into());
+    assert_eq!(
+        hex, "b1f8cea13902a2ce2a6084c6bec70f5b75483b3b90f3b8478390bad03f04883b",
+        "the bytes of activities"
+    );
+    let other = Activity {
+        attributes: Attributes::new(),
+        ..review
+    };
+    let other = Command::Activity(other);
+    assert_eq!(command.first_difference(&other), Some("attributes"));
 }

@@ -9,9 +9,9 @@ use std::{collections::HashSet, str::FromStr};
 use fealty_auth::{Caller, InReach};
 use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::{
-    AttributeName, BrandId, BusinessDate, Code, CurrencyId, EventName, InvalidValue, MemberId,
-    MetadataKey, MetadataValue, MoneyCurrency, OrderNumber, ProgramId, Reference, RequestId,
-    RewardId, Subject, TierId, Timestamp,
+    ActivityId, ActivityType, AttributeName, BrandId, BusinessDate, Code, CurrencyId, EventName,
+    InvalidValue, MemberId, MetadataKey, MetadataValue, MoneyCurrency, OrderNumber, ProgramId,
+    Reference, RequestId, RewardId, Subject, TierId, Timestamp,
 };
 use tonic::Request;
 
@@ -40,6 +40,8 @@ plain!(
     MetadataValue,
     MoneyCurrency,
     OrderNumber,
+    ActivityType,
+    ActivityId,
     Reference,
     RequestId,
     RewardId,

@@ -123,7 +123,9 @@ impl Rejection {
         match self.reason {
             R::Unspecified | R::Internal => Code::Internal,
             R::InvalidField | R::ProgramInvalid | R::MalformedRequest => Code::InvalidArgument,
-            R::RequestIdReused | R::OrderAlreadyRecorded => Code::AlreadyExists,
+            R::RequestIdReused | R::OrderAlreadyRecorded | R::ActivityAlreadyRecorded => {
+                Code::AlreadyExists
+            }
             R::ProgramNotFound
             | R::BrandNotFound
             | R::CurrencyNotFound
@@ -149,6 +151,7 @@ impl Rejection {
             | R::NotReversible
             | R::ReversalExceeded
             | R::ReturnExceeded
+            | R::ActivitySensitive
             | R::CurrencyUnclear
             | R::LotClosed
             | R::LotNotExpired

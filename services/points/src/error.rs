@@ -4,7 +4,7 @@
 use fealty_ledger::Refusal;
 use fealty_postgres::DatabaseError;
 use fealty_server::ProgramNotFound;
-use fealty_types::{BrandId, Ids, OrderNumber, ShardId};
+use fealty_types::{ActivityId, BrandId, Ids, OrderNumber, ShardId};
 
 use uuid::Uuid;
 
@@ -26,6 +26,14 @@ pub(crate) enum Error {
     OrderAlreadyRecorded {
         brand: BrandId,
         order_number: OrderNumber,
+        /// The transaction that has it, where the caller may know.
+        transaction: Option<String>,
+    },
+    /// The brand's activity was recorded before.
+    #[error("activity {id} of {brand} was recorded before")]
+    ActivityAlreadyRecorded {
+        brand: BrandId,
+        id: ActivityId,
         /// The transaction that has it, where the caller may know.
         transaction: Option<String>,
     },

@@ -103,6 +103,15 @@ impl From<Error> for Rejection {
                     None => refused,
                 }
             }
+            Error::ActivityAlreadyRecorded {
+                id, transaction, ..
+            } => {
+                let refused = told(R::ActivityAlreadyRecorded).with("activity_id", id);
+                match transaction {
+                    Some(transaction) => refused.with("transaction", transaction),
+                    None => refused,
+                }
+            }
             Error::VersionMoved { expected, actual } => told(R::ProgramVersionMoved)
                 .with("expected", expected)
                 .with("actual", actual),
@@ -150,6 +159,12 @@ fn by_plan(error: &PlanError) -> Rejection {
             violations.add("purchase_time", "must be at most one hour from now");
             violations.into()
         }
+        PlanError::ActivityInFuture => {
+            let mut violations = Violations::new();
+            violations.add("activity_time", "must be at most one hour from now");
+            violations.into()
+        }
+        PlanError::ActivitySensitive => told(R::ActivitySensitive),
         PlanError::OrderScope(missing) => {
             let mut violations = Violations::new();
             let rule = "must be set: order numbers are unique within it";

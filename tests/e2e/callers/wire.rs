@@ -192,7 +192,10 @@ fn fill(message: &MessageDescriptor, named: &Named, ids: Ids) -> DynamicMessage 
             "brand" => text(&named.brand),
             "recipient" => text("somebody-else"),
             "currency" => text("points"),
-            "request_id" | "order_number" => text(&format!("walk-{}", named.number)),
+            "activity" if message.name() == "RecordActivityRequest" => text("visit"),
+            "request_id" | "order_number" | "activity_id" => {
+                text(&format!("walk-{}", named.number))
+            }
             "hold" => text(&ids.hold(FIRST)),
             "transaction" => text(&ids.transaction(FIRST)),
             "lot" => text(&ids.lot(LotPlace {

@@ -113,6 +113,7 @@ pub fn apply(
     let mut draft = Draft::new(at, log);
     match &request.command {
         Command::Purchase(purchase) => draft.purchase(book, request, purchase, log)?,
+        Command::Activity(_) => draft.activity(book, request, log)?,
         Command::Accrue(_) => draft.grant(book, request, log)?,
         Command::Adjust(adjust) if adjust.gives => draft.grant(book, request, log)?,
         Command::Adjust(adjust) => {

@@ -1,5 +1,5 @@
 //! A purchase: what was paid in points is spent, and what it earns is given, in one
-//! transaction.
+//! transaction. An activity is the same without money.
 
 use std::collections::BTreeSet;
 
@@ -41,6 +41,19 @@ impl Draft {
                 self.touch(wallet, currency);
             }
         }
+        book.counters
+            .apply(&request.counter_moves, &request.forgotten);
+        Ok(())
+    }
+
+    /// Gives what an activity earns.
+    pub(super) fn activity(
+        &mut self,
+        book: &mut MemberBook,
+        request: &Request,
+        log: &Log,
+    ) -> Result<(), Stop> {
+        self.grant(book, request, log)?;
         book.counters
             .apply(&request.counter_moves, &request.forgotten);
         Ok(())

@@ -222,7 +222,7 @@ impl Draft {
 /// order of its transfers.
 pub(super) fn moved(original: &Transaction) -> Result<Vec<Moved>, Refusal> {
     let gave = match original.command() {
-        Some(Command::Purchase(_) | Command::Accrue(_)) => true,
+        Some(Command::Purchase(_) | Command::Activity(_) | Command::Accrue(_)) => true,
         Some(Command::Adjust(adjust)) => adjust.gives,
         Some(Command::Redeem(_) | Command::Capture(_)) => false,
         _ => {

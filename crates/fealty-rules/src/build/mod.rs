@@ -100,7 +100,6 @@ impl Builder {
 
     fn add_rule(&mut self, source: &RuleSource<'_>) -> Result<(), Faults> {
         let mut faults = Vec::new();
-        let number = u16::try_from(self.rules.len()).unwrap_or(u16::MAX);
         let on = self.on(source, &mut faults)?;
         let base = self.base(source, &mut faults);
         let currency = source
@@ -108,31 +107,14 @@ impl Builder {
             .clone()
             .or_else(|| base.map(|at| self.rules[at].currency.clone()));
         let names = std::mem::take(&mut self.names);
-        let lines = source.lines.map(|lines| self.lines((lines, on), &names));
-        let lines = match lines.transpose() {
-            Ok(lines) => lines,
-            Err(error) => {
-                faults.push(Fault::of("lines", error));
-                None
-            }
-        };
+        let lines = self.picked_lines((source, on), &names, &mut faults);
         let (when, edge) = self.when((source, on), &names, &mut faults);
         let formula = self.formula((source, on), base, &names, &mut faults);
         self.names = names;
         let group = self.group(source, &mut faults);
         let budget = self.budget_for(source, currency.as_ref(), &mut faults);
-        if edge.is_some_and(|edge| edge.each)
-            && !matches!(source.formula, FormulaSource::Fixed { .. })
-        {
-            let message = "`reaches_each` is for rules that give `fixed` points";
-            faults.push(Fault::new("when", message));
-        }
-        if let Some(edge) = edge
-            && !self.moves(on, edge.counter)
-        {
-            let message = "the rule is asked of what the counter does not count: its edges are \
-                           never reached by it";
-            faults.push(Fault::new("when", message));
+        if let Some(edge) = edge {
+            self.check_edge((source, on), edge, &mut faults);
         }
         let (Some(currency), Some(formula)) = (currency, formula) else {
             return Err(faults);
@@ -146,22 +128,11 @@ impl Builder {
             let message = format!("counters, caps and edges may be {SLOTS_MAX} together");
             return Err(vec![Fault::new("caps", message)]);
         }
-        let selection = lines.map(|at| &self.selections[usize::from(at)]);
-        match on {
-            Subject::Purchase => self.index.add(number, &when, selection),
-            Subject::Activity(of_type) => {
-                self.activities[usize::from(of_type)].rules.push(number);
-            }
-        }
-        let round = self
-            .foundation
-            .rounding
-            .get(&currency)
-            .copied()
-            .unwrap_or_default();
-        let mut rule = Rule {
+        let round = self.foundation.rounding.get(&currency);
+        self.keep(Rule {
             id: source.id.clone(),
             on,
+            round: round.copied().unwrap_or_default(),
             currency,
             funded_by: source.funded_by.clone(),
             from: source.from,
@@ -175,15 +146,61 @@ impl Builder {
             formula,
             caps,
             budget,
-            round,
             reads: None,
-        };
-        // An activity does not come back in parts.
-        if on == Subject::Purchase {
-            rule.reads = rest::reads(&rule, self);
+        });
+        Ok(())
+    }
+
+    /// Keeps a rule that is right.
+    fn keep(&mut self, mut rule: Rule) {
+        let number = u16::try_from(self.rules.len()).unwrap_or(u16::MAX);
+        let selection = rule.lines.map(|at| &self.selections[usize::from(at)]);
+        match rule.on {
+            Subject::Purchase => {
+                self.index.add(number, &rule.when, selection);
+                // An activity does not come back in parts; a purchase may.
+                rule.reads = rest::reads(&rule, self);
+            }
+            Subject::Activity(of_type) => {
+                self.activities[usize::from(of_type)].rules.push(number);
+            }
         }
         self.rules.push(rule);
-        Ok(())
+    }
+
+    /// Whether a rule and the edge that it asks for go together.
+    fn check_edge(
+        &self,
+        (source, on): (&RuleSource<'_>, Subject),
+        edge: Edge,
+        faults: &mut Faults,
+    ) {
+        if edge.each && !matches!(source.formula, FormulaSource::Fixed { .. }) {
+            let message = "`reaches_each` is for rules that give `fixed` points";
+            faults.push(Fault::new("when", message));
+        }
+        if !self.moves(on, edge.counter) {
+            let message = "the rule is asked of what the counter does not count: its edges are \
+                           never reached by it";
+            faults.push(Fault::new("when", message));
+        }
+    }
+
+    /// The number of the condition by which a rule picks lines.
+    fn picked_lines(
+        &mut self,
+        (source, on): (&RuleSource<'_>, Subject),
+        names: &BTreeMap<CounterId, CounterName>,
+        faults: &mut Faults,
+    ) -> Option<u16> {
+        let lines = source.lines.filter(|_| on == Subject::Purchase)?;
+        match self.lines((lines, on), names) {
+            Ok(number) => Some(number),
+            Err(error) => {
+                faults.push(Fault::of("lines", error));
+                None
+            }
+        }
     }
 
     /// What a rule is asked of. Activities have no money and no lines.

@@ -57,17 +57,15 @@ impl Checker<'_> {
                 let message = "`activity` is only known in rules and counters of activities";
                 Err(self.wrong(tree, message))
             }
-            ["activity", "brand"] => text(T::Brand),
-            ["activity", "attributes", name] => self.attribute(tree, Of::Event, name),
             ["purchase", "amount"] => money(N::Amount),
             ["purchase", "earning_amount"] => money(N::EarningAmount),
             ["purchase", "quantity"] => number(N::Quantity),
-            ["purchase", "brand"] => text(T::Brand),
+            ["purchase" | "activity", "brand"] => text(T::Brand),
             ["purchase", "channel"] => text(T::Channel),
             ["purchase", "store"] => text(T::Store),
             ["purchase", "terminal"] => text(T::Terminal),
             ["purchase", "paid", kind] => self.paid(tree, kind),
-            ["purchase", "attributes", name] => self.attribute(tree, Of::Event, name),
+            ["purchase" | "activity", "attributes", name] => self.attribute(tree, Of::Event, name),
             ["line", ..] if !self.scope.of_lines => {
                 let message = "`line` is only known in `lines`, and in counters of lines";
                 Err(self.wrong(tree, message))

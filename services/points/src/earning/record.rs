@@ -1,4 +1,4 @@
-//! Recording a purchase.
+//! Recording a purchase, or an activity.
 
 use fealty_ledger::Command;
 
@@ -8,34 +8,26 @@ use crate::{
     shard::{Answer, order_name},
 };
 
-/// Records a purchase, once. An order that was recorded before is refused with the
+/// Records a purchase or an activity, once. One that was recorded before is refused with the
 /// transaction that has it, for who may read that.
-pub(crate) async fn record(ledger: &Ledger, purchase: Change) -> Result<Answer, Error> {
-    let (caller, program) = (purchase.caller.clone(), purchase.program.clone());
-    let order = match (ledger.programs.newest(&program), &purchase.command) {
-        (Ok(applied), Command::Purchase(purchase)) => order_name(&applied.program, purchase),
+pub(crate) async fn record(ledger: &Ledger, change: Change) -> Result<Answer, Error> {
+    let (caller, program) = (change.caller.clone(), change.program.clone());
+    let by = match (ledger.programs.newest(&program), &change.command) {
+        (Ok(applied), Command::Purchase(purchase)) => {
+            order_name(&applied.program, purchase).map(By::Order)
+        }
+        (Ok(_), Command::Activity(activity)) => Some(By::Activity(activity.into())),
         _ => None,
     };
-    match ledger.submit(purchase).await {
-        Err(Error::OrderAlreadyRecorded {
-            brand,
-            order_number,
-            ..
-        }) => {
-            let found = match order {
-                Some(order) => {
-                    let by = By::Order(order);
-                    ledger.transaction(&caller, &program, &by).await.ok()
-                }
-                None => None,
-            };
-            let place = found.map(|found| found.place());
-            Err(Error::OrderAlreadyRecorded {
-                brand,
-                order_number,
-                transaction: place.map(|place| ledger.shards.ids().transaction(place)),
-            })
-        }
-        done => done,
+    let mut done = ledger.submit(change).await;
+    if let Err(
+        Error::OrderAlreadyRecorded { transaction, .. }
+        | Error::ActivityAlreadyRecorded { transaction, .. },
+    ) = &mut done
+        && let Some(by) = by
+        && let Ok(found) = ledger.transaction(&caller, &program, &by).await
+    {
+        *transaction = Some(ledger.shards.ids().transaction(found.place()));
     }
+    done
 }

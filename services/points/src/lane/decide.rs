@@ -6,7 +6,7 @@ mod budgets;
 use std::collections::{HashMap, HashSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Lot, Moment, Purchase, Request, TierChanged, Transaction};
+use fealty_ledger::{Command, Lot, Moment, Request, TierChanged, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
 use fealty_server::Programs;
 use fealty_types::{
@@ -488,9 +488,7 @@ impl Jobs {
             return Ok(Err(Error::VersionMoved { expected, actual }));
         }
         Ok(match (order, command) {
-            (Some(order), Command::Purchase(purchase)) if self.orders.contains(&order) => {
-                Err(recorded_before(purchase))
-            }
+            (Some(order), command) if self.orders.contains(&order) => recorded_before(command),
             _ => Ok(()),
         })
     }
@@ -567,11 +565,20 @@ pub(super) struct Decided {
     pub(super) wants: Vec<Want>,
 }
 
-fn recorded_before(purchase: &Purchase) -> Error {
-    Error::OrderAlreadyRecorded {
-        brand: purchase.brand.clone(),
-        order_number: purchase.order_number.clone(),
-        transaction: None,
+/// What may be recorded once only, and was.
+fn recorded_before(command: &Command) -> Result<(), Error> {
+    match command {
+        Command::Purchase(purchase) => Err(Error::OrderAlreadyRecorded {
+            brand: purchase.brand.clone(),
+            order_number: purchase.order_number.clone(),
+            transaction: None,
+        }),
+        Command::Activity(activity) => Err(Error::ActivityAlreadyRecorded {
+            brand: activity.brand.clone(),
+            id: activity.id.clone(),
+            transaction: None,
+        }),
+        _ => Ok(()),
     }
 }
 

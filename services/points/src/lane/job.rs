@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::recorded;
 use crate::{
     error::Error,
-    shard::{Answer, PersonalValues, order_key, order_name},
+    shard::{Answer, PersonalValues, activity_key, order_key, order_name},
 };
 
 /// What a lane is asked to do for a member.
@@ -106,17 +106,22 @@ impl Job {
         }
     }
 
-    /// The key of the order that it records; none where it does not say which.
-    /// Then it is refused.
+    /// The key of the order or activity that it records; none where it does not say which,
+    /// or where nothing is to be kept of it. Then it is refused.
     pub(super) fn order(&self) -> Option<Uuid> {
-        match &self.work {
-            Work::Request {
-                command: Command::Purchase(purchase),
-                ..
-            } => {
-                let program = &self.applied.program;
+        let Work::Request { command, .. } = &self.work else {
+            return None;
+        };
+        let program = &self.applied.program;
+        match command {
+            Command::Purchase(purchase) => {
                 let order = order_name(program, purchase)?;
                 Some(order_key(&program.id, &order))
+            }
+            Command::Activity(activity) => {
+                let declared = program.activities.get(&activity.of_type)?;
+                let key = || activity_key(&program.id, &activity.into());
+                (!declared.sensitive).then(key)
             }
             _ => None,
         }

@@ -103,6 +103,7 @@ fn reason(command: &Command) -> Option<String> {
         Command::Gift(gift) => gift.reference.to_string(),
         Command::Activate(activate) => activate.reference.to_string(),
         Command::Purchase(purchase) => purchase.order_number.to_string(),
+        Command::Activity(activity) => activity.id.to_string(),
         Command::Capture(_) | Command::Release(_) | Command::ExtendHold(_) => String::new(),
     };
     (!said.is_empty()).then_some(said)

@@ -2,14 +2,19 @@
 
 use fealty_auth::{Caller, InReach};
 use fealty_ledger::{Cause, Command, Lot, Reversal, Transaction};
+use fealty_postgres::DatabaseError;
 use fealty_types::{LotId, MemberId, Position, ProgramId, RequestId, TransactionPlace};
+use uuid::Uuid;
 
 use super::service::Ledger;
 use crate::{
     error::Error,
     feed::Filter,
     plan::{OfRule, recorded},
-    shard::{OrderName, order_key, order_shard, request_key, store},
+    shard::{
+        ActivityName, OrderName, activity_key, order_key, order_shard, request_key,
+        store::{self, log::Row},
+    },
 };
 
 /// Transactions looked at for one page of a filtered list.
@@ -36,6 +41,8 @@ pub(crate) enum By {
     Request(InReach<MemberId>, RequestId),
     /// The purchase that it recorded.
     Order(OrderName),
+    /// The activity that it recorded.
+    Activity(ActivityName),
 }
 
 /// A transaction with what belongs to its explanation.
@@ -124,16 +131,10 @@ impl Ledger {
                 let key = request_key(program, member, request_id);
                 store::log::by_request(pool, shard, key).await?
             }
-            By::Order(order) => {
-                let key = order_key(program, order);
-                let shard = order_shard(key, self.shards);
-                match store::orders::holder(pool, shard, key).await? {
-                    Some(holder) => {
-                        let (shard, request) = (holder.member_shard, holder.request_key);
-                        store::log::by_request(pool, shard, request).await?
-                    }
-                    None => None,
-                }
+            By::Order(order) => self.recorded_under(order_key(program, order)).await?,
+            By::Activity(activity) => {
+                let key = activity_key(program, activity);
+                self.recorded_under(key).await?
             }
         };
         let transaction = row.map(|row| row.transaction()).transpose()?;
@@ -144,17 +145,32 @@ impl Ledger {
             By::Place(place) => self.shards.ids().transaction(*place),
             By::Request(_, request_id) => request_id.to_string(),
             By::Order(order) => order.order_number.to_string(),
+            By::Activity(activity) => activity.id.to_string(),
         };
         let mut transaction = transaction.ok_or(Error::TransactionNotFound(asked))?;
         self.unseal(std::slice::from_mut(&mut transaction)).await?;
         Ok(transaction)
     }
 
-    /// What became of each rule of a purchase, evaluated again from the facts that the log
+    /// The transaction that records an order or an activity, by its key.
+    async fn recorded_under(&self, key: Uuid) -> Result<Option<Row>, DatabaseError> {
+        let pool = self.database.pool();
+        let shard = order_shard(key, self.shards);
+        let holder = store::orders::holder(pool, shard, key).await?;
+        match holder {
+            Some(holder) => {
+                let (shard, request) = (holder.member_shard, holder.request_key);
+                store::log::by_request(pool, shard, request).await
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// What became of each rule of a purchase or an activity, evaluated again from the facts that the log
     /// has of it; nothing where they say all there is.
     async fn rules_of(&self, transaction: &Transaction) -> Result<Vec<OfRule>, Error> {
         let Cause::Request {
-            command: Command::Purchase(purchase),
+            command: command @ (Command::Purchase(_) | Command::Activity(_)),
             facts: Some(facts),
             asked_at,
             program_version,
@@ -170,7 +186,7 @@ impl Ledger {
         let applied = self.programs.version(program, *program_version).await?;
         let recorded_at = asked_at.unwrap_or(transaction.effective_at);
         let applied = applied.iter();
-        let of_rules = applied.flat_map(|applied| recorded(applied, purchase, facts, recorded_at));
+        let of_rules = applied.flat_map(|applied| recorded(applied, command, facts, recorded_at));
         Ok(of_rules.collect())
     }
 

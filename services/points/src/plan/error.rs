@@ -26,6 +26,10 @@ pub(crate) enum PlanError {
     },
     #[error("purchase_time must be at most one hour from now")]
     PurchaseInFuture,
+    #[error("activity_time must be at most one hour from now")]
+    ActivityInFuture,
+    #[error("activities of this type are sensitive: they are recorded with the tiers service")]
+    ActivitySensitive,
     #[error("{} must be set: order numbers are unique within it", field(*.0))]
     OrderScope(OrderScopeMissing),
     #[error("earned_time must not be later than now")]

@@ -1,10 +1,12 @@
-//! A purchase as earning rules see it.
+//! Purchases and activities as earning rules see them.
 
 use std::collections::BTreeMap;
 
-use fealty_ledger::{AttributeValue, Attributes, Counters, Leases, Purchase, PurchaseLine};
+use fealty_ledger::{
+    Activity, AttributeValue, Attributes, Counters, Leases, Purchase, PurchaseLine,
+};
 use fealty_program::{AttributeType, Brand, Program};
-use fealty_rules::{Book, Buckets, Budget, Event, GivenAttributes, Line};
+use fealty_rules::{Book, Buckets, Budget, Event, GivenAttributes, Line, Subject};
 use fealty_types::{
     AttributeName, BudgetId, Code, Money, ProgramId, TenderKind, TierId, Timestamp,
 };
@@ -55,9 +57,8 @@ pub(super) fn event<'a>(
     for tender in &purchase.tenders {
         paid[tender.kind as usize] += tender.minor_units;
     }
-    let scheme = program.tiers.as_ref();
-    let rank = tier.and_then(|tier| scheme?.rank(tier));
     Event {
+        subject: Subject::Purchase,
         at: purchased_at,
         brand: purchase.brand.as_str(),
         channel: text(purchase.channel.as_ref()),
@@ -69,10 +70,43 @@ pub(super) fn event<'a>(
         lines: purchase.lines.iter().map(line).collect(),
         attributes: attributes(&purchase.attributes),
         issues: &brand.issues,
-        tier_rank: rank.and_then(|rank| u16::try_from(rank).ok()),
+        tier_rank: rank(program, tier),
         tier: tier.map(TierId::as_str).unwrap_or_default(),
         counts,
     }
+}
+
+/// An activity as rules see it; `None` where they do not.
+pub(super) fn activity_event<'a>(
+    program: &Program,
+    brand: &'a Brand,
+    activity: &'a Activity,
+    (tier, occurred_at): (Option<&'a TierId>, Timestamp),
+    counts: bool,
+) -> Option<Event<'a>> {
+    Some(Event {
+        subject: program.earning.rules.activity(&activity.of_type)?,
+        at: occurred_at,
+        brand: activity.brand.as_str(),
+        channel: "",
+        store: "",
+        terminal: "",
+        amount: 0,
+        whole_amount: 0,
+        paid: [0; TenderKind::ALL.len()],
+        lines: Vec::new(),
+        attributes: attributes(&activity.attributes),
+        issues: &brand.issues,
+        tier_rank: rank(program, tier),
+        tier: tier.map(TierId::as_str).unwrap_or_default(),
+        counts,
+    })
+}
+
+/// The rank of a tier, if the programme has it.
+fn rank(program: &Program, tier: Option<&TierId>) -> Option<u16> {
+    let rank = program.tiers.as_ref()?.rank(tier?)?;
+    u16::try_from(rank).ok()
 }
 
 fn text(code: Option<&Code>) -> &str {
@@ -116,7 +150,7 @@ pub(super) fn check_attributes(program: &Program, purchase: &Purchase) -> Result
     Ok(())
 }
 
-fn check_declared(
+pub(super) fn check_declared(
     field: &str,
     declared: &BTreeMap<AttributeName, AttributeType>,
     given: &Attributes,

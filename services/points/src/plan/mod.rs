@@ -4,6 +4,7 @@
 //! The same arguments always give the same request: the service plans once,
 //! and `fealty verify` plans again and compares.
 
+mod activity;
 mod error;
 mod event;
 mod grant;
@@ -34,15 +35,22 @@ pub(crate) fn tier_moment(
         // Whoever records a history says the tier.
         Command::Purchase(purchase) if purchase.tier.is_some() => None,
         Command::Purchase(purchase) => {
-            let purchased_at = purchase.purchased_at.unwrap_or(now);
-            Some(match program.earning.rules.tier_as_of() {
-                TierAsOf::Purchase => purchased_at,
-                TierAsOf::StartOfDay => program.start_of_day(purchased_at),
-            })
+            Some(counts_at(program, purchase.purchased_at.unwrap_or(now)))
+        }
+        Command::Activity(activity) => {
+            Some(counts_at(program, activity.occurred_at.unwrap_or(now)))
         }
         Command::Accrue(accrue) if program.expires_by_tier(&accrue.currency) => Some(now),
         Command::Adjust(adjust) if program.expires_by_tier(&adjust.currency) => Some(now),
         _ => None,
+    }
+}
+
+/// The moment whose tier counts for what happens at a moment.
+fn counts_at(program: &Program, moment: Timestamp) -> Timestamp {
+    match program.earning.rules.tier_as_of() {
+        TierAsOf::Purchase => moment,
+        TierAsOf::StartOfDay => program.start_of_day(moment),
     }
 }
 
@@ -51,7 +59,7 @@ pub(crate) fn tier_moment(
 pub(crate) struct OfMember<'a> {
     /// The tier that counts; the lowest, if none is known.
     pub(crate) tier: Option<TierId>,
-    /// The member's numbers; purchases read them, nothing else does.
+    /// The member's numbers; purchases and activities read them, nothing else does.
     pub(crate) counters: Option<&'a Counters>,
     /// What is left of budgets.
     pub(crate) left: LeftOf<'a>,
@@ -103,6 +111,7 @@ pub(crate) fn plan(
     };
     match command {
         Command::Purchase(purchase) => plan.purchase(purchase, &mut request)?,
+        Command::Activity(activity) => plan.activity(activity, &mut request)?,
         Command::Accrue(accrue) => plan.accrue(accrue, &mut request)?,
         Command::Adjust(adjust) => plan.adjust(adjust, &mut request)?,
         Command::Redeem(redeem) => plan.spend(&redeem.brand, &redeem.currency, &mut request)?,

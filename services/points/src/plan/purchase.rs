@@ -7,7 +7,7 @@ use fealty_ledger::{
     RuleResult, SlotMove, SlotRead, Unmet,
 };
 use fealty_program::{Activity, Brand};
-use fealty_rules::{Given, Outcome, Rules, Silent, Stored, Trace, evaluate};
+use fealty_rules::{Event, Given, Outcome, Rules, Silent, Stored, Subject, Trace, evaluate};
 use fealty_types::{BrandId, CurrencyId, OrderScope, Points, TierId, Timestamp};
 
 use super::{
@@ -19,6 +19,16 @@ use super::{
 /// How far ahead of the service's clock a till's may be.
 const CLOCK_SKEW_MAX: Duration = Duration::from_hours(1);
 
+/// What earns points.
+#[derive(Clone, Copy)]
+pub(super) struct Earns<'a> {
+    pub(super) subject: Subject,
+    /// The brand where it was.
+    pub(super) at: (&'a BrandId, &'a Brand),
+    /// When.
+    pub(super) time: Timestamp,
+}
+
 impl Plan<'_> {
     pub(super) fn purchase(
         &self,
@@ -28,8 +38,20 @@ impl Plan<'_> {
         let (brand, purchased_at, order_scope) = self.check_purchase(purchase)?;
         let rules = &self.program.earning.rules;
         let outcome = self.evaluated(purchase, (brand, purchased_at), &mut Silent)?;
-        self.grants(purchase, (brand, purchased_at), &outcome.given, request);
+        let of = Earns {
+            subject: Subject::Purchase,
+            at: (&purchase.brand, brand),
+            time: purchased_at,
+        };
+        self.grants(of, &outcome.given, request);
         self.keep_active(request, purchased_at, Some(Activity::Purchase));
+        self.moved(rules, &outcome, request);
+        request.facts = Some(self.facts((brand, rules), (purchased_at, order_scope), outcome));
+        Ok(())
+    }
+
+    /// What an event moves of the member's numbers, and wants of budgets.
+    pub(super) fn moved(&self, rules: &Rules, outcome: &Outcome, request: &mut Request) {
         if outcome
             .moves
             .iter()
@@ -49,8 +71,6 @@ impl Plan<'_> {
             })
         });
         request.unmet = unmet.collect();
-        request.facts = Some(self.facts(brand, purchased_at, order_scope, outcome));
-        Ok(())
     }
 
     /// What a purchase earns, by the member's numbers as they are.
@@ -65,15 +85,30 @@ impl Plan<'_> {
         let counts = rules.counts(purchased_at, self.now);
         let purchase = (purchase, purchase.amount);
         let event = event(self.program, brand, purchase, tier, counts);
+        self.evaluated_by_now(&event, trace)
+    }
+
+    /// What an event earns, by the member's numbers as they are.
+    pub(super) fn evaluated_by_now(
+        &self,
+        event: &Event<'_>,
+        trace: &mut impl Trace,
+    ) -> Result<Outcome, PlanError> {
+        let rules = &self.program.earning.rules;
         let inputs = Stored {
             rules,
-            book: &LedgerNumbers {
-                counters: self.counters,
-                left: self.left,
-            },
-            at: purchased_at,
+            book: &self.numbers(),
+            subject: event.subject,
+            at: event.at,
         };
-        evaluate(rules, &event, &inputs, trace).map_err(|_| PlanError::TooManyPoints)
+        evaluate(rules, event, &inputs, trace).map_err(|_| PlanError::TooManyPoints)
+    }
+
+    fn numbers(&self) -> LedgerNumbers<'_> {
+        LedgerNumbers {
+            counters: self.counters,
+            left: self.left,
+        }
     }
 
     /// Checks what a purchase consists of, whether it is made or only asked about; answers
@@ -108,10 +143,7 @@ impl Plan<'_> {
         let (program, now) = (self.program, self.now);
         let brand = self.check_content(purchase)?;
         let purchased_at = purchase.purchased_at.unwrap_or(now);
-        if now
-            .checked_add(CLOCK_SKEW_MAX)
-            .is_some_and(|latest| purchased_at > latest)
-        {
+        if self.is_ahead(purchased_at) {
             return Err(PlanError::PurchaseInFuture);
         }
         let scope = program.order_scope(purchase.store.as_ref(), purchase.purchased_at);
@@ -119,34 +151,39 @@ impl Plan<'_> {
         Ok((brand, purchased_at, order_scope))
     }
 
+    /// Whether something was later than any clock may be wrong.
+    pub(super) fn is_ahead(&self, time: Timestamp) -> bool {
+        let latest = self.now.checked_add(CLOCK_SKEW_MAX);
+        latest.is_some_and(|latest| time > latest)
+    }
+
     /// The points that rules give, with their terms; a currency that earned nothing has a
     /// grant of zero.
-    fn grants(
-        &self,
-        purchase: &Purchase,
-        (brand, purchased_at): (&Brand, Timestamp),
-        given: &[Given],
-        request: &mut Request,
-    ) {
+    pub(super) fn grants(&self, of: Earns<'_>, given: &[Given], request: &mut Request) {
         let earning = &self.program.earning;
+        let (brand_id, brand) = of.at;
         let rules = earning.rules.rules().iter().zip(&earning.terms);
         let mut given = given.iter().peekable();
         let mut seen: Vec<&CurrencyId> = Vec::new();
         for (number, (rule, terms)) in (0_u16..).zip(rules) {
             let points = match given.next_if(|given| given.rule == number) {
                 Some(given) => given.points,
-                None if seen.contains(&&rule.currency) || !counts_for(brand, rule) => continue,
+                None if seen.contains(&&rule.currency)
+                    || !counts_for((of.subject, brand), rule) =>
+                {
+                    continue;
+                }
                 None => Points::ZERO,
             };
             seen.push(&rule.currency);
-            let terms = self.terms_by(terms, &rule.currency, purchased_at);
+            let terms = self.terms_by(terms, &rule.currency, of.time);
             // What is given on top is a promotion: accounts keep it apart.
             let origin = if rule.is_bonus() {
                 LotOrigin::Promotion
             } else {
                 LotOrigin::Purchase
             };
-            let issuer: &BrandId = rule.funded_by.as_ref().unwrap_or(&purchase.brand);
+            let issuer: &BrandId = rule.funded_by.as_ref().unwrap_or(brand_id);
             let grant = terms.grant(Some(rule.id.clone()), issuer, points, origin, self.version);
             request.grants.push(grant);
         }
@@ -155,12 +192,13 @@ impl Plan<'_> {
     /// The member's numbers that no window reaches any more.
     fn forgotten(&self) -> Vec<Forgotten> {
         let rules = &self.program.earning.rules;
-        let numbers = self
+        let numbers = self.numbers();
+        let buckets = self
             .counters
             .into_iter()
             .flat_map(fealty_ledger::Counters::iter);
-        let old = numbers.filter_map(|(key, buckets)| {
-            let before = rules.forgets(key, self.now)?;
+        let old = buckets.filter_map(|(key, buckets)| {
+            let before = rules.forgets(key, &numbers, self.now)?;
             let first = *buckets.first_key_value()?.0;
             (first < before).then_some(Forgotten { key, before })
         });
@@ -171,12 +209,10 @@ impl Plan<'_> {
     /// gave; else also the member's numbers, and the transfers say what each gave.
     fn facts(
         &self,
-        brand: &Brand,
-        purchased_at: Timestamp,
-        order_scope: OrderScope,
+        (brand, rules): (&Brand, &Rules),
+        (purchased_at, order_scope): (Timestamp, OrderScope),
         outcome: Outcome,
     ) -> Facts {
-        let rules = &self.program.earning.rules;
         if rules.is_plain() {
             return Facts::Purchase(PurchaseFacts {
                 purchased_at,
@@ -185,6 +221,16 @@ impl Plan<'_> {
                 earned: results(rules, brand, &outcome.given),
             });
         }
+        self.earned(rules, (purchased_at, order_scope), outcome)
+    }
+
+    /// What decided the points where the member's numbers did, too.
+    pub(super) fn earned(
+        &self,
+        rules: &Rules,
+        (purchased_at, order_scope): (Timestamp, OrderScope),
+        outcome: Outcome,
+    ) -> Facts {
         let read = outcome.read.into_iter().map(|(slot, value)| SlotRead {
             slot,
             before: value.before,
@@ -211,16 +257,17 @@ impl Plan<'_> {
     }
 }
 
-/// Whether a brand's purchases can earn by a rule.
-fn counts_for(brand: &Brand, rule: &fealty_rules::Rule) -> bool {
-    rule.funded_by.is_some() || brand.issues.contains(&rule.currency)
+/// Whether what is at a brand can earn by a rule.
+fn counts_for((subject, brand): (Subject, &Brand), rule: &fealty_rules::Rule) -> bool {
+    let issued = rule.funded_by.is_some() || brand.issues.contains(&rule.currency);
+    rule.on == subject && issued
 }
 
 /// What each rule gave that the brand's purchases can earn by.
 fn results(rules: &Rules, brand: &Brand, given: &[Given]) -> Vec<RuleResult> {
     let mut given = given.iter().peekable();
     let rules = (0_u16..).zip(rules.rules());
-    let of_brand = rules.filter(|(_, rule)| counts_for(brand, rule));
+    let of_brand = rules.filter(|(_, rule)| counts_for((Subject::Purchase, brand), rule));
     let results = of_brand.map(|(number, rule)| RuleResult {
         rule: rule.id.clone(),
         currency: rule.currency.clone(),

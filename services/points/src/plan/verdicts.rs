@@ -1,12 +1,15 @@
 //! What became of each rule: of a purchase that was recorded, from the facts in the log, and
 //! of one that is only asked about.
 
-use fealty_ledger::{EarnedFacts, Purchase};
+use fealty_ledger::{Command, EarnedFacts, Purchase};
 use fealty_program::ProgramVersion;
 use fealty_rules::{Recorded, Rules, SlotValue, Verdict, Verdicts, evaluate};
 use fealty_types::{CurrencyId, RuleId, TierId, Timestamp};
 
-use super::{OfMember, Plan, PlanError, event::event};
+use super::{
+    OfMember, Plan, PlanError,
+    event::{activity_event, event},
+};
 
 /// What became of a rule.
 #[derive(Clone, Debug)]
@@ -31,22 +34,33 @@ pub(crate) struct Preview {
     pub(crate) rules: Vec<OfRule>,
 }
 
-/// What became of each rule of a purchase that was recorded at a moment. The same facts give
-/// the same answer for ever.
+/// What became of each rule of a purchase or an activity that was recorded at a moment. The
+/// same facts give the same answer for ever.
 pub(crate) fn recorded(
     applied: &ProgramVersion,
-    purchase: &Purchase,
+    command: &Command,
     facts: &EarnedFacts,
     recorded_at: Timestamp,
 ) -> Vec<OfRule> {
     let program = &applied.program;
     let rules = &program.earning.rules;
-    let Some(brand) = program.brands.get(&purchase.brand) else {
+    let brand = command.brand().and_then(|brand| program.brands.get(brand));
+    let Some(brand) = brand else {
         return Vec::new();
     };
     let tier = (facts.tier.as_ref(), facts.purchased_at);
     let counts = rules.counts(facts.purchased_at, recorded_at);
-    let event = event(program, brand, (purchase, purchase.amount), tier, counts);
+    let event = match command {
+        Command::Purchase(purchase) => {
+            let purchase = (purchase, purchase.amount);
+            Some(event(program, brand, purchase, tier, counts))
+        }
+        Command::Activity(activity) => activity_event(program, brand, activity, tier, counts),
+        _ => None,
+    };
+    let Some(event) = event else {
+        return Vec::new();
+    };
     let mut verdicts = Verdicts::default();
     let read = read(facts);
     match evaluate(rules, &event, &Recorded(&read), &mut verdicts) {

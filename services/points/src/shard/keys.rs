@@ -2,11 +2,11 @@
 //! equal with a chance below 10^-14; a request's full id is compared all the
 //! same.
 
-use fealty_ledger::{Cause, Purchase, Transaction};
+use fealty_ledger::{Activity, Cause, Command, Facts, Purchase, Transaction};
 use fealty_program::Program;
 use fealty_types::{
-    BrandId, BudgetId, MemberId, OrderNumber, OrderScope, ProgramId, RequestId, ShardId,
-    TransactionPlace,
+    ActivityId, ActivityType, BrandId, BudgetId, MemberId, OrderNumber, OrderScope, ProgramId,
+    RequestId, ShardId, TransactionPlace,
 };
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -78,6 +78,63 @@ pub(crate) fn order_name(program: &Program, purchase: &Purchase) -> Option<Order
         order_number: purchase.order_number.clone(),
         scope: scope.ok()?,
     })
+}
+
+/// What names an activity in a programme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ActivityName {
+    /// The brand where it was.
+    pub(crate) brand: BrandId,
+    /// Its type.
+    pub(crate) of_type: ActivityType,
+    /// The caller's own id of it.
+    pub(crate) id: ActivityId,
+}
+
+impl From<&Activity> for ActivityName {
+    fn from(activity: &Activity) -> Self {
+        Self {
+            brand: activity.brand.clone(),
+            of_type: activity.of_type.clone(),
+            id: activity.id.clone(),
+        }
+    }
+}
+
+/// The key of an activity, which is unique for a programme, a brand and a type. It stands
+/// among those of orders; no id of a programme has such letters in it.
+#[must_use]
+pub(crate) fn activity_key(program: &ProgramId, activity: &ActivityName) -> Uuid {
+    let ActivityName { brand, of_type, id } = activity;
+    let named = [
+        program.as_str(),
+        brand.as_str(),
+        of_type.as_str(),
+        id.as_str(),
+    ];
+    key(["activity\0"].into_iter().chain(named))
+}
+
+/// The key of what a transaction records that may be recorded once only: an order, or an
+/// activity.
+#[must_use]
+pub(crate) fn recorded_key(
+    program: &ProgramId,
+    command: &Command,
+    facts: Option<&Facts>,
+) -> Option<Uuid> {
+    match command {
+        Command::Purchase(purchase) => {
+            let order = OrderName {
+                brand: purchase.brand.clone(),
+                order_number: purchase.order_number.clone(),
+                scope: facts?.of_purchase()?.order_scope.clone(),
+            };
+            Some(order_key(program, &order))
+        }
+        Command::Activity(activity) => Some(activity_key(program, &activity.into())),
+        _ => None,
+    }
 }
 
 /// The shard that an order's row lies in: the first two bytes of its key, over the

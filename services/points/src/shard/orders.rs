@@ -1,5 +1,5 @@
 //! Order numbers: unique for their brand over all shards, though a batch writes
-//! to one.
+//! to one. Ids of activities go the same way: here they are orders too.
 //!
 //! An order's row lies in a shard that follows from its key. Where all shards lie
 //! on one node, a batch's own statement writes the rows, and a unique index refuses
@@ -30,14 +30,14 @@ use std::{
     time::Duration,
 };
 
-use fealty_ledger::{Cause, Command, Transaction};
+use fealty_ledger::{Cause, Transaction};
 use fealty_postgres::{Database, DatabaseError};
 use fealty_types::ShardId;
 use futures::future::{join_all, try_join_all};
 use uuid::Uuid;
 
 use super::{
-    keys::{OrderName, order_key},
+    keys::recorded_key,
     placement::Placement,
     shards::Shards,
     store::{
@@ -197,20 +197,10 @@ impl Orders {
     }
 }
 
-/// The key of the order that a transaction records.
+/// The key of the order or activity that a transaction records.
 fn order_of(transaction: &Transaction) -> Option<Uuid> {
-    let Cause::Request {
-        command: Command::Purchase(purchase),
-        facts: Some(facts),
-        ..
-    } = &transaction.cause
-    else {
+    let Cause::Request { command, facts, .. } = &transaction.cause else {
         return None;
     };
-    let order = OrderName {
-        brand: purchase.brand.clone(),
-        order_number: purchase.order_number.clone(),
-        scope: facts.of_purchase()?.order_scope.clone(),
-    };
-    Some(order_key(&transaction.program, &order))
+    recorded_key(&transaction.program, command, facts.as_ref())
 }

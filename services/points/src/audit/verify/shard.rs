@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{OTHER_TEXT, Programs, VerifyError, leases::Budgets};
 use crate::{
     plan::{LeftOf, OfMember, plan, plan_return, tier_effects, tier_moment},
-    shard::{OrderName, has_plain, key_of, order_key, store::log::Row},
+    shard::{has_plain, key_of, recorded_key, store::log::Row},
 };
 
 /// Some of a log, in order, with the marks of the accounts among it.
@@ -310,20 +310,12 @@ impl Shard {
             self.holds.insert(position, number);
         }
         let tier = facts.as_ref().and_then(Facts::tier);
-        if let (Some(of_purchase), Command::Purchase(purchase), Some(key)) = (
-            facts.as_ref().and_then(Facts::of_purchase),
-            command,
-            key_of(transaction),
-        ) {
-            let order = OrderName {
-                brand: purchase.brand.clone(),
-                order_number: purchase.order_number.clone(),
-                scope: of_purchase.order_scope.clone(),
-            };
-            let order = order_key(program, &order).into_bytes();
+        let recorded = recorded_key(program, command, facts.as_ref());
+        if let Some((order, key)) = recorded.zip(key_of(transaction)) {
+            let order = order.into_bytes();
             let before = self.orders.insert(order, (key.into_bytes(), position));
             if let Some((_, before)) = before {
-                let what = format!("its receipt had earned before, at {before}");
+                let what = format!("its receipt or activity had earned before, at {before}");
                 return Err(self.difference(position, what));
             }
         }

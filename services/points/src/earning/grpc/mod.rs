@@ -1,5 +1,6 @@
-//! Purchases on the wire.
+//! Purchases and activities on the wire.
 
+mod activity;
 mod import;
 mod purchase;
 mod render;
@@ -41,6 +42,18 @@ impl EarningService for EarningApi {
         let call = Call::of(&request, self.ledger.shards.ids())?;
         let answer = record(&self.ledger, purchase(call, request.get_ref())?).await?;
         Ok(Response::new(wire::RecordPurchaseResponse {
+            transaction: Some(call.transaction(&answer.transaction)),
+            replayed: answer.replayed,
+        }))
+    }
+
+    async fn record_activity(
+        &self,
+        request: Request<wire::RecordActivityRequest>,
+    ) -> Result<Response<wire::RecordActivityResponse>, Status> {
+        let call = Call::of(&request, self.ledger.shards.ids())?;
+        let answer = record(&self.ledger, activity::activity(call, request.get_ref())?).await?;
+        Ok(Response::new(wire::RecordActivityResponse {
             transaction: Some(call.transaction(&answer.transaction)),
             replayed: answer.replayed,
         }))

@@ -176,7 +176,7 @@ fn code(fields: &mut Fields<'_>, field: &str, text: &str) -> Result<Option<Code>
 }
 
 /// Facts that the programme declares; whether it does is seen when it is applied.
-fn attributes(
+pub(super) fn attributes(
     fields: &mut Fields<'_>,
     field: &str,
     given: &HashMap<String, wire::AttributeValue>,

@@ -100,7 +100,9 @@ impl Budgets {
 /// Whether a command may draw on budgets, or give something back to one.
 pub(super) fn may_draw(job: &Job, command: &Command) -> bool {
     match command {
-        Command::Purchase(_) => job.applied.program.earning.rules.budgets().next().is_some(),
+        Command::Purchase(_) | Command::Activity(_) => {
+            job.applied.program.earning.rules.budgets().next().is_some()
+        }
         Command::Return(_) => true,
         _ => false,
     }

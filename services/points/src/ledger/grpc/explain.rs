@@ -59,6 +59,10 @@ fn cause(ids: Ids, transaction: &Transaction) -> Vec<wire::ExplanationStep> {
                 "request {request_id} asked for it ({kind}), under version {program_version} of \
                  the programme"
             ))];
+            if let Command::Activity(activity) = command {
+                let (id, of_type, brand) = (&activity.id, &activity.of_type, &activity.brand);
+                steps.push(step(format!("{of_type} {id} at {brand}")));
+            }
             if let Command::Purchase(purchase) = command {
                 let (order, brand, amount) =
                     (&purchase.order_number, &purchase.brand, purchase.amount);
@@ -234,7 +238,7 @@ fn why_not(of_rule: &OfRule, verdict: Verdict) -> String {
         Verdict::BudgetSpent { uncapped } => {
             format!("of {uncapped} points its budget had too few left")
         }
-        Verdict::TooLate => "the purchase came too late for counters and caps".to_owned(),
+        Verdict::TooLate => "it came too late for counters and caps".to_owned(),
         Verdict::NoLines => {
             format!(
                 "none of the lines is one that it picks{}",

@@ -19,7 +19,7 @@ use crate::{
         history::By,
         lots::LotsAfter,
     },
-    shard::OrderName,
+    shard::{ActivityName, OrderName},
 };
 
 const BRANDS_MAX: usize = 1_000;
@@ -344,8 +344,17 @@ pub(super) fn get(
                 let brand = fields.any_brand("order.brand", &key.brand);
                 order(fields, brand, key).map(By::Order)
             }
+            Some(B::Activity(key)) => {
+                let brand = fields.any_brand("activity.brand", &key.brand);
+                let of_type = fields.parse("activity.activity", &key.activity);
+                let id = fields.parse("activity.activity_id", &key.activity_id);
+                let named = brand.zip(of_type).zip(id);
+                named
+                    .map(|((brand, of_type), id)| By::Activity(ActivityName { brand, of_type, id }))
+            }
             None => {
-                fields.add("by", "must have `transaction`, `request` or `order`");
+                let rule = "must have `transaction`, `request`, `order` or `activity`";
+                fields.add("by", rule);
                 None
             }
         };

@@ -3,6 +3,8 @@
 mod overview;
 mod purchase;
 
+use std::time::Duration;
+
 use fealty_ledger::{
     Buckets, Cause, Command, Due, Entry, Facts, Inactivity, Lot, LotOrigin, LotTerms, Notice,
     ReversalFacts, Said, Transaction, Wallet,
@@ -12,7 +14,7 @@ use fealty_server::to_wire_time;
 use fealty_types::{Ids, LotPlace, Metadata, Points, ShardId, Timestamp, TransactionPlace};
 
 pub(crate) use self::purchase::earned_points;
-use self::purchase::{purchase_of, purchase_return};
+use self::purchase::{activity_of, purchase_of, purchase_return};
 use super::Call;
 use crate::{audit::grpc::render_account, ledger::holds::HoldRead, shard::Logged};
 
@@ -53,8 +55,9 @@ pub(super) fn wallet(currency: &str, wallet: &Wallet) -> wire::Balance {
 }
 
 /// The kinds of transaction, by the name that the ledger has for them.
-const KINDS: [(&str, wire::TransactionKind); 22] = [
+const KINDS: [(&str, wire::TransactionKind); 23] = [
     ("purchase", wire::TransactionKind::Purchase),
+    ("activity", wire::TransactionKind::Activity),
     ("accrue", wire::TransactionKind::Accrue),
     ("redeem", wire::TransactionKind::Redeem),
     ("hold", wire::TransactionKind::Hold),
@@ -151,26 +154,25 @@ fn tell_command(
     };
     match command {
         Command::Purchase(purchase) => {
-            if let Some(of_purchase) = facts.and_then(Facts::of_purchase) {
-                let mut told = purchase_of(purchase, of_purchase, |hold| ids.hold(of_shard(hold)));
-                told.earned_points = earned_points(transaction);
-                told.program_version = rendered.program_version;
-                rendered.purchase = Some(told);
-            }
+            let told = facts.and_then(Facts::of_purchase);
+            let hold = |hold| ids.hold(of_shard(hold));
+            rendered.purchase = told.map(|of| purchase_of(purchase, of, (transaction, &hold)));
+        }
+        Command::Activity(activity) => {
+            let told = facts.and_then(Facts::of_purchase);
+            rendered.activity = told.map(|of| activity_of(activity, of, transaction));
         }
         Command::Accrue(accrue) => rendered.reference = text(&accrue.reference),
         Command::Redeem(redeem) => rendered.reference = text(&redeem.reference),
         Command::Hold(hold) => {
             rendered.reference = text(&hold.reference);
             rendered.hold = ids.hold(transaction.place());
-            let times_out = transaction.effective_at.checked_add(hold.timeout());
-            rendered.hold_expiry_time = times_out.map(to_wire_time);
+            rendered.hold_expiry_time = times_out(transaction, hold.timeout());
         }
         Command::Capture(capture) => rendered.hold = ids.hold(of_shard(capture.hold)),
         Command::ExtendHold(extend) => {
             rendered.hold = ids.hold(of_shard(extend.hold));
-            let times_out = transaction.effective_at.checked_add(extend.timeout());
-            rendered.hold_expiry_time = times_out.map(to_wire_time);
+            rendered.hold_expiry_time = times_out(transaction, extend.timeout());
         }
         Command::Release(release) => rendered.hold = ids.hold(of_shard(release.hold)),
         Command::Reverse(reverse) => {
@@ -207,6 +209,12 @@ fn tell_command(
             rendered.activated = of_transaction(activate.transaction);
         }
     }
+}
+
+/// When the hold that a transaction makes or extends comes back.
+fn times_out(transaction: &Transaction, timeout: Duration) -> Option<prost_types::Timestamp> {
+    let at = transaction.effective_at.checked_add(timeout);
+    at.map(to_wire_time)
 }
 
 /// What became of the transaction that was undone, or of a part of it.

@@ -1,9 +1,9 @@
-//! Purchases as they were recorded.
+//! Purchases and activities as they were recorded.
 
 use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{
-    Account, AttributeValue, Attributes, Cause, Facts, LotOrigin, OfPurchase, Purchase,
+    Account, Activity, AttributeValue, Attributes, Cause, Facts, LotOrigin, OfPurchase, Purchase,
     ReturnFacts, RuleResult, Transaction,
 };
 use fealty_proto::{points::v1 as wire, r#type::v1::Money};
@@ -13,7 +13,7 @@ use fealty_types::{Code, Position, TenderKind, TierId};
 pub(super) fn purchase_of(
     purchase: &Purchase,
     facts: OfPurchase<'_>,
-    of_hold: impl Fn(Position) -> String,
+    (transaction, of_hold): (&Transaction, &dyn Fn(Position) -> String),
 ) -> wire::Purchase {
     let code = |code: &Option<Code>| code.as_ref().map(Code::to_string).unwrap_or_default();
     let (lines, tenders) = (purchase.lines.iter(), purchase.tenders.iter());
@@ -46,14 +46,36 @@ pub(super) fn purchase_of(
             .map(|tender| wire::Tender {
                 kind: tender_kind(tender.kind).into(),
                 amount_minor_units: tender.minor_units,
-                hold: tender.hold.map(&of_hold).unwrap_or_default(),
+                hold: tender.hold.map(of_hold).unwrap_or_default(),
             })
             .collect(),
         attributes: attributes(&purchase.attributes),
-        program_version: 0,
+        program_version: version_of(transaction),
         tier_said: purchase.tier.is_some(),
-        earned_points: Vec::new(),
+        earned_points: earned_points(transaction),
     }
+}
+
+pub(super) fn activity_of(
+    activity: &Activity,
+    facts: OfPurchase<'_>,
+    transaction: &Transaction,
+) -> wire::Activity {
+    wire::Activity {
+        brand: activity.brand.to_string(),
+        activity: activity.of_type.to_string(),
+        activity_id: activity.id.to_string(),
+        activity_time: Some(to_wire_time(facts.purchased_at)),
+        tier: facts.tier.map(TierId::to_string).unwrap_or_default(),
+        program_version: version_of(transaction),
+        earned_points: earned_points(transaction),
+        attributes: attributes(&activity.attributes),
+    }
+}
+
+/// The version of the programme that was applied.
+fn version_of(transaction: &Transaction) -> i64 {
+    transaction.program_version().map_or(0, i64::from)
 }
 
 /// What came back of a purchase, and what that came to.

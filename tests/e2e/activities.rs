@@ -85,6 +85,7 @@ fn gave(answer: &RecordActivityResponse) -> Vec<(&str, i64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "step by step")]
 async fn what_is_no_purchase_earns_by_its_own_rules() {
     let fleet = club_of(&with_rules(RULES), &[]).await;
     let request = review(1, "anna", 5);

@@ -13,6 +13,7 @@ mod personal;
 mod programs;
 mod purchases;
 mod refusals;
+mod sensitive;
 
 #[expect(clippy::unnecessary_wraps, reason = "as the messages have it")]
 fn at(seconds: i64) -> Option<prost_types::Timestamp> {

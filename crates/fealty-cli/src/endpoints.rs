@@ -21,7 +21,9 @@ use fealty_proto::{
         catalog_service_client::CatalogServiceClient,
         redemption_service_client::RedemptionServiceClient,
     },
-    tiers::v1::tier_service_client::TierServiceClient,
+    tiers::v1::{
+        activity_service_client::ActivityServiceClient, tier_service_client::TierServiceClient,
+    },
 };
 use secrecy::SecretString;
 
@@ -181,6 +183,12 @@ impl Clients {
     #[must_use]
     pub fn personal_data(&self) -> PersonalDataServiceClient<Channel> {
         PersonalDataServiceClient::new(self.office.points.clone())
+    }
+
+    /// Sensitive activities.
+    #[must_use]
+    pub fn sensitive_activities(&self) -> ActivityServiceClient<Channel> {
+        ActivityServiceClient::new(self.shop.tiers.clone())
     }
 
     /// Members' statuses.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize, io};
 use fealty_types::{
-    ActivityId, ActivityType, BrandId, CurrencyId, EventName, LotId, MemberId, Money, Points,
-    Position, Reference, Timestamp,
+    ActivityId, ActivityType, Attributes, BrandId, CurrencyId, EventName, LotId, MemberId, Money,
+    Points, Position, Reference, Timestamp,
 };
 
-use crate::{Attributes, Purchase, ReturnedLine};
+use crate::{Purchase, ReturnedLine};
 
 /// Points that a command spends, or sets aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -71,8 +71,7 @@ pub use limits::{
 pub use log::{Log, Stamp};
 pub use principal::Principal;
 pub use purchase::{
-    AttributeValue, Attributes, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine, ReturnedLine,
-    TENDERS_PER_PURCHASE_MAX, Tender,
+    LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine, ReturnedLine, TENDERS_PER_PURCHASE_MAX, Tender,
 };
 pub use refusal::{Refusal, Stop};
 pub use request::{Active, Grant, Request, Unmet};

@@ -1,31 +1,14 @@
 //! What a purchase consists of.
 
-use std::collections::BTreeMap;
-
 use borsh::{BorshDeserialize, BorshSerialize, io};
 use fealty_types::{
-    AttributeName, BrandId, Code, MetadataValue, Money, OrderNumber, Position, TenderKind, TierId,
-    Timestamp,
+    Attributes, BrandId, Code, Money, OrderNumber, Position, TenderKind, TierId, Timestamp,
 };
 
 /// Lines of a purchase at the most.
 pub const LINES_PER_PURCHASE_MAX: usize = 500;
 /// Tenders of a purchase at the most.
 pub const TENDERS_PER_PURCHASE_MAX: usize = 20;
-
-/// The value of a fact that a programme declares. Variants are only ever added at the end.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum AttributeValue {
-    /// Yes or no.
-    Bool(bool),
-    /// A whole number.
-    Number(i64),
-    /// A text.
-    Text(MetadataValue),
-}
-
-/// Facts that a programme declares, by name.
-pub type Attributes = BTreeMap<AttributeName, AttributeValue>;
 
 /// Record a purchase.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

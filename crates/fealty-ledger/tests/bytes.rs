@@ -4,16 +4,16 @@
 use std::fmt::Write as _;
 
 use fealty_ledger::{
-    Account, Accrue, Activation, Activity, AttributeValue, Attributes, BucketName, Buckets,
-    BudgetedFacts, Cause, Command, Draw, Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity,
-    LeaseMoved, LeaseReceived, LinePart, LotOrigin, LotTerms, Notice, Principal, Purchase,
-    PurchaseFacts, PurchaseLine, Received, Return, ReturnFacts, ReturnedLine, ReturnedPart,
-    ReturnedPoints, ReversalFacts, Reverse, RuleResult, Said, SlotMove, SlotRead, Tender,
-    TierChanged, Transaction, Transfer, WalletAfter, canonical,
+    Account, Accrue, Activation, Activity, BucketName, Buckets, BudgetedFacts, Cause, Command,
+    Draw, Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity, LeaseMoved, LeaseReceived,
+    LinePart, LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts, PurchaseLine,
+    Received, Return, ReturnFacts, ReturnedLine, ReturnedPart, ReturnedPoints, ReversalFacts,
+    Reverse, RuleResult, Said, SlotMove, SlotRead, Tender, TierChanged, Transaction, Transfer,
+    WalletAfter, canonical,
 };
 use fealty_types::{
-    LotId, Metadata, Money, OrderScope, Points, Position, ShardId, TenderKind, Timestamp,
-    TransactionPlace,
+    AttributeValue, Attributes, LotId, Metadata, Money, OrderScope, Points, Position, ShardId,
+    TenderKind, Timestamp, TransactionPlace,
 };
 use sha2::{Digest as _, Sha256};
 

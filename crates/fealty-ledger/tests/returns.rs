@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use fealty_ledger::{
-    Attributes, Command, Facts, Grant, Log, LotOrigin, MemberBook, Purchase, PurchaseLine, Request,
-    Return, ReturnError, ReturnFacts, Returned, ReturnedLine, ReturnedPart, ReversalFacts,
-    RuleResult, Stamp, execute,
+    Command, Facts, Grant, Log, LotOrigin, MemberBook, Purchase, PurchaseLine, Request, Return,
+    ReturnError, ReturnFacts, Returned, ReturnedLine, ReturnedPart, ReversalFacts, RuleResult,
+    Stamp, execute,
 };
 use fealty_types::{
-    LotId, Metadata, Money, Points, Position, RefundPolicy, RefundTerms, ShardId, Timestamp,
+    Attributes, LotId, Metadata, Money, Points, Position, RefundPolicy, RefundTerms, ShardId,
+    Timestamp,
 };
 use proptest::prelude::*;
 

@@ -29,7 +29,7 @@ pub use schema::schema;
 pub use sections::{
     activities::DeclaredActivity,
     adjustments::Adjustments,
-    attributes::DeclaredAttributes,
+    attributes::{DeclaredAttributes, check_attributes},
     brands::Brand,
     currencies::{ActivationRule, ActivationTerms, Currency},
     earning::{Earning, RuleTerms},

@@ -6,6 +6,7 @@
 //! the test clock, and ends in order on SIGTERM. A handler reads its request by
 //! [`Fields`], for its [`caller`].
 
+mod attributes;
 mod audit;
 mod authenticate;
 mod clock;
@@ -28,6 +29,7 @@ mod rejection;
 mod serve;
 mod telemetry;
 
+pub use attributes::to_wire_attributes;
 pub use clock::{CLOCK_SKEW_MAX, ServiceClock, Sets};
 pub use convert::{from_wire_time, to_wire_time};
 pub use feeds::{HEARTBEAT, Start, WRITING_MAX};

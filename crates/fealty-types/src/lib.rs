@@ -4,6 +4,7 @@
 //! valid from the edge inwards. No type here does I/O, except that
 //! [`SystemClock`] reads the machine's time.
 
+mod attribute;
 mod cursor;
 mod id;
 mod ids;
@@ -18,6 +19,7 @@ mod shard;
 mod tender;
 mod time;
 
+pub use attribute::{AttributeValue, Attributes};
 pub use cursor::{Cursor, InvalidCursor, Mark};
 pub use id::{
     ActivityId, ActivityType, AttributeName, BrandId, BudgetId, Code, CounterId, CurrencyId,

@@ -37,7 +37,7 @@ const ROOMS: [(&str, &[&[&str]]); 3] = [
             &["grpc"],
             &["app"],
             &["config"],
-            &["status"],
+            &["activities", "status"],
             &["feed"],
             &["error"],
             &["domain"],

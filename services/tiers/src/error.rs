@@ -2,7 +2,7 @@
 
 use fealty_postgres::DatabaseError;
 use fealty_server::ProgramNotFound;
-use fealty_types::ProgramId;
+use fealty_types::{ActivityId, ProgramId};
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +11,17 @@ pub(crate) enum Error {
     ProgramNotFound(#[from] ProgramNotFound),
     #[error("the programme `{0}` has no tiers")]
     NoTiers(ProgramId),
+    /// A field that is not as the programme wants it.
+    #[error("{field} {rule}")]
+    Field {
+        /// Its path in the request.
+        field: String,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// Another activity has that type and id.
+    #[error("activity {0} was recorded before, and otherwise")]
+    ActivityAlreadyRecorded(ActivityId),
     /// The cursor is beyond the log, or of another one.
     #[error("the cursor lies beyond the end of the log")]
     CursorOutOfRange,

@@ -3,20 +3,25 @@
 
 use fealty_proto::{
     program::v1::program_service_server::{self, ProgramServiceServer},
-    tiers::v1::tier_service_server::{self, TierServiceServer},
+    tiers::v1::{
+        activity_service_server::{self, ActivityServiceServer},
+        tier_service_server::{self, TierServiceServer},
+    },
     r#type::v1::ErrorReason,
 };
-use fealty_server::{REQUEST_LEN_MAX, Rejection};
+use fealty_server::{REQUEST_LEN_MAX, Rejection, Violations};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, service::Routes};
 
 use crate::{
+    activities::{Activities, grpc::ActivityApi},
     error::Error,
     status::{Statuses, grpc::TierApi},
 };
 
 /// Their full names.
-pub(crate) const SERVICES: [&str; 2] = [
+pub(crate) const SERVICES: [&str; 3] = [
+    activity_service_server::SERVICE_NAME,
     program_service_server::SERVICE_NAME,
     tier_service_server::SERVICE_NAME,
 ];
@@ -27,10 +32,16 @@ pub(crate) fn routes(statuses: &Statuses, shutdown: &CancellationToken) -> Route
         statuses: statuses.clone(),
         shutdown: shutdown.clone(),
     };
+    let activities = ActivityApi(Activities {
+        programs: statuses.programs.clone(),
+        database: statuses.database.clone(),
+        clock: statuses.clock.clone(),
+    });
     Routes::new(
         ProgramServiceServer::new(statuses.programs.clone())
             .max_decoding_message_size(REQUEST_LEN_MAX),
     )
+    .add_service(ActivityServiceServer::new(activities).max_decoding_message_size(REQUEST_LEN_MAX))
     .add_service(TierServiceServer::new(tiers).max_decoding_message_size(REQUEST_LEN_MAX))
 }
 
@@ -47,6 +58,14 @@ impl From<Error> for Rejection {
             Error::ProgramNotFound(error) => error.into(),
             Error::NoTiers(program) => {
                 Self::new(ErrorReason::ProgramNotFound, message).with("program", program)
+            }
+            Error::Field { field, rule } => {
+                let mut violations = Violations::new();
+                violations.add(&field, rule);
+                violations.into()
+            }
+            Error::ActivityAlreadyRecorded(id) => {
+                Self::new(ErrorReason::ActivityAlreadyRecorded, message).with("activity_id", id)
             }
             Error::CursorOutOfRange | Error::AnotherLog => {
                 Self::new(ErrorReason::CursorOutOfRange, message)

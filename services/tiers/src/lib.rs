@@ -1,9 +1,10 @@
 //! The tiers service: the status that a member's purchases give.
 //!
 //! It learns of purchases from the points service's feed, and tells of changes
-//! of tier by a feed of its own. Its rooms are `status` and `feed`; what is
-//! decided is in `domain`, which does no I/O.
+//! of tier by a feed of its own. Its rooms are `status`, `feed` and `activities`, where
+//! what is sensitive stands; what is decided is in `domain`, which does no I/O.
 
+mod activities;
 mod app;
 pub mod config;
 mod domain;

@@ -192,7 +192,7 @@ fn fill(message: &MessageDescriptor, named: &Named, ids: Ids) -> DynamicMessage 
             "brand" => text(&named.brand),
             "recipient" => text("somebody-else"),
             "currency" => text("points"),
-            "activity" if message.name() == "RecordActivityRequest" => text("visit"),
+            "activity" if field.kind() == Kind::String => text("visit"),
             "request_id" | "order_number" | "activity_id" => {
                 text(&format!("walk-{}", named.number))
             }

@@ -70,7 +70,7 @@ async fn read(fleet: &Fleet, transaction: &str) -> Transaction {
 }
 
 /// Tables of the points database that have a text somewhere in them.
-async fn tables_with(fleet: &Fleet, text: &str) -> Vec<String> {
+pub(super) async fn tables_with(fleet: &Fleet, text: &str) -> Vec<String> {
     let url = fleet.points_database_url();
     let mut connection = PgConnection::connect(url).await.expect("it answers");
     let tables = "SELECT table_name FROM information_schema.tables

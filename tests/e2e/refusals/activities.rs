@@ -1,9 +1,12 @@
 //! What an activity may not be.
 
 use fealty_cli::apply::{How, apply};
-use fealty_proto::points::v1::{
-    ActivityKey, AttributeValue, GetTransactionRequest, RecordActivityRequest,
-    attribute_value::Value, get_transaction_request::By,
+use fealty_proto::{
+    points::v1::{
+        ActivityKey, AttributeValue, GetTransactionRequest, RecordActivityRequest,
+        attribute_value::Value, get_transaction_request::By,
+    },
+    tiers::v1 as sensitive,
 };
 
 use super::*;
@@ -37,6 +40,7 @@ fn review(number: usize) -> RecordActivityRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 async fn record_activity_refuses() {
     let (fleet, _) = with_anna().await;
     let clients = fleet.clients();
@@ -148,4 +152,85 @@ async fn record_activity_refuses() {
             &[],
         );
     }
+}
+
+/// What is changed of a sensitive activity, and the fields that are named for it.
+type ChangedSensitive<'a> = (
+    &'a dyn Fn(&mut sensitive::RecordActivityRequest),
+    &'a [&'a str],
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sensitive_activities_refuse() {
+    let (fleet, _) = with_anna().await;
+    let clients = fleet.clients();
+    apply(clients, &with_rules(RULES), How::Now)
+        .await
+        .expect("applied");
+    let client = || clients.sensitive_activities();
+    let request = || sensitive::RecordActivityRequest {
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        activity: "loss".to_owned(),
+        activity_id: "l-1".to_owned(),
+        ..sensitive::RecordActivityRequest::default()
+    };
+    let value = || AttributeValue {
+        value: Some(Value::Number(1)),
+    };
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let rows: [ChangedSensitive<'_>; 9] = [
+        (&|r| r.program = "A".to_owned(), &["program"]),
+        (&|r| r.member = "a b".to_owned(), &["member"]),
+        (&|r| r.activity.clear(), &["activity"]),
+        (&|r| r.activity = "visit".to_owned(), &["activity"]),
+        // What is not sensitive does not go there.
+        (&|r| r.activity = "review".to_owned(), &["activity"]),
+        (&|r| r.activity_id.clear(), &["activity_id"]),
+        (
+            &|r| r.activity_id = "+44 20 7946 0958".to_owned(),
+            &["activity_id"],
+        ),
+        (
+            &|r| r.activity_time = time(START_S + 3_700),
+            &["activity_time"],
+        ),
+        (
+            &|r| r.attributes = [("stars".to_owned(), value())].into(),
+            &["attributes[stars]"],
+        ),
+    ];
+    for (change, fields) in rows {
+        let mut wrong = request();
+        change(&mut wrong);
+        refused(client().record_activity(wrong).await, INVALID, fields);
+    }
+    let nowhere = sensitive::RecordActivityRequest {
+        program: "no-club".to_owned(),
+        ..request()
+    };
+    refused(client().record_activity(nowhere).await, NO_PROGRAM, &[]);
+
+    let list = |program: &str, page_size, page_token: &str| sensitive::ListActivitiesRequest {
+        program: program.to_owned(),
+        member: "anna".to_owned(),
+        page_size,
+        page_token: page_token.to_owned(),
+    };
+    let wrong = client().list_activities(list("A", 1_001, "next")).await;
+    refused(wrong, INVALID, &["program", "page_size", "page_token"]);
+    let nowhere = client().list_activities(list("no-club", 0, "")).await;
+    refused(nowhere, NO_PROGRAM, &[]);
+    let erase = async |program: &str, activity: &str, activity_id: &str| {
+        let request = sensitive::EraseActivitiesRequest {
+            program: program.to_owned(),
+            member: "anna".to_owned(),
+            activity: activity.to_owned(),
+            activity_id: activity_id.to_owned(),
+        };
+        client().erase_activities(request).await
+    };
+    refused(erase(CLUB, "loss", "").await, INVALID, &["activity_id"]);
+    refused(erase(CLUB, "", "l-1").await, INVALID, &["activity"]);
+    refused(erase("no-club", "", "").await, NO_PROGRAM, &[]);
 }

@@ -4,16 +4,15 @@
 use std::time::Duration;
 
 use fealty_ledger::{
-    Account, AccountTotals, Accrue, Activate, Activation, Active, Adjust, Attributes, Capture,
-    Command, Entry, Extend, ExtendHold, Facts, Gift, Grant, HoldCommand, Inactivity, Log,
-    LotOrigin, LotTerms, MemberBook, Moment, Named, Principal, Purchase, Redeem, Refusal,
-    Reinstate, Release, Request, Return, ReturnFacts, Returned, ReversalFacts, Reverse, RuleResult,
-    Stamp, Stop, Tender, TierChanged, TierEffect, advance, canonical, change_tier, execute, given,
-    receive,
+    Account, AccountTotals, Accrue, Activate, Activation, Active, Adjust, Capture, Command, Entry,
+    Extend, ExtendHold, Facts, Gift, Grant, HoldCommand, Inactivity, Log, LotOrigin, LotTerms,
+    MemberBook, Moment, Named, Principal, Purchase, Redeem, Refusal, Reinstate, Release, Request,
+    Return, ReturnFacts, Returned, ReversalFacts, Reverse, RuleResult, Stamp, Stop, Tender,
+    TierChanged, TierEffect, advance, canonical, change_tier, execute, given, receive,
 };
 use fealty_types::{
-    BrandId, LotId, Metadata, Money, Points, Position, Reference, RefundPolicy, RefundTerms,
-    ShardId, TenderKind, Timestamp,
+    Attributes, BrandId, LotId, Metadata, Money, Points, Position, Reference, RefundPolicy,
+    RefundTerms, ShardId, TenderKind, Timestamp,
 };
 use proptest::prelude::*;
 

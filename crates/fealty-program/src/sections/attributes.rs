@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fealty_rules::AttributeType;
-use fealty_types::AttributeName;
+use fealty_types::{AttributeName, AttributeValue, Attributes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -73,4 +73,25 @@ pub(crate) fn types(
     declared
         .map(|(name, kind)| (name.clone(), (*kind).into()))
         .collect()
+}
+
+/// What is wrong with facts that were given, by what the programme declares: the first that
+/// is not there, or of another type.
+pub fn check_attributes(
+    declared: &BTreeMap<AttributeName, AttributeType>,
+    given: &Attributes,
+) -> Result<(), (AttributeName, &'static str)> {
+    for (name, value) in given {
+        let what = match (declared.get(name), value) {
+            (None, _) => "is not declared by the programme",
+            (Some(AttributeType::Bool), AttributeValue::Bool(_))
+            | (Some(AttributeType::Number), AttributeValue::Number(_))
+            | (Some(AttributeType::Text), AttributeValue::Text(_)) => continue,
+            (Some(AttributeType::Bool), _) => "must be a `boolean`, as the programme declares it",
+            (Some(AttributeType::Number), _) => "must be a `number`, as the programme declares it",
+            (Some(AttributeType::Text), _) => "must be a `text`, as the programme declares it",
+        };
+        return Err((name.clone(), what));
+    }
+    Ok(())
 }

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use fealty_ledger::{
-    Activity, AttributeValue, Attributes, Counters, Leases, Purchase, PurchaseLine,
-};
+use fealty_ledger::{Activity, Counters, Leases, Purchase, PurchaseLine};
 use fealty_program::{AttributeType, Brand, Program};
 use fealty_rules::{Book, Buckets, Budget, Event, GivenAttributes, Line, Subject};
 use fealty_types::{
-    AttributeName, BudgetId, Code, Money, ProgramId, TenderKind, TierId, Timestamp,
+    AttributeName, AttributeValue, Attributes, BudgetId, Code, Money, ProgramId, TenderKind,
+    TierId, Timestamp,
 };
 
 use super::PlanError;
@@ -155,20 +154,8 @@ pub(super) fn check_declared(
     declared: &BTreeMap<AttributeName, AttributeType>,
     given: &Attributes,
 ) -> Result<(), PlanError> {
-    for (name, value) in given {
-        let what = match (declared.get(name), value) {
-            (None, _) => "is not declared by the programme",
-            (Some(AttributeType::Bool), AttributeValue::Bool(_))
-            | (Some(AttributeType::Number), AttributeValue::Number(_))
-            | (Some(AttributeType::Text), AttributeValue::Text(_)) => continue,
-            (Some(AttributeType::Bool), _) => "must be a `boolean`, as the programme declares it",
-            (Some(AttributeType::Number), _) => "must be a `number`, as the programme declares it",
-            (Some(AttributeType::Text), _) => "must be a `text`, as the programme declares it",
-        };
-        return Err(PlanError::Field {
-            field: format!("{field}[{name}]"),
-            what,
-        });
-    }
-    Ok(())
+    fealty_program::check_attributes(declared, given).map_err(|(name, what)| PlanError::Field {
+        field: format!("{field}[{name}]"),
+        what,
+    })
 }

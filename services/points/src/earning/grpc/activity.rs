@@ -4,7 +4,6 @@ use fealty_ledger::{Activity, Command};
 use fealty_proto::points::v1 as wire;
 use fealty_server::Rejection;
 
-use super::purchase::attributes;
 use crate::ledger::{
     Change,
     grpc::{Call, changes::read_change},
@@ -20,7 +19,7 @@ pub(crate) fn activity(
         let of_type = fields.parse("activity", &request.activity);
         let id = fields.parse("activity_id", &request.activity_id);
         let occurred_at = fields.optional_time("activity_time", request.activity_time);
-        let attributes = attributes(&mut fields.fields, "attributes", &request.attributes);
+        let attributes = fields.fields.attributes("attributes", &request.attributes);
         Some(Command::Activity(Activity {
             brand: brand?,
             of_type: of_type?,

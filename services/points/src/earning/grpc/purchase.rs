@@ -1,11 +1,10 @@
 //! A request into a purchase, with every broken rule named.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use fealty_auth::InReach;
 use fealty_ledger::{
-    AttributeValue, Attributes, Command, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine,
-    TENDERS_PER_PURCHASE_MAX, Tender,
+    Command, LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine, TENDERS_PER_PURCHASE_MAX, Tender,
 };
 use fealty_proto::{points::v1 as wire, r#type::v1::Money as WireMoney};
 use fealty_server::{Fields, Rejection};
@@ -24,8 +23,6 @@ use crate::{
 
 /// The most of one article in a line.
 const QUANTITY_MAX: i32 = 1_000_000;
-/// Attributes of a purchase, or of a line, at the most.
-const ATTRIBUTES_MAX: usize = 50;
 /// Texts of a purchase's lines, in bytes, all together: so they stay within
 /// 64 KiB.
 const LINE_TEXTS_MAX: usize = 40 * 1024;
@@ -132,7 +129,7 @@ impl Content<'_> {
         let store = code(fields, "store", store);
         let terminal = code(fields, "terminal", terminal);
         let lines = lines(fields, self.lines);
-        let attributes = attributes(fields, "attributes", self.attributes);
+        let attributes = fields.attributes("attributes", self.attributes);
         let purchase = Purchase {
             brand: brand?,
             order_number: NO_ORDER.parse().ok()?,
@@ -173,36 +170,6 @@ fn code(fields: &mut Fields<'_>, field: &str, text: &str) -> Result<Option<Code>
         return Ok(None);
     }
     fields.parse(field, text).map(Some).ok_or(Noted)
-}
-
-/// Facts that the programme declares; whether it does is seen when it is applied.
-pub(super) fn attributes(
-    fields: &mut Fields<'_>,
-    field: &str,
-    given: &HashMap<String, wire::AttributeValue>,
-) -> Option<Attributes> {
-    use wire::attribute_value::Value;
-    if given.len() > ATTRIBUTES_MAX {
-        fields.add(field, "must have at most 50 entries");
-        return None;
-    }
-    // In order, so that the first wrong one is the same each time.
-    let given: BTreeMap<&String, &wire::AttributeValue> = given.iter().collect();
-    let read = given.into_iter().map(|(name, given)| {
-        let path = format!("{field}[{name}]");
-        let value = match &given.value {
-            None => {
-                fields.add(&path, "must be set");
-                None
-            }
-            Some(Value::Boolean(value)) => Some(AttributeValue::Bool(*value)),
-            Some(Value::Number(value)) => Some(AttributeValue::Number(*value)),
-            Some(Value::Text(text)) => fields.parse(&path, text).map(AttributeValue::Text),
-        };
-        Some((fields.parse(&path, name)?, value?))
-    });
-    let read: Vec<_> = read.collect();
-    read.into_iter().collect()
 }
 
 /// How much room attributes take, in bytes.
@@ -263,7 +230,7 @@ fn line(fields: &mut Fields<'_>, index: usize, line: &wire::PurchaseLine) -> Opt
     if tax > amount && amount.is_some() {
         fields.add(&field("tax_minor_units"), "must be at most the amount");
     }
-    let attributes = attributes(fields, &field("attributes"), &line.attributes);
+    let attributes = fields.attributes(&field("attributes"), &line.attributes);
     Some(PurchaseLine {
         sku: sku.ok()?,
         category: category.ok()?,

@@ -1,13 +1,13 @@
 //! Purchases and activities as they were recorded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use fealty_ledger::{
-    Account, Activity, AttributeValue, Attributes, Cause, Facts, LotOrigin, OfPurchase, Purchase,
-    ReturnFacts, RuleResult, Transaction,
+    Account, Activity, Cause, Facts, LotOrigin, OfPurchase, Purchase, ReturnFacts, RuleResult,
+    Transaction,
 };
 use fealty_proto::{points::v1 as wire, r#type::v1::Money};
-use fealty_server::to_wire_time;
+use fealty_server::{to_wire_attributes, to_wire_time};
 use fealty_types::{Code, Position, TenderKind, TierId};
 
 pub(super) fn purchase_of(
@@ -39,7 +39,7 @@ pub(super) fn purchase_of(
                 quantity: i32::try_from(line.quantity).ok(),
                 amount_minor_units: line.minor_units,
                 tax_minor_units: line.tax_minor_units,
-                attributes: attributes(&line.attributes),
+                attributes: to_wire_attributes(&line.attributes),
             })
             .collect(),
         tenders: tenders
@@ -49,7 +49,7 @@ pub(super) fn purchase_of(
                 hold: tender.hold.map(of_hold).unwrap_or_default(),
             })
             .collect(),
-        attributes: attributes(&purchase.attributes),
+        attributes: to_wire_attributes(&purchase.attributes),
         program_version: version_of(transaction),
         tier_said: purchase.tier.is_some(),
         earned_points: earned_points(transaction),
@@ -69,7 +69,7 @@ pub(super) fn activity_of(
         tier: facts.tier.map(TierId::to_string).unwrap_or_default(),
         program_version: version_of(transaction),
         earned_points: earned_points(transaction),
-        attributes: attributes(&activity.attributes),
+        attributes: to_wire_attributes(&activity.attributes),
     }
 }
 
@@ -115,20 +115,6 @@ fn rule_result(earned: &RuleResult) -> wire::EarnedPoints {
         points: earned.points.get(),
         bonus: earned.bonus,
     }
-}
-
-fn attributes(given: &Attributes) -> HashMap<String, wire::AttributeValue> {
-    use wire::attribute_value::Value;
-    let value = |value: &AttributeValue| match value {
-        AttributeValue::Bool(value) => Value::Boolean(*value),
-        AttributeValue::Number(value) => Value::Number(*value),
-        AttributeValue::Text(text) => Value::Text(text.to_string()),
-    };
-    let told = given.iter().map(|(name, given)| {
-        let value = Some(value(given));
-        (name.to_string(), wire::AttributeValue { value })
-    });
-    told.collect()
 }
 
 /// What each rule gave: by what decided it, or by the transfers.

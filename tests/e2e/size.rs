@@ -1,13 +1,26 @@
-//! Sizes: a wallet with 10,000 open lots, a member with a million transactions.
+//! Sizes: a wallet with 10,000 open lots, a member with a million transactions, a programme
+//! of 4 MiB.
 
-use fealty_proto::points::v1::{
-    BatchAccrueRequest, ListTransactionsRequest, RedeemRequest, batch_accrue_response::Outcome,
+use std::fmt::Write as _;
+
+use fealty_cli::{
+    apply::{How, apply},
+    demo::PROGRAM,
+};
+use fealty_program::SOURCE_LEN_MAX;
+use fealty_proto::{
+    points::v1::{
+        BatchAccrueRequest, ListTransactionsRequest, RedeemRequest, batch_accrue_response::Outcome,
+    },
+    program::v1::GetProgramRequest,
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::Instant;
 use tokio_stream::iter;
 
-use crate::harness::{CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, club, verify};
+use crate::harness::{
+    CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, club, purchase, verify,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wallet_with_10_000_lots_redeems_across_5_000_in_one_call() {
@@ -128,4 +141,47 @@ async fn no_index_of_lots_names_what_a_spend_changes() {
             assert!(names.all(|name| name != column), "{index}");
         }
     }
+}
+
+/// Whole catalogues and thousands of rules stand in a file: it is applied to all three
+/// services, planned by, and read back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_programme_of_4_mib_is_applied_and_read_back() {
+    let mut program = PROGRAM.to_owned();
+    let name = "Name ".repeat(38);
+    for number in 0..16_000 {
+        if program.len() + 700 > SOURCE_LEN_MAX {
+            break;
+        }
+        writeln!(
+            program,
+            "  reward-{number}: {{ name: \"{name}\", price: {{ currency: points, points: 9 }}, \
+             accepted_by: record-shop }} # {}",
+            "remark ".repeat(40)
+        )
+        .expect("to memory");
+    }
+    assert!(program.len() > SOURCE_LEN_MAX - 1_000, "{}", program.len());
+    let fleet = club().await;
+    let clients = fleet.clients();
+    let applied = apply(clients, &program, How::Now).await.expect("applied");
+    let rows = applied.changes.len() + usize::try_from(applied.changes_left_out).expect("some");
+    assert!(applied.changes_left_out > 0 && rows > 20_000, "{rows}");
+    for (_, client) in clients.programs() {
+        let request = GetProgramRequest {
+            program: CLUB.to_owned(),
+            version: None,
+        };
+        let read = ask!(client, get_program, request).expect("read");
+        assert_eq!(read.source.len(), program.len());
+    }
+    ask!(clients.earning(), record_purchase, purchase(1, "anna", 500)).expect("recorded");
+    program.push_str(&"# too long\n".repeat(100));
+    let refused = apply(clients, &program, How::Now).await;
+    let refused = format!("{:#}", refused.expect_err("refused"));
+    assert!(
+        refused.contains("must be at most 4194304 bytes"),
+        "{refused}"
+    );
+    verify(&fleet).await.expect("the ledger holds");
 }

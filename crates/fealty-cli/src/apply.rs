@@ -145,6 +145,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             (before, after) => println!("~ {}: {before} -> {after}", change.path),
         }
     }
+    if compared.changes_left_out > 0 {
+        println!("… and {} more", compared.changes_left_out);
+    }
     for note in &compared.notes {
         println!("! {}: {}", note.path, note.message);
     }

@@ -110,6 +110,9 @@ impl Channels {
     }
 }
 
+/// The longest answer with a programme's file that is taken, in bytes.
+const PROGRAM_LEN_MAX: usize = 2 * fealty_program::SOURCE_LEN_MAX;
+
 /// Connections to the three services.
 #[derive(Clone, Debug)]
 pub struct Clients {
@@ -212,9 +215,10 @@ impl Clients {
     /// Programmes, of each service.
     #[must_use]
     pub fn programs(&self) -> [(&'static str, ProgramServiceClient<Channel>); 3] {
-        self.office
-            .all()
-            .map(|(name, channel)| (name, ProgramServiceClient::new(channel)))
+        self.office.all().map(|(name, channel)| {
+            let client = ProgramServiceClient::new(channel);
+            (name, client.max_decoding_message_size(PROGRAM_LEN_MAX))
+        })
     }
 
     /// Audit logs, of each service.

@@ -44,4 +44,4 @@ pub use sections::{
 pub use version::{ProgramSource, ProgramVersion, text_digest};
 
 /// The longest programme file, in bytes.
-pub const SOURCE_LEN_MAX: usize = 256 * 1024;
+pub const SOURCE_LEN_MAX: usize = 4 * 1024 * 1024;

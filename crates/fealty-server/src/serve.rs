@@ -31,7 +31,7 @@ use crate::{
     refusals::RefusalsLayer,
 };
 
-/// The longest request, in bytes: a programme's file is the longest there is.
+/// The longest request, in bytes, but for those with a programme's file.
 pub const REQUEST_LEN_MAX: usize = 1024 * 1024;
 /// What every service serves.
 const EVERY_SERVICES: [&str; 3] = [

@@ -13,7 +13,7 @@ use fealty_proto::{
         personal_data_service_server::{self, PersonalDataServiceServer},
         settlement_service_server::{self, SettlementServiceServer},
     },
-    program::v1::program_service_server::{self, ProgramServiceServer},
+    program::v1::program_service_server,
     r#type::v1::ErrorReason as R,
 };
 use fealty_server::{REQUEST_LEN_MAX, Rejection, Violations};
@@ -57,27 +57,25 @@ pub(crate) fn routes(app: &App, shutdown: &CancellationToken) -> Routes {
         ledger: app.ledger.clone(),
         shutdown: shutdown.clone(),
     };
-    Routes::new(
-        ProgramServiceServer::new(app.programs.clone()).max_decoding_message_size(REQUEST_LEN_MAX),
-    )
-    .add_service(EarningServiceServer::new(earning).max_decoding_message_size(REQUEST_LEN_MAX))
-    .add_service(
-        PersonalDataServiceServer::new(PersonalDataApi(app.erasure.clone()))
-            .max_decoding_message_size(REQUEST_LEN_MAX),
-    )
-    .add_service(
-        AuditServiceServer::new(AuditApi(app.audit.clone()))
-            .max_decoding_message_size(REQUEST_LEN_MAX),
-    )
-    .add_service(
-        SettlementServiceServer::new(SettlementApi(app.settlement.clone()))
-            .max_decoding_message_size(REQUEST_LEN_MAX),
-    )
-    .add_service(
-        AdjustmentServiceServer::new(AdjustmentApi(app.adjustments.clone()))
-            .max_decoding_message_size(REQUEST_LEN_MAX),
-    )
-    .add_service(LedgerServiceServer::new(ledger).max_decoding_message_size(REQUEST_LEN_MAX))
+    Routes::new(app.programs.server())
+        .add_service(EarningServiceServer::new(earning).max_decoding_message_size(REQUEST_LEN_MAX))
+        .add_service(
+            PersonalDataServiceServer::new(PersonalDataApi(app.erasure.clone()))
+                .max_decoding_message_size(REQUEST_LEN_MAX),
+        )
+        .add_service(
+            AuditServiceServer::new(AuditApi(app.audit.clone()))
+                .max_decoding_message_size(REQUEST_LEN_MAX),
+        )
+        .add_service(
+            SettlementServiceServer::new(SettlementApi(app.settlement.clone()))
+                .max_decoding_message_size(REQUEST_LEN_MAX),
+        )
+        .add_service(
+            AdjustmentServiceServer::new(AdjustmentApi(app.adjustments.clone()))
+                .max_decoding_message_size(REQUEST_LEN_MAX),
+        )
+        .add_service(LedgerServiceServer::new(ledger).max_decoding_message_size(REQUEST_LEN_MAX))
 }
 
 impl From<Error> for Status {

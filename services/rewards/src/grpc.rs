@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fealty_proto::{
-    program::v1::program_service_server::{self, ProgramServiceServer},
+    program::v1::program_service_server,
     rewards::v1::{
         catalog_service_server::{self, CatalogServiceServer},
         redemption_service_server::{self, RedemptionServiceServer},
@@ -29,16 +29,14 @@ pub(crate) const SERVICES: [&str; 3] = [
 /// The service's own gRPC services.
 pub(crate) fn routes(app: &App) -> Routes {
     let redemptions = RedemptionApi(app.redemptions.clone());
-    Routes::new(
-        ProgramServiceServer::new(app.programs.clone()).max_decoding_message_size(REQUEST_LEN_MAX),
-    )
-    .add_service(
-        CatalogServiceServer::new(CatalogApi(app.catalog.clone()))
-            .max_decoding_message_size(REQUEST_LEN_MAX),
-    )
-    .add_service(
-        RedemptionServiceServer::new(redemptions).max_decoding_message_size(REQUEST_LEN_MAX),
-    )
+    Routes::new(app.programs.server())
+        .add_service(
+            CatalogServiceServer::new(CatalogApi(app.catalog.clone()))
+                .max_decoding_message_size(REQUEST_LEN_MAX),
+        )
+        .add_service(
+            RedemptionServiceServer::new(redemptions).max_decoding_message_size(REQUEST_LEN_MAX),
+        )
 }
 
 impl From<Error> for Status {

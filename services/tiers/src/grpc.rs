@@ -2,7 +2,7 @@
 //! A handler parses, calls, renders; it decides nothing.
 
 use fealty_proto::{
-    program::v1::program_service_server::{self, ProgramServiceServer},
+    program::v1::program_service_server,
     tiers::v1::{
         activity_service_server::{self, ActivityServiceServer},
         tier_service_server::{self, TierServiceServer},
@@ -37,12 +37,11 @@ pub(crate) fn routes(statuses: &Statuses, shutdown: &CancellationToken) -> Route
         database: statuses.database.clone(),
         clock: statuses.clock.clone(),
     });
-    Routes::new(
-        ProgramServiceServer::new(statuses.programs.clone())
-            .max_decoding_message_size(REQUEST_LEN_MAX),
-    )
-    .add_service(ActivityServiceServer::new(activities).max_decoding_message_size(REQUEST_LEN_MAX))
-    .add_service(TierServiceServer::new(tiers).max_decoding_message_size(REQUEST_LEN_MAX))
+    Routes::new(statuses.programs.server())
+        .add_service(
+            ActivityServiceServer::new(activities).max_decoding_message_size(REQUEST_LEN_MAX),
+        )
+        .add_service(TierServiceServer::new(tiers).max_decoding_message_size(REQUEST_LEN_MAX))
 }
 
 impl From<Error> for Status {

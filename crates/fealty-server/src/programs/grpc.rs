@@ -1,8 +1,11 @@
 //! Programmes on the wire.
 
 use fealty_postgres::foundation::{self, StoredProgram};
-use fealty_program::ProgramVersion;
-use fealty_proto::program::v1::{self as wire, program_service_server::ProgramService};
+use fealty_program::{Change, ProgramVersion, SOURCE_LEN_MAX};
+use fealty_proto::program::v1::{
+    self as wire,
+    program_service_server::{ProgramService, ProgramServiceServer},
+};
 use fealty_types::{CurrencyId, ProgramId};
 use tonic::{Request, Response, Status, async_trait};
 
@@ -18,6 +21,39 @@ fn to_wire_version(program: &ProgramId, stored: &StoredProgram) -> wire::Program
         actor: stored.actor.clone(),
         note: stored.note.clone(),
     }
+}
+
+/// A request with the longest file.
+const REQUEST_LEN_MAX: usize = SOURCE_LEN_MAX + 64 * 1024;
+/// Texts of the changes that an answer lists, in bytes: it stays well below what clients
+/// take, which is 4 MiB where nothing is said.
+const CHANGES_LEN_MAX: usize = 1024 * 1024;
+
+impl Programs {
+    /// The gRPC service, which takes files of every length that there may be.
+    #[must_use]
+    pub fn server(&self) -> ProgramServiceServer<Self> {
+        ProgramServiceServer::new(self.clone()).max_decoding_message_size(REQUEST_LEN_MAX)
+    }
+}
+
+/// What an answer lists of the changes, and how many it leaves out.
+fn told(changes: Vec<Change>) -> (Vec<wire::ProgramChange>, i32) {
+    let (mut told, mut len, all) = (Vec::new(), 0, changes.len());
+    for change in changes {
+        let change = wire::ProgramChange {
+            path: change.path,
+            before: change.before.unwrap_or_default(),
+            after: change.after.unwrap_or_default(),
+        };
+        len += change.path.len() + change.before.len() + change.after.len();
+        if len > CHANGES_LEN_MAX {
+            break;
+        }
+        told.push(change);
+    }
+    let left_out = i32::try_from(all - told.len()).unwrap_or(i32::MAX);
+    (told, left_out)
 }
 
 /// What an app shows of a programme.
@@ -87,21 +123,15 @@ impl ProgramService for Programs {
             })
         })?;
         let applied = self.apply(caller, &asked).await.map_err(Rejection::from)?;
-        let changes = applied
-            .changes
-            .into_iter()
-            .map(|change| wire::ProgramChange {
-                path: change.path,
-                before: change.before.unwrap_or_default(),
-                after: change.after.unwrap_or_default(),
-            });
+        let (changes, left_out) = told(applied.changes);
         let notes = applied.notes.into_iter().map(|note| wire::ProgramNote {
             path: note.path,
             message: note.message,
         });
         Ok(Response::new(wire::ApplyProgramResponse {
             version: Some(to_wire_version(&applied.program, &applied.stored)),
-            changes: changes.collect(),
+            changes,
+            changes_left_out: left_out,
             replayed: applied.replayed,
             notes: notes.collect(),
         }))

@@ -299,7 +299,8 @@ pub(crate) struct ActivityKind {
     pub(crate) readable: bool,
     /// The rules that are asked of it.
     pub(crate) rules: Vec<u16>,
-    /// The slot in which its days stand, where something counts since them.
+    /// The slot in which its days stand, which are kept whether or not something counts since
+    /// them yet; none of what no rule may read.
     pub(crate) days: Option<u16>,
 }
 

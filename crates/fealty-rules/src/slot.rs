@@ -84,13 +84,16 @@ impl<B: Book> Stored<'_, B> {
         };
         let last = days_of.range(..=date).next_back().map(|(day, _)| *day);
         let Some(first) = (if is_own { Some(date) } else { last }) else {
-            let used = match slot.reads {
-                Reads::UsedSince(_) => NO_ROOM,
-                _ => 0,
-            };
-            return SlotValue {
-                before: used,
-                with_any: slot.once_per_day.then_some(used),
+            // Before the first one nothing counts, whatever is added.
+            return match slot.reads {
+                Reads::UsedSince(_) => SlotValue {
+                    before: NO_ROOM,
+                    with_any: None,
+                },
+                _ => SlotValue {
+                    before: 0,
+                    with_any: Some(0),
+                },
             };
         };
         let next = days_of.range(date.saturating_add(1)..).next();

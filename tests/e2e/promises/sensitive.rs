@@ -1,7 +1,10 @@
 //! What is sensitive goes to the tiers service only: nothing of it is in a table, a feed or a
 //! log line of points, in no log line of tiers either, and it can be deleted.
 
-use fealty_cli::demo::Fleet;
+use fealty_cli::{
+    apply::{How, apply},
+    demo::Fleet,
+};
 use fealty_proto::{
     operations::v1::ListAuditEntriesRequest,
     points::v1::{self as points, AttributeValue, attribute_value::Value},
@@ -217,11 +220,26 @@ async fn what_is_sensitive_is_recorded_once_listed_and_deleted() {
     let mut expected = vec![r#"{"read_activities": 0}"#, r#"{"erased_activities": 0}"#];
     expected.extend([r#"{"erased_activities": 2}"#, r#"{"read_activities": 2}"#]);
     expected.extend([r#"{"erased_activities": 1}"#, r#"{"read_activities": 1}"#]);
-    expected.extend([r#"{"read_activities": 2}"#, "", "", ""]);
+    // Recorded three times; asked for again twice, and with something else twice.
+    expected.extend([r#"{"read_activities": 2}"#, "", "", "", "", "", "", ""]);
     assert_eq!(told, expected);
     // But for the one that applied the programme, which declares the type.
     for entry in entries.iter().filter(|entry| !entry.member.is_empty()) {
         let entry = format!("{entry:?}");
         assert!(!entry.contains(ID) && !entry.contains(LOSS) && !entry.contains(LETTER));
+    }
+}
+
+/// What a programme declared sensitive stays so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sensitive_stays_so() {
+    let fleet = club_of(&with_rules(RULES), &[]).await;
+    let declared = "  loss-of-kin: { sensitive: true, attributes: { source: string } }\n";
+    let careless = with_rules(RULES).replace("sensitive: true, ", "");
+    let gone = with_rules(RULES).replace(declared, "");
+    for program in [careless, gone] {
+        let refused = apply(fleet.clients(), &program, How::Now).await;
+        let refused = format!("{:#}", refused.expect_err("refused"));
+        assert!(refused.contains("activities.loss-of-kin"), "{refused}");
     }
 }

@@ -60,17 +60,7 @@ impl Builder {
         for tier in &foundation.tiers {
             texts.number(tier.as_str());
         }
-        let activities = foundation.activities.iter();
-        let activities = activities.map(|(id, attributes)| ActivityKind {
-            id: id.clone(),
-            attributes: attributes.clone().unwrap_or_default(),
-            readable: attributes.is_some(),
-            rules: Vec::new(),
-            days: None,
-        });
-        Self {
-            activities: activities.collect(),
-            foundation,
+        let mut builder = Self {
             texts,
             counters: Vec::new(),
             names: BTreeMap::new(),
@@ -78,10 +68,23 @@ impl Builder {
             slots: Vec::new(),
             selections: Vec::new(),
             budgets: Vec::new(),
+            activities: Vec::new(),
             rules: Vec::new(),
             failed: BTreeSet::new(),
             index: Index::default(),
+            foundation,
+        };
+        for (id, attributes) in builder.foundation.activities.clone() {
+            let days = attributes.is_some().then(|| builder.days_of(&id));
+            builder.activities.push(ActivityKind {
+                id,
+                readable: attributes.is_some(),
+                attributes: attributes.unwrap_or_default(),
+                rules: Vec::new(),
+                days,
+            });
         }
+        builder
     }
 
     /// Adds a rule.

@@ -39,27 +39,22 @@ impl Builder {
         match over {
             Over::Window(window) => Ok((self.named(*window), *window, None)),
             Over::Since(of_type) => {
-                let days = self.days_of(of_type, field)?;
+                let number = usize::from(self.activity(of_type, field)?);
+                let days = self.activities[number].days;
                 let name = format!("{} {of_type}", Window::Since.name());
-                Ok((name, Window::Since, Some(days)))
+                Ok((name, Window::Since, days))
             }
         }
     }
 
     /// The slot in which the days of a type's activities stand.
-    fn days_of(&mut self, of_type: &ActivityType, field: &'static str) -> Result<u16, Fault> {
-        let at = usize::from(self.activity(of_type, field)?);
-        if let Some(days) = self.activities[at].days {
-            return Ok(days);
-        }
-        let days = self.slot(Slot {
+    pub(super) fn days_of(&mut self, of_type: &ActivityType) -> u16 {
+        self.slot(Slot {
             key: key(&["days", of_type.as_str()]),
             window: Window::Ever,
             once_per_day: true,
             reads: Reads::OwnDate,
-        });
-        self.activities[at].days = Some(days);
-        Ok(days)
+        })
     }
 
     /// The number of a type of activities.

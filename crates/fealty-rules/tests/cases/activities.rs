@@ -1,6 +1,9 @@
 //! Activities: what is no purchase, and what counts since one.
 
-use super::harness::case;
+use fealty_program::Program;
+use fealty_rules::{Event, Numbers, Silent, Stored, evaluate};
+
+use super::harness::{HEAD, bought, case, event, subject};
 
 #[test]
 fn an_activity_gives_what_its_own_rules_say() {
@@ -83,4 +86,76 @@ earning:
         2026-03-23 !visit =>
     ";
     case(sections, events);
+}
+
+/// Before there is one, nothing counts since it, and nothing is given for that: no edge is
+/// reached, no band begins, no cap has room, whatever one purchase brings.
+#[test]
+fn nothing_counts_since_an_activity_before_the_first() {
+    let sections = r#"
+activities: { joined: {}, moved: {} }
+counters:
+  orders: { of: purchase, over: { since: activity.joined } }
+  days: { of: purchase, once_per: day, over: { since: activity.joined } }
+  spent: { of: purchase, add: purchase.amount, over: { since: activity.joined } }
+earning:
+  - { rule: bands, on: purchase, earn: { currency: points, bands: { by: spent, per: "1.00", points: { "0.00": 2, "10.00": 1 } } } }
+  - { rule: first, on: purchase, when: counters.orders.passes(1), earn: { currency: points, fixed: 500 } }
+  - { rule: each-day, on: purchase, when: counters.days.reaches_each(1), earn: { currency: points, fixed: 3 } }
+  - { rule: fifty, on: purchase, when: 'counters.spent.passes(money("5.00"))', earn: { currency: points, fixed: 5 } }
+  - { rule: after, on: purchase, when: counters.orders.after >= 1, earn: { currency: points, fixed: 1 } }
+  - { rule: capped, on: purchase, earn: { currency: points, fixed: 7 }, caps: [ { per: member, since: activity.joined, times: 1 } ] }
+"#;
+    let events = "
+        2026-03-01 web rock:8.00 =>
+        2026-03-02 web rock:8.00 =>
+        2026-03-03 !moved =>
+        2026-03-04 !joined =>
+        2026-03-04 web rock:8.00 => bands 16 first 500 each-day 3 fifty 5 after 1 capped 7
+        2026-03-05 web rock:8.00 => bands 10 each-day 3 after 1
+        2026-03-03 web rock:8.00 =>
+    ";
+    case(sections, events);
+}
+
+/// The days of activities are kept before something counts since them, and while nothing does.
+#[test]
+fn a_later_version_knows_when_it_was() {
+    let version = |rules: &str| {
+        let sections = format!("activities: {{ moved: {{}} }}\n{rules}");
+        let parsed = Program::parse(&format!("{HEAD}{sections}")).expect("right");
+        parsed.program
+    };
+    let capped = r"
+earning:
+  - { rule: capped, on: purchase, earn: { currency: points, fixed: 7 }, caps: [ { per: member, since: activity.moved, times: 1 } ] }
+";
+    let (with, without) = (version(capped), version(""));
+    let steps = [
+        (&without, "2026-03-01 !moved", 0),
+        (&with, "2026-03-02 web rock:1.00", 7),
+        (&with, "2026-03-03 web rock:1.00", 0),
+        (&without, "2026-03-04 !moved", 0),
+        (&with, "2026-03-05 web rock:1.00", 7),
+        (&with, "2026-03-06 web rock:1.00", 0),
+    ];
+    let mut numbers = Numbers::default();
+    for (program, step, expected) in steps {
+        let rules = &program.earning.rules;
+        let (bought, issues) = (bought(step), ["points".parse().expect("an id")]);
+        let event = Event {
+            subject: subject(rules, &bought),
+            ..event(&bought, &issues)
+        };
+        let inputs = Stored {
+            rules,
+            book: &numbers,
+            subject: event.subject,
+            at: event.at,
+        };
+        let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");
+        let given: i64 = outcome.given.iter().map(|given| given.points.get()).sum();
+        assert_eq!(given, expected, "{step}");
+        numbers.apply(rules, &outcome.moves);
+    }
 }

@@ -79,7 +79,7 @@ pub(crate) fn bought(text: &str) -> Bought {
     }
 }
 
-fn subject(rules: &Rules, bought: &Bought) -> Subject {
+pub(crate) fn subject(rules: &Rules, bought: &Bought) -> Subject {
     let of_type = bought.activity.as_ref();
     let of_type = of_type.map(|of_type| of_type.parse().expect("an id"));
     of_type.map_or(Subject::Purchase, |of_type| {

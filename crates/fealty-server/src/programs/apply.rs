@@ -9,7 +9,7 @@ use fealty_postgres::{
 };
 use fealty_program::{Change, Program, ProgramErrors, ProgramNote, ProgramSource, diff};
 use fealty_proto::r#type::v1::ErrorReason;
-use fealty_types::{Clock as _, ProgramId, Reference, RequestId};
+use fealty_types::{ActivityType, Clock as _, ProgramId, Reference, RequestId};
 use serde_json::json;
 
 use super::{Programs, ProgramsError};
@@ -213,6 +213,17 @@ fn applied_entry(
     }
 }
 
+/// A type of activities that was sensitive, and is declared otherwise, or no more.
+fn no_longer_sensitive<'a>(before: &'a Program, after: &Program) -> Option<&'a ActivityType> {
+    let stays = |of_type: &ActivityType| {
+        let declared = after.activities.get(of_type);
+        declared.is_some_and(|declared| declared.sensitive)
+    };
+    let mut sensitive = before.activities.iter();
+    let lost = sensitive.find(|(of_type, declared)| declared.sensitive && !stays(of_type));
+    lost.map(|(of_type, _)| of_type)
+}
+
 /// Points that members hold must keep their currency, brand and money.
 fn nothing_taken_away(before: &Program, after: &Program) -> Result<(), Rejection> {
     let gone = before
@@ -269,6 +280,10 @@ fn nothing_taken_away(before: &Program, after: &Program) -> Result<(), Rejection
     if let Some(budget) = other_currency {
         let path = format!("budgets.{}.currency", budget.id);
         return stays(path, "that in which some of it was given");
+    }
+    if let Some(of_type) = no_longer_sensitive(before, after) {
+        let path = format!("activities.{of_type}");
+        return stays(path, "what goes into no log because it is sensitive");
     }
     if before.orders != after.orders {
         // An order that was recorded would be another one, and earn again.

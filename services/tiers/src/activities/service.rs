@@ -78,18 +78,15 @@ impl Activities {
             attributes: asked.attributes,
         };
         let name = (&**whose.0, &**whose.1);
+        // Who asks is known, whether it is new or there already: the answer tells of it.
         let kept: Result<_, DatabaseError> =
             run!(self.database, "record_activity", |connection| async {
-                let id = Uuid::now_v7();
-                if store::insert(connection, name, (id, &activity)).await? {
-                    let entry = entry(caller, whose, None);
-                    audit_log::append(&mut *connection, &entry).await?;
-                    return Ok(None);
-                }
-                store::find(connection, name.0, &activity).await.map(Some)
+                audit_log::append(&mut *connection, &entry(caller, whose, None)).await?;
+                store::keep(connection, name, (Uuid::now_v7(), &activity)).await
             });
-        let Some((member, before)) = kept? else {
-            caller.mark_recorded();
+        let kept = kept?;
+        caller.mark_recorded();
+        let Some((member, before)) = kept else {
             return Ok((activity, false));
         };
         let same = member == **whose.1

@@ -36,8 +36,30 @@ impl Row {
     }
 }
 
+/// How often it is tried where one is deleted just when it is looked for.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// Keeps an activity; answers with the one that has its type and id, and whose it is, where
+/// there is one.
+pub(super) async fn keep(
+    connection: &mut PgConnection,
+    name: Name<'_>,
+    (id, activity): (Uuid, &Activity),
+) -> Result<Option<(MemberId, Activity)>, DatabaseError> {
+    for _ in 0..ATTEMPTS_MAX {
+        if insert(connection, name, (id, activity)).await? {
+            return Ok(None);
+        }
+        let found = find(connection, name.0, activity).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Err(DatabaseError::Contended("it is deleted again and again"))
+}
+
 /// Keeps an activity; `false` where its type and id are there.
-pub(super) async fn insert(
+async fn insert(
     connection: &mut PgConnection,
     (program, member): Name<'_>,
     (id, activity): (Uuid, &Activity),
@@ -65,11 +87,11 @@ pub(super) async fn insert(
 }
 
 /// The activity that has a type and id, and whose it is.
-pub(super) async fn find(
+async fn find(
     connection: &mut PgConnection,
     program: &ProgramId,
     activity: &Activity,
-) -> Result<(MemberId, Activity), DatabaseError> {
+) -> Result<Option<(MemberId, Activity)>, DatabaseError> {
     let row = sqlx::query_as!(
         Row,
         r#"-- tiers.activities.find
@@ -82,12 +104,11 @@ pub(super) async fn find(
     )
     .fetch_optional(connection)
     .await?;
-    // Who deleted it between the two statements has made room: the attempt is made again.
-    let row = row.ok_or(DatabaseError::Contended(
-        "an activity was deleted meanwhile",
-    ))?;
-    let (_, member, found) = row.into_activity()?;
-    Ok((member, found))
+    row.map(|row| {
+        let (_, member, found) = row.into_activity()?;
+        Ok((member, found))
+    })
+    .transpose()
 }
 
 /// A member's activities before a place, newest first, each with its place.

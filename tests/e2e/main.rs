@@ -19,6 +19,7 @@ mod due;
 mod earning;
 mod feed;
 mod figures;
+mod first_programme;
 mod harness;
 mod hostile;
 mod import;

@@ -132,10 +132,10 @@ In another shell:
   export TILL=$(cat {})             # a till of the record shop
   export FEALTY_TOKEN=$(cat {})     # you, the operator
 
-  fealty member show anna
-  fealty verify --database-url '{}'
+  export FEALTY_DATABASE_URL='{}'   # of points, for `fealty verify`
 
-The first call is in the README. Ctrl-C stops everything.",
+The first call is in the README, your first programme in docs/first-programme.md.
+Ctrl-C stops everything.",
         PORTS[0],
         PORTS[1],
         PORTS[2],

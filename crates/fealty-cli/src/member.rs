@@ -6,21 +6,26 @@ use clap::{Args, Subcommand};
 use fealty_client::{Deadline, call};
 use fealty_proto::{
     points::v1::{
-        AccountKind, GetBalanceRequest, ListTransactionsRequest, Transaction, TransactionKind,
+        AccountKind, ExplainTransactionRequest, GetCountersRequest, ListBalancesRequest,
+        ListTransactionsRequest, Transaction, TransactionKind,
     },
-    program::v1::GetProgramRequest,
+    program::v1::GetProgramOutlineRequest,
     rewards::v1::{Availability, ListRewardsRequest},
     tiers::v1::GetStatusRequest,
     r#type::v1::Money,
 };
+
+use tonic::Code;
 
 use crate::endpoints::{Clients, Endpoints};
 
 /// Look at members.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show a member's points, tier, rewards and last transactions.
+    /// Show a member's points, counters, tier, rewards and last transactions.
     Show(Show),
+    /// Say of a transaction how it came to be, and of every rule what it gave or why not.
+    Explain(Explain),
 }
 
 /// Show a member.
@@ -31,12 +36,21 @@ pub struct Show {
     /// The programme's id.
     #[arg(long, default_value = "record-club")]
     program: String,
-    /// The currency of points.
-    #[arg(long, default_value = "points")]
-    currency: String,
     /// How many transactions to show.
     #[arg(long, default_value_t = 10)]
     transactions: i32,
+    #[command(flatten)]
+    endpoints: Endpoints,
+}
+
+/// Explain a transaction.
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// The transaction's id.
+    transaction: String,
+    /// The programme's id.
+    #[arg(long, default_value = "record-club")]
+    program: String,
     #[command(flatten)]
     endpoints: Endpoints,
 }
@@ -45,13 +59,34 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Runs the subcommand.
 pub async fn run(command: Command) -> anyhow::Result<()> {
-    let Command::Show(show) = command;
-    let clients = Clients::connect(&show.endpoints)?;
-    show_program(&clients, &show).await?;
-    show_balance(&clients, &show).await?;
-    show_status(&clients, &show).await?;
-    show_rewards(&clients, &show).await?;
-    show_transactions(&clients, &show).await
+    match command {
+        Command::Show(show) => {
+            let clients = Clients::connect(&show.endpoints)?;
+            let money = show_program(&clients, &show).await?;
+            show_wallets(&clients, &show).await?;
+            show_counters(&clients, &show, &money).await?;
+            show_status(&clients, &show).await?;
+            show_rewards(&clients, &show).await?;
+            show_transactions(&clients, &show).await
+        }
+        Command::Explain(explain) => self::explain(explain).await,
+    }
+}
+
+async fn explain(explain: Explain) -> anyhow::Result<()> {
+    let clients = Clients::connect(&explain.endpoints)?;
+    let request = ExplainTransactionRequest {
+        program: explain.program,
+        transaction: explain.transaction,
+    };
+    let read = call(Deadline::within(DEADLINE), || {
+        let (mut client, request) = (clients.ledger(), request.clone());
+        async move { client.explain_transaction(request).await }
+    });
+    for step in read.await.map_err(told)?.steps {
+        println!("{}", step.text);
+    }
+    Ok(())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "what `map_err` takes")]
@@ -59,44 +94,81 @@ fn told(status: tonic::Status) -> anyhow::Error {
     anyhow::anyhow!("{}", status.message())
 }
 
-async fn show_program(clients: &Clients, show: &Show) -> anyhow::Result<()> {
+/// Says whose points these are; answers with the programme's money.
+async fn show_program(clients: &Clients, show: &Show) -> anyhow::Result<String> {
     let [(_, client), ..] = clients.programs();
-    let request = GetProgramRequest {
+    let request = GetProgramOutlineRequest {
         program: show.program.clone(),
-        version: None,
     };
     let read = call(Deadline::within(DEADLINE), || {
         let (mut client, request) = (client.clone(), request.clone());
-        async move { client.get_program(request).await }
+        async move { client.get_program_outline(request).await }
     });
-    let version = read.await.map_err(told)?.version.unwrap_or_default();
+    let outline = read.await.map_err(told)?.outline.unwrap_or_default();
     println!(
         "member {} of {} (version {})",
-        show.member, version.program, version.version
+        show.member, outline.program, outline.version
     );
-    Ok(())
+    Ok(outline.money_currency_code)
 }
 
-async fn show_balance(clients: &Clients, show: &Show) -> anyhow::Result<()> {
-    let request = GetBalanceRequest {
+async fn show_wallets(clients: &Clients, show: &Show) -> anyhow::Result<()> {
+    let request = ListBalancesRequest {
         program: show.program.clone(),
         member: show.member.clone(),
-        currency: show.currency.clone(),
-        ..GetBalanceRequest::default()
     };
     let read = call(Deadline::within(DEADLINE), || {
         let (mut client, request) = (clients.ledger(), request.clone());
-        async move { client.get_balance(request).await }
+        async move { client.list_balances(request).await }
     });
-    let balance = read.await.map_err(told)?.balance.unwrap_or_default();
-    println!("  {}: {} available", balance.currency, balance.available);
-    for (name, points) in [
-        ("pending", balance.pending),
-        ("held", balance.held),
-        ("owed", balance.debt),
-    ] {
-        if points > 0 {
-            println!("    {points} {name}");
+    for wallet in read.await.map_err(told)?.wallets {
+        let balance = wallet.balance.unwrap_or_default();
+        println!("  {}: {} available", balance.currency, balance.available);
+        for (name, points) in [
+            ("pending", balance.pending),
+            ("held", balance.held),
+            ("owed", balance.debt),
+        ] {
+            if points > 0 {
+                println!("    {points} {name}");
+            }
+        }
+        if let Some(soonest) = wallet.expiries.first() {
+            let date = soonest.expiry_time.map(date).unwrap_or_default();
+            println!("    {} gone on {date}", soonest.points);
+        }
+        if let (1.., Some(time)) = (wallet.expiring_with_inactivity, balance.inactive_time) {
+            let (points, date) = (wallet.expiring_with_inactivity, date(time));
+            println!("    {points} gone on {date}, if nothing is done before");
+        }
+    }
+    Ok(())
+}
+
+async fn show_counters(clients: &Clients, show: &Show, currency: &str) -> anyhow::Result<()> {
+    let request = GetCountersRequest {
+        program: show.program.clone(),
+        member: show.member.clone(),
+    };
+    let read = call(Deadline::within(DEADLINE), || {
+        let (mut client, request) = (clients.earning(), request.clone());
+        async move { client.get_counters(request).await }
+    });
+    for counter in read.await.map_err(told)?.counters {
+        let ends = counter.period_end_time.map(date);
+        let ends = ends.map_or(String::new(), |date| format!(", until {date}"));
+        let told = |value: i64| {
+            if !counter.money {
+                return value.to_string();
+            }
+            money(Some(&Money {
+                currency_code: currency.to_owned(),
+                minor_units: value,
+            }))
+        };
+        println!("  {}: {}{ends}", counter.counter, told(counter.value));
+        for goal in &counter.goals {
+            println!("    at {} by rule {}", told(goal.value), goal.rule);
         }
     }
     Ok(())
@@ -119,7 +191,12 @@ async fn show_status(clients: &Clients, show: &Show) -> anyhow::Result<()> {
         let (mut client, request) = (clients.tier(), request.clone());
         async move { client.get_status(request).await }
     });
-    let status = read.await.map_err(told)?.status.unwrap_or_default();
+    let status = match read.await {
+        Ok(read) => read.status.unwrap_or_default(),
+        // The programme is there; it has no tiers.
+        Err(status) if status.code() == Code::NotFound => return Ok(()),
+        Err(status) => return Err(told(status)),
+    };
     let until = status
         .evaluation_time
         .map(|time| format!(", judged on {}", date(time)));
@@ -151,8 +228,11 @@ async fn show_rewards(clients: &Clients, show: &Show) -> anyhow::Result<()> {
         let (mut client, request) = (clients.catalog(), request.clone());
         async move { client.list_rewards(request).await }
     });
-    println!("  rewards:");
-    for offer in read.await.map_err(told)?.rewards {
+    let rewards = read.await.map_err(told)?.rewards;
+    if !rewards.is_empty() {
+        println!("  rewards:");
+    }
+    for offer in rewards {
         let state = match offer.availability() {
             Availability::Available => "can be had".to_owned(),
             Availability::InsufficientPoints => format!("{} points missing", offer.missing_points),
@@ -180,10 +260,9 @@ async fn show_transactions(clients: &Clients, show: &Show) -> anyhow::Result<()>
     });
     println!("  last transactions:");
     for transaction in read.await.map_err(told)?.transactions {
-        let after = transaction
-            .balances
-            .first()
-            .map_or(0, |balance| balance.available);
+        let after = transaction.balances.iter();
+        let after = after.map(|balance| format!("{} {}", balance.available, balance.currency));
+        let after = after.collect::<Vec<_>>().join(", ");
         let kind = TransactionKind::try_from(transaction.kind).unwrap_or_default();
         let kind = kind
             .as_str_name()

@@ -43,3 +43,4 @@ mod tampering;
 mod telemetry;
 mod tiers;
 mod versions;
+mod years;

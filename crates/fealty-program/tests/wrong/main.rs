@@ -24,6 +24,7 @@ counters:
   coffees: { of: line, when: 'line.category == "coffee"', over: { every: week } }
   spent: { of: purchase, add: purchase.amount, over: ever }
   earned: { of: points, rules: [base], over: { every: month } }
+  visit-days: { of: purchase, once_per: day, over: { every: week } }
 earning:
   - { rule: base, on: purchase, earn: { currency: points, rate: { points: 1, per: "1.00" } } }
 "#;
@@ -108,6 +109,11 @@ fn names_types_and_functions_are_checked_with_their_places() {
         "purchase.attributes.own_cap",
         0,
         "there is no attribute `own_cap`, did you mean `own_cup`?",
+    );
+    condition(
+        "counters.visit-days.passes(3)",
+        0,
+        r#"there is no counter `visit`, and one with a dash stands in brackets: ["visit-days"]"#,
     );
     condition(
         "line.quantity > 1",

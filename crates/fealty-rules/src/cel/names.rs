@@ -151,7 +151,16 @@ impl Checker<'_> {
         written: &str,
         names: impl Iterator<Item = &'n str>,
     ) -> CelError {
-        let hint = near::hint(written, names);
+        let names: Vec<&str> = names.collect();
+        // `a.b-c` is a difference.
+        let dashed = |name: &&&str| {
+            let rest = name.strip_prefix(written);
+            rest.is_some_and(|rest| rest.starts_with('-'))
+        };
+        let hint = match names.iter().find(dashed) {
+            Some(name) => format!(", and one with a dash stands in brackets: [\"{name}\"]"),
+            None => near::hint(written, names.into_iter()),
+        };
         self.wrong(tree, format!("there is no {what} `{written}`{hint}"))
     }
 

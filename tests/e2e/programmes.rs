@@ -59,7 +59,7 @@ fn validate_says_all_that_is_wrong_with_its_place() {
     assert!(!right && why.contains("2 things are wrong"), "{why}");
     let place = |name: &str| folder.path().join(name).display().to_string();
     let expected = format!(
-        "{}:4:12: time_zone: must be a name of the IANA time zone database\n\
+        "{}:6:12: time_zone: must be a name of the IANA time zone database\n\
          {}:4:12: earning.base.when: a whole number and money do not go together\n",
         place("program.yaml"),
         place("earning.yaml"),

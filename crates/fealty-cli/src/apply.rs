@@ -9,7 +9,9 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fealty_client::{Deadline, call};
-use fealty_proto::program::v1::{ApplyProgramRequest, ApplyProgramResponse, ProgramVersion};
+use fealty_proto::program::v1::{
+    ApplyProgramRequest, ApplyProgramResponse, ChangeEffect, ProgramMeaning, ProgramVersion,
+};
 
 use crate::{
     endpoints::{Clients, Endpoints},
@@ -148,6 +150,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if compared.changes_left_out > 0 {
         println!("… and {} more", compared.changes_left_out);
     }
+    show_meanings(&compared.meanings);
     for note in &compared.notes {
         println!("! {}: {}", note.path, note.message);
     }
@@ -172,6 +175,23 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let version = applied.version.unwrap_or_default();
     println!("{} is at version {}", version.program, version.version);
     Ok(())
+}
+
+/// Says what the changes mean: what is bad for members last, where it is read.
+fn show_meanings(meanings: &[ProgramMeaning]) {
+    for (effect, heading) in [
+        (ChangeEffect::Depends, "it also means:"),
+        (ChangeEffect::MembersGain, "members gain:"),
+        (ChangeEffect::MembersLose, "members lose:"),
+    ] {
+        let mut of_effect = meanings.iter().filter(|told| told.effect() == effect);
+        if let Some(first) = of_effect.next() {
+            println!("{heading}");
+            for told in std::iter::once(first).chain(of_effect) {
+                println!("  {}", told.message);
+            }
+        }
+    }
 }
 
 /// Whether whoever sits there wants it.

@@ -8,13 +8,14 @@
 //!
 //! `source` is the text, `sections` its parts, each with its form, its meaning and
 //! its check; `faults` gathers what is wrong, `check` puts them together, `program` is
-//! what comes of it, `schema` what editors know of it, `version` how it is applied, `diff` the comparison. Conditions and
+//! what comes of it, `schema` what editors know of it, `version` how it is applied, `diff` the comparison, `meaning` what it comes to in words. Conditions and
 //! calendar arithmetic are those of `fealty-rules`, which runs what is compiled here.
 
 mod check;
 mod diff;
 mod error;
 mod faults;
+mod meaning;
 mod program;
 mod schema;
 mod sections;
@@ -24,6 +25,7 @@ mod version;
 pub use diff::{Change, diff};
 pub use error::{ProgramError, ProgramErrors, ProgramNote};
 pub use fealty_rules::{AttributeType, Calendar, MultipliedOf, Period, Ratio, Round, TierAsOf};
+pub use meaning::{Effect, Meaning, meanings};
 pub use program::Program;
 pub use schema::schema;
 pub use sections::{

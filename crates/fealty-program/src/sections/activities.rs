@@ -8,7 +8,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IntoDeserializer as _};
 
 use super::attributes::{ATTRIBUTES_MAX, Kind, types};
-use crate::faults::Check;
+use crate::{
+    Effect,
+    faults::Check,
+    meaning::{Words, each},
+};
 
 /// Types of a programme at the most.
 const ACTIVITIES_MAX: usize = 100;
@@ -147,6 +151,24 @@ pub(crate) fn readable(
         (id.clone(), (!activity.sensitive).then_some(attributes))
     });
     readable.collect()
+}
+
+/// What other activities mean.
+pub(crate) fn meaning(
+    before: &BTreeMap<ActivityType, ActivityText>,
+    after: &BTreeMap<ActivityType, ActivityText>,
+    words: &mut Words,
+) {
+    for (id, before, after) in each(before, after) {
+        let message = match (before, after) {
+            (Some(_), None) => format!("`{id}` can be recorded no more"),
+            (Some(before), Some(after)) if !before.sensitive && after.sensitive => {
+                format!("`{id}` goes to tiers only from now on; what was recorded stays in the log")
+            }
+            _ => continue,
+        };
+        words.say(Effect::Depends, format!("activities.{id}"), message);
+    }
 }
 
 #[cfg(test)]

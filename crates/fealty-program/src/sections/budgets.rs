@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    Effect,
     faults::Check,
+    meaning::{Words, each},
     sections::earning::{Context, local_moment},
 };
 
@@ -110,4 +112,29 @@ fn percent(path: &str, text: &str, check: &mut Check) -> Option<u8> {
         check.wrong(path, "must be 1% to 100%, such as 80%");
     }
     number
+}
+
+/// What other budgets mean.
+pub(crate) fn meaning(
+    before: &BTreeMap<BudgetId, BudgetText>,
+    after: &BTreeMap<BudgetId, BudgetText>,
+    words: &mut Words,
+) {
+    for (id, before, after) in each(before, after) {
+        let path = format!("budgets.{id}");
+        let (Some(before), Some(after)) = (before, after) else {
+            continue;
+        };
+        let points = (before.points, after.points);
+        words.more_is_better(format!("{path}.points"), points, &format!("`{id}` has"));
+        let until = (before.until.as_ref(), after.until.as_ref());
+        let (path, what) = (format!("{path}.until"), format!("`{id}` gives until"));
+        match until {
+            (Some(before), Some(after)) => words.more_is_better(path, (before, after), &what),
+            until => {
+                let no_more = format!("`{id}` no longer gives only until");
+                words.there_or_not(path, until, (&what, &no_more, Effect::MembersLose));
+            }
+        }
+    }
 }

@@ -8,7 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::activities::{ActivityName, OrActivity};
-use crate::faults::Check;
+use crate::{
+    Effect,
+    faults::Check,
+    meaning::{Words, each, same},
+};
 
 /// Counters of a programme at the most: each is asked of every purchase.
 const COUNTERS_MAX: usize = 100;
@@ -93,6 +97,19 @@ pub(crate) enum EveryText {
     Month,
     Quarter,
     Year,
+}
+
+impl EveryText {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Quarter => "quarter",
+            Self::Year => "year",
+        }
+    }
 }
 
 impl From<EveryText> for Every {
@@ -182,4 +199,22 @@ pub(crate) fn window(path: &str, text: &WindowText, check: &mut Check) -> Option
         }
     };
     Some(Over::Window(window))
+}
+
+/// What other counters mean.
+pub(crate) fn meaning(
+    before: &BTreeMap<CounterId, CounterText>,
+    after: &BTreeMap<CounterId, CounterText>,
+    words: &mut Words,
+) {
+    for (id, before, after) in each(before, after) {
+        let message = match (before, after) {
+            (None, Some(_)) => format!("`{id}` is new, and begins at zero"),
+            (Some(before), Some(after)) if !same(before, after) => {
+                format!("`{id}` counts otherwise: it is another counter, and begins at zero")
+            }
+            _ => continue,
+        };
+        words.say(Effect::Depends, format!("counters.{id}"), message);
+    }
 }

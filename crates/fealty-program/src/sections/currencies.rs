@@ -8,11 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Expiry, Period, ProgramNote, Ratio, Round, TierScheme,
+    Effect, Expiry, Period, ProgramNote, Ratio, Round, TierScheme,
     faults::{Check, DECIMALS_MAX},
+    meaning::{Amount, Words, each, same},
     sections::{
         expiry::{self, ExpiresText},
-        figure::RoundText,
+        figure::{Figure, RoundText},
     },
 };
 
@@ -188,6 +189,81 @@ pub(crate) fn activation_of(
             None
         }
     }
+}
+
+/// What other terms of currencies mean.
+pub(crate) fn meaning(
+    before: &BTreeMap<CurrencyId, CurrencyText>,
+    after: &BTreeMap<CurrencyId, CurrencyText>,
+    words: &mut Words,
+) {
+    for (id, before, after) in each(before, after) {
+        let path = format!("currencies.{id}");
+        let (Some(before), Some(after)) = (before, after) else {
+            if after.is_some() {
+                words.say(Effect::Depends, path, format!("`{id}` is a new currency"));
+            }
+            continue;
+        };
+        let expires = (before.expires.as_ref(), after.expires.as_ref());
+        expiry::meaning(&format!("{path}.expires"), id.as_str(), expires, words);
+        let activates = (before.activates.as_ref(), after.activates.as_ref());
+        waiting(&format!("{path}.activates"), id.as_str(), activates, words);
+        let worth = (before.unit_value.as_ref(), after.unit_value.as_ref());
+        let what = format!("a point of `{id}` is worth");
+        match worth {
+            (Some(before), Some(after)) => {
+                let worth = (Figure::of(before), Figure::of(after));
+                let worth = (Amount(&worth.0), Amount(&worth.1));
+                words.more_is_better(format!("{path}.unit_value"), worth, &what);
+            }
+            worth => {
+                let no_more = format!("a point of `{id}` is no longer worth");
+                let has = (&*what, &*no_more, Effect::Depends);
+                words.there_or_not(format!("{path}.unit_value"), worth, has);
+            }
+        }
+        if !same(&before.round, &after.round) {
+            let message = format!("fractions of a point of `{id}` become whole ones otherwise");
+            words.say(Effect::Depends, format!("{path}.round"), message);
+        }
+    }
+}
+
+/// What another wait for points means.
+pub(crate) fn waiting(
+    path: &str,
+    whose: &str,
+    (before, after): (Option<&ActivatesText>, Option<&ActivatesText>),
+    words: &mut Words,
+) {
+    let told = |text: &ActivatesText| match (&text.after, &text.on) {
+        (Some(after), _) => after.clone(),
+        (None, Some(event)) => format!("until `{event}`"),
+        (None, None) => String::new(),
+    };
+    let days = |text: &ActivatesText| {
+        let period = Period::parse(text.after.as_deref()?)?;
+        Some(period.days_at_most())
+    };
+    let (told_before, told_after) = (before.map(told), after.map(told));
+    let waits = (before.and_then(days), after.and_then(days));
+    if let ((Some(before), Some(after)), Some(was), Some(is)) = (waits, &told_before, &told_after)
+        && before != after
+    {
+        let effect = if after < before {
+            Effect::MembersGain
+        } else {
+            Effect::MembersLose
+        };
+        let message = format!("points of `{whose}` wait {is} instead of {was}");
+        words.say(effect, path, message);
+        return;
+    }
+    let what = format!("points of `{whose}` wait");
+    let told = (told_before.as_ref(), told_after.as_ref());
+    let no_more = format!("points of `{whose}` no longer wait");
+    words.there_or_not(path, told, (&what, &no_more, Effect::MembersLose));
 }
 
 #[cfg(test)]

@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use fealty_rules::calendar;
 
-use crate::{Period, TierScheme, faults::Check};
+use crate::{
+    Effect, Period, TierScheme,
+    faults::Check,
+    meaning::{Words, same},
+};
 
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -323,4 +327,49 @@ fn yearly(path: &str, on: &str, at_least: Option<&str>, check: &mut Check) -> Op
         day,
         at_least,
     })
+}
+
+/// What another expiry means.
+pub(crate) fn meaning(
+    path: &str,
+    whose: &str,
+    (before, after): (Option<&ExpiresText>, Option<&ExpiresText>),
+    words: &mut Words,
+) {
+    let told = |text: &ExpiresText| match (&text.after, &text.on, &text.inactive_for) {
+        (Some(after), ..) => format!("after {after}"),
+        (None, Some(on), _) => format!("on each {on}"),
+        (None, None, Some(period)) => format!("after {period} without activity"),
+        (None, None, None) => "by the member's tier".to_owned(),
+    };
+    let days = |text: &ExpiresText| {
+        let period = text.after.as_deref().or(text.inactive_for.as_deref());
+        Period::parse(period?).map(Period::days_at_least)
+    };
+    let (was, is) = (before.map(told), after.map(told));
+    let what = format!("points of `{whose}` expire");
+    let (Some(old), Some(new), Some(told_was), Some(told_is)) = (before, after, &was, &is) else {
+        let no_more = format!("points of `{whose}` no longer expire");
+        let expires = (was.as_ref(), is.as_ref());
+        words.there_or_not(path, expires, (&what, &no_more, Effect::MembersLose));
+        return;
+    };
+    if told_was == told_is {
+        if !same(old, new) {
+            let message = format!("{what} {told_is} as before, and by tier or activity otherwise");
+            words.say(Effect::Depends, path, message);
+        }
+        return;
+    }
+    let alike = old.after.is_some() == new.after.is_some();
+    let effect = match (days(old), days(new)) {
+        (Some(was), Some(is)) if alike && was < is => Effect::MembersGain,
+        (Some(was), Some(is)) if alike && was > is => Effect::MembersLose,
+        _ => Effect::Depends,
+    };
+    words.say(
+        effect,
+        path,
+        format!("{what} {told_is} instead of {told_was}"),
+    );
 }

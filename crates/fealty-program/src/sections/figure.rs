@@ -13,6 +13,11 @@ use serde::{Deserialize, Serialize, Serializer};
 pub(crate) struct Figure(String);
 
 impl Figure {
+    /// A figure of a text.
+    pub(crate) fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// As an exact fraction; `None` where it is none, or below 0.
     pub(crate) fn ratio(&self) -> Option<Ratio> {
         Ratio::parse(&self.0)

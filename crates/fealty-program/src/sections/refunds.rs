@@ -6,7 +6,7 @@ use fealty_types::{RefundPolicy, RefundTerms};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Period, faults::Check};
+use crate::{Effect, Period, faults::Check, meaning::Words};
 
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +37,27 @@ pub(crate) fn check(text: Option<&RefundsText>, check: &mut Check) -> Option<Ref
         policy: text.policy,
         restore_grace,
     })
+}
+
+/// What other refunds mean.
+pub(crate) fn meaning(
+    before: Option<&RefundsText>,
+    after: Option<&RefundsText>,
+    words: &mut Words,
+) {
+    let policy = |text: Option<&RefundsText>| {
+        let policy = text.map_or(RefundTerms::default().policy, |text| text.policy);
+        match policy {
+            RefundPolicy::LotOnly => "are borne by the brand",
+            RefundPolicy::Balance => "are taken from other points, as far as those reach",
+            RefundPolicy::Debt => "are taken from other points, and what is missing is owed",
+        }
+    };
+    let (was, is) = (policy(before), policy(after));
+    if was != is {
+        let message = format!("points that come back and were spent {is}; so far they {was}");
+        words.say(Effect::Depends, "refunds.policy", message);
+    }
 }
 
 #[cfg(test)]

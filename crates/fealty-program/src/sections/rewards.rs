@@ -6,7 +6,11 @@ use fealty_types::{BrandId, CurrencyId, Points, RewardId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Brand, faults::Check};
+use crate::{
+    Brand, Effect,
+    faults::Check,
+    meaning::{Words, each},
+};
 
 const REWARDS_MAX: usize = 10_000;
 const STOCK_MAX: i64 = 1_000_000_000;
@@ -90,4 +94,46 @@ pub(crate) fn check(
         }
     }
     rewards
+}
+
+/// What another catalogue means.
+pub(crate) fn meaning(
+    before: &BTreeMap<RewardId, RewardText>,
+    after: &BTreeMap<RewardId, RewardText>,
+    words: &mut Words,
+) {
+    for (id, before, after) in each(before, after) {
+        let path = format!("rewards.{id}");
+        match (before, after) {
+            (None, Some(reward)) => {
+                let PriceText { currency, points } = &reward.price;
+                let message = format!("`{id}` is new, for {points} {currency}");
+                words.say(Effect::MembersGain, path, message);
+            }
+            (Some(_), None) => {
+                words.say(
+                    Effect::MembersLose,
+                    path,
+                    format!("`{id}` can be had no more"),
+                );
+            }
+            (Some(before), Some(after)) => {
+                let price = (before.price.points, after.price.points);
+                words.less_is_better(format!("{path}.price"), price, &format!("`{id}` costs"));
+                let stock = (before.stock.as_ref(), after.stock.as_ref());
+                let (path, what) = (format!("{path}.stock"), format!("of `{id}` there are"));
+                match stock {
+                    (Some(before), Some(after)) => {
+                        words.more_is_better(path, (before, after), &what);
+                    }
+                    stock => {
+                        let no_more = format!("of `{id}` there are no longer only");
+                        let has = (&*what, &*no_more, Effect::MembersLose);
+                        words.there_or_not(path, stock, has);
+                    }
+                }
+            }
+            (None, None) => {}
+        }
+    }
 }

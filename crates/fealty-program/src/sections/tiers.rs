@@ -1,5 +1,7 @@
 //! `tiers`: the status that purchases give.
 
+use std::collections::BTreeMap;
+
 use fealty_types::{Money, TierId, Timestamp};
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
@@ -7,7 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use fealty_rules::calendar;
 
-use crate::{MoneyUnit, Period, faults::Check};
+use super::figure::Figure;
+use crate::{
+    Effect, MoneyUnit, Period,
+    faults::Check,
+    meaning::{Amount, Words, each},
+};
 
 const LEVELS_MAX: usize = 20;
 
@@ -150,4 +157,74 @@ pub(crate) fn check(text: &TiersText, money: MoneyUnit, check: &mut Check) -> Op
         validity: validity?,
         levels,
     })
+}
+
+/// What other tiers mean.
+pub(crate) fn meaning(before: Option<&TiersText>, after: Option<&TiersText>, words: &mut Words) {
+    let (Some(before), Some(after)) = (before, after) else {
+        match (before, after) {
+            (None, Some(_)) => {
+                let message = "there are tiers now".to_owned();
+                words.say(Effect::Depends, "tiers", message);
+            }
+            (Some(_), None) => {
+                let message = "there are no tiers any more".to_owned();
+                words.say(Effect::MembersLose, "tiers", message);
+            }
+            _ => {}
+        }
+        return;
+    };
+    let levels = |text: &TiersText| -> BTreeMap<TierId, String> {
+        let levels = text.levels.iter();
+        levels
+            .map(|level| (level.tier.clone(), level.from.clone()))
+            .collect()
+    };
+    let (old, new) = (levels(before), levels(after));
+    for (tier, before, after) in each(&old, &new) {
+        let path = format!("tiers.levels.{tier}");
+        match (before, after) {
+            (None, Some(from)) => {
+                words.say(
+                    Effect::Depends,
+                    path,
+                    format!("`{tier}` is new, from {from}"),
+                );
+            }
+            (Some(_), None) => {
+                let message = format!("there is no `{tier}` any more");
+                words.say(Effect::Depends, path, message);
+            }
+            (Some(before), Some(after)) => {
+                let from = (Figure::of(before), Figure::of(after));
+                let from = (Amount(&from.0), Amount(&from.1));
+                words.less_is_better(path, from, &format!("`{tier}` is reached from"));
+            }
+            (None, None) => {}
+        }
+    }
+    for (path, before, after, what) in [
+        (
+            "tiers.window",
+            &before.window,
+            &after.window,
+            "what counts for tiers is that of the last",
+        ),
+        (
+            "tiers.validity",
+            &before.validity,
+            &after.validity,
+            "a tier is held for",
+        ),
+    ] {
+        let days = |text: &str| Period::parse(text).map(Period::days_at_least);
+        let effect = match (days(before), days(after)) {
+            (Some(before), Some(after)) if after > before => Effect::MembersGain,
+            (Some(before), Some(after)) if after < before => Effect::MembersLose,
+            _ if before == after => continue,
+            _ => Effect::Depends,
+        };
+        words.say(effect, path, format!("{what} {after} instead of {before}"));
+    }
 }

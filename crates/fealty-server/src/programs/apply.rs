@@ -7,7 +7,9 @@ use fealty_postgres::{
     foundation::{self, ProgramRequest, StoredProgram},
     run,
 };
-use fealty_program::{Change, Program, ProgramErrors, ProgramNote, ProgramSource, diff};
+use fealty_program::{
+    Change, Meaning, Program, ProgramErrors, ProgramNote, ProgramSource, diff, meanings,
+};
 use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::{ActivityType, Clock as _, ProgramId, Reference, RequestId};
 use serde_json::json;
@@ -35,6 +37,8 @@ pub(super) struct Applied {
     pub(super) program: ProgramId,
     pub(super) stored: StoredProgram,
     pub(super) changes: Vec<Change>,
+    /// What they mean.
+    pub(super) meanings: Vec<Meaning>,
     /// What it does that its reader may not expect.
     pub(super) notes: Vec<ProgramNote>,
     /// Whether it was there already, from the same request sent before.
@@ -84,10 +88,11 @@ impl Programs {
         parsed: &ProgramSource,
     ) -> Result<Applied, ProgramsError> {
         let id = &parsed.program.id;
-        let answer = |stored, changes| Applied {
+        let answer = |stored, (changes, meanings)| Applied {
             program: id.clone(),
             stored,
             changes,
+            meanings,
             notes: parsed.program.notes(),
             replayed: false,
         };
@@ -95,7 +100,7 @@ impl Programs {
         let is_same = |before: &&StoredProgram| before.digest == parsed.digest;
         if let Some(same) = before.as_ref().filter(is_same) {
             asked.keep(connection, id, same).await?;
-            return Ok(answer(same.clone(), Vec::new()));
+            return Ok(answer(same.clone(), (Vec::new(), Vec::new())));
         }
         let newest = before.as_ref().map_or(0, |before| before.version);
         if let Some(expected) = asked.expected_version.filter(|it| *it != newest) {
@@ -104,6 +109,8 @@ impl Programs {
         let source_before = before.as_ref().map(|before| before.source.as_str());
         let changes = diff(source_before, &asked.source)
             .map_err(|error| ProgramsError::Rejected(ProgramErrors::from(error).into()))?;
+        // What a file of an older language said cannot be told.
+        let meanings = source_before.and_then(|before| meanings(before, &asked.source).ok());
         let parsed_before = source_before.and_then(|source| Program::parse(source).ok());
         let parsed_before = parsed_before.as_ref().map(|parsed| &*parsed.program);
         if let Some(before) = parsed_before {
@@ -126,7 +133,7 @@ impl Programs {
             let entry = applied_entry(caller, id, before.as_ref(), &stored, &changes);
             audit_log::append(&mut *connection, &entry).await?;
         }
-        Ok(answer(stored, changes))
+        Ok(answer(stored, (changes, meanings.unwrap_or_default())))
     }
 }
 
@@ -158,6 +165,7 @@ impl Applying {
             program: program.clone(),
             stored: stored.ok_or(DatabaseError::Broken("a version that was applied is kept"))?,
             changes: Vec::new(),
+            meanings: Vec::new(),
             notes: parsed.program.notes(),
             replayed: true,
         }))

@@ -1,7 +1,7 @@
 //! Programmes on the wire.
 
 use fealty_postgres::foundation::{self, StoredProgram};
-use fealty_program::{Change, ProgramVersion, SOURCE_LEN_MAX};
+use fealty_program::{Change, Effect, Meaning, ProgramVersion, SOURCE_LEN_MAX};
 use fealty_proto::program::v1::{
     self as wire,
     program_service_server::{ProgramService, ProgramServiceServer},
@@ -28,6 +28,8 @@ const REQUEST_LEN_MAX: usize = SOURCE_LEN_MAX + 64 * 1024;
 /// Texts of the changes that an answer lists, in bytes: it stays well below what clients
 /// take, which is 4 MiB where nothing is said.
 const CHANGES_LEN_MAX: usize = 1024 * 1024;
+/// Sentences that an answer has of what the changes mean.
+const MEANINGS_MAX: usize = 1_000;
 
 impl Programs {
     /// The gRPC service, which takes files of every length that there may be.
@@ -54,6 +56,19 @@ fn told(changes: Vec<Change>) -> (Vec<wire::ProgramChange>, i32) {
     }
     let left_out = i32::try_from(all - told.len()).unwrap_or(i32::MAX);
     (told, left_out)
+}
+
+fn meaning(meaning: Meaning) -> wire::ProgramMeaning {
+    let effect = match meaning.effect {
+        Effect::MembersGain => wire::ChangeEffect::MembersGain,
+        Effect::MembersLose => wire::ChangeEffect::MembersLose,
+        Effect::Depends => wire::ChangeEffect::Depends,
+    };
+    wire::ProgramMeaning {
+        path: meaning.path,
+        message: meaning.message,
+        effect: effect.into(),
+    }
 }
 
 /// What an app shows of a programme.
@@ -132,6 +147,12 @@ impl ProgramService for Programs {
             version: Some(to_wire_version(&applied.program, &applied.stored)),
             changes,
             changes_left_out: left_out,
+            meanings: applied
+                .meanings
+                .into_iter()
+                .take(MEANINGS_MAX)
+                .map(meaning)
+                .collect(),
             replayed: applied.replayed,
             notes: notes.collect(),
         }))

@@ -1,12 +1,16 @@
 //! `caps`: how much a rule gives at the most.
 
+use std::collections::BTreeMap;
+
 use fealty_rules::{CapSource, Limit, Over, Window};
 use fealty_types::Points;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    Effect,
     faults::Check,
+    meaning::{Words, each},
     sections::{
         activities::{ActivityName, OrActivity, PurchaseWord},
         counters::{EveryText, WindowText, window},
@@ -125,4 +129,66 @@ fn cap(
         }
     };
     Some(CapSource { limit, over })
+}
+
+/// A cap in words, without its limit: two that say the same go for the same.
+fn over(text: &CapText) -> String {
+    let whose = match text.per {
+        Per::Member => "a member",
+        Per::Purchase => "a purchase",
+        Per::Activity => "an activity",
+    };
+    let kind = if text.points.is_some() {
+        "points"
+    } else {
+        "times"
+    };
+    let every = text.every.map(|every| format!(" in a {}", every.name()));
+    let last = text.last.as_ref().map(|last| format!(" in {last}"));
+    let since = text.since.as_ref().map(|since| format!(" since {since}"));
+    let window = every.or(last).or(since).unwrap_or_default();
+    format!("{kind} at the most for {whose}{window}")
+}
+
+/// What other caps of a rule mean.
+pub(super) fn meaning(
+    path: &str,
+    id: &str,
+    (before, after): (&[CapText], &[CapText]),
+    words: &mut Words,
+) {
+    let by_window = |caps: &[CapText]| -> BTreeMap<String, i64> {
+        let limits = caps.iter().map(|cap| {
+            let limit = cap.points.or(cap.times).unwrap_or_default();
+            (over(cap), limit)
+        });
+        limits.collect()
+    };
+    let (old, new) = (by_window(before), by_window(after));
+    for (window, was, is) in each(&old, &new) {
+        let path = format!("{path}.caps");
+        let (effect, message) = match (was, is) {
+            (Some(was), Some(is)) if was != is => {
+                let effect = if is > was {
+                    Effect::MembersGain
+                } else {
+                    Effect::MembersLose
+                };
+                (
+                    effect,
+                    format!("`{id}` gives {is} instead of {was} {window}"),
+                )
+            }
+            (None, Some(is)) => (
+                Effect::MembersLose,
+                format!("`{id}` gives {is} {window} now"),
+            ),
+            (Some(was), None) => {
+                let message = format!("`{id}` no longer ends at {was} {window}");
+                (Effect::MembersGain, message)
+            }
+            _ => continue,
+        };
+        words.say(effect, path, message);
+    }
 }

@@ -1,10 +1,12 @@
 //! `earning`: the rules that a purchase or an activity earns by, and `groups`, of whose rules one gives.
 //!
-//! `formula` is how many points a rule gives, `caps` how many at the most. Rules are
+//! `formula` is how many points a rule gives, `caps` how many at the most, `meaning` what a
+//! change of them comes to. Rules are
 //! compiled by `fealty-rules`, which says what is wrong with their conditions.
 
 mod caps;
 mod formula;
+mod meaning;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +25,8 @@ use crate::{
         expiry::{self, ExpiresText},
     },
 };
+pub(crate) use meaning::meaning;
+
 use caps::CapText;
 use formula::{EarnText, TierAsOfText};
 

@@ -21,11 +21,12 @@ mod schema;
 mod sections;
 mod source;
 mod version;
+mod words;
 
 pub use diff::{Change, diff};
 pub use error::{ProgramError, ProgramErrors, ProgramNote};
 pub use fealty_rules::{AttributeType, Calendar, MultipliedOf, Period, Ratio, Round, TierAsOf};
-pub use meaning::{Effect, Meaning, meanings};
+pub use meaning::meanings;
 pub use program::Program;
 pub use schema::schema;
 pub use sections::{
@@ -44,6 +45,7 @@ pub use sections::{
     tiers::{TierLevel, TierScheme},
 };
 pub use version::{ProgramSource, ProgramVersion, text_digest};
+pub use words::{Effect, Meaning};
 
 /// The longest programme file, in bytes.
 pub const SOURCE_LEN_MAX: usize = 4 * 1024 * 1024;

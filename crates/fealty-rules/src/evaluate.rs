@@ -9,7 +9,7 @@ use fealty_types::{Points, RuleId};
 
 use crate::{
     cel::Eval as _,
-    event::{Event, Ready, Subject},
+    event::{Event, Ready},
     outcome::{Given, Move, Outcome},
     rule::{Adds, Formula, Pick, Rule, Rules},
     slot::{Inputs, Slots},
@@ -19,6 +19,7 @@ use crate::{
         caps::{self, Capped},
         select::Selections,
     },
+    subject::Subject,
     trace::{Trace, Verdict},
 };
 

@@ -10,6 +10,7 @@ use crate::{
     cel::{BoolName, NumberName, Of, TextName, Values},
     rule::Rules,
     slot::Slots,
+    subject::Subject,
     text::{EventTexts, Symbol},
 };
 
@@ -44,15 +45,6 @@ pub struct Line<'a> {
     pub tax: i64,
     /// Attributes that were given.
     pub attributes: Given<'a>,
-}
-
-/// What an event is, and what a rule is asked of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// A purchase.
-    Purchase,
-    /// An activity, by the number of its type in the version; see [`Rules::activity`].
-    Activity(u16),
 }
 
 /// A purchase or an activity. Of an activity, what only purchases have is empty or 0.

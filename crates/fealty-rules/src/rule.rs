@@ -8,7 +8,7 @@ use crate::{
     calendar::Calendar,
     cel::{Bool, Number},
     decimal::Ratio,
-    event::Subject,
+    subject::Subject,
     window::Window,
 };
 

@@ -8,9 +8,9 @@ use jiff::civil::Date;
 
 use crate::{
     calendar::{Calendar, day_number},
-    event::Subject,
     outcome::{Move, SlotValue},
     rule::{Budget, Reads, Rules, Slot},
+    subject::Subject,
     window::{Buckets, Window},
 };
 

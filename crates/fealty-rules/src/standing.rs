@@ -4,9 +4,9 @@ use fealty_types::{CounterId, RuleId, Timestamp};
 
 use crate::{
     calendar,
-    event::Subject,
     rule::Rules,
     slot::{Book, Inputs, Stored},
+    subject::Subject,
 };
 
 /// A counter of a member.

@@ -11,7 +11,7 @@ use super::attributes::{ATTRIBUTES_MAX, Kind, types};
 use crate::{
     Effect,
     faults::Check,
-    meaning::{Words, each},
+    words::{Words, each},
 };
 
 /// Types of a programme at the most.

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Effect,
     faults::Check,
-    meaning::{Words, each},
     sections::earning::{Context, local_moment},
+    words::{Words, each},
 };
 
 /// Budgets of a programme at the most.

@@ -11,7 +11,7 @@ use super::activities::{ActivityName, OrActivity};
 use crate::{
     Effect,
     faults::Check,
-    meaning::{Words, each, same},
+    words::{Words, each, same},
 };
 
 /// Counters of a programme at the most: each is asked of every purchase.

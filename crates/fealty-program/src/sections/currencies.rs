@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Effect, Expiry, Period, ProgramNote, Ratio, Round, TierScheme,
     faults::{Check, DECIMALS_MAX},
-    meaning::{Amount, Words, each, same},
     sections::{
         expiry::{self, ExpiresText},
         figure::{Figure, RoundText},
     },
+    words::{Amount, Words, each, same},
 };
 
 const CURRENCIES_MAX: usize = 20;

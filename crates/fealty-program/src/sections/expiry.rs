@@ -12,7 +12,7 @@ use fealty_rules::calendar;
 use crate::{
     Effect, Period, TierScheme,
     faults::Check,
-    meaning::{Words, same},
+    words::{Words, same},
 };
 
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]

@@ -6,7 +6,7 @@ use fealty_types::{RefundPolicy, RefundTerms};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Effect, Period, faults::Check, meaning::Words};
+use crate::{Effect, Period, faults::Check, words::Words};
 
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Brand, Effect,
     faults::Check,
-    meaning::{Words, each},
+    words::{Words, each},
 };
 
 const REWARDS_MAX: usize = 10_000;

@@ -13,7 +13,7 @@ use super::figure::Figure;
 use crate::{
     Effect, MoneyUnit, Period,
     faults::Check,
-    meaning::{Amount, Words, each},
+    words::{Amount, Words, each},
 };
 
 const LEVELS_MAX: usize = 20;

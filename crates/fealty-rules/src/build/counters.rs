@@ -6,8 +6,8 @@ use super::{Builder, CounterSource, Counts, Fault, Faults, scope, slots::key};
 use crate::{
     CounterName, Scope,
     cel::{Bool, Checker, Number},
-    event::Subject,
     rule::{Adds, Counter, Reads, Slot},
+    subject::Subject,
     window::Window,
 };
 

@@ -15,13 +15,13 @@ use crate::{
     CounterName, Scope,
     cel::{Bool, CelError, Checker},
     decimal::Ratio,
-    event::Subject,
     index::Index,
     near::hint,
     rule::{
         ActivityKind, Adds, Counter, Edge, Formula, Group, KeptBudget, MultipliedOf, Rule, Rules,
         Slot,
     },
+    subject::Subject,
     text::Texts,
 };
 use exact::can_be_reckoned;

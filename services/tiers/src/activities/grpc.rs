@@ -7,7 +7,10 @@ use fealty_types::{MemberId, ProgramId};
 use tonic::{Request, Response, Status, async_trait};
 use uuid::Uuid;
 
-use super::service::{Activities, Activity, Asked, Which};
+use super::{
+    activity::{Activity, Asked, Which},
+    service::Activities,
+};
 
 pub(crate) struct ActivityApi(pub(crate) Activities);
 

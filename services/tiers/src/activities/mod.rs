@@ -4,6 +4,7 @@
 //! into a log line, or into the audit log, which is told who recorded, read or deleted for whom,
 //! and how many.
 
+mod activity;
 pub(crate) mod grpc;
 mod service;
 mod store;

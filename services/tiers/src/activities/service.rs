@@ -10,13 +10,14 @@ use fealty_postgres::{
 };
 use fealty_program::check_attributes;
 use fealty_server::{Programs, ServiceClock, audit_entry};
-use fealty_types::{
-    ActivityId, ActivityType, Attributes, Clock as _, MemberId, ProgramId, Timestamp,
-};
+use fealty_types::{Clock as _, MemberId, ProgramId, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::store;
+use super::{
+    activity::{Activity, Asked, Which},
+    store,
+};
 use crate::error::Error;
 
 /// How far ahead of the service's clock a caller's may be.
@@ -24,32 +25,6 @@ const CLOCK_SKEW_MAX: Duration = Duration::from_hours(1);
 
 /// Whose they are.
 pub(super) type Whose<'a> = (&'a InReach<ProgramId>, &'a InReach<MemberId>);
-
-/// A sensitive activity as it is told.
-#[derive(Clone, Debug)]
-pub(super) struct Asked {
-    pub(super) of_type: ActivityType,
-    pub(super) id: ActivityId,
-    pub(super) occurred_at: Option<Timestamp>,
-    pub(super) attributes: Attributes,
-}
-
-/// A sensitive activity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Activity {
-    pub(super) of_type: ActivityType,
-    pub(super) id: ActivityId,
-    pub(super) occurred_at: Timestamp,
-    pub(super) recorded_at: Timestamp,
-    pub(super) attributes: Attributes,
-}
-
-/// Which of a member's are to be deleted.
-#[derive(Clone, Debug)]
-pub(super) enum Which {
-    All,
-    One(ActivityType, ActivityId),
-}
 
 /// Keeps sensitive activities.
 #[derive(Clone)]

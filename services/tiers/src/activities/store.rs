@@ -5,7 +5,7 @@ use fealty_types::{MemberId, ProgramId};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::service::{Activity, Which};
+use super::activity::{Activity, Which};
 
 /// Whose they are.
 type Name<'a> = (&'a ProgramId, &'a MemberId);

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Effect,
     faults::Check,
-    meaning::{Words, each},
     sections::{
         activities::{ActivityName, OrActivity, PurchaseWord},
         counters::{EveryText, WindowText, window},
     },
+    words::{Words, each},
 };
 
 /// Caps of a rule at the most.

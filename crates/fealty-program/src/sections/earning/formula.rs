@@ -11,8 +11,8 @@ use super::Context;
 use crate::{
     Effect, TierScheme,
     faults::Check,
-    meaning::{Amount, Words, each, same},
     sections::figure::{self, Figure, RoundText},
+    words::{Amount, Words, each, same},
 };
 
 /// The highest multiplier, and the most points per unit of money: with a

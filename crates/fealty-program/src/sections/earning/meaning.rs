@@ -7,11 +7,11 @@ use fealty_types::RuleId;
 use super::{RuleText, caps, formula};
 use crate::{
     Effect,
-    meaning::{Words, each},
     sections::{
         activities::{OrActivity, PurchaseWord},
         currencies, expiry,
     },
+    words::{Words, each},
 };
 
 /// What a rule is asked of, in words.

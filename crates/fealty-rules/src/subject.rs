@@ -1,0 +1,10 @@
+//! What rules are asked of.
+
+/// What an event is, and what a rule is asked of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A purchase.
+    Purchase,
+    /// An activity, by the number of its type in the version; see [`crate::Rules::activity`].
+    Activity(u16),
+}

@@ -42,6 +42,17 @@ impl Book for Numbers {
 }
 
 impl Numbers {
+    /// Forgets what no window reaches any more.
+    pub fn forget(&mut self, rules: &Rules, now: Timestamp) {
+        let keys: Vec<u64> = self.0.keys().copied().collect();
+        for key in keys {
+            let before = rules.forgets(key, self, now);
+            if let Some((before, buckets)) = before.zip(self.0.get_mut(&key)) {
+                *buckets = buckets.split_off(&before);
+            }
+        }
+    }
+
     /// Moves them by what an event earned, or by what of it was taken back.
     pub fn apply(&mut self, rules: &Rules, moves: &[Move]) {
         for moved in moves {

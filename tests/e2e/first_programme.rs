@@ -39,7 +39,11 @@ fn steps() -> Vec<Step> {
                 typed: text,
                 printed: None,
             }),
-            "text" => steps.last_mut().expect("it is of a step").printed = Some(text),
+            "text" => {
+                let step = steps.last_mut().expect("it is of a step");
+                let before = step.printed.replace(text);
+                assert_eq!(before, None, "what is printed is told once");
+            }
             "console" => assert_eq!(text, "cargo xtask dev", "which this test does itself"),
             other => panic!("what is `{other}` for?"),
         }

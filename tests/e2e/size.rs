@@ -148,19 +148,27 @@ async fn no_index_of_lots_names_what_a_spend_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_programme_of_4_mib_is_applied_and_read_back() {
     let mut program = PROGRAM.to_owned();
-    let name = "Name ".repeat(38);
-    for number in 0..16_000 {
-        if program.len() + 700 > SOURCE_LEN_MAX {
-            break;
-        }
+    let name = "Name ".repeat(30);
+    for number in 0..9_900 {
         writeln!(
             program,
             "  reward-{number}: {{ name: \"{name}\", price: {{ currency: points, points: 9 }}, \
-             accepted_by: record-shop }} # {}",
-            "remark ".repeat(40)
+             accepted_by: record-shop, stock: {number} }}"
         )
         .expect("to memory");
     }
+    // Small parts are many.
+    program.push_str("examples:\n");
+    let lines = "{ amount: 1 }, ".repeat(100);
+    for _ in 0..500 {
+        writeln!(
+            program,
+            "  - {{ given: {{ time: 1997-01-05, lines: [ {lines} ] }}, earns: {{ base: 1000 }} }}"
+        )
+        .expect("to memory");
+    }
+    let left = SOURCE_LEN_MAX - program.len();
+    program.push_str(&"# remark\n".repeat(left / 9));
     assert!(program.len() > SOURCE_LEN_MAX - 1_000, "{}", program.len());
     let fleet = club().await;
     let clients = fleet.clients();

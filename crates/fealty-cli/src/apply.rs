@@ -151,11 +151,14 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         println!("… and {} more", compared.changes_left_out);
     }
     show_meanings(&compared.meanings);
+    if compared.meanings_left_out > 0 {
+        println!("… and {} sentences more", compared.meanings_left_out);
+    }
     for note in &compared.notes {
         println!("! {}: {}", note.path, note.message);
     }
     let version = compared.version.clone().unwrap_or_default();
-    if compared.changes.is_empty() {
+    if compared.changes.is_empty() && compared.changes_left_out == 0 {
         println!("{} is at version {}", version.program, version.version);
         return Ok(());
     }

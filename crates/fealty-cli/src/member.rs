@@ -15,6 +15,7 @@ use fealty_proto::{
     r#type::v1::Money,
 };
 
+use jiff::tz::TimeZone;
 use tonic::Code;
 
 use crate::endpoints::{Clients, Endpoints};
@@ -62,12 +63,12 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Show(show) => {
             let clients = Clients::connect(&show.endpoints)?;
-            let money = show_program(&clients, &show).await?;
-            show_wallets(&clients, &show).await?;
-            show_counters(&clients, &show, &money).await?;
-            show_status(&clients, &show).await?;
+            let shown = show_program(&clients, &show).await?;
+            show_wallets(&clients, &show, &shown).await?;
+            show_counters(&clients, &show, &shown).await?;
+            show_status(&clients, &show, &shown).await?;
             show_rewards(&clients, &show).await?;
-            show_transactions(&clients, &show).await
+            show_transactions(&clients, &show, &shown).await
         }
         Command::Explain(explain) => self::explain(explain).await,
     }
@@ -94,8 +95,24 @@ fn told(status: tonic::Status) -> anyhow::Error {
     anyhow::anyhow!("{}", status.message())
 }
 
-/// Says whose points these are; answers with the programme's money.
-async fn show_program(clients: &Clients, show: &Show) -> anyhow::Result<String> {
+/// A member's programme, as far as amounts and dates go by it.
+struct Shown {
+    /// The code of its money.
+    money: String,
+    zone: TimeZone,
+}
+
+impl Shown {
+    /// A date in the programme's zone.
+    fn date(&self, time: prost_types::Timestamp) -> String {
+        let moment = jiff::Timestamp::from_second(time.seconds).unwrap_or_default();
+        let local = moment.to_zoned(self.zone.clone());
+        local.strftime("%Y-%m-%d").to_string()
+    }
+}
+
+/// Says whose points these are; answers with what is shown by.
+async fn show_program(clients: &Clients, show: &Show) -> anyhow::Result<Shown> {
     let [(_, client), ..] = clients.programs();
     let request = GetProgramOutlineRequest {
         program: show.program.clone(),
@@ -109,10 +126,13 @@ async fn show_program(clients: &Clients, show: &Show) -> anyhow::Result<String> 
         "member {} of {} (version {})",
         show.member, outline.program, outline.version
     );
-    Ok(outline.money_currency_code)
+    Ok(Shown {
+        money: outline.money_currency_code,
+        zone: TimeZone::get(&outline.time_zone).unwrap_or(TimeZone::UTC),
+    })
 }
 
-async fn show_wallets(clients: &Clients, show: &Show) -> anyhow::Result<()> {
+async fn show_wallets(clients: &Clients, show: &Show, shown: &Shown) -> anyhow::Result<()> {
     let request = ListBalancesRequest {
         program: show.program.clone(),
         member: show.member.clone(),
@@ -134,18 +154,21 @@ async fn show_wallets(clients: &Clients, show: &Show) -> anyhow::Result<()> {
             }
         }
         if let Some(soonest) = wallet.expiries.first() {
-            let date = soonest.expiry_time.map(date).unwrap_or_default();
+            let date = soonest
+                .expiry_time
+                .map(|time| shown.date(time))
+                .unwrap_or_default();
             println!("    {} gone on {date}", soonest.points);
         }
         if let (1.., Some(time)) = (wallet.expiring_with_inactivity, balance.inactive_time) {
-            let (points, date) = (wallet.expiring_with_inactivity, date(time));
+            let (points, date) = (wallet.expiring_with_inactivity, shown.date(time));
             println!("    {points} gone on {date}, if nothing is done before");
         }
     }
     Ok(())
 }
 
-async fn show_counters(clients: &Clients, show: &Show, currency: &str) -> anyhow::Result<()> {
+async fn show_counters(clients: &Clients, show: &Show, shown: &Shown) -> anyhow::Result<()> {
     let request = GetCountersRequest {
         program: show.program.clone(),
         member: show.member.clone(),
@@ -155,20 +178,20 @@ async fn show_counters(clients: &Clients, show: &Show, currency: &str) -> anyhow
         async move { client.get_counters(request).await }
     });
     for counter in read.await.map_err(told)?.counters {
-        let ends = counter.period_end_time.map(date);
+        let ends = counter.period_end_time.map(|time| shown.date(time));
         let ends = ends.map_or(String::new(), |date| format!(", until {date}"));
         let told = |value: i64| {
             if !counter.money {
                 return value.to_string();
             }
             money(Some(&Money {
-                currency_code: currency.to_owned(),
+                currency_code: shown.money.clone(),
                 minor_units: value,
             }))
         };
         println!("  {}: {}{ends}", counter.counter, told(counter.value));
         for goal in &counter.goals {
-            println!("    at {} by rule {}", told(goal.value), goal.rule);
+            println!("    at {}: rule {}", told(goal.value), goal.rule);
         }
     }
     Ok(())
@@ -182,7 +205,7 @@ fn money(money: Option<&Money>) -> String {
     shown.map_or_else(String::new, |money| money.to_string())
 }
 
-async fn show_status(clients: &Clients, show: &Show) -> anyhow::Result<()> {
+async fn show_status(clients: &Clients, show: &Show, shown: &Shown) -> anyhow::Result<()> {
     let request = GetStatusRequest {
         program: show.program.clone(),
         member: show.member.clone(),
@@ -199,7 +222,7 @@ async fn show_status(clients: &Clients, show: &Show) -> anyhow::Result<()> {
     };
     let until = status
         .evaluation_time
-        .map(|time| format!(", judged on {}", date(time)));
+        .map(|time| format!(", judged on {}", shown.date(time)));
     println!(
         "  tier: {}{}; {} spent in the window",
         status.tier,
@@ -247,7 +270,7 @@ async fn show_rewards(clients: &Clients, show: &Show) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn show_transactions(clients: &Clients, show: &Show) -> anyhow::Result<()> {
+async fn show_transactions(clients: &Clients, show: &Show, shown: &Shown) -> anyhow::Result<()> {
     let request = ListTransactionsRequest {
         program: show.program.clone(),
         member: show.member.clone(),
@@ -270,7 +293,10 @@ async fn show_transactions(clients: &Clients, show: &Show) -> anyhow::Result<()>
             .to_lowercase();
         println!(
             "    {}  {:<30} {:<14} {:>+8}  -> {after}",
-            transaction.effective_time.map(date).unwrap_or_default(),
+            transaction
+                .effective_time
+                .map(|time| shown.date(time))
+                .unwrap_or_default(),
             transaction.id,
             kind,
             change(&transaction),
@@ -292,10 +318,4 @@ fn change(transaction: &Transaction) -> i64 {
             credited - i64::from(available(transfer.debit.as_ref())) * transfer.amount
         })
         .sum()
-}
-
-fn date(time: prost_types::Timestamp) -> String {
-    jiff::Timestamp::from_second(time.seconds)
-        .map(|moment| moment.strftime("%Y-%m-%d").to_string())
-        .unwrap_or_default()
 }

@@ -7,6 +7,9 @@ use crate::{Period, ProgramError};
 /// Digits after the point that an amount may have.
 pub(crate) const DECIMALS_MAX: u8 = 4;
 
+/// What is said of a file at the most: who made so many mistakes made them all at once.
+const FOUND_MAX: usize = 200;
+
 /// What is wrong with a file, as far as it has been checked.
 #[derive(Default)]
 pub(crate) struct Check {
@@ -17,6 +20,9 @@ pub(crate) struct Check {
 impl Check {
     /// Notes that something is wrong.
     pub(crate) fn wrong(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        if self.is_full() {
+            return;
+        }
         self.found.push(ProgramError {
             path: path.into(),
             message: message.into(),
@@ -33,7 +39,13 @@ impl Check {
             location: None,
             offset: fault.offset,
         });
-        self.found.extend(faults);
+        let room = FOUND_MAX - self.found.len().min(FOUND_MAX);
+        self.found.extend(faults.take(room));
+    }
+
+    /// Whether so much is wrong that the rest need not be looked at.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= FOUND_MAX
     }
 
     /// Notes a section with too many entries.

@@ -3,7 +3,10 @@
 
 use crate::{
     Meaning, ProgramError,
-    sections::{activities, budgets, counters, currencies, earning, refunds, rewards, tiers},
+    sections::{
+        activities, adjustments, attributes, brands, budgets, calendar, counters, currencies,
+        earning, personal, refunds, rewards, tiers,
+    },
     source,
     words::Words,
 };
@@ -12,14 +15,25 @@ use crate::{
 pub fn meanings(before: &str, after: &str) -> Result<Vec<Meaning>, ProgramError> {
     let (before, after) = (source::read(before)?, source::read(after)?);
     let mut words = Words::default();
-    currencies::meaning(&before.currencies, &after.currencies, &mut words);
-    activities::meaning(&before.activities, &after.activities, &mut words);
-    counters::meaning(&before.counters, &after.counters, &mut words);
-    budgets::meaning(&before.budgets, &after.budgets, &mut words);
-    earning::meaning(&before.earning, &after.earning, &mut words);
-    tiers::meaning(before.tiers.as_ref(), after.tiers.as_ref(), &mut words);
-    rewards::meaning(&before.rewards, &after.rewards, &mut words);
-    refunds::meaning(before.refunds.as_ref(), after.refunds.as_ref(), &mut words);
+    let (was, is) = (&before, &after);
+    calendar::meaning(was.calendar.as_ref(), is.calendar.as_ref(), &mut words);
+    currencies::meaning(&was.currencies, &is.currencies, &mut words);
+    brands::meaning(&was.brands, &is.brands, &mut words);
+    attributes::meaning(was.attributes.as_ref(), is.attributes.as_ref(), &mut words);
+    activities::meaning(&was.activities, &is.activities, &mut words);
+    counters::meaning(&was.counters, &is.counters, &mut words);
+    budgets::meaning(&was.budgets, &is.budgets, &mut words);
+    earning::groups_meaning(&was.groups, &is.groups, &mut words);
+    earning::meaning(&was.earning, &is.earning, &mut words);
+    tiers::meaning(was.tiers.as_ref(), is.tiers.as_ref(), &mut words);
+    rewards::meaning(&was.rewards, &is.rewards, &mut words);
+    refunds::meaning(was.refunds.as_ref(), is.refunds.as_ref(), &mut words);
+    adjustments::meaning(
+        was.adjustments.as_ref(),
+        is.adjustments.as_ref(),
+        &mut words,
+    );
+    personal::meaning(was.personal.as_ref(), is.personal.as_ref(), &mut words);
     Ok(words.0)
 }
 
@@ -62,12 +76,12 @@ mod tests {
             (
                 CLUB,
                 &[("points: 10, ", "points: \"12.5\", ")],
-                &["+ `base` gives, for each 1.00, 12.5 instead of 10"],
+                &["+ `base` gives 12.5 for each 1.00 instead of 10"],
             ),
             (
                 CLUB,
                 &[("gold: \"1.50\", ", "gold: \"1.40\", ")],
-                &["- `tier-bonus` has for gold 1.40 instead of 1.50"],
+                &["- `tier-bonus` multiplies for gold by 1.40 instead of 1.50"],
             ),
             (
                 CLUB,
@@ -115,7 +129,7 @@ mod tests {
                 ],
                 &[
                     "+ `moved-house` gives 9000 instead of 5000 points at the most for a member since activity.moved",
-                    "~ points that come back and were spent are taken from other points, as far as those reach; so far they are taken from other points, and what is missing is owed",
+                    "+ points that a return takes back and that were spent are taken from other points, as far as those reach; so far they are taken from other points, and what is missing is owed",
                 ],
             ),
             (
@@ -126,6 +140,62 @@ mod tests {
                 )],
                 &[
                     "+ `moved-house` no longer ends at 5000 points at the most for a member since activity.moved",
+                ],
+            ),
+            // Less for each, though the figure is higher: all of it counts.
+            (
+                CARD,
+                &[(
+                    "rate: { points: 3, per: \"1.00\" }",
+                    "rate: { points: 4, per: \"2.00\" }",
+                )],
+                &["- `travel` gives 4 for each 2.00 instead of 3 for each 1.00"],
+            ),
+            (
+                CARD,
+                &[(
+                    "earn: { multiply: base, by: 5 }",
+                    "earn: { currency: points, fixed: 50 }",
+                )],
+                &["~ `moved-house` gives 50 points instead of a factor of 5 over `base`"],
+            ),
+            (
+                CLUB,
+                &[("gold: \"1.50\", ", "")],
+                &["- `tier-bonus` multiplies for gold by 1 instead of 1.50"],
+            ),
+            (
+                CLUB,
+                &[(
+                    "after: 12 months, round_to: end_of_month",
+                    "after: 350 days",
+                )],
+                &[
+                    "~ points of `points` expire after 350 days instead of after 12 months",
+                    "- points of `points` no longer live on to the end of their last month",
+                ],
+            ),
+            (
+                CLUB,
+                &[("window: 365 days", "window: 12 months")],
+                &["~ what counts for tiers is that of the last 12 months instead of 365 days"],
+            ),
+            (
+                CARD,
+                &[
+                    (
+                        "price: { currency: points, points: 1000 }",
+                        "price: { currency: points, points: 900 }",
+                    ),
+                    (
+                        "    earn: { currency: points, rate: { points: 3, per: \"1.00\" } }\n",
+                        "    from: 2026-11-01\n    expires: { after: 2 years }\n    earn: { currency: points, rate: { points: 3, per: \"1.00\", of: gross } }\n",
+                    ),
+                ],
+                &[
+                    "~ `travel` gives points that expire, whatever their currency says, after 2 years",
+                    "- `travel` begins 2026-11-01",
+                    "+ `statement-credit` costs 900 instead of 1000",
                 ],
             ),
             (
@@ -139,12 +209,12 @@ mod tests {
                     "  - rule: travel\n",
                     "  - { rule: hello, on: activity.moved, earn: { currency: points, fixed: 50 } }\n  - rule: travel\n",
                 )],
-                &["+ `hello` is new: for each `moved` it gives 50 points"],
+                &["+ `hello` is new: 50 points for each `moved`"],
             ),
             (
                 CARD,
                 &[("\"0.00\": 5, ", "\"0.00\": 4, ")],
-                &["~ `restaurants` reckons points for each 1.00 by `restaurants` otherwise"],
+                &["~ `restaurants` gives points for each 1.00 by `restaurants`, by other bands"],
             ),
         ];
         for (file, changes, expected) in cases {

@@ -70,6 +70,15 @@ mod tests {
             let source = std::fs::read_to_string(&path).expect("text");
             assert_eq!(refused(&source), [""; 0], "{}", path.display());
         }
+        // Numbers need no quotes where they are read as texts.
+        let right = "currencies: { points: { unit_value: 0.01 } }\n\
+                     budgets: { x: { currency: points, points: 5, warn_at: 80 } }\n\
+                     tiers: { qualify_by: money_spent, window: 1 year, upgrade: at_once, validity: 1 year, \
+                     then: judge_again, levels: [ { tier: green, from: 0 } ] }\n\
+                     examples: [ { given: { time: 2026-01-01, store: 12, lines: [ { sku: 4711, amount: 1 } ] }, \
+                     earns: {} } ]\n\
+                     earning: [ { rule: x, on: purchase, earn: { currency: points, fixed: 1, times: 2 } } ]";
+        assert_eq!(refused(right), [""; 0]);
         // A file of a folder has some sections.
         assert_eq!(refused("orders: { unique_by: [store, day] }"), [""; 0]);
     }
@@ -92,6 +101,15 @@ mod tests {
                 "/earning/0/earn/rate/points",
             ),
             ("refunds: { policy: never }", "/refunds/policy"),
+            (
+                "counters: { x: { of: line, over: evr } }",
+                "/counters/x/over",
+            ),
+            ("language: 2", "/language"),
+            (
+                "rewards: { x: { name: X, price: { currency: points, points: -1 }, accepted_by: shop } }",
+                "/rewards/x/price/points",
+            ),
             (
                 "counters: { x: { of: line, over: { evry: week } } }",
                 "/counters/x/over",

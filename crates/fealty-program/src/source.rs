@@ -14,7 +14,7 @@ use serde::{
 use serde_saphyr::Spanned;
 
 use crate::{
-    ProgramError,
+    ProgramError, SOURCE_LEN_MAX,
     error::FILE,
     sections::{
         activities, adjustments, attributes, brands, budgets, calendar, counters, currencies,
@@ -31,6 +31,7 @@ pub(crate) struct File {
     pub(crate) program: ProgramId,
     /// The language of this file: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1))]
     pub(crate) language: Option<u32>,
     /// The zone in which days begin, such as `Europe/London`. May stand in `calendar` as well.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +60,8 @@ pub(crate) struct File {
     /// Points that rules give at the most, all members together.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) budgets: BTreeMap<BudgetId, budgets::BudgetText>,
-    /// The rules that purchases and activities earn by. Their order counts where they round together.
+    /// The rules that purchases and activities earn by. Their order counts: they round together, and of groups the first may
+    /// give.
     #[serde(default)]
     pub(crate) earning: Vec<earning::RuleText>,
     /// The status that purchases give.
@@ -84,10 +86,20 @@ pub(crate) struct File {
     pub(crate) personal: Option<personal::PersonalText>,
 }
 
+/// Room for the densest file that there may be; aliases and depth stay as narrow as ever.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_nodes: 2 * SOURCE_LEN_MAX,
+            max_events: 4 * SOURCE_LEN_MAX,
+        },
+    }
+}
+
 /// Reads a file's form, or says where it is wrong.
 pub(crate) fn read(source: &str) -> Result<File, ProgramError> {
-    let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(source, options).map_err(|error| ProgramError {
+    serde_saphyr::from_str_with_options(source, options()).map_err(|error| ProgramError {
         path: FILE.to_owned(),
         location: error
             .location()
@@ -103,7 +115,7 @@ pub(crate) struct Places(Option<Spanned<Node>>);
 
 impl Places {
     pub(crate) fn of(source: &str) -> Self {
-        Self(serde_saphyr::from_str(source).ok())
+        Self(serde_saphyr::from_str_with_options(source, options()).ok())
     }
 
     pub(crate) fn find(&self, path: &str) -> Option<(u64, u64)> {

@@ -16,7 +16,7 @@ const CODE: &str = r"^[^\x00-\x1f\x7f]{1,64}$";
 const MONEY: &str = "^[A-Z]{3}$";
 
 macro_rules! texts {
-    ($($name:ident: $pattern:ident;)+) => {$(
+    ($types:tt; $($name:ident: $pattern:ident;)+) => {$(
         impl JsonSchema for $name {
             fn inline_schema() -> bool {
                 true
@@ -27,13 +27,14 @@ macro_rules! texts {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern })
+                json_schema!({ "type": $types, "pattern": $pattern })
             }
         }
     )+};
 }
 
 texts! {
+    "string";
     ProgramId: SLUG;
     BrandId: SLUG;
     CurrencyId: SLUG;
@@ -47,6 +48,11 @@ texts! {
     ActivityType: SLUG;
     AttributeName: NAME;
     MetadataKey: NAME;
-    Code: CODE;
     MoneyCurrency: MONEY;
+}
+
+// A number is read as the text that stands there.
+texts! {
+    ["string", "number"];
+    Code: CODE;
 }

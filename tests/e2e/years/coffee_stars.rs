@@ -1,4 +1,4 @@
-//! `coffee-stars`: rates by tier, one's own cup, double-star days, three days of a week.
+//! `coffee-stars`, its earning: rates by tier, one's own cup, double-star days, three days of a week.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ struct Account {
     weeks: BTreeSet<i64>,
     /// Double-star days that were used.
     doubled: BTreeSet<i64>,
-    /// Since when the tier is held, and which.
+    /// The rank of the tier that was reached.
     tier: usize,
 }
 

@@ -4,7 +4,11 @@ use fealty_types::Points;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::faults::Check;
+use crate::{
+    Effect,
+    faults::Check,
+    words::{Told, Words},
+};
 
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -33,4 +37,21 @@ pub(crate) fn check(text: Option<&AdjustmentsText>, check: &mut Check) -> Option
             None
         }
     }
+}
+
+/// What another limit means.
+pub(crate) fn meaning(
+    before: Option<&AdjustmentsText>,
+    after: Option<&AdjustmentsText>,
+    words: &mut Words,
+) {
+    let above = |text: Option<&AdjustmentsText>| text.map(|text| text.approval_above);
+    let told = Told {
+        is: "a second person approves adjustments of more than",
+        was: "no second person approves adjustments any more, not even of more than",
+        good: Effect::Depends,
+    };
+    let limits = (above(before), above(after));
+    let path = "adjustments.approval_above";
+    words.there_or_not(path, (limits.0.as_ref(), limits.1.as_ref()), &told);
 }

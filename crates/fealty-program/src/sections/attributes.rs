@@ -7,7 +7,11 @@ use fealty_types::{AttributeName, AttributeValue, Attributes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::faults::Check;
+use crate::{
+    Effect,
+    faults::Check,
+    words::{Words, each, same},
+};
 
 /// Attributes of one kind of thing at the most.
 pub(crate) const ATTRIBUTES_MAX: usize = 50;
@@ -94,4 +98,30 @@ pub fn check_attributes(
         return Err((name.clone(), what));
     }
     Ok(())
+}
+
+/// What it means that facts are declared no more.
+pub(crate) fn meaning(
+    before: Option<&AttributesText>,
+    after: Option<&AttributesText>,
+    words: &mut Words,
+) {
+    let none = AttributesText::default();
+    let (before, after) = (before.unwrap_or(&none), after.unwrap_or(&none));
+    for (of, before, after) in [
+        ("purchase", &before.purchase, &after.purchase),
+        ("line", &before.line, &after.line),
+    ] {
+        for (name, was, is) in each(before, after) {
+            let path = format!("attributes.{of}.{name}");
+            let message = match (was, is) {
+                (Some(_), None) => format!("a {of} with `{name}` is refused from now on"),
+                (Some(was), Some(is)) if !same(was, is) => {
+                    format!("`{name}` of a {of} must be of another type, or it is refused")
+                }
+                _ => continue,
+            };
+            words.say(Effect::Depends, path, message);
+        }
+    }
 }

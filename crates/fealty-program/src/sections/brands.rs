@@ -6,7 +6,11 @@ use fealty_types::{BrandId, CurrencyId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Currency, faults::Check};
+use crate::{
+    Currency, Effect,
+    faults::Check,
+    words::{Words, each},
+};
 
 const BRANDS_MAX: usize = 1_000;
 
@@ -57,4 +61,34 @@ pub(crate) fn check(
         (id.clone(), brand)
     });
     brands.collect()
+}
+
+/// What other brands mean.
+pub(crate) fn meaning(
+    before: &BTreeMap<BrandId, BrandText>,
+    after: &BTreeMap<BrandId, BrandText>,
+    words: &mut Words,
+) {
+    for (id, before, after) in each(before, after) {
+        let (Some(before), Some(after)) = (before, after) else {
+            continue;
+        };
+        for (what, before, after) in [
+            ("issues", &before.issues, &after.issues),
+            ("accepts", &before.accepts, &after.accepts),
+        ] {
+            let path = format!("brands.{id}.{what}");
+            for currency in before.iter().filter(|known| !after.contains(known)) {
+                let message = format!("{id} no longer {what} {currency}");
+                words.say(Effect::MembersLose, &*path, message);
+            }
+            for currency in after.iter().filter(|known| !before.contains(known)) {
+                words.say(
+                    Effect::MembersGain,
+                    &*path,
+                    format!("{id} {what} {currency}"),
+                );
+            }
+        }
+    }
 }

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use fealty_rules::{Budget, Builder, hint};
 use fealty_types::{BrandId, BudgetId, CurrencyId, Points};
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Effect,
     faults::Check,
-    sections::earning::{Context, local_moment},
-    words::{Words, each},
+    sections::{
+        earning::{Context, local_moment},
+        figure::Percent,
+    },
+    words::{Told, Words, each},
 };
 
 /// Budgets of a programme at the most.
@@ -23,12 +27,14 @@ pub(crate) struct BudgetText {
     /// The currency of its points.
     currency: CurrencyId,
     /// What its rules give at the most, all members together.
+    #[schemars(range(min = 1))]
     points: i64,
     /// The brand that issues the points of its rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     funded_by: Option<BrandId>,
     /// The part of it at which the feed warns once, such as `80%`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Percent>")]
     warn_at: Option<String>,
     /// Until when it gives: a local date, or a time such as `2026-12-01T18:00`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,13 +134,46 @@ pub(crate) fn meaning(
         let points = (before.points, after.points);
         words.more_is_better(format!("{path}.points"), points, &format!("`{id}` has"));
         let until = (before.until.as_ref(), after.until.as_ref());
-        let (path, what) = (format!("{path}.until"), format!("`{id}` gives until"));
-        match until {
-            (Some(before), Some(after)) => words.more_is_better(path, (before, after), &what),
-            until => {
-                let no_more = format!("`{id}` no longer gives only until");
-                words.there_or_not(path, until, (&what, &no_more, Effect::MembersLose));
-            }
+        until_meaning(&format!("{path}.until"), id.as_str(), until, words);
+        let partial = |text: &BudgetText| text.partial.unwrap_or(true);
+        if partial(before) != partial(after) {
+            let (effect, gets) = if partial(after) {
+                (Effect::MembersGain, "the rest")
+            } else {
+                (Effect::MembersLose, "nothing")
+            };
+            let message = format!("who wants more than `{id}` has left gets {gets}");
+            words.say(effect, format!("{path}.partial"), message);
         }
     }
+}
+
+/// What another end means: later is better.
+pub(crate) fn until_meaning(
+    path: &str,
+    id: &str,
+    (before, after): (Option<&String>, Option<&String>),
+    words: &mut Words,
+) {
+    if let (Some(was), Some(is)) = (before, after) {
+        let order = later(is, was);
+        if order != Some(std::cmp::Ordering::Equal) {
+            let message = format!("`{id}` ends {is} instead of {was}");
+            words.say(Effect::of_more(order), path, message);
+        }
+        return;
+    }
+    let told = Told {
+        is: &format!("`{id}` ends"),
+        was: &format!("`{id}` no longer ends"),
+        good: Effect::MembersLose,
+    };
+    words.there_or_not(path, (before, after), &told);
+}
+
+/// Which of two local times is later; `None` where one is none.
+pub(crate) fn later(one: &str, other: &str) -> Option<std::cmp::Ordering> {
+    // Both are in one zone, so any will do.
+    let moment = |text| fealty_rules::calendar::local_moment(text, &TimeZone::UTC).ok();
+    Some(moment(one)?.cmp(&moment(other)?))
 }

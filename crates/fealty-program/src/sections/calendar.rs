@@ -6,7 +6,11 @@ use jiff::{civil::Weekday, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::faults::Check;
+use crate::{
+    Effect,
+    faults::Check,
+    words::{Words, longer},
+};
 
 /// The longest that closed windows are kept for late events, in days.
 const LATE_DAYS_MAX: i32 = 400;
@@ -121,12 +125,10 @@ fn late(text: Option<&str>, check: &mut Check) -> i32 {
     let days = match check.period(PATH, text) {
         None => return LATE_DAYS,
         Some(Period::Days(days)) => days,
-        // 31 days a month are never too few, and 13 of them are 400.
-        Some(Period::Months(months)) => months.saturating_mul(31).min(if months <= 13 {
-            LATE_DAYS_MAX
-        } else {
-            i32::MAX
-        }),
+        // What is meant where nothing is said.
+        Some(Period::Months(13)) => LATE_DAYS,
+        // 31 days a month are never too few.
+        Some(Period::Months(months)) => months.saturating_mul(31),
     };
     if days > LATE_DAYS_MAX {
         check.wrong(
@@ -136,3 +138,24 @@ fn late(text: Option<&str>, check: &mut Check) -> i32 {
     }
     days.min(LATE_DAYS_MAX)
 }
+
+/// What it means that events may come more or less late.
+pub(crate) fn meaning(
+    before: Option<&CalendarText>,
+    after: Option<&CalendarText>,
+    words: &mut Words,
+) {
+    let late = |text: Option<&CalendarText>| {
+        let said = text.and_then(|text| text.late_until.clone());
+        said.unwrap_or_else(|| LATE.to_owned())
+    };
+    let (was, is) = (late(before), late(after));
+    if was != is {
+        let message = format!("what comes up to {is} late still counts, instead of {was}");
+        let effect = Effect::of_more(longer(&is, &was));
+        words.say(effect, "calendar.late_until", message);
+    }
+}
+
+/// How late an event may come, if nothing is said.
+const LATE: &str = "13 months";

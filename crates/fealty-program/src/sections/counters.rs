@@ -64,11 +64,20 @@ enum Once {
     Day,
 }
 
+/// From the first day on.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "editors see it")]
+enum EverWord {
+    /// From the first day on.
+    Ever,
+}
+
 /// `ever`, or one of the others.
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(untagged)]
 enum OverText {
-    Word(String),
+    Word(#[schemars(with = "EverWord")] String),
     Window(WindowText),
 }
 
@@ -130,7 +139,7 @@ pub(crate) fn check(
     check: &mut Check,
 ) {
     check.within("counters", text.len(), COUNTERS_MAX);
-    for (id, counter) in text {
+    for (id, counter) in text.iter().take(COUNTERS_MAX) {
         let path = format!("counters.{id}");
         let Some(over) = over(&path, &counter.over, check) else {
             continue;
@@ -210,6 +219,7 @@ pub(crate) fn meaning(
     for (id, before, after) in each(before, after) {
         let message = match (before, after) {
             (None, Some(_)) => format!("`{id}` is new, and begins at zero"),
+            (Some(_), None) => format!("`{id}` counts no more"),
             (Some(before), Some(after)) if !same(before, after) => {
                 format!("`{id}` counts otherwise: it is another counter, and begins at zero")
             }

@@ -14,7 +14,7 @@ use crate::{
         expiry::{self, ExpiresText},
         figure::{Figure, RoundText},
     },
-    words::{Amount, Words, each, same},
+    words::{Exact, Told, Words, each, longer},
 };
 
 const CURRENCIES_MAX: usize = 20;
@@ -26,6 +26,7 @@ const UNIT_VALUE_MAX: i64 = 1_000_000;
 pub(crate) struct CurrencyText {
     /// Digits after the point when points are shown; amounts count the smallest unit.
     #[serde(default)]
+    #[schemars(range(max = DECIMALS_MAX))]
     decimals: u8,
     /// When points expire; never, if nothing is said.
     expires: Option<ExpiresText>,
@@ -34,6 +35,7 @@ pub(crate) struct CurrencyText {
     activates: Option<ActivatesText>,
     /// What a point is worth in the programme's money, such as `0.01`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Figure>")]
     unit_value: Option<String>,
     /// How fractions of a point become whole ones; `floor`, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,61 +211,78 @@ pub(crate) fn meaning(
         expiry::meaning(&format!("{path}.expires"), id.as_str(), expires, words);
         let activates = (before.activates.as_ref(), after.activates.as_ref());
         waiting(&format!("{path}.activates"), id.as_str(), activates, words);
-        let worth = (before.unit_value.as_ref(), after.unit_value.as_ref());
-        let what = format!("a point of `{id}` is worth");
-        match worth {
-            (Some(before), Some(after)) => {
-                let worth = (Figure::of(before), Figure::of(after));
-                let worth = (Amount(&worth.0), Amount(&worth.1));
-                words.more_is_better(format!("{path}.unit_value"), worth, &what);
-            }
-            worth => {
-                let no_more = format!("a point of `{id}` is no longer worth");
-                let has = (&*what, &*no_more, Effect::Depends);
-                words.there_or_not(format!("{path}.unit_value"), worth, has);
-            }
-        }
-        if !same(&before.round, &after.round) {
+        worth(&path, id.as_str(), (before, after), words);
+        let round = |text: &CurrencyText| text.round.map_or(Round::Floor, Round::from);
+        if round(before) != round(after) {
             let message = format!("fractions of a point of `{id}` become whole ones otherwise");
             words.say(Effect::Depends, format!("{path}.round"), message);
+        }
+        let decimals = (before.decimals, after.decimals);
+        if decimals.0 != decimals.1 {
+            let message = format!(
+                "points of `{id}` are shown with {} digits after the point instead of {}",
+                decimals.1, decimals.0
+            );
+            words.say(Effect::Depends, format!("{path}.decimals"), message);
         }
     }
 }
 
-/// What another wait for points means.
-pub(crate) fn waiting(
-    path: &str,
-    whose: &str,
-    (before, after): (Option<&ActivatesText>, Option<&ActivatesText>),
-    words: &mut Words,
-) {
-    let told = |text: &ActivatesText| match (&text.after, &text.on) {
+/// What another worth of a point means.
+fn worth(path: &str, id: &str, (before, after): (&CurrencyText, &CurrencyText), words: &mut Words) {
+    let (path, is) = (
+        format!("{path}.unit_value"),
+        format!("a point of `{id}` is worth"),
+    );
+    match (&before.unit_value, &after.unit_value) {
+        (Some(before), Some(after)) => {
+            let worth = (Figure::of(before), Figure::of(after));
+            words.more_is_better(path, (Exact(&worth.0), Exact(&worth.1)), &is);
+        }
+        (before, after) => {
+            let told = Told {
+                is: &is,
+                was: &format!("a point of `{id}` is no longer worth"),
+                good: Effect::Depends,
+            };
+            words.there_or_not(path, (before.as_ref(), after.as_ref()), &told);
+        }
+    }
+}
+
+/// For how long points wait, in words.
+pub(crate) fn told_wait(text: &ActivatesText) -> String {
+    match (&text.after, &text.on) {
         (Some(after), _) => after.clone(),
         (None, Some(event)) => format!("until `{event}`"),
         (None, None) => String::new(),
-    };
-    let days = |text: &ActivatesText| {
-        let period = Period::parse(text.after.as_deref()?)?;
-        Some(period.days_at_most())
-    };
-    let (told_before, told_after) = (before.map(told), after.map(told));
-    let waits = (before.and_then(days), after.and_then(days));
-    if let ((Some(before), Some(after)), Some(was), Some(is)) = (waits, &told_before, &told_after)
-        && before != after
+    }
+}
+
+/// What another wait for points means.
+fn waiting(
+    path: &str,
+    id: &str,
+    (before, after): (Option<&ActivatesText>, Option<&ActivatesText>),
+    words: &mut Words,
+) {
+    let (was, is) = (before.map(told_wait), after.map(told_wait));
+    if let (Some(before), Some(after)) = (before, after)
+        && was != is
     {
-        let effect = if after < before {
-            Effect::MembersGain
-        } else {
-            Effect::MembersLose
-        };
-        let message = format!("points of `{whose}` wait {is} instead of {was}");
-        words.say(effect, path, message);
+        let periods = before.after.as_deref().zip(after.after.as_deref());
+        let order = periods.and_then(|(before, after)| longer(before, after));
+        let (was, is) = (was.unwrap_or_default(), is.unwrap_or_default());
+        let message = format!("points of `{id}` wait {is} instead of {was}");
+        words.say(Effect::of_more(order), path, message);
         return;
     }
-    let what = format!("points of `{whose}` wait");
-    let told = (told_before.as_ref(), told_after.as_ref());
-    let no_more = format!("points of `{whose}` no longer wait");
-    words.there_or_not(path, told, (&what, &no_more, Effect::MembersLose));
+    let told = Told {
+        is: &format!("points of `{id}` wait"),
+        was: &format!("points of `{id}` no longer wait"),
+        good: Effect::MembersLose,
+    };
+    words.there_or_not(path, (was.as_ref(), is.as_ref()), &told);
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! `examples`: purchases and activities with what they must earn, so that whoever changes a rule sees what
 //! it does. They are asked of the rules themselves, before a file is applied.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use fealty_rules::{
     AttributeType, AttributeValue, Event, GivenAttributes, Line, Numbers, Outcome, Rules, Silent,
@@ -151,7 +154,7 @@ pub(crate) fn check(
     check: &mut Check,
 ) -> Vec<Example> {
     check.within("examples", text.len(), EXAMPLES_MAX);
-    let each = text.iter().enumerate();
+    let each = text.iter().enumerate().take(EXAMPLES_MAX);
     let examples: Vec<Option<Example>> = each
         .map(|(at, text)| example(&format!("examples.{at}"), text, context, check))
         .collect();
@@ -166,8 +169,12 @@ fn example(
 ) -> Option<Example> {
     check.within(&format!("{path}.after"), text.after.len(), PURCHASES_MAX);
     let ids = || context.rules.rules().iter().map(|rule| rule.id.as_str());
+    let known: BTreeSet<&str> = ids().collect();
     for rule in text.earns.keys() {
-        if !ids().any(|known| known == rule.as_str()) {
+        if check.is_full() {
+            break;
+        }
+        if !known.contains(rule.as_str()) {
             let hint = fealty_rules::hint(rule.as_str(), ids());
             check.wrong(
                 format!("{path}.earns.{rule}"),

@@ -12,7 +12,7 @@ use fealty_rules::calendar;
 use crate::{
     Effect, Period, TierScheme,
     faults::Check,
-    words::{Words, same},
+    words::{Told, Words, each, longer, same},
 };
 
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
@@ -329,47 +329,138 @@ fn yearly(path: &str, on: &str, at_least: Option<&str>, check: &mut Check) -> Op
     })
 }
 
-/// What another expiry means.
-pub(crate) fn meaning(
-    path: &str,
-    whose: &str,
-    (before, after): (Option<&ExpiresText>, Option<&ExpiresText>),
-    words: &mut Words,
-) {
-    let told = |text: &ExpiresText| match (&text.after, &text.on, &text.inactive_for) {
+/// When points expire, in words.
+pub(crate) fn told_expiry(text: &ExpiresText) -> String {
+    match (&text.after, &text.on, &text.inactive_for) {
         (Some(after), ..) => format!("after {after}"),
         (None, Some(on), _) => format!("on each {on}"),
         (None, None, Some(period)) => format!("after {period} without activity"),
         (None, None, None) => "by the member's tier".to_owned(),
-    };
-    let days = |text: &ExpiresText| {
-        let period = text.after.as_deref().or(text.inactive_for.as_deref());
-        Period::parse(period?).map(Period::days_at_least)
-    };
-    let (was, is) = (before.map(told), after.map(told));
-    let what = format!("points of `{whose}` expire");
-    let (Some(old), Some(new), Some(told_was), Some(told_is)) = (before, after, &was, &is) else {
-        let no_more = format!("points of `{whose}` no longer expire");
-        let expires = (was.as_ref(), is.as_ref());
-        words.there_or_not(path, expires, (&what, &no_more, Effect::MembersLose));
-        return;
-    };
-    if told_was == told_is {
-        if !same(old, new) {
-            let message = format!("{what} {told_is} as before, and by tier or activity otherwise");
-            words.say(Effect::Depends, path, message);
-        }
-        return;
     }
-    let alike = old.after.is_some() == new.after.is_some();
-    let effect = match (days(old), days(new)) {
-        (Some(was), Some(is)) if alike && was < is => Effect::MembersGain,
-        (Some(was), Some(is)) if alike && was > is => Effect::MembersLose,
+}
+
+/// What another expiry of a currency means, for points that are given from then on.
+pub(crate) fn meaning(
+    path: &str,
+    id: &str,
+    (before, after): (Option<&ExpiresText>, Option<&ExpiresText>),
+    words: &mut Words,
+) {
+    let (Some(before), Some(after)) = (before, after) else {
+        let (was, is) = (before.map(told_expiry), after.map(told_expiry));
+        let told = Told {
+            is: &format!("points of `{id}` expire"),
+            was: &format!("points of `{id}` no longer expire"),
+            good: Effect::MembersLose,
+        };
+        words.there_or_not(path, (was.as_ref(), is.as_ref()), &told);
+        return;
+    };
+    let (was, is) = (told_expiry(before), told_expiry(after));
+    if was != is {
+        let pairs = [
+            (&before.after, &after.after),
+            (&before.inactive_for, &after.inactive_for),
+        ];
+        let both = pairs
+            .into_iter()
+            .find_map(|(was, is)| Some((was.as_ref()?, is.as_ref()?)));
+        let order = both.and_then(|(was, is)| longer(is, was));
+        let message = format!("points of `{id}` expire {is} instead of {was}");
+        words.say(Effect::of_more(order), path, message);
+    }
+    let none = BTreeMap::new();
+    let by_tier = (&before.by_tier, &after.by_tier);
+    let by_tier = (
+        by_tier.0.as_ref().unwrap_or(&none),
+        by_tier.1.as_ref().unwrap_or(&none),
+    );
+    for (tier, was, is) in each(by_tier.0, by_tier.1) {
+        tier_meaning(
+            &format!("{path}.by_tier.{tier}"),
+            (id, tier),
+            (was, is),
+            words,
+        );
+    }
+    least_lives(path, id, (before, after), words);
+    if !same(&before.activity, &after.activity) {
+        let message = format!("other things count as activity for points of `{id}`");
+        words.say(Effect::Depends, format!("{path}.activity"), message);
+    }
+}
+
+/// What it means that points live longer or shorter at the least.
+fn least_lives(
+    path: &str,
+    id: &str,
+    (before, after): (&ExpiresText, &ExpiresText),
+    words: &mut Words,
+) {
+    let at_least = (before.at_least.as_ref(), after.at_least.as_ref());
+    let after_fall = (before.after_fall.as_ref(), after.after_fall.as_ref());
+    for (field, periods, what) in [
+        ("at_least", at_least, "live, at the least,"),
+        ("after_fall", after_fall, "live, after a fall,"),
+    ] {
+        let (path, is) = (
+            format!("{path}.{field}"),
+            format!("points of `{id}` {what}"),
+        );
+        if let (Some(was), Some(is_now)) = periods
+            && was != is_now
+        {
+            let message = format!("{is} {is_now} instead of {was}");
+            words.say(Effect::of_more(longer(is_now, was)), path, message);
+            continue;
+        }
+        let told = Told {
+            is: &is,
+            was: &format!("points of `{id}` no longer {what}"),
+            good: Effect::MembersGain,
+        };
+        words.there_or_not(path, periods, &told);
+    }
+    if before.round_to.is_some() != after.round_to.is_some() {
+        let (effect, how) = match after.round_to {
+            Some(_) => (
+                Effect::MembersGain,
+                "live on to the end of their last month",
+            ),
+            None => (
+                Effect::MembersLose,
+                "no longer live on to the end of their last month",
+            ),
+        };
+        words.say(
+            effect,
+            format!("{path}.round_to"),
+            format!("points of `{id}` {how}"),
+        );
+    }
+}
+
+/// What another expiry for a tier means.
+fn tier_meaning(
+    path: &str,
+    (id, tier): (&str, &TierId),
+    (was, is): (Option<&String>, Option<&String>),
+    words: &mut Words,
+) {
+    const NEVER: &str = "never";
+    let effect = match (was.map(String::as_str), is.map(String::as_str)) {
+        (was, is) if was == is => return,
+        (_, Some(NEVER)) => Effect::MembersGain,
+        (Some(NEVER), _) => Effect::MembersLose,
+        (Some(was), Some(is)) => Effect::of_more(longer(is, was)),
         _ => Effect::Depends,
     };
-    words.say(
-        effect,
-        path,
-        format!("{what} {told_is} instead of {told_was}"),
-    );
+    let told = |text: Option<&String>| match text.map(String::as_str) {
+        Some(NEVER) => "never expire".to_owned(),
+        Some(period) => format!("expire after {period}"),
+        None => "expire as those of others".to_owned(),
+    };
+    let (was, is) = (told(was), told(is));
+    let message = format!("for {tier}, points of `{id}` {is}; so far they {was}");
+    words.say(effect, path, message);
 }

@@ -42,6 +42,35 @@ impl JsonSchema for Figure {
     }
 }
 
+/// How a part of a hundred looks to editors: `80%` or 80.
+pub(crate) struct Percent;
+
+/// How an expression looks to editors: a number need not be in quotes.
+pub(crate) struct Expression;
+
+macro_rules! text_or_number {
+    ($($name:ident: $schema:tt;)+) => {$(
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )+};
+}
+
+text_or_number! {
+    Percent: { "type": ["string", "integer"], "minimum": 1, "maximum": 100, "pattern": "^[0-9]{1,3} *%?$" };
+    Expression: { "type": ["string", "integer"] };
+}
+
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

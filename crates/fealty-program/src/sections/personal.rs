@@ -6,7 +6,7 @@ use fealty_types::{Metadata, MetadataKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::faults::Check;
+use crate::{Effect, faults::Check, words::Words};
 
 /// Keys that a programme may name.
 const KEYS_MAX: usize = 64;
@@ -61,6 +61,29 @@ pub(crate) fn check(text: Option<&PersonalText>, check: &mut Check) -> Option<Pe
         metadata,
         notes: text.notes,
     })
+}
+
+/// What it means that something is personal no more.
+pub(crate) fn meaning(
+    before: Option<&PersonalText>,
+    after: Option<&PersonalText>,
+    words: &mut Words,
+) {
+    let keys = |text: Option<&PersonalText>| -> BTreeSet<MetadataKey> {
+        text.map_or(BTreeSet::new(), |text| {
+            text.metadata.iter().cloned().collect()
+        })
+    };
+    for key in keys(before).difference(&keys(after)) {
+        let message =
+            format!("`{key}` of metadata stays in the log from now on, and cannot be deleted");
+        words.say(Effect::Depends, "personal.metadata", message);
+    }
+    let notes = |text: Option<&PersonalText>| text.is_some_and(|text| text.notes);
+    if notes(before) && !notes(after) {
+        let message = "notes of adjustments stay in the log from now on, and cannot be deleted";
+        words.say(Effect::Depends, "personal.notes", message.to_owned());
+    }
 }
 
 #[cfg(test)]

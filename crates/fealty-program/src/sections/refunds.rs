@@ -6,14 +6,19 @@ use fealty_types::{RefundPolicy, RefundTerms};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Effect, Period, faults::Check, words::Words};
+use crate::{
+    Effect, Period,
+    faults::Check,
+    words::{Words, longer},
+};
 
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefundsText {
     /// What happens to points that are to be taken back and were spent.
     policy: RefundPolicy,
-    /// How long points live at the least that are restored, such as `30 days`, or `none`.
+    /// How long points live at the least that are restored, such as `60 days`, or `none`;
+    /// 30 days, if nothing is said.
     restore_grace: Option<String>,
 }
 
@@ -45,20 +50,42 @@ pub(crate) fn meaning(
     after: Option<&RefundsText>,
     words: &mut Words,
 ) {
-    let policy = |text: Option<&RefundsText>| {
-        let policy = text.map_or(RefundTerms::default().policy, |text| text.policy);
-        match policy {
-            RefundPolicy::LotOnly => "are borne by the brand",
-            RefundPolicy::Balance => "are taken from other points, as far as those reach",
-            RefundPolicy::Debt => "are taken from other points, and what is missing is owed",
-        }
+    let default = RefundTerms::default();
+    // From what takes least of members to what takes most.
+    let policy = |text: Option<&RefundsText>| match text.map_or(default.policy, |text| text.policy)
+    {
+        RefundPolicy::LotOnly => (0, "are borne by the brand"),
+        RefundPolicy::Balance => (1, "are taken from other points, as far as those reach"),
+        RefundPolicy::Debt => (
+            2,
+            "are taken from other points, and what is missing is owed",
+        ),
     };
-    let (was, is) = (policy(before), policy(after));
+    let ((was_takes, was), (takes, is)) = (policy(before), policy(after));
+    if was_takes != takes {
+        let effect = Effect::of_more(Some(was_takes.cmp(&takes)));
+        let message =
+            format!("points that a return takes back and that were spent {is}; so far they {was}");
+        words.say(effect, "refunds.policy", message);
+    }
+    let grace = |text: Option<&RefundsText>| -> String {
+        let said = text.and_then(|text| text.restore_grace.clone());
+        said.unwrap_or_else(|| GRACE.to_owned())
+    };
+    let (was, is) = (grace(before), grace(after));
     if was != is {
-        let message = format!("points that come back and were spent {is}; so far they {was}");
-        words.say(Effect::Depends, "refunds.policy", message);
+        let effect = match (&*was, &*is) {
+            ("none", _) => Effect::MembersGain,
+            (_, "none") => Effect::MembersLose,
+            (was, is) => Effect::of_more(longer(is, was)),
+        };
+        let message = format!("restored points live {is} at the least instead of {was}");
+        words.say(effect, "refunds.restore_grace", message);
     }
 }
+
+/// How long restored points live at the least, if nothing is said.
+const GRACE: &str = "30 days";
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Brand, Effect,
     faults::Check,
-    words::{Words, each},
+    words::{Told, Words, each},
 };
 
 const REWARDS_MAX: usize = 10_000;
@@ -26,6 +26,7 @@ pub(crate) struct RewardText {
     /// The brand that accepts the points.
     accepted_by: BrandId,
     /// How many there are in all; without limit, if nothing is said.
+    #[schemars(range(min = 0))]
     stock: Option<i64>,
 }
 
@@ -35,6 +36,7 @@ struct PriceText {
     /// The currency of points.
     currency: CurrencyId,
     /// So many.
+    #[schemars(range(min = 1))]
     points: i64,
 }
 
@@ -117,23 +119,40 @@ pub(crate) fn meaning(
                     format!("`{id}` can be had no more"),
                 );
             }
-            (Some(before), Some(after)) => {
-                let price = (before.price.points, after.price.points);
-                words.less_is_better(format!("{path}.price"), price, &format!("`{id}` costs"));
-                let stock = (before.stock.as_ref(), after.stock.as_ref());
-                let (path, what) = (format!("{path}.stock"), format!("of `{id}` there are"));
-                match stock {
-                    (Some(before), Some(after)) => {
-                        words.more_is_better(path, (before, after), &what);
-                    }
-                    stock => {
-                        let no_more = format!("of `{id}` there are no longer only");
-                        let has = (&*what, &*no_more, Effect::MembersLose);
-                        words.there_or_not(path, stock, has);
-                    }
-                }
-            }
+            (Some(before), Some(after)) => another(&path, id.as_str(), (before, after), words),
             (None, None) => {}
         }
+    }
+}
+
+/// What another form of a reward means.
+fn another(path: &str, id: &str, (before, after): (&RewardText, &RewardText), words: &mut Words) {
+    let (was, is) = (&before.price, &after.price);
+    if was.currency == is.currency {
+        let price = (was.points, is.points);
+        words.less_is_better(format!("{path}.price"), price, &format!("`{id}` costs"));
+    } else {
+        let message = format!(
+            "`{id}` costs {} {} instead of {} {}",
+            is.points, is.currency, was.points, was.currency
+        );
+        words.say(Effect::Depends, format!("{path}.price"), message);
+    }
+    let told = Told {
+        is: &format!("of `{id}` there are"),
+        was: &format!("of `{id}` there are no longer only"),
+        good: Effect::MembersLose,
+    };
+    match (&before.stock, &after.stock) {
+        (Some(was), Some(is)) => {
+            words.more_is_better(format!("{path}.stock"), (was, is), told.is);
+        }
+        (was, is) => {
+            words.there_or_not(format!("{path}.stock"), (was.as_ref(), is.as_ref()), &told);
+        }
+    }
+    if before.accepted_by != after.accepted_by {
+        let message = format!("{} accepts the points for `{id}`", after.accepted_by);
+        words.say(Effect::Depends, format!("{path}.accepted_by"), message);
     }
 }

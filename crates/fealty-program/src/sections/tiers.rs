@@ -13,7 +13,7 @@ use super::figure::Figure;
 use crate::{
     Effect, MoneyUnit, Period,
     faults::Check,
-    words::{Amount, Words, each},
+    words::{Exact, Words, each, longer},
 };
 
 const LEVELS_MAX: usize = 20;
@@ -62,6 +62,7 @@ struct LevelText {
     /// The id of the tier.
     tier: TierId,
     /// From which amount of money on; 0 for the lowest.
+    #[schemars(with = "Figure")]
     from: String,
 }
 
@@ -198,7 +199,7 @@ pub(crate) fn meaning(before: Option<&TiersText>, after: Option<&TiersText>, wor
             }
             (Some(before), Some(after)) => {
                 let from = (Figure::of(before), Figure::of(after));
-                let from = (Amount(&from.0), Amount(&from.1));
+                let from = (Exact(&from.0), Exact(&from.1));
                 words.less_is_better(path, from, &format!("`{tier}` is reached from"));
             }
             (None, None) => {}
@@ -218,13 +219,10 @@ pub(crate) fn meaning(before: Option<&TiersText>, after: Option<&TiersText>, wor
             "a tier is held for",
         ),
     ] {
-        let days = |text: &str| Period::parse(text).map(Period::days_at_least);
-        let effect = match (days(before), days(after)) {
-            (Some(before), Some(after)) if after > before => Effect::MembersGain,
-            (Some(before), Some(after)) if after < before => Effect::MembersLose,
-            _ if before == after => continue,
-            _ => Effect::Depends,
-        };
+        if before == after {
+            continue;
+        }
+        let effect = Effect::of_more(longer(after, before));
         words.say(effect, path, format!("{what} {after} instead of {before}"));
     }
 }

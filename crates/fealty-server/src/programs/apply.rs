@@ -52,11 +52,15 @@ impl Programs {
         caller: &Caller,
         asked: &Applying,
     ) -> Result<Applied, ProgramsError> {
-        let parsed =
-            Program::parse(&asked.source).map_err(|error| ProgramsError::Rejected(error.into()))?;
-        parsed
-            .check_examples()
-            .map_err(|error| ProgramsError::Rejected(error.into()))?;
+        let source = asked.source.clone();
+        let parsed = aside(move || {
+            let parsed = Program::parse(&source)?;
+            parsed.check_examples()?;
+            Ok(parsed)
+        });
+        let parsed = parsed
+            .await
+            .map_err(|error: ProgramErrors| ProgramsError::Rejected(error.into()))?;
         let id = &parsed.program.id;
         // Another's programme is as one that is not there, and cannot be made.
         let reached = caller.program(id.clone());
@@ -106,12 +110,14 @@ impl Programs {
         if let Some(expected) = asked.expected_version.filter(|it| *it != newest) {
             return Err(ProgramsError::Rejected(version_moved(expected, newest)));
         }
-        let source_before = before.as_ref().map(|before| before.source.as_str());
-        let changes = diff(source_before, &asked.source)
-            .map_err(|error| ProgramsError::Rejected(ProgramErrors::from(error).into()))?;
-        // What a file of an older language said cannot be told.
-        let meanings = source_before.and_then(|before| meanings(before, &asked.source).ok());
-        let parsed_before = source_before.and_then(|source| Program::parse(source).ok());
+        let source_before = before.as_ref().map(|before| before.source.clone());
+        let source = asked.source.clone();
+        let compared = aside(move || compare(source_before.as_deref(), &source)).await;
+        let Compared {
+            changes,
+            meanings,
+            parsed_before,
+        } = compared.map_err(|error| ProgramsError::Rejected(error.into()))?;
         let parsed_before = parsed_before.as_ref().map(|parsed| &*parsed.program);
         if let Some(before) = parsed_before {
             nothing_taken_away(before, &parsed.program).map_err(ProgramsError::Rejected)?;
@@ -133,7 +139,33 @@ impl Programs {
             let entry = applied_entry(caller, id, before.as_ref(), &stored, &changes);
             audit_log::append(&mut *connection, &entry).await?;
         }
-        Ok(answer(stored, (changes, meanings.unwrap_or_default())))
+        Ok(answer(stored, (changes, meanings)))
+    }
+}
+
+/// What a file is held against the one before it.
+struct Compared {
+    changes: Vec<Change>,
+    meanings: Vec<Meaning>,
+    /// The one before it; none where this release does not read it any more.
+    parsed_before: Option<ProgramSource>,
+}
+
+fn compare(before: Option<&str>, after: &str) -> Result<Compared, ProgramErrors> {
+    // What a file of an older language said cannot be told.
+    let meanings = before.and_then(|before| meanings(before, after).ok());
+    Ok(Compared {
+        changes: diff(before, after)?,
+        meanings: meanings.unwrap_or_default(),
+        parsed_before: before.and_then(|source| Program::parse(source).ok()),
+    })
+}
+
+/// Does something that takes long, with a file of 4 MiB, where it holds nobody up.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
 }
 

@@ -48,12 +48,31 @@ fn told(changes: Vec<Change>) -> (Vec<wire::ProgramChange>, i32) {
             before: change.before.unwrap_or_default(),
             after: change.after.unwrap_or_default(),
         };
-        len += change.path.len() + change.before.len() + change.after.len();
-        if len > CHANGES_LEN_MAX {
-            break;
+        let more = change.path.len() + change.before.len() + change.after.len();
+        // One that is too long leaves room for those after it.
+        if len + more <= CHANGES_LEN_MAX {
+            len += more;
+            told.push(change);
         }
-        told.push(change);
     }
+    let left_out = i32::try_from(all - told.len()).unwrap_or(i32::MAX);
+    (told, left_out)
+}
+
+/// What an answer says of what the changes mean, and how many sentences it leaves out: what is
+/// bad for members comes first, so that it is not among those.
+fn said(mut meanings: Vec<Meaning>) -> (Vec<wire::ProgramMeaning>, i32) {
+    let all = meanings.len();
+    meanings.sort_by_key(|meaning| match meaning.effect {
+        Effect::MembersLose => 0,
+        Effect::Depends => 1,
+        Effect::MembersGain => 2,
+    });
+    let told: Vec<_> = meanings
+        .into_iter()
+        .take(MEANINGS_MAX)
+        .map(meaning)
+        .collect();
     let left_out = i32::try_from(all - told.len()).unwrap_or(i32::MAX);
     (told, left_out)
 }
@@ -139,6 +158,7 @@ impl ProgramService for Programs {
         })?;
         let applied = self.apply(caller, &asked).await.map_err(Rejection::from)?;
         let (changes, left_out) = told(applied.changes);
+        let (meanings, meanings_left_out) = said(applied.meanings);
         let notes = applied.notes.into_iter().map(|note| wire::ProgramNote {
             path: note.path,
             message: note.message,
@@ -147,12 +167,8 @@ impl ProgramService for Programs {
             version: Some(to_wire_version(&applied.program, &applied.stored)),
             changes,
             changes_left_out: left_out,
-            meanings: applied
-                .meanings
-                .into_iter()
-                .take(MEANINGS_MAX)
-                .map(meaning)
-                .collect(),
+            meanings,
+            meanings_left_out,
             replayed: applied.replayed,
             notes: notes.collect(),
         }))

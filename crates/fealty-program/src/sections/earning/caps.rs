@@ -38,9 +38,11 @@ pub(crate) struct CapText {
     since: Option<ActivityName>,
     /// Points at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     points: Option<i64>,
     /// How often the rule gives something at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     times: Option<i64>,
 }
 

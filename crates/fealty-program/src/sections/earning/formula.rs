@@ -1,4 +1,6 @@
-//! `earn`: how many points a rule gives.
+//! `earn`: how many points a rule gives; `meaning` is what a change of that comes to.
+
+mod meaning;
 
 use std::collections::BTreeMap;
 
@@ -7,12 +9,13 @@ use fealty_types::{CounterId, CurrencyId, Points, RuleId, TierId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use meaning::{meaning, told};
+
 use super::Context;
 use crate::{
-    Effect, TierScheme,
+    TierScheme,
     faults::Check,
-    sections::figure::{self, Figure, RoundText},
-    words::{Amount, Words, each, same},
+    sections::figure::{self, Expression, Figure, RoundText},
 };
 
 /// The highest multiplier, and the most points per unit of money: with a
@@ -34,12 +37,15 @@ pub(crate) struct EarnText {
     multiply: Option<RuleId>,
     /// The factors of `multiply` by tier; 1 where a tier is not named.
     by_tier: Option<BTreeMap<TierId, Figure>>,
-    /// At which moment the tier counts; that of the purchase, if nothing is said.
+    /// At which moment the tier counts: for all rules, so one that says `start_of_day` says it
+    /// for all. That of the purchase, if none says anything.
     pub(super) tier_as_of: Option<TierAsOfText>,
-    /// For `multiply`: whether what the base gives is multiplied exactly or rounded.
+    /// For `multiply`: whether what the base gives is multiplied exactly or rounded; exactly,
+    /// if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     of: Option<MultipliedOfText>,
-    /// Once a rule's own, now the currency's: what it says must be that.
+    /// Once a rule's own, now the currency's: of a rule with a currency it must be that, and
+    /// of a multiplier it says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     round: Option<RoundText>,
     /// The factor of `multiply`.
@@ -54,9 +60,11 @@ pub(crate) struct EarnText {
     bands: Option<BandsText>,
     /// So many points.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     fixed: Option<i64>,
     /// For `fixed`: how often, as an expression such as `lines.quantity`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Expression>")]
     times: Option<String>,
 }
 
@@ -355,117 +363,4 @@ fn factor(path: String, figure: &Figure, check: &mut Check) -> Option<Ratio> {
         );
     }
     factor
-}
-
-/// What a rule gives, in words.
-pub(super) fn told(text: &EarnText) -> String {
-    let currency = text.currency.as_ref();
-    let currency = currency.map_or(String::new(), |currency| format!(" {currency}"));
-    if let Some(rate) = &text.rate {
-        let RateText { points, per, .. } = rate;
-        return format!("{points}{currency} for each {per}");
-    }
-    if let Some(bands) = &text.bands {
-        let (by, per) = (&bands.by, &bands.per);
-        return format!("points for each {per} by `{by}`");
-    }
-    if let Some(base) = &text.multiply {
-        let by = text.by.as_ref();
-        let by = by.map_or("a factor by tier".to_owned(), |by| {
-            format!("a factor of {by}")
-        });
-        return format!("{by} over `{base}`");
-    }
-    match (text.fixed, &text.times) {
-        (Some(points), Some(times)) => format!("{points}{currency}, times {times}"),
-        (Some(points), None) => format!("{points}{currency}"),
-        _ => "nothing".to_owned(),
-    }
-}
-
-/// What another formula of a rule means.
-pub(super) fn meaning(
-    path: &str,
-    id: &str,
-    (before, after): (&EarnText, &EarnText),
-    words: &mut Words,
-) {
-    let path = format!("{path}.earn");
-    let said = words.len();
-    match ((&before.rate, &after.rate), (before.fixed, after.fixed)) {
-        ((Some(was), Some(is)), _) => rate_meaning(&path, id, (was, is), words),
-        (_, (Some(was), Some(is))) => {
-            words.more_is_better(format!("{path}.fixed"), (was, is), &format!("`{id}` gives"));
-        }
-        _ => {}
-    }
-    if let (Some(was), Some(is)) = (&before.by, &after.by) {
-        let what = format!("`{id}` multiplies by");
-        words.more_is_better(format!("{path}.by"), (Amount(was), Amount(is)), &what);
-    }
-    let by_tier = (before.by_tier.as_ref(), after.by_tier.as_ref());
-    tier_meaning(&format!("{path}.by_tier"), id, by_tier, words);
-    // What was not said above is another thing altogether.
-    if words.len() == said && !same(before, after) {
-        let (was, is) = (told(before), told(after));
-        let message = if was == is {
-            format!("`{id}` reckons {is} otherwise")
-        } else {
-            format!("`{id}` gives {is} instead of {was}")
-        };
-        words.say(Effect::Depends, path, message);
-    }
-}
-
-/// What another rate means.
-fn rate_meaning(path: &str, id: &str, (was, is): (&RateText, &RateText), words: &mut Words) {
-    let what = format!("`{id}` gives, for each {},", is.per);
-    if Amount(&was.per) == Amount(&is.per) {
-        let points = (Amount(&was.points), Amount(&is.points));
-        words.more_is_better(format!("{path}.rate.points"), points, &what);
-    } else {
-        let message = format!(
-            "`{id}` gives {} for each {} instead of {} for each {}",
-            is.points, is.per, was.points, was.per
-        );
-        words.say(Effect::Depends, format!("{path}.rate"), message);
-    }
-    let by_tier = (was.by_tier.as_ref(), is.by_tier.as_ref());
-    tier_meaning(&format!("{path}.rate.by_tier"), id, by_tier, words);
-    if !same(&was.of, &is.of) {
-        let message = match is.of {
-            Some(MoneyOf::Net) => format!("`{id}` gives nothing for tax any more"),
-            _ => format!("`{id}` gives points for tax too"),
-        };
-        let effect = match is.of {
-            Some(MoneyOf::Net) => Effect::MembersLose,
-            _ => Effect::MembersGain,
-        };
-        words.say(effect, format!("{path}.rate.of"), message);
-    }
-}
-
-/// Figures by tier, where there are some.
-type ByTier<'a> = Option<&'a BTreeMap<TierId, Figure>>;
-
-/// What other figures by tier mean.
-fn tier_meaning(
-    path: &str,
-    id: &str,
-    (before, after): (ByTier<'_>, ByTier<'_>),
-    words: &mut Words,
-) {
-    let none = BTreeMap::new();
-    for (tier, was, is) in each(before.unwrap_or(&none), after.unwrap_or(&none)) {
-        let (path, what) = (format!("{path}.{tier}"), format!("`{id}` has for {tier}"));
-        match (was, is) {
-            (Some(was), Some(is)) => {
-                words.more_is_better(path, (Amount(was), Amount(is)), &what);
-            }
-            figures => {
-                let no_more = format!("`{id}` no longer has for {tier}");
-                words.there_or_not(path, figures, (&what, &no_more, Effect::Depends));
-            }
-        }
-    }
 }

@@ -1,17 +1,19 @@
 //! What other rules mean.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use fealty_types::RuleId;
+use fealty_types::{GroupId, RuleId};
 
-use super::{RuleText, caps, formula};
+use super::{PickText, RuleText, caps, formula};
 use crate::{
     Effect,
     sections::{
         activities::{OrActivity, PurchaseWord},
-        currencies, expiry,
+        budgets::{later, until_meaning},
+        currencies::told_wait,
+        expiry::told_expiry,
     },
-    words::{Words, each},
+    words::{Told, Words, each, quoted, same},
 };
 
 /// What a rule is asked of, in words.
@@ -19,6 +21,57 @@ fn asked_of(on: &OrActivity<PurchaseWord>) -> String {
     match on {
         OrActivity::Word(PurchaseWord::Purchase) => "each purchase".to_owned(),
         OrActivity::Activity(name) => format!("each `{}`", name.0),
+    }
+}
+
+/// What a rule gives, and under which conditions, in words.
+fn told(rule: &RuleText) -> String {
+    let mut told = format!("{} for {}", formula::told(&rule.earn), asked_of(&rule.on));
+    let mut add = |what: &str, text: &str| {
+        let _ = write!(told, "{what} {}", quoted(&text));
+    };
+    if let Some(when) = &rule.when {
+        add(", if", when);
+    }
+    if let Some(lines) = &rule.lines {
+        add(", for lines of which", lines);
+    }
+    if let Some(from) = &rule.from {
+        add(", from", from);
+    }
+    if let Some(until) = &rule.until {
+        add(", until", until);
+    }
+    if let Some(group) = &rule.group {
+        add(", as one of the group", group.as_str());
+    }
+    if let Some(budget) = &rule.budget {
+        add(", from the budget", budget.as_str());
+    }
+    if !rule.caps.is_empty() {
+        add(",", "within its caps");
+    }
+    told
+}
+
+/// What other groups mean.
+pub(crate) fn groups_meaning(
+    before: &BTreeMap<GroupId, PickText>,
+    after: &BTreeMap<GroupId, PickText>,
+    words: &mut Words,
+) {
+    for (id, before, after) in each(before, after) {
+        if let (Some(before), Some(after)) = (before, after)
+            && !same(before, after)
+        {
+            let message = match after {
+                PickText::Best => format!("of the group `{id}` the best rule gives, not the first"),
+                PickText::First => {
+                    format!("of the group `{id}` the first rule gives, not the best")
+                }
+            };
+            words.say(Effect::Depends, format!("groups.{id}"), message);
+        }
     }
 }
 
@@ -33,13 +86,15 @@ pub(crate) fn meaning(before: &[RuleText], after: &[RuleText], words: &mut Words
         let path = format!("earning.{id}");
         match (was.map(|at| &before[*at]), is.map(|at| &after[*at])) {
             (None, Some(rule)) => {
-                let (gives, on) = (formula::told(&rule.earn), asked_of(&rule.on));
-                let message = format!("`{id}` is new: for {on} it gives {gives}");
-                words.say(Effect::MembersGain, path, message);
+                // Of a group, another one may give nothing now.
+                let effect = match rule.group {
+                    Some(_) => Effect::Depends,
+                    None => Effect::MembersGain,
+                };
+                words.say(effect, path, format!("`{id}` is new: {}", told(rule)));
             }
             (Some(rule), None) => {
-                let gives = formula::told(&rule.earn);
-                let message = format!("`{id}` gives no more; it gave {gives}");
+                let message = format!("`{id}` gives no more; it gave {}", told(rule));
                 words.say(Effect::MembersLose, path, message);
             }
             (Some(before), Some(after)) => rule(&path, (before, after), words),
@@ -51,8 +106,8 @@ pub(crate) fn meaning(before: &[RuleText], after: &[RuleText], words: &mut Words
         kept.filter(|id| other.contains_key(id)).collect()
     };
     if kept(before, &new) != kept(after, &old) {
-        let message = "rules stand in another order, by which they round together, and groups and \
-                       caps go";
+        let message = "rules stand in another order: rounding, groups of which the first gives, and \
+                       multipliers go by it";
         words.say(Effect::Depends, "earning", message.to_owned());
     }
 }
@@ -66,74 +121,113 @@ fn rule(path: &str, (before, after): (&RuleText, &RuleText), words: &mut Words) 
         words.say(Effect::Depends, format!("{path}.on"), message);
     }
     formula::meaning(path, id, (&before.earn, &after.earn), words);
-    let mut there = |field: &str, texts, (now, no_more): (&str, &str), has| {
-        let (now, no_more) = (format!("`{id}` {now}"), format!("`{id}` {no_more}"));
-        words.there_or_not(format!("{path}.{field}"), texts, (&now, &no_more, has));
-    };
-    let when = (before.when.as_ref(), after.when.as_ref());
-    let said = ("holds only if", "no longer asks whether");
-    there("when", when, said, Effect::MembersLose);
-    let lines = (before.lines.as_ref(), after.lines.as_ref());
-    let said = (
-        "is only about lines of which",
-        "is no longer only about lines of which",
+    has_or_not(path, id, (before, after), words);
+    let until = (before.until.as_ref(), after.until.as_ref());
+    from_meaning(
+        &format!("{path}.from"),
+        id,
+        (before.from.as_ref(), after.from.as_ref()),
+        words,
     );
-    there("lines", lines, said, Effect::MembersLose);
-    dates(path, id, (before, after), words);
+    until_meaning(&format!("{path}.until"), id, until, words);
     caps::meaning(path, id, (&before.caps, &after.caps), words);
-    let budget = (before.budget.as_ref(), after.budget.as_ref());
-    let said = (
-        format!("`{id}` takes its points from the budget"),
-        format!("`{id}` no longer takes its points from the budget"),
-    );
-    let has = (&*said.0, &*said.1, Effect::MembersLose);
-    words.there_or_not(format!("{path}.budget"), budget, has);
-    let funded = (before.funded_by.as_ref(), after.funded_by.as_ref());
-    let said = (
-        format!("`{id}` has its points borne by"),
-        format!("`{id}` no longer has its points borne by"),
-    );
-    let has = (&*said.0, &*said.1, Effect::Depends);
-    words.there_or_not(format!("{path}.funded_by"), funded, has);
-    let group = (before.group.as_ref(), after.group.as_ref());
-    let said = (
-        format!("`{id}` is one of the group"),
-        format!("`{id}` is no longer one of the group"),
-    );
-    let has = (&*said.0, &*said.1, Effect::MembersLose);
-    words.there_or_not(format!("{path}.group"), group, has);
-    let activates = (before.activates.as_ref(), after.activates.as_ref());
-    currencies::waiting(&format!("{path}.activates"), id, activates, words);
-    let expires = (before.expires.as_ref(), after.expires.as_ref());
-    expiry::meaning(&format!("{path}.expires"), id, expires, words);
 }
 
-/// When it holds: later is worse of its beginning, and better of its end.
-fn dates(path: &str, id: &str, (before, after): (&RuleText, &RuleText), words: &mut Words) {
-    let (path_from, path_until) = (format!("{path}.from"), format!("{path}.until"));
-    let (begins, ends) = (format!("`{id}` begins"), format!("`{id}` ends"));
-    let begins_no_more = format!("`{id}` no longer waits for");
-    let ends_no_more = format!("`{id}` no longer ends");
-    match (&before.from, &after.from) {
-        (Some(was), Some(is)) => words.less_is_better(path_from, (was, is), &begins),
-        (was, is) => {
-            let from = (was.as_ref(), is.as_ref());
-            words.there_or_not(
-                path_from,
-                from,
-                (&begins, &begins_no_more, Effect::MembersLose),
-            );
-        }
+/// A field of a rule in words, where it has it.
+type Field = (
+    &'static str,
+    fn(&RuleText) -> Option<String>,
+    Effect,
+    &'static str,
+    &'static str,
+);
+
+/// What a rule may have or not: how it is told that it has it, and that it has it no more.
+const FIELDS: [Field; 7] = [
+    (
+        "when",
+        |rule| rule.when.clone(),
+        Effect::MembersLose,
+        "gives only if",
+        "no longer asks whether",
+    ),
+    (
+        "lines",
+        |rule| rule.lines.clone(),
+        Effect::MembersLose,
+        "is only about lines of which",
+        "is no longer only about lines of which",
+    ),
+    (
+        "budget",
+        |rule| rule.budget.as_ref().map(ToString::to_string),
+        Effect::MembersLose,
+        "takes its points from the budget",
+        "no longer takes its points from the budget",
+    ),
+    (
+        "funded_by",
+        |rule| rule.funded_by.as_ref().map(ToString::to_string),
+        Effect::Depends,
+        "has its points borne by",
+        "no longer has its points borne by",
+    ),
+    (
+        "group",
+        |rule| rule.group.as_ref().map(ToString::to_string),
+        Effect::Depends,
+        "is one of the group",
+        "is no longer one of the group",
+    ),
+    (
+        "activates",
+        |rule| rule.activates.as_ref().map(told_wait),
+        Effect::Depends,
+        "gives points that wait, whatever their currency says,",
+        "gives points that become available as their currency says, and no longer wait",
+    ),
+    (
+        "expires",
+        |rule| rule.expires.as_ref().map(told_expiry),
+        Effect::Depends,
+        "gives points that expire, whatever their currency says,",
+        "gives points that expire as their currency says, and no longer",
+    ),
+];
+
+/// What it means that a rule has something now, or no longer.
+fn has_or_not(path: &str, id: &str, (before, after): (&RuleText, &RuleText), words: &mut Words) {
+    for (field, of, good, is, was) in FIELDS {
+        let told = Told {
+            is: &format!("`{id}` {is}"),
+            was: &format!("`{id}` {was}"),
+            good,
+        };
+        let texts = (of(before), of(after));
+        let texts = (texts.0.as_ref(), texts.1.as_ref());
+        words.there_or_not(format!("{path}.{field}"), texts, &told);
     }
-    match (&before.until, &after.until) {
-        (Some(was), Some(is)) => words.more_is_better(path_until, (was, is), &ends),
-        (was, is) => {
-            let until = (was.as_ref(), is.as_ref());
-            words.there_or_not(
-                path_until,
-                until,
-                (&ends, &ends_no_more, Effect::MembersLose),
-            );
+}
+
+/// What another beginning means: earlier is better.
+fn from_meaning(
+    path: &str,
+    id: &str,
+    (before, after): (Option<&String>, Option<&String>),
+    words: &mut Words,
+) {
+    if let (Some(was), Some(is)) = (before, after) {
+        let order = later(was, is);
+        if order != Some(std::cmp::Ordering::Equal) {
+            let message = format!("`{id}` begins {is} instead of {was}");
+            words.say(Effect::of_more(order), path, message);
         }
+        return;
     }
+    let told = Told {
+        is: &format!("`{id}` begins"),
+        was: &format!("`{id}` no longer begins only"),
+        good: Effect::MembersLose,
+    };
+    words.there_or_not(path, (before, after), &told);
 }

@@ -25,7 +25,7 @@ use crate::{
         expiry::{self, ExpiresText},
     },
 };
-pub(crate) use meaning::meaning;
+pub(crate) use meaning::{groups_meaning, meaning};
 
 use caps::CapText;
 use formula::{EarnText, TierAsOfText};
@@ -152,7 +152,10 @@ pub(crate) fn check(
     check.within("earning", text.len(), RULES_MAX);
     let mut terms = Vec::with_capacity(text.len());
     let mut seen = BTreeSet::new();
-    for rule in text {
+    for rule in text.iter().take(RULES_MAX) {
+        if check.is_full() {
+            break;
+        }
         let path = format!("earning.{}", rule.rule);
         if !seen.insert(&rule.rule) {
             check.wrong(&path, "is named twice");

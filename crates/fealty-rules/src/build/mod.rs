@@ -3,6 +3,7 @@
 
 mod counters;
 mod exact;
+mod formula;
 mod rest;
 mod slots;
 mod source;
@@ -14,17 +15,12 @@ use fealty_types::{CounterId, RuleId};
 use crate::{
     CounterName, Scope,
     cel::{Bool, CelError, Checker},
-    decimal::Ratio,
     index::Index,
     near::hint,
-    rule::{
-        ActivityKind, Adds, Counter, Edge, Formula, Group, KeptBudget, MultipliedOf, Rule, Rules,
-        Slot,
-    },
+    rule::{ActivityKind, Adds, Counter, Edge, Group, KeptBudget, Rule, Rules, Slot},
     subject::Subject,
     text::Texts,
 };
-use exact::can_be_reckoned;
 
 pub use source::{
     CapSource, CounterSource, Counts, Fault, FormulaSource, Foundation, On, Over, RuleSource,
@@ -291,124 +287,6 @@ impl Builder {
                 faults.push(Fault::of("when", error));
                 (Bool::Known(true), None)
             }
-        }
-    }
-
-    fn formula(
-        &mut self,
-        (source, on): (&RuleSource<'_>, Subject),
-        base: Option<usize>,
-        names: &BTreeMap<CounterId, CounterName>,
-        faults: &mut Faults,
-    ) -> Option<Formula> {
-        match &source.formula {
-            FormulaSource::Rate { rates, net } => Some(Formula::Rate {
-                rates: rates.clone().into(),
-                net: *net,
-            }),
-            FormulaSource::Bands { counter, bands } => {
-                if source.lines.is_some() {
-                    let message = "the counter of the bands says which lines count";
-                    faults.push(Fault::new("lines", message));
-                }
-                let Some(known) = names.get(counter).filter(|known| !known.of_points) else {
-                    let hint = hint(counter.as_str(), names.keys().map(CounterId::as_str));
-                    let message = format!("there is no counter of events `{counter}`{hint}");
-                    faults.push(Fault::new("earn.bands.by", message));
-                    return None;
-                };
-                if !known.is_money {
-                    let message =
-                        format!("`{counter}` must add money, such as line.earning_amount");
-                    faults.push(Fault::new("earn.bands.by", message));
-                }
-                Some(Formula::Bands {
-                    counter: known.number,
-                    bands: bands.clone().into(),
-                })
-            }
-            FormulaSource::Fixed { points, times } => {
-                let scope = Scope {
-                    picked: true,
-                    ..scope(&self.foundation, (&self.activities, on), names)
-                };
-                let times = times.map(|times| Checker::figure(times, scope, &mut self.texts));
-                let times = match times.transpose() {
-                    Ok(Some((_, true))) => {
-                        let message = "must be a whole number, not money";
-                        faults.push(Fault::new("earn.times", message));
-                        None
-                    }
-                    Ok(times) => times.map(|(times, _)| times),
-                    Err(error) => {
-                        faults.push(Fault::of("earn.times", error));
-                        None
-                    }
-                };
-                Some(Formula::Fixed {
-                    points: *points,
-                    times,
-                })
-            }
-            FormulaSource::Multiply {
-                factors,
-                of,
-                compound,
-                ..
-            } => {
-                let base = base?;
-                self.check_multiplier(source, base, (factors, *of, *compound), faults);
-                Some(Formula::Multiply {
-                    base: u16::try_from(base).ok()?,
-                    factors: factors.clone().into(),
-                    of: *of,
-                    compound: *compound,
-                })
-            }
-        }
-    }
-
-    /// Whether a multiplier and its base go together, and can be reckoned exactly.
-    fn check_multiplier(
-        &self,
-        source: &RuleSource<'_>,
-        base: usize,
-        (factors, of, compound): (&[Ratio], MultipliedOf, bool),
-        faults: &mut Faults,
-    ) {
-        let rule = &self.rules[base];
-        if source
-            .currency
-            .as_ref()
-            .is_some_and(|currency| *currency != rule.currency)
-        {
-            faults.push(Fault::new(
-                "earn.currency",
-                "is that of the rule that it multiplies",
-            ));
-        }
-        if source.lines.is_some() && !matches!(rule.formula, Formula::Rate { .. }) {
-            let message = "only of a rule with a rate can some lines be multiplied";
-            faults.push(Fault::new("lines", message));
-        }
-        if of == MultipliedOf::Rounded && (source.lines.is_some() || compound) {
-            let message = "`rounded` multiplies all that the base gave: without `lines`, and not \
-                           `compound`";
-            faults.push(Fault::new("earn.of", message));
-        }
-        let over_it = self.rules.iter().filter_map(|other| match &other.formula {
-            Formula::Multiply {
-                base: of,
-                factors,
-                compound,
-                ..
-            } if usize::from(*of) == base => Some((&**factors, *compound)),
-            _ => None,
-        });
-        if !can_be_reckoned(rule, over_it.chain([(factors, compound)])) {
-            let message = "the figures of the rule and of all that multiply it have too many \
-                           digits to be reckoned exactly";
-            faults.push(Fault::new("earn.by", message));
         }
     }
 

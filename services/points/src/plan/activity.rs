@@ -7,8 +7,8 @@ use fealty_types::{OrderScope, Timestamp};
 
 use super::{
     Plan, PlanError,
+    earns::Earns,
     event::{activity_event, check_declared},
-    purchase::Earns,
 };
 
 impl Plan<'_> {

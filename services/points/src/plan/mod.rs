@@ -5,6 +5,7 @@
 //! and `fealty verify` plans again and compares.
 
 mod activity;
+mod earns;
 mod error;
 mod event;
 mod grant;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use divan::{Bencher, black_box};
 use fealty_program::Program;
 use fealty_rules::{
-    Event, GivenAttributes, Line, Numbers, Outcome, Rules, Silent, Stored, Subject, evaluate,
+    Event, GivenAttributes, Line, Numbers, Outcome, Rules, Silent, Subject, evaluate,
 };
 use fealty_types::{CurrencyId, Timestamp};
 
@@ -112,12 +112,8 @@ fn purchase(issues: &[CurrencyId]) -> Event<'_> {
 }
 
 fn evaluated(rules: &Rules, event: &Event<'_>) -> Outcome {
-    let inputs = Stored {
-        rules,
-        book: &Numbers::default(),
-        subject: event.subject,
-        at: event.at,
-    };
+    let numbers = Numbers::default();
+    let inputs = event.inputs(rules, &numbers);
     evaluate(rules, event, &inputs, &mut Silent).expect("in range")
 }
 

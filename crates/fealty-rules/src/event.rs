@@ -9,7 +9,7 @@ use crate::{
     calendar::{WEEKDAYS, day_number},
     cel::{BoolName, NumberName, Of, TextName, Values},
     rule::Rules,
-    slot::Slots,
+    slot::{Book, Slots, Stored},
     subject::Subject,
     text::{EventTexts, Symbol},
 };
@@ -116,6 +116,17 @@ pub(crate) struct Picked {
 }
 
 impl Event<'_> {
+    /// What slots stand at for it, by what is stored of the member's numbers.
+    #[must_use]
+    pub fn inputs<'b, B: Book>(&self, rules: &'b Rules, book: &'b B) -> Stored<'b, B> {
+        Stored {
+            rules,
+            book,
+            subject: self.subject,
+            at: self.at,
+        }
+    }
+
     /// What was paid in ways that earn.
     #[must_use]
     pub fn earning_amount(&self) -> i64 {

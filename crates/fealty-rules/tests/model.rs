@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use fealty_program::Program;
 use fealty_rules::{
     Event, GivenAttributes, Inputs, Line, Move, Numbers, Outcome, Recorded, Rules, Silent,
-    SlotValue, Stored, Subject, evaluate,
+    SlotValue, Subject, evaluate,
 };
 use fealty_types::{CurrencyId, Timestamp};
 use proptest::prelude::*;
@@ -404,7 +404,7 @@ proptest! {
         let mut records: Vec<Record> = Vec::new();
         for (bought, returns) in history {
             let event = event(&bought, paid(&bought), &issues);
-            let inputs = Stored { rules, book: &numbers, subject: event.subject, at: event.at };
+            let inputs = event.inputs(rules, &numbers);
             let (outcome, gave) = earned(rules, &event, &inputs);
             prop_assert_eq!(&gave, &programme.gives(&bought, &known), "{:?}\n{}", bought, source);
             numbers.apply(rules, &outcome.moves);

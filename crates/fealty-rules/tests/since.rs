@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_program::Program;
 use fealty_rules::{
-    Event, GivenAttributes, Move, Numbers, Outcome, Rules, Silent, Stored, Subject, evaluate,
+    Event, GivenAttributes, Move, Numbers, Outcome, Rules, Silent, Subject, evaluate,
 };
 use fealty_types::Timestamp;
 use proptest::prelude::*;
@@ -180,12 +180,7 @@ fn asked(rules: &Rules, numbers: &Numbers, (day, subject): (i64, Subject)) -> Ou
         tier: "",
         counts: true,
     };
-    let inputs = Stored {
-        rules,
-        book: numbers,
-        subject,
-        at: event.at,
-    };
+    let inputs = event.inputs(rules, numbers);
     evaluate(rules, &event, &inputs, &mut Silent).expect("in range")
 }
 

@@ -14,7 +14,7 @@ use crate::{
 
 /// The longest that closed windows are kept for late events, in days.
 const LATE_DAYS_MAX: i32 = 400;
-/// Thirteen months, where nothing is said.
+/// Where nothing is said: thirteen months, or nearly.
 const LATE_DAYS: i32 = 396;
 
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
@@ -32,7 +32,7 @@ pub(crate) struct CalendarText {
     /// The day on which a year begins, such as `03-01`; `01-01`, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     year_starts: Option<String>,
-    /// How late an event may come and still count, such as `60 days`; 13 months, if nothing is
+    /// How late an event may come and still count, such as `60 days`; 396 days, if nothing is
     /// said.
     #[serde(skip_serializing_if = "Option::is_none")]
     late_until: Option<String>,
@@ -125,10 +125,12 @@ fn late(text: Option<&str>, check: &mut Check) -> i32 {
     let days = match check.period(PATH, text) {
         None => return LATE_DAYS,
         Some(Period::Days(days)) => days,
-        // What is meant where nothing is said.
-        Some(Period::Months(13)) => LATE_DAYS,
-        // 31 days a month are never too few.
-        Some(Period::Months(months)) => months.saturating_mul(31),
+        // 31 days a month are never too few, and 13 of them are 400.
+        Some(Period::Months(months)) => months.saturating_mul(31).min(if months <= 13 {
+            LATE_DAYS_MAX
+        } else {
+            i32::MAX
+        }),
     };
     if days > LATE_DAYS_MAX {
         check.wrong(
@@ -158,4 +160,4 @@ pub(crate) fn meaning(
 }
 
 /// How late an event may come, if nothing is said.
-const LATE: &str = "13 months";
+const LATE: &str = "396 days";

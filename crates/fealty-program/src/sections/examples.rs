@@ -8,7 +8,7 @@ use std::{
 
 use fealty_rules::{
     AttributeType, AttributeValue, Event, GivenAttributes, Line, Numbers, Outcome, Rules, Silent,
-    Stored, Subject, evaluate,
+    Subject, evaluate,
 };
 use fealty_types::{
     ActivityType, AttributeName, BrandId, Code, CurrencyId, RuleId, TenderKind, TierId, Timestamp,
@@ -429,12 +429,7 @@ impl Given {
             tier: tier.map(TierId::as_str).unwrap_or_default(),
             counts: true,
         };
-        let inputs = Stored {
-            rules,
-            book: numbers,
-            subject: self.subject,
-            at: self.at,
-        };
+        let inputs = event.inputs(rules, numbers);
         evaluate(rules, &event, &inputs, &mut Silent).map_err(|error| error.to_string())
     }
 }

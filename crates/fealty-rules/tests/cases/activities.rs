@@ -1,7 +1,7 @@
 //! Activities: what is no purchase, and what counts since one.
 
 use fealty_program::Program;
-use fealty_rules::{Event, Numbers, Silent, Stored, evaluate};
+use fealty_rules::{Event, Numbers, Silent, evaluate};
 
 use super::harness::{HEAD, bought, case, event, subject};
 
@@ -147,12 +147,7 @@ earning:
             subject: subject(rules, &bought),
             ..event(&bought, &issues)
         };
-        let inputs = Stored {
-            rules,
-            book: &numbers,
-            subject: event.subject,
-            at: event.at,
-        };
+        let inputs = event.inputs(rules, &numbers);
         let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");
         let given: i64 = outcome.given.iter().map(|given| given.points.get()).sum();
         assert_eq!(given, expected, "{step}");

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use fealty_program::{Program, Ratio};
 use fealty_rules::{
-    AttributeValue, Event, Line, Numbers, Rules, Silent, Stored, Subject, Verdicts, evaluate,
+    AttributeValue, Event, Line, Numbers, Rules, Silent, Subject, Verdicts, evaluate,
 };
 use fealty_types::{AttributeName, CurrencyId, Timestamp};
 
@@ -148,12 +148,7 @@ pub(crate) fn case(sections: &str, purchases: &str) {
             subject: subject(rules, &bought),
             ..event(&bought, &issues)
         };
-        let inputs = Stored {
-            rules,
-            book: &numbers,
-            subject: event.subject,
-            at: event.at,
-        };
+        let inputs = event.inputs(rules, &numbers);
         let outcome = evaluate(rules, &event, &inputs, &mut Silent).expect("in range");
         // Whoever asks why is told the same.
         let mut verdicts = Verdicts::default();

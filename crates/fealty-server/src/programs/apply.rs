@@ -165,7 +165,11 @@ fn compare(before: Option<&str>, after: &str) -> Result<Compared, ProgramErrors>
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The process ends; the call ends with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

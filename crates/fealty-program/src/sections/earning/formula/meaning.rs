@@ -6,7 +6,7 @@ use super::{EarnText, MoneyOf, MultipliedOfText, RateText, TierAsOfText};
 use crate::{
     Effect,
     sections::figure::Figure,
-    words::{Exact, Fraction, Told, Words, each, fraction, order, same},
+    words::{Exact, Fraction, Told, Words, each, fraction, order, quoted, same},
 };
 
 /// What a rule gives, in words.
@@ -29,7 +29,9 @@ pub(in super::super) fn told(text: &EarnText) -> String {
         return format!("{by} over `{base}`");
     }
     match (text.fixed, &text.times) {
-        (Some(points), Some(times)) => format!("{points}{currency}, times {times}"),
+        (Some(points), Some(times)) => {
+            format!("{points}{currency}, times {}", quoted(times))
+        }
         (Some(points), None) => format!("{points}{currency}"),
         _ => "nothing".to_owned(),
     }
@@ -76,12 +78,8 @@ pub(in super::super) fn meaning(
     } else if after.multiply.is_some() {
         factor_meaning(&path, id, (before, after), words);
     }
-    if before.tier_as_of.is_some() != after.tier_as_of.is_some()
-        && !matches!(
-            before.tier_as_of.or(after.tier_as_of),
-            Some(TierAsOfText::Purchase)
-        )
-    {
+    let at_start = |text: &EarnText| matches!(text.tier_as_of, Some(TierAsOfText::StartOfDay));
+    if at_start(before) != at_start(after) {
         let message = "another moment decides which tier counts, for all rules".to_owned();
         words.say(Effect::Depends, format!("{path}.tier_as_of"), message);
     }

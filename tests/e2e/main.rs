@@ -17,6 +17,7 @@ mod dates;
 mod distributed;
 mod due;
 mod earning;
+mod ends;
 mod feed;
 mod figures;
 mod first_programme;

@@ -1,8 +1,10 @@
 //! A member's year in each of the example programmes, played through the services on the test
 //! clock: every figure is what a plain loop says that shares no code with them.
 
+mod card_points;
 mod charge_card;
 mod coffee_stars;
+mod grocer_card;
 
 use fealty_cli::{
     apply::{How, apply},
@@ -10,8 +12,9 @@ use fealty_cli::{
 };
 use fealty_proto::{
     points::v1::{
-        GetBalanceRequest, ImportPurchasesRequest, PurchaseLine, RecordPurchaseRequest,
-        Transaction, import_purchases_response::Outcome,
+        GetBalanceRequest, ImportPurchasesRequest, ListTransactionsRequest, PurchaseLine,
+        RecordPurchaseRequest, Transaction, TransactionFilter, TransactionKind,
+        import_purchases_response::Outcome,
     },
     r#type::v1::Money,
 };
@@ -62,6 +65,16 @@ fn purchase(
     time_s: i64,
     lines: &[Line],
 ) -> RecordPurchaseRequest {
+    purchase_in((program, brand, "USD"), number, time_s, lines)
+}
+
+/// A purchase of lines in some money.
+fn purchase_in(
+    (program, brand, money): (&str, &str, &str),
+    number: usize,
+    time_s: i64,
+    lines: &[Line],
+) -> RecordPurchaseRequest {
     RecordPurchaseRequest {
         request_id: format!("purchase-{number}"),
         program: program.to_owned(),
@@ -69,7 +82,7 @@ fn purchase(
         brand: brand.to_owned(),
         order_number: number.to_string(),
         amount: Some(Money {
-            currency_code: "USD".to_owned(),
+            currency_code: money.to_owned(),
             minor_units: lines.iter().map(|(_, cents)| cents).sum(),
         }),
         purchase_time: Some(prost_types::Timestamp {
@@ -108,6 +121,26 @@ async fn balance(fleet: &Fleet, program: &str, currency: &str) -> (i64, i64) {
     let balance = ask!(fleet.clients().ledger(), get_balance, request).expect("read");
     let balance = balance.balance.expect("one");
     (balance.available, balance.debt)
+}
+
+/// What points became at the ends of periods: how many, and what that is worth.
+async fn conversions(fleet: &Fleet, program: &str) -> Vec<(i64, i64)> {
+    let request = ListTransactionsRequest {
+        program: program.to_owned(),
+        member: "anna".to_owned(),
+        filter: Some(TransactionFilter {
+            kinds: vec![TransactionKind::PeriodEnded.into()],
+            ..TransactionFilter::default()
+        }),
+        ..ListTransactionsRequest::default()
+    };
+    let listed = ask!(fleet.clients().ledger(), list_transactions, request).expect("listed");
+    let ends = listed.transactions.into_iter().rev();
+    let converted = ends.filter_map(|transaction| transaction.period_end);
+    let converted = converted.flat_map(|end| end.converted);
+    converted
+        .map(|converted| (converted.points, converted.value_minor_units))
+        .collect()
 }
 
 /// Records a purchase whose tier is said; answers with what rules gave.

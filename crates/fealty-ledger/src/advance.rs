@@ -20,8 +20,27 @@ pub fn advance(
     moment: impl Into<Moment>,
     log: &mut Log,
 ) -> Result<(), Stop> {
-    let moment = moment.into();
-    while advance_step(book, currency, moment, log)? {}
+    advance_until(book, currency, moment.into(), Expiries::Come, log)
+}
+
+/// Whether what expires at the very moment up to which a wallet is advanced does so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiries {
+    /// It does.
+    Come,
+    /// It waits, for a period ends at that moment.
+    Wait,
+}
+
+/// Does what is due in a wallet by a moment.
+pub(crate) fn advance_until(
+    book: &mut MemberBook,
+    currency: &CurrencyId,
+    moment: Moment,
+    expiries: Expiries,
+    log: &mut Log,
+) -> Result<(), Stop> {
+    while step(book, currency, (moment, expiries), log)? {}
     Ok(())
 }
 
@@ -33,6 +52,15 @@ pub fn advance_step(
     moment: Moment,
     log: &mut Log,
 ) -> Result<bool, Stop> {
+    step(book, currency, (moment, Expiries::Come), log)
+}
+
+fn step(
+    book: &mut MemberBook,
+    currency: &CurrencyId,
+    (moment, expiries): (Moment, Expiries),
+    log: &mut Log,
+) -> Result<bool, Stop> {
     let now = moment.now;
     let Some(wallet) = book.wallets.get_mut(currency) else {
         return Ok(false);
@@ -41,7 +69,10 @@ pub fn advance_step(
         return Ok(false);
     }
     let next = wallet.next_event(currency, moment)?;
-    let Some((due, event)) = next.filter(|(due, _)| *due <= now) else {
+    let is_to_come = |(due, event): &(Timestamp, Event)| {
+        *due < now || (*due == now && (expiries == Expiries::Come || !event.is_expiry()))
+    };
+    let Some((due, event)) = next.filter(is_to_come) else {
         wallet.set_next_due(next.map(|(due, _)| due));
         return Ok(false);
     };

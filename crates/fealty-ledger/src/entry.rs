@@ -61,6 +61,12 @@ pub enum Said {
         /// The size of the budget.
         limit: i64,
     },
+    /// The ends of all periods up to a moment are written, for all members of the programme in
+    /// the shard.
+    EndsWritten {
+        /// That moment.
+        through: Timestamp,
+    },
 }
 
 /// Points that go from a budget's pool into a shard's lease.
@@ -101,6 +107,7 @@ impl Notice {
             Said::VersionBegins { .. } => "program_version",
             Said::LeaseMoved(_) | Said::LeaseReceived(_) => "budget_lease",
             Said::BudgetWarned { .. } => "budget_warning",
+            Said::EndsWritten { .. } => "periods_ended",
         }
     }
 }

@@ -109,7 +109,7 @@ impl Leases {
         match entry {
             Entry::Transaction(transaction) => self.draw(transaction),
             Entry::Notice(notice) => match &notice.says {
-                Said::VersionBegins { .. } => Ok(()),
+                Said::VersionBegins { .. } | Said::EndsWritten { .. } => Ok(()),
                 Said::LeaseMoved(moved) => {
                     let held = self.change(&notice.program, &moved.budget);
                     let is_own = moved.shard == notice.shard;

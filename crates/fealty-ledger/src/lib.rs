@@ -10,7 +10,8 @@
 //!   it changes anything, and is called again with more of them.
 //! - [`advance_step`] does the next thing that is due by a time: activations,
 //!   hold time-outs, expiries. [`execute`] does all of them, and then what a
-//!   request asks for.
+//!   request asks for. [`apply_end`] writes what the end of a period comes to, which
+//!   somebody who knows the programme has worked out.
 //! - Both write [`Transaction`]s to a [`Log`], which also takes [`Notice`]s: what
 //!   belongs to no member. [`canonical`] is how such entries become bytes, and how
 //!   the bytes are chained.
@@ -35,6 +36,7 @@ mod facts;
 mod leases;
 mod limits;
 mod log;
+mod period;
 mod principal;
 mod purchase;
 mod refusal;
@@ -57,7 +59,8 @@ pub use counters::{Buckets as CounterBuckets, CounterMove, Counters, Forgotten};
 pub use engine::Engine;
 pub use entry::{Entry, LeaseMoved, LeaseReceived, Notice, Said};
 pub use execute::{
-    apply, apply_received, apply_tier, change_tier, execute, given, receive, taken_back,
+    advance_to_end, apply, apply_end, apply_received, apply_tier, change_tier, end_takes_effect,
+    execute, given, receive, taken_back,
 };
 pub use facts::{
     BudgetedFacts, Draw, EarnedFacts, Facts, GivenLot, LinePart, OfPurchase, PurchaseFacts,
@@ -69,6 +72,7 @@ pub use limits::{
     RELEASE_GRACE, TIER_WAIT_MAX, TIER_WAIT_STEP, TRANSFERS_PER_EXPIRY_MAX,
 };
 pub use log::{Log, Stamp};
+pub use period::{Converted, ConvertedInto, EndOf, Ended, PeriodEnd, Taken};
 pub use principal::Principal;
 pub use purchase::{
     LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine, ReturnedLine, TENDERS_PER_PURCHASE_MAX, Tender,

@@ -9,8 +9,8 @@ use fealty_types::{
 };
 
 use crate::{
-    Account, BucketName, Buckets, Command, Draw, Facts, GivenLot, Inactivity, LotTerms, Principal,
-    SlotMove, TierChanged,
+    Account, BucketName, Buckets, Command, Draw, Ended, Facts, GivenLot, Inactivity, LotTerms,
+    Principal, SlotMove, TierChanged,
 };
 
 /// One entry of a shard's log, of one member. Immutable. The order of the
@@ -73,6 +73,8 @@ pub enum Cause {
     Received(Received),
     /// The member's tier decides otherwise than before.
     TierChanged(TierChanged),
+    /// A period ended.
+    Ended(Ended),
 }
 
 /// What fell due. Variants are only ever added at the end.
@@ -200,6 +202,7 @@ impl Transaction {
             Cause::Due(Due::Expire | Due::ExpireInactive) => "expire",
             Cause::Received(_) => "gift_received",
             Cause::TierChanged(_) => "tier_changed",
+            Cause::Ended(_) => "period_ended",
         }
     }
 
@@ -208,7 +211,7 @@ impl Transaction {
     pub fn request_id(&self) -> Option<&RequestId> {
         match &self.cause {
             Cause::Request { request_id, .. } => Some(request_id),
-            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) => None,
+            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) | Cause::Ended(_) => None,
         }
     }
 
@@ -217,7 +220,7 @@ impl Transaction {
     pub fn command(&self) -> Option<&Command> {
         match &self.cause {
             Cause::Request { command, .. } => Some(command),
-            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) => None,
+            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) | Cause::Ended(_) => None,
         }
     }
 
@@ -228,7 +231,7 @@ impl Transaction {
             Cause::Request {
                 program_version, ..
             } => Some(*program_version),
-            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) => None,
+            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) | Cause::Ended(_) => None,
         }
     }
 
@@ -243,13 +246,14 @@ impl Transaction {
         }
     }
 
-    /// What it moved of the member's numbers, if it recorded a purchase.
+    /// What it moved of the member's numbers, if it recorded a purchase, or a period ended.
     #[must_use]
     pub fn moves(&self) -> &[SlotMove] {
         match &self.cause {
             Cause::Request {
                 facts: Some(facts), ..
             } => facts.moves(),
+            Cause::Ended(ended) => &ended.facts.moves,
             _ => &[],
         }
     }
@@ -259,7 +263,7 @@ impl Transaction {
     pub fn metadata(&self) -> Option<&Metadata> {
         match &self.cause {
             Cause::Request { metadata, .. } => Some(metadata),
-            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) => None,
+            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) | Cause::Ended(_) => None,
         }
     }
 

@@ -200,7 +200,13 @@ fn earning(
     budgets::check(&file.budgets, context, &mut builder, check);
     let terms = earning::check(&file.earning, context, &mut builder, check);
     match builder.finish() {
-        Ok(rules) => Some(Earning { rules, terms }),
+        Ok(rules) => {
+            let earning = Earning { rules, terms };
+            if let Some(currencies) = context.currencies {
+                earning::ends::check(&earning, (currencies, context.tiers), check);
+            }
+            Some(earning)
+        }
         Err(faults) => {
             for (counter, fault) in faults {
                 check.faults(&format!("counters.{counter}"), vec![fault]);

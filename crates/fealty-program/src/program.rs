@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fealty_rules::calendar;
+use fealty_rules::{Every, calendar};
 use fealty_types::{
     ActivityType, BrandId, Code, CurrencyId, OrderScope, ProgramId, RefundTerms, RewardId, TierId,
     Timestamp,
@@ -12,7 +12,7 @@ use crate::{
     ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Calendar, Currency,
     DeclaredActivity, DeclaredAttributes, Earning, Example, Expiry, ExpiryTerms, InactivityTerms,
     MoneyUnit, OrderScopeMissing, Orders, Personal, ProgramNote, Reward, TierScheme,
-    sections::currencies,
+    sections::{currencies, earning::ends},
 };
 
 /// A programme: its currencies, brands, earning rules, tiers and catalogue.
@@ -139,6 +139,14 @@ impl Program {
         let expiry = self.currencies.get(currency);
         let expiry = expiry.and_then(|currency| currency.expiry.as_ref());
         matches!(expiry, Some(Expiry::After { by_tier, .. }) if !by_tier.is_empty())
+    }
+
+    /// Whether the member's tier at the end of a kind of period decides something of what that
+    /// gives.
+    #[must_use]
+    pub fn end_waits_for_tiers(&self, every: Every) -> bool {
+        let of = (&self.currencies, self.tiers.as_ref());
+        ends::waits_for_tiers(&self.earning, of, every)
     }
 
     /// Whether the tier decides if points of `currency` go with inactivity.

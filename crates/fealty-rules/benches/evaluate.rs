@@ -108,6 +108,7 @@ fn purchase(issues: &[CurrencyId]) -> Event<'_> {
         tier_rank: None,
         tier: "",
         counts: true,
+        again: false,
     }
 }
 

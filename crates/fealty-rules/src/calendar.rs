@@ -138,6 +138,20 @@ pub enum Every {
     Year,
 }
 
+impl Every {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Quarter => "quarter",
+            Self::Year => "year",
+        }
+    }
+}
+
 /// Where the programme's days, weeks, months, quarters and years begin.
 #[derive(Clone, Debug)]
 pub struct Calendar {

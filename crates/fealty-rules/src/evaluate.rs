@@ -53,11 +53,7 @@ pub fn evaluate<T: Trace>(
     trace: &mut T,
 ) -> Result<Outcome, TooManyPoints> {
     let slots = Slots::new(rules, inputs);
-    let evaluation = Evaluation {
-        rules,
-        ready: Ready::new(rules, event, &slots),
-        selections: Selections::new(rules),
-    };
+    let evaluation = Evaluation::new(rules, event, &slots);
     let mut moves = Vec::new();
     if event.counts {
         evaluation.count(&mut moves);
@@ -76,10 +72,20 @@ pub fn evaluate<T: Trace>(
 }
 
 /// An evaluation under way.
-struct Evaluation<'a> {
-    rules: &'a Rules,
-    ready: Ready<'a>,
+pub(crate) struct Evaluation<'a> {
+    pub(crate) rules: &'a Rules,
+    pub(crate) ready: Ready<'a>,
     selections: Selections,
+}
+
+impl<'a> Evaluation<'a> {
+    pub(crate) fn new(rules: &'a Rules, event: &'a Event<'a>, slots: &'a Slots<'a>) -> Self {
+        Self {
+            rules,
+            ready: Ready::new(rules, event, slots),
+            selections: Selections::new(rules),
+        }
+    }
 }
 
 impl Evaluation<'_> {
@@ -125,7 +131,7 @@ impl Evaluation<'_> {
     }
 
     /// Notes that a slot moves.
-    fn shift(&self, number: u16, by: i64, moves: &mut Vec<Move>) {
+    pub(crate) fn shift(&self, number: u16, by: i64, moves: &mut Vec<Move>) {
         if by == 0 {
             return;
         }
@@ -140,8 +146,13 @@ impl Evaluation<'_> {
     }
 
     /// The rules that the event may meet, in the order of the file.
-    fn candidates(&self, all: bool) -> Vec<u16> {
+    pub(crate) fn candidates(&self, all: bool) -> Vec<u16> {
         let subject = self.ready.event.subject;
+        if let Subject::End(_) = subject {
+            let numbered = (0_u16..).zip(&self.rules.rules);
+            let of_end = numbered.filter(|(_, rule)| rule.on == subject);
+            return of_end.map(|(number, _)| number).collect();
+        }
         if let Subject::Activity(of_type) = subject {
             return self.rules.activities[usize::from(of_type)].rules.clone();
         }
@@ -243,6 +254,8 @@ impl Evaluation<'_> {
                     }
                     given
                 }
+                // They are of the ends of periods.
+                Formula::Share { .. } | Formula::Convert { .. } => None,
             };
             raw.extend(points.map(|points| Raw {
                 number: *number,
@@ -280,7 +293,10 @@ impl Evaluation<'_> {
                     let after = self.ready.slots.counter_after(self.rules, *counter);
                     Base::bands((*number, rule), bands, (before, after))
                 }
-                Formula::Fixed { .. } | Formula::Multiply { .. } => continue,
+                Formula::Fixed { .. }
+                | Formula::Multiply { .. }
+                | Formula::Share { .. }
+                | Formula::Convert { .. } => continue,
             };
             let Some(group) = rule.group else {
                 bases.push(base);
@@ -363,17 +379,19 @@ impl Evaluation<'_> {
             self.shift(slot, by, moves);
         }
         if self.ready.event.counts {
-            self.count_points(&given, moves);
+            let given = given.iter();
+            let given = given.map(|given| (given.rule, given.points.get()));
+            self.count_points(&given.collect::<Vec<_>>(), moves);
         }
         Ok(given)
     }
 
-    /// Moves the counters of points.
-    fn count_points(&self, given: &[Given], moves: &mut Vec<Move>) {
+    /// Moves the counters of points, by what rules gave.
+    pub(crate) fn count_points(&self, given: &[(u16, i64)], moves: &mut Vec<Move>) {
         for counter in &self.rules.counters {
             if let Adds::Points { rules } = &counter.adds {
-                let of_rules = given.iter().filter(|given| rules.contains(&given.rule));
-                let points = of_rules.map(|given| given.points.get());
+                let of_rules = given.iter().filter(|(rule, _)| rules.contains(rule));
+                let points = of_rules.map(|(_, points)| *points);
                 self.shift(counter.slot, points.fold(0, i64::saturating_add), moves);
             }
         }

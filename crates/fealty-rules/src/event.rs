@@ -47,7 +47,8 @@ pub struct Line<'a> {
     pub attributes: Given<'a>,
 }
 
-/// A purchase or an activity. Of an activity, what only purchases have is empty or 0.
+/// A purchase, an activity, or the end of a period. Of the others, what only purchases have is
+/// empty or 0.
 #[derive(Clone, Debug)]
 pub struct Event<'a> {
     /// Which of them.
@@ -83,6 +84,9 @@ pub struct Event<'a> {
     pub tier: &'a str,
     /// Whether counters count it: what comes too late they do not.
     pub counts: bool,
+    /// Of the end of a period, whether it is evaluated once more, for something came late: then
+    /// rules that read the wallet keep what they gave.
+    pub again: bool,
 }
 
 /// A line, ready to be asked.
@@ -199,6 +203,7 @@ impl<'a> Ready<'a> {
         let declared = match event.subject {
             Subject::Purchase => &rules.purchase_attributes,
             Subject::Activity(of_type) => &rules.activities[usize::from(of_type)].attributes,
+            Subject::End(_) => &rules.no_attributes,
         };
         let attributes = attributes(&event.attributes, declared, &mut texts);
         Self {
@@ -357,6 +362,7 @@ impl Values for Ready<'_> {
             N::Hour => self.local.hour().into(),
             N::Minute => self.local.minute().into(),
             N::Counter(counter) => self.slots.counter(self.rules, counter),
+            N::Wallet(slot) => self.slots.get(slot).before,
             N::CounterAfter(counter) => self.slots.counter_after(self.rules, counter),
             N::Attribute(of, at) => match self.attribute(of, at) {
                 Some(Attribute::Number(number)) => number,

@@ -5,6 +5,8 @@
 //! - [`evaluate`] says what an event earns: which rules apply (`index` finds the few that
 //!   can), to which lines, what they give, and what moves with it. [`Trace`] hears of each
 //!   rule why it gave what it gave.
+//! - [`evaluate_end`] says what the end of a period comes to, in all and beyond what it came to
+//!   before.
 //! - A member's numbers stand in slots (`slot`): counters, what caps have used, and how
 //!   often edges stand. Over what they count is one arithmetic, `window`, on the
 //!   programme's [`Calendar`].
@@ -18,6 +20,7 @@ mod build;
 pub mod calendar;
 mod cel;
 mod decimal;
+mod ends;
 mod evaluate;
 mod event;
 mod index;
@@ -40,8 +43,10 @@ pub use build::{
 pub use calendar::{Calendar, Every, Period};
 pub use cel::{
     AttributeType, Attributes, CelError, CounterName, LEN_MAX as CONDITION_LEN_MAX, Scope,
+    WalletPart,
 };
 pub use decimal::Ratio;
+pub use ends::{End, EndOutcome, EndResult, evaluate_end};
 pub use evaluate::{TooManyPoints, evaluate};
 pub use event::{AttributeValue, Event, Given as GivenAttributes, Line};
 pub use near::hint;

@@ -5,8 +5,8 @@ use fealty_types::{
 };
 
 use crate::{
-    calendar::Calendar,
-    cel::{Bool, Number},
+    calendar::{Calendar, Every},
+    cel::{Bool, Number, WalletPart},
     decimal::Ratio,
     subject::Subject,
     window::Window,
@@ -124,6 +124,23 @@ pub(crate) enum Formula {
         /// factor.
         compound: bool,
     },
+    /// At a period's end: a part of what a counter stands at.
+    Share {
+        of: u16,
+        /// The counter that decides which part; the first step counts where there is none.
+        by: Option<u16>,
+        /// From where on in that counter, and the part there; nothing below the first.
+        steps: Box<[(i64, Ratio)]>,
+    },
+    /// At a period's end: points that are spent, and become something of a value.
+    Convert {
+        /// Points at a time.
+        each: i64,
+        /// What each time is worth, in minor units.
+        minor_units: i64,
+        /// The slot that reads what is available.
+        available: u16,
+    },
 }
 
 impl Formula {
@@ -205,6 +222,21 @@ pub struct Rule {
     /// The slots that are read of every purchase for its sake, where it may give otherwise
     /// of what is left after a return.
     pub(crate) reads: Option<Box<[u16]>>,
+    /// What is kept of a rule for the end of a period.
+    pub(crate) end: Option<KeptEnd>,
+}
+
+/// What is kept of a rule for the end of a period.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptEnd {
+    /// The slot in which it stands what the rule has given for a period.
+    pub(crate) given: u16,
+    /// The slots that it reads: where all are at nothing, it gives nothing.
+    pub(crate) reads: Box<[u16]>,
+    /// Whether it reads the wallet, or spends from it: then it is evaluated once only.
+    pub(crate) is_of_wallet: bool,
+    /// Whether it reads the member's tier.
+    pub(crate) reads_tier: bool,
 }
 
 impl Rule {
@@ -213,6 +245,18 @@ impl Rule {
     #[must_use]
     pub fn is_bonus(&self) -> bool {
         !self.formula.is_base()
+    }
+
+    /// Whether it converts points instead of giving some.
+    #[must_use]
+    pub fn converts(&self) -> bool {
+        matches!(self.formula, Formula::Convert { .. })
+    }
+
+    /// Whether it is for the end of a period, and reads the wallet or spends from it.
+    #[must_use]
+    pub fn is_of_wallet(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.is_of_wallet)
     }
 }
 
@@ -288,6 +332,8 @@ pub(crate) enum Reads {
     Since(u16),
     /// The same of a cap: before the first one, it has room for nothing.
     UsedSince(u16),
+    /// Points of a currency in a part of the member's wallet, by its number in the version.
+    Wallet(u16),
 }
 
 /// A type of activity of a version.
@@ -345,6 +391,12 @@ pub struct Rules {
     /// Of the rules that are asked of purchases.
     pub(crate) index: crate::index::Index,
     pub(crate) activities: Vec<ActivityKind>,
+    /// The parts of wallets that slots read.
+    pub(crate) wallets: Vec<(CurrencyId, WalletPart)>,
+    /// The kinds of periods for whose ends there are rules, with the slot in which it stands how
+    /// often the end of one was written.
+    pub(crate) ends: std::collections::BTreeMap<Every, u16>,
+    pub(crate) no_attributes: crate::Attributes,
     /// Names of attributes, by their places.
     pub(crate) purchase_attributes: crate::Attributes,
     pub(crate) line_attributes: crate::Attributes,

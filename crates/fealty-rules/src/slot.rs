@@ -3,11 +3,12 @@
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use fealty_types::Timestamp;
+use fealty_types::{CurrencyId, Timestamp};
 use jiff::civil::Date;
 
 use crate::{
     calendar::{Calendar, day_number},
+    cel::WalletPart,
     outcome::{Move, SlotValue},
     rule::{Budget, Reads, Rules, Slot},
     subject::Subject,
@@ -28,6 +29,11 @@ pub trait Book {
     /// What is left of a budget; `None` where nobody keeps one, and its own numbers tell.
     fn left_of(&self, _budget: &Budget) -> Option<i64> {
         None
+    }
+
+    /// Points of a currency in a part of the member's wallet.
+    fn wallet(&self, _currency: &CurrencyId, _part: WalletPart) -> i64 {
+        0
     }
 }
 
@@ -88,7 +94,7 @@ impl<B: Book> Stored<'_, B> {
         let date = day_number(date);
         let days_of = of(self.rules.slots[usize::from(days)].key);
         let is_own = match self.subject {
-            Subject::Purchase => false,
+            Subject::Purchase | Subject::End(_) => false,
             Subject::Activity(of_type) => {
                 self.rules.activities[usize::from(of_type)].days == Some(days)
             }
@@ -157,6 +163,13 @@ impl<B: Book> Inputs for Stored<'_, B> {
                 with_any: None,
             };
         }
+        if let Reads::Wallet(number) = slot.reads {
+            let (currency, part) = &self.rules.wallets[usize::from(number)];
+            return SlotValue {
+                before: self.book.wallet(currency, *part),
+                with_any: None,
+            };
+        }
         if let Reads::Since(days) | Reads::UsedSince(days) = slot.reads {
             return self.since(slot, days, date);
         }
@@ -185,7 +198,8 @@ impl Slot {
             | Reads::AlongRun(_)
             | Reads::Budget(_)
             | Reads::Since(_)
-            | Reads::UsedSince(_) => window.value(calendar, buckets, date, once),
+            | Reads::UsedSince(_)
+            | Reads::Wallet(_) => window.value(calendar, buckets, date, once),
             Reads::Fullest => window.fullest(calendar, buckets, date, once),
             Reads::RunBeyond => window.run_beyond(calendar, buckets, date),
         };

@@ -38,6 +38,10 @@ pub enum Verdict {
     },
     /// The rule that it multiplies gave nothing.
     BaseGaveNothing,
+    /// Nothing that it reads was counted in the period that ended.
+    NothingCounted,
+    /// It reads the wallet, and the end of the period had been evaluated before.
+    EndedBefore,
     /// It comes to less than a point.
     RoundedAway,
     /// A cap had no room left.

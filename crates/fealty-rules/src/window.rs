@@ -183,16 +183,9 @@ impl Window {
     /// Its name: part of what a counter is known by, so it stays as it is.
     #[must_use]
     pub fn name(self) -> String {
-        let of = |every| match every {
-            Every::Day => "day",
-            Every::Week => "week",
-            Every::Month => "month",
-            Every::Quarter => "quarter",
-            Every::Year => "year",
-        };
         match self {
-            Self::Every(every) => format!("every {}", of(every)),
-            Self::InARow(every) => format!("in a row: {}", of(every)),
+            Self::Every(every) => format!("every {}", every.name()),
+            Self::InARow(every) => format!("in a row: {}", every.name()),
             Self::LastDays(days) => format!("last {days} days"),
             Self::LastMonthsByDay(months) => format!("last {months} months by day"),
             Self::LastMonths(months) => format!("last {months} whole months"),

@@ -346,6 +346,7 @@ fn event<'a>(bought: &Bought, whole_amount: i64, issues: &'a [CurrencyId]) -> Ev
         tier_rank: None,
         tier: "",
         counts: true,
+        again: false,
     }
 }
 

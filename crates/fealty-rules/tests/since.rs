@@ -179,6 +179,7 @@ fn asked(rules: &Rules, numbers: &Numbers, (day, subject): (i64, Subject)) -> Ou
         tier_rank: None,
         tier: "",
         counts: true,
+        again: false,
     };
     let inputs = event.inputs(rules, numbers);
     evaluate(rules, &event, &inputs, &mut Silent).expect("in range")

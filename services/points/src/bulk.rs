@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, ensure};
 use fealty_ledger::{Accrue, Command, Log, MemberBook, Said, Wallet, WalletBook};
-use fealty_postgres::Database;
+use fealty_postgres::{Database, to_pg};
 use fealty_program::ProgramVersion;
 use fealty_types::{
     BrandId, CurrencyId, MemberId, Metadata, Points, ProgramId, ShardId, Timestamp, shard_of,
@@ -197,6 +197,7 @@ fn begin(
         program: program.to_string(),
         version: i32::try_from(version)?,
         position: head.position.get(),
+        begun_at: to_pg(began.written_at()),
     });
     Ok(())
 }

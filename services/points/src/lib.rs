@@ -52,7 +52,13 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 /// What the service keeps.
 pub const SCHEMA: Schema = Schema {
     migrator: &MIGRATOR,
-    append_only: &["transactions", "marks", "account_marks", "installation"],
+    append_only: &[
+        "transactions",
+        "marks",
+        "account_marks",
+        "installation",
+        "version_history",
+    ],
     distributed: &[
         "shards",
         "transactions",
@@ -72,6 +78,8 @@ pub const SCHEMA: Schema = Schema {
         "row_types",
         "adjustments",
         "begun_versions",
+        "version_history",
+        "period_ends",
         "tier_changes_due",
         "tier_renewals",
         "personal_keys",

@@ -21,6 +21,19 @@ pub(crate) enum Event {
     ExpirePendingInactive,
 }
 
+impl Event {
+    /// Whether points are gone with it.
+    pub(crate) fn is_expiry(self) -> bool {
+        match self {
+            Self::Activate | Self::HoldTimeout(_) => false,
+            Self::Expire
+            | Self::ExpireInactive
+            | Self::ExpirePending
+            | Self::ExpirePendingInactive => true,
+        }
+    }
+}
+
 impl WalletBook {
     /// When points that go with inactivity are gone, as things stand.
     pub(super) fn inactive_at(&self) -> Option<Timestamp> {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use fealty_types::{CurrencyId, LotId, Points, RuleId, Timestamp};
+use fealty_types::{BrandId, CurrencyId, LotId, Points, RuleId, Timestamp};
 
 use super::{Draft, give, keep_active, take};
 use crate::{
-    Account, BucketName, Command, Grant, HoldLot, Log, Lot, LotTerms, MemberBook, Received,
+    Account, Active, BucketName, Command, Grant, HoldLot, Log, Lot, LotTerms, MemberBook, Received,
     Refusal, Request, Transfer, WalletBook, book::Payment,
 };
 
@@ -19,25 +19,39 @@ impl Draft {
         log: &Log,
     ) -> Result<(), Refusal> {
         self.lots = lots_of(book, &request.grants, log)?;
-        for currency in self.give(book, request) {
+        for currency in self.give_of(book, request) {
             let wallet = wallet_of(book, &currency);
             self.touch(wallet, &currency);
         }
         Ok(())
     }
 
-    /// Puts the lots into their wallets; answers with the wallets' currencies.
-    pub(super) fn give(
+    /// Puts a request's lots into their wallets; answers with the wallets' currencies.
+    pub(super) fn give_of(
         &mut self,
         book: &mut MemberBook,
         request: &Request,
     ) -> BTreeSet<CurrencyId> {
-        let grants = &request.grants;
+        let source = match request.command {
+            Command::Adjust(_) => Account::Adjusted,
+            _ => Account::Issued,
+        };
+        self.give(book, (&request.grants, &request.activity), source)
+    }
+
+    /// Puts the lots into their wallets, from an account of their brand; answers with the
+    /// wallets' currencies.
+    pub(super) fn give(
+        &mut self,
+        book: &mut MemberBook,
+        (grants, activity): (&[Grant], &[Active]),
+        source: fn(BrandId) -> Account,
+    ) -> BTreeSet<CurrencyId> {
         let granted = grants.iter().map(|grant| grant.currency.clone());
         let currencies: BTreeSet<CurrencyId> = granted.collect();
         for currency in &currencies {
             let wallet = wallet_of(book, currency);
-            keep_active(wallet, request, currency);
+            keep_active(wallet, activity, currency);
         }
         for terms in self.lots.clone() {
             let wallet = wallet_of(book, &terms.currency);
@@ -46,10 +60,7 @@ impl Draft {
             let parts: Vec<(Points, Option<RuleId>)> = parts
                 .map(|grant| (grant.points, grant.rule.clone()))
                 .collect();
-            let source = match request.command {
-                Command::Adjust(_) => Account::Adjusted(terms.brand.clone()),
-                _ => Account::Issued(terms.brand.clone()),
-            };
+            let source = source(terms.brand.clone());
             self.put(wallet, &terms, &source, &parts);
         }
         currencies

@@ -4,6 +4,7 @@
 //! leaves nothing to undo. What was due before it is written all the same: it
 //! fell due, whatever becomes of the request.
 
+mod end;
 mod grant;
 mod lot;
 mod purchase;
@@ -13,6 +14,7 @@ mod spend;
 mod tier;
 mod undo;
 
+pub use end::{advance_to_end, apply_end, end_takes_effect};
 pub use returns::taken_back;
 pub use tier::{apply_tier, change_tier};
 
@@ -255,10 +257,10 @@ impl Draft {
     }
 }
 
-/// Records a request's activity in a wallet.
-fn keep_active(wallet: &mut WalletBook, request: &Request, currency: &CurrencyId) {
+/// Records activity in a wallet.
+fn keep_active(wallet: &mut WalletBook, activity: &[Active], currency: &CurrencyId) {
     let of_wallet = |active: &&Active| active.currency == *currency;
-    for active in request.activity.iter().filter(of_wallet) {
+    for active in activity.iter().filter(of_wallet) {
         wallet.keep_active(active);
     }
 }

@@ -32,10 +32,10 @@ impl Draft {
             let (currency, wallet) = open_hold(book, hold)?;
             let points = wallet.holds[&hold].remaining();
             self.spend_held(wallet, &currency, hold, points);
-            keep_active(wallet, request, &currency);
+            keep_active(wallet, &request.activity, &currency);
             touched.insert(currency);
         }
-        touched.extend(self.give(book, request));
+        touched.extend(self.give_of(book, request));
         for currency in &touched {
             if let Some(wallet) = book.wallets.get_mut(currency) {
                 self.touch(wallet, currency);

@@ -41,7 +41,7 @@ impl Draft {
         let Undone {
             facts: reversal,
             borne,
-        } = self.undo(book, request, &parts)?;
+        } = self.undo(book, &request.refunds, &parts)?;
         if !reversal.parts.is_empty() {
             book.note_reversal(transaction, &reversal.parts);
         }

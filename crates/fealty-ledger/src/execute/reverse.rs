@@ -21,7 +21,7 @@ impl Draft {
         let original = original.ok_or(Refusal::TransactionNotFound { transaction })?;
         let moved = moved(original)?;
         let parts = parts(book, reverse, &moved)?;
-        let facts = self.undo(book, request, &parts)?.facts;
+        let facts = self.undo(book, &request.refunds, &parts)?.facts;
         book.note_reversal(transaction, &facts.parts);
         self.facts = Some(Facts::Reversal(facts));
         let mut currencies: Vec<&CurrencyId> = parts.iter().map(|part| &part.currency).collect();

@@ -26,7 +26,7 @@ impl Draft {
         for part in parts {
             self.take_available(wallet, currency, part, to);
         }
-        keep_active(wallet, request, currency);
+        keep_active(wallet, &request.activity, currency);
         self.touch(wallet, currency);
         Ok(())
     }
@@ -99,7 +99,7 @@ impl Draft {
             expires_at,
             lots: parts,
         });
-        keep_active(wallet, request, currency);
+        keep_active(wallet, &request.activity, currency);
         self.touch(wallet, currency);
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Draft {
             self.transfers.extend(transfers);
             self.expiry_changes = expiry_changes;
         }
-        keep_active(wallet, request, &currency);
+        keep_active(wallet, &request.activity, &currency);
         self.touch(wallet, &currency);
         Ok(())
     }

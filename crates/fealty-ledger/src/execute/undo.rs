@@ -8,11 +8,11 @@
 
 use std::collections::BTreeMap;
 
-use fealty_types::{CurrencyId, LotId, Points, RefundPolicy, Timestamp};
+use fealty_types::{CurrencyId, LotId, Points, RefundPolicy, RefundTerms, Timestamp};
 
 use super::{Draft, give, take};
 use crate::{
-    Account, BucketName, Command, ExpiryChange, HoldLot, LotTerms, MemberBook, Refusal, Request,
+    Account, BucketName, Cause, Command, ExpiryChange, HoldLot, LotTerms, MemberBook, Refusal,
     ReversalFacts, Stop, Transaction, Transfer, WalletBook, book::Payment,
 };
 
@@ -40,16 +40,16 @@ impl Draft {
     pub(super) fn undo(
         &mut self,
         book: &mut MemberBook,
-        request: &Request,
+        refunds: &RefundTerms,
         parts: &[Moved],
     ) -> Result<Undone, Stop> {
         let (given, spent): (Vec<Moved>, Vec<Moved>) =
             parts.iter().cloned().partition(|part| part.gave);
         if spent.is_empty() {
-            return self.take_back(book, request, &given);
+            return self.take_back(book, refunds, &given);
         }
         if given.is_empty() {
-            let facts = self.restore(book, request, &spent)?;
+            let facts = self.restore(book, refunds, &spent)?;
             return Ok(Undone {
                 facts,
                 borne: BTreeMap::new(),
@@ -58,11 +58,11 @@ impl Draft {
         // A purchase that was paid in points. They come back first, so that what it
         // earned can be taken from them; if that is refused, nothing has changed.
         let mut tried = book.clone();
-        let mut facts = self.restore(&mut tried, request, &spent)?;
+        let mut facts = self.restore(&mut tried, refunds, &spent)?;
         let Undone {
             facts: taken,
             borne,
-        } = self.take_back(&mut tried, request, &given)?;
+        } = self.take_back(&mut tried, refunds, &given)?;
         *book = tried;
         facts.parts.extend(taken.parts);
         give(&mut facts.expired, taken.expired);
@@ -74,11 +74,11 @@ impl Draft {
     fn take_back(
         &mut self,
         book: &mut MemberBook,
-        request: &Request,
+        refunds: &RefundTerms,
         parts: &[Moved],
     ) -> Result<Undone, Stop> {
         // First all is planned, so that a refusal changes nothing.
-        let (takings, facts) = plan_taking_back(book, request, parts)?;
+        let (takings, facts) = plan_taking_back(book, refunds, parts)?;
         let borne = takings.iter().map(|of| (of.part.lot, of.missing)).collect();
         for taking in takings {
             self.take(book, taking);
@@ -129,7 +129,7 @@ impl Draft {
     fn restore(
         &mut self,
         book: &mut MemberBook,
-        request: &Request,
+        refunds: &RefundTerms,
         parts: &[Moved],
     ) -> Result<ReversalFacts, Refusal> {
         let mut totals: BTreeMap<&CurrencyId, Points> = BTreeMap::new();
@@ -139,8 +139,7 @@ impl Draft {
                 .or_insert_with(|| book.wallets[&part.currency].wallet.buckets.total());
             *total = total.checked_add(part.points).ok_or(Refusal::AmountLimit)?;
         }
-        let grace_until = request
-            .refunds
+        let grace_until = refunds
             .restore_grace
             .and_then(|grace| self.at.checked_add(grace));
         let mut facts = ReversalFacts {
@@ -225,6 +224,8 @@ pub(super) fn moved(original: &Transaction) -> Result<Vec<Moved>, Refusal> {
         Some(Command::Purchase(_) | Command::Activity(_) | Command::Accrue(_)) => true,
         Some(Command::Adjust(adjust)) => adjust.gives,
         Some(Command::Redeem(_) | Command::Capture(_)) => false,
+        // Only what later ends of the same period take back.
+        None if matches!(original.cause, Cause::Ended(_)) => true,
         _ => {
             return Err(Refusal::NotReversible {
                 transaction: original.position,
@@ -316,7 +317,7 @@ impl<'a> Taking<'a> {
 /// that is missing, as the policy says.
 fn plan_taking_back<'a>(
     book: &MemberBook,
-    request: &Request,
+    refunds: &RefundTerms,
     parts: &'a [Moved],
 ) -> Result<(Vec<Taking<'a>>, ReversalFacts), Stop> {
     let mut takings: Vec<Taking<'a>> = parts
@@ -340,7 +341,7 @@ fn plan_taking_back<'a>(
         let part = taking.part;
         let wallet = &book.wallets[&part.currency];
         let taken = planned.entry(part.currency.clone()).or_default();
-        if request.refunds.policy != RefundPolicy::LotOnly {
+        if refunds.policy != RefundPolicy::LotOnly {
             let mut left = wallet.wallet.buckets.available;
             for points in taken.values() {
                 take(&mut left, *points);
@@ -352,7 +353,7 @@ fn plan_taking_back<'a>(
             }
             take(&mut taking.missing, elsewhere);
         }
-        if request.refunds.policy == RefundPolicy::Debt && !taking.missing.is_zero() {
+        if refunds.policy == RefundPolicy::Debt && !taking.missing.is_zero() {
             taking.debt = std::mem::replace(&mut taking.missing, Points::ZERO);
             let owed = owed
                 .entry(part.currency.clone())

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-use fealty_rules::{AttributeType, Attributes, On};
+use fealty_rules::{AttributeType, Attributes};
 use fealty_types::{ActivityType, AttributeName};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IntoDeserializer as _};
@@ -105,23 +105,6 @@ impl<'de, W: Deserialize<'de>> Deserialize<'de> for OrActivity<W> {
             return ActivityName::deserialize(text.into_deserializer()).map(Self::Activity);
         }
         W::deserialize(text.into_deserializer()).map(Self::Word)
-    }
-}
-
-/// What a rule is asked of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum PurchaseWord {
-    /// Purchases.
-    Purchase,
-}
-
-impl From<&OrActivity<PurchaseWord>> for On {
-    fn from(text: &OrActivity<PurchaseWord>) -> Self {
-        match text {
-            OrActivity::Word(PurchaseWord::Purchase) => Self::Purchase,
-            OrActivity::Activity(name) => Self::Activity(name.0.clone()),
-        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! `counters`: numbers that are kept for each member.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use fealty_rules::{Builder, CounterSource, Counts, Every, Over, Window};
 use fealty_types::{CounterId, RuleId};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::activities::{ActivityName, OrActivity};
 use crate::{
@@ -62,6 +62,47 @@ enum AddText {
 #[serde(rename_all = "snake_case")]
 enum Once {
     Day,
+}
+
+/// A counter by the name that rules have for it: `counters.earned`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CounterName(pub(crate) CounterId);
+
+impl CounterName {
+    pub(crate) const PREFIX: &str = "counters.";
+    /// The pattern of such a name.
+    const PATTERN: &str = r"^counters\.[a-z][a-z0-9-]{0,63}$";
+}
+
+impl<'de> Deserialize<'de> for CounterName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let id = text.strip_prefix(Self::PREFIX).map(str::parse);
+        id.and_then(Result::ok).map(Self).ok_or_else(|| {
+            let rule = "must be `counters.` and one of `counters`";
+            serde::de::Error::custom(format_args!("`{text}` {rule}"))
+        })
+    }
+}
+
+impl Serialize for CounterName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}{}", Self::PREFIX, self.0))
+    }
+}
+
+impl JsonSchema for CounterName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "CounterName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": Self::PATTERN })
+    }
 }
 
 /// From the first day on.

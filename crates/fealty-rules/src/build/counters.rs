@@ -120,8 +120,8 @@ impl Builder {
         }
         let adds = match (&source.of, on) {
             (_, Subject::Activity(of)) => Adds::Activity { of, when, add },
-            (Counts::Lines, Subject::Purchase) => Adds::Line { when, add },
-            (_, Subject::Purchase) => Adds::Purchase { when, add },
+            (Counts::Lines, _) => Adds::Line { when, add },
+            (_, _) => Adds::Purchase { when, add },
         };
         Ok((adds, is_money))
     }

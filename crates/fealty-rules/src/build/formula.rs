@@ -7,23 +7,47 @@ use fealty_types::CounterId;
 use super::{Builder, Fault, Faults, FormulaSource, RuleSource, exact::can_be_reckoned, scope};
 use crate::{
     CounterName, Scope,
-    cel::Checker,
+    cel::{CelError, Checker, Number, WalletPart},
     decimal::Ratio,
     near::hint,
     rule::{Formula, MultipliedOf},
     subject::Subject,
 };
 
+/// How often something is given, if that is right.
+fn whole(times: Result<(Number, bool), CelError>, faults: &mut Faults) -> Option<Number> {
+    match times {
+        Ok((_, true)) => {
+            let message = "must be a whole number, not money";
+            faults.push(Fault::new("earn.times", message));
+            None
+        }
+        Ok((times, false)) => Some(times),
+        Err(error) => {
+            faults.push(Fault::of("earn.times", error));
+            None
+        }
+    }
+}
+
 impl Builder {
     /// What a rule gives.
     pub(super) fn formula(
         &mut self,
         (source, on): (&RuleSource<'_>, Subject),
-        base: Option<usize>,
+        (base, wallet): (Option<usize>, Option<[u16; 4]>),
         names: &BTreeMap<CounterId, CounterName>,
         faults: &mut Faults,
     ) -> Option<Formula> {
         match &source.formula {
+            FormulaSource::Share { of, by, steps } => {
+                self.share((of, by.as_ref(), steps), names, faults)
+            }
+            FormulaSource::Convert { each, minor_units } => Some(Formula::Convert {
+                each: each.get(),
+                minor_units: *minor_units,
+                available: self.wallet_slot(source.currency.as_ref()?, WalletPart::Available),
+            }),
             FormulaSource::Rate { rates, net } => Some(Formula::Rate {
                 rates: rates.clone().into(),
                 net: *net,
@@ -51,22 +75,14 @@ impl Builder {
             }
             FormulaSource::Fixed { points, times } => {
                 let scope = Scope {
-                    picked: true,
+                    picked: on == Subject::Purchase,
+                    wallet,
                     ..scope(&self.foundation, (&self.activities, on), names)
                 };
-                let times = times.map(|times| Checker::figure(times, scope, &mut self.texts));
-                let times = match times.transpose() {
-                    Ok(Some((_, true))) => {
-                        let message = "must be a whole number, not money";
-                        faults.push(Fault::new("earn.times", message));
-                        None
-                    }
-                    Ok(times) => times.map(|(times, _)| times),
-                    Err(error) => {
-                        faults.push(Fault::of("earn.times", error));
-                        None
-                    }
-                };
+                let times = times.and_then(|times| {
+                    let times = Checker::figure(times, scope, &mut self.texts);
+                    whole(times, faults)
+                });
                 Some(Formula::Fixed {
                     points: *points,
                     times,

@@ -2,6 +2,7 @@
 //! wrong with it.
 
 mod counters;
+mod ends;
 mod exact;
 mod formula;
 mod rest;
@@ -10,11 +11,12 @@ mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fealty_types::{CounterId, RuleId};
+use fealty_types::{CounterId, CurrencyId, RuleId};
 
 use crate::{
     CounterName, Scope,
-    cel::{Bool, CelError, Checker},
+    calendar::Every,
+    cel::{Bool, CelError, Checker, WalletPart},
     index::Index,
     near::hint,
     rule::{ActivityKind, Adds, Counter, Edge, Group, KeptBudget, Rule, Rules, Slot},
@@ -37,6 +39,9 @@ pub struct Builder {
     selections: Vec<Bool>,
     budgets: Vec<KeptBudget>,
     activities: Vec<ActivityKind>,
+    wallets: Vec<(CurrencyId, WalletPart)>,
+    /// The slots in which it stands how often the end of a period was written.
+    ends: BTreeMap<Every, u16>,
     rules: Vec<Rule>,
     /// Rules that are wrong.
     failed: BTreeSet<RuleId>,
@@ -65,6 +70,8 @@ impl Builder {
             selections: Vec::new(),
             budgets: Vec::new(),
             activities: Vec::new(),
+            wallets: Vec::new(),
+            ends: BTreeMap::new(),
             rules: Vec::new(),
             failed: BTreeSet::new(),
             index: Index::default(),
@@ -100,15 +107,17 @@ impl Builder {
     fn add_rule(&mut self, source: &RuleSource<'_>) -> Result<(), Faults> {
         let mut faults = Vec::new();
         let on = self.on(source, &mut faults)?;
+        ends::check(source, &mut faults);
         let base = self.base(source, &mut faults);
         let currency = source
             .currency
             .clone()
             .or_else(|| base.map(|at| self.rules[at].currency.clone()));
+        let wallet = self.wallet_slots(source, currency.as_ref());
         let names = std::mem::take(&mut self.names);
         let lines = self.picked_lines((source, on), &names, &mut faults);
-        let (when, edge) = self.when((source, on), &names, &mut faults);
-        let formula = self.formula((source, on), base, &names, &mut faults);
+        let (when, edge) = self.when((source, on), wallet, &names, &mut faults);
+        let formula = self.formula((source, on), (base, wallet), &names, &mut faults);
         self.names = names;
         let group = self.group(source, &mut faults);
         let budget = self.budget_for(source, currency.as_ref(), &mut faults);
@@ -123,6 +132,7 @@ impl Builder {
         }
         let edge = edge.map(|edge| self.kept_edge(source, edge));
         let caps = self.caps(source)?;
+        let end = self.kept_end((source, on), (&when, &formula, &caps))?;
         if self.slots.len() > SLOTS_MAX {
             let message = format!("counters, caps and edges may be {SLOTS_MAX} together");
             return Err(vec![Fault::new("caps", message)]);
@@ -146,6 +156,7 @@ impl Builder {
             caps,
             budget,
             reads: None,
+            end,
         });
         Ok(())
     }
@@ -163,6 +174,7 @@ impl Builder {
             Subject::Activity(of_type) => {
                 self.activities[usize::from(of_type)].rules.push(number);
             }
+            Subject::End(_) => {}
         }
         self.rules.push(rule);
     }
@@ -178,7 +190,7 @@ impl Builder {
             let message = "`reaches_each` is for rules that give `fixed` points";
             faults.push(Fault::new("when", message));
         }
-        if !self.moves(on, edge.counter) {
+        if !self.moves(on, edge.counter) || matches!(on, Subject::End(_)) {
             let message = "the rule is asked of what the counter does not count: its edges are \
                            never reached by it";
             faults.push(Fault::new("when", message));
@@ -204,8 +216,10 @@ impl Builder {
 
     /// What a rule is asked of. Activities have no money and no lines.
     fn on(&self, source: &RuleSource<'_>, faults: &mut Faults) -> Result<Subject, Faults> {
-        let On::Activity(of_type) = &source.on else {
-            return Ok(Subject::Purchase);
+        let of_type = match &source.on {
+            On::Purchase => return Ok(Subject::Purchase),
+            On::End(every) => return Ok(Subject::End(*every)),
+            On::Activity(of_type) => of_type,
         };
         let number = self.activity(of_type, "on").map_err(|fault| vec![fault])?;
         if !matches!(source.formula, FormulaSource::Fixed { .. }) {
@@ -271,6 +285,7 @@ impl Builder {
     fn when(
         &mut self,
         (source, on): (&RuleSource<'_>, Subject),
+        wallet: Option<[u16; 4]>,
         names: &BTreeMap<CounterId, CounterName>,
         faults: &mut Faults,
     ) -> (Bool, Option<Edge>) {
@@ -279,6 +294,7 @@ impl Builder {
         };
         let scope = Scope {
             picked: source.lines.is_some(),
+            wallet,
             ..scope(&self.foundation, (&self.activities, on), names)
         };
         match Checker::condition(when, scope, &mut self.texts) {
@@ -338,6 +354,7 @@ impl Builder {
                 rules: numbers.into(),
             };
         }
+        faults.extend(self.circles());
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -358,6 +375,9 @@ impl Builder {
             slots: self.slots,
             index: self.index,
             activities: self.activities,
+            wallets: self.wallets,
+            ends: self.ends,
+            no_attributes: crate::Attributes::default(),
             purchase_attributes: foundation.purchase,
             line_attributes: foundation.line,
             tier_as_of: foundation.tier_as_of,
@@ -373,9 +393,11 @@ fn scope<'s>(
 ) -> Scope<'s> {
     Scope {
         activity: match on {
-            Subject::Purchase => None,
+            Subject::Purchase | Subject::End(_) => None,
             Subject::Activity(of_type) => Some(&activities[usize::from(of_type)].attributes),
         },
+        of_ends: matches!(on, Subject::End(_)),
+        wallet: None,
         purchase: &foundation.purchase,
         line: &foundation.line,
         of_lines: false,

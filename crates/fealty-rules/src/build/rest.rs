@@ -36,7 +36,10 @@ pub(super) fn reads(rule: &Rule, of: &Builder) -> Option<Box<[u16]>> {
         } => times.each_number(&mut heard),
         Formula::Bands { counter, .. } => reads.push(counter_of(*counter).slot),
         Formula::Multiply { base, .. } => varies |= rules[usize::from(*base)].reads.is_some(),
-        Formula::Rate { .. } | Formula::Fixed { times: None, .. } => {}
+        Formula::Rate { .. }
+        | Formula::Fixed { times: None, .. }
+        | Formula::Share { .. }
+        | Formula::Convert { .. } => {}
     }
     if let Some(kept) = rule.edge {
         let counter = counter_of(kept.edge.counter);

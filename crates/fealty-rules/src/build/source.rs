@@ -9,7 +9,7 @@ use fealty_types::{
 
 use crate::{
     Attributes,
-    calendar::Calendar,
+    calendar::{Calendar, Every},
     cel::CelError,
     decimal::Ratio,
     rule::{Limit, MultipliedOf, Pick, Rate, Round, TierAsOf},
@@ -65,6 +65,8 @@ pub enum On {
     Purchase,
     /// Activities of a type.
     Activity(ActivityType),
+    /// The ends of periods.
+    End(Every),
 }
 
 /// Over what a counter or a cap counts.
@@ -131,6 +133,23 @@ pub enum FormulaSource<'a> {
         of: MultipliedOf,
         /// Whether it multiplies what those that add come to.
         compound: bool,
+    },
+    /// At a period's end, a part of what a counter stands at.
+    Share {
+        /// The counter.
+        of: CounterId,
+        /// The counter that decides which part.
+        by: Option<CounterId>,
+        /// From where on in that counter, and the part there; one that begins at 0, where
+        /// there is no such counter.
+        steps: Vec<(String, Ratio)>,
+    },
+    /// At a period's end, points that become something of a value.
+    Convert {
+        /// Points at a time.
+        each: Points,
+        /// What each time is worth, in minor units.
+        minor_units: i64,
     },
 }
 

@@ -42,6 +42,28 @@ impl Bool {
         }
     }
 
+    /// Whether it reads the member's tier.
+    pub(crate) fn reads_tier(&self) -> bool {
+        let is_tier = |text: &Text| *text == Text::Name(TextName::Tier);
+        match self {
+            Self::TierAtLeast(_) => true,
+            Self::SameText(one, other) => is_tier(one) || is_tier(other),
+            Self::TextOneOf(text, _)
+            | Self::StartsWith(text, _)
+            | Self::EndsWith(text, _)
+            | Self::Contains(text, _) => is_tier(text),
+            Self::Not(inner) => inner.reads_tier(),
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::reads_tier),
+            Self::If(parts) => [&parts.0, &parts.1, &parts.2]
+                .into_iter()
+                .any(Self::reads_tier),
+            Self::Same(sides) => sides.0.reads_tier() || sides.1.reads_tier(),
+            Self::Less(sides) | Self::Equal(sides) => sides.0.reads_tier() || sides.1.reads_tier(),
+            Self::OneOf(number, _) => number.reads_tier(),
+            Self::Known(_) | Self::Name(_) => false,
+        }
+    }
+
     /// Says which numbers it names.
     pub(crate) fn each_number(&self, heard: &mut Heard<'_>) {
         match self {
@@ -94,6 +116,18 @@ pub(crate) enum Number {
 }
 
 impl Number {
+    /// Whether it reads the member's tier.
+    pub(crate) fn reads_tier(&self) -> bool {
+        match self {
+            Self::Known(_) | Self::Name(_) => false,
+            Self::Add(sides) | Self::Subtract(sides) | Self::Multiply(sides) => {
+                sides.0.reads_tier() || sides.1.reads_tier()
+            }
+            Self::Divide(number, _) | Self::Remainder(number, _) => number.reads_tier(),
+            Self::If(parts) => parts.0.reads_tier() || parts.1.reads_tier() || parts.2.reads_tier(),
+        }
+    }
+
     /// Says which numbers it names.
     pub(crate) fn each_number(&self, heard: &mut Heard<'_>) {
         match self {
@@ -165,6 +199,8 @@ pub(crate) enum NumberName {
     Counter(u16),
     /// The value with it.
     CounterAfter(u16),
+    /// Points in a part of the member's wallet, by the slot that reads them.
+    Wallet(u16),
     Attribute(Of, u16),
 }
 
@@ -192,6 +228,7 @@ impl NumberName {
             | Self::Hour
             | Self::Minute
             | Self::Counter(_)
+            | Self::Wallet(_)
             | Self::Attribute(..) => false,
         }
     }

@@ -17,4 +17,4 @@ pub(crate) use check::Checker;
 pub use check::{CelError, LEN_MAX};
 pub(crate) use eval::{Eval, Values};
 pub(crate) use form::{Bool, BoolName, Number, NumberName, Of, Text, TextName};
-pub use scope::{AttributeType, Attributes, CounterName, Scope};
+pub use scope::{AttributeType, Attributes, CounterName, Scope, WalletPart};

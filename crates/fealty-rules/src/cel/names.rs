@@ -7,7 +7,7 @@ use super::{
     check::{CelError, Checked, Checker, Typed},
     form::{Bool, BoolName, Number, NumberName, Of, Text, TextName},
     path::path,
-    scope::{AttributeType, Attributes, CounterName},
+    scope::{AttributeType, Attributes, CounterName, WalletPart},
 };
 use crate::near;
 
@@ -49,6 +49,12 @@ impl Checker<'_> {
         let money = |name| Ok(Typed::Money(Number::Name(name)));
         let text = |name| Ok(Typed::Text(Text::Name(name)));
         match path {
+            ["purchase" | "line" | "lines" | "activity", ..] if self.scope.of_ends => {
+                let message = "at a period's end nothing is bought: `counters` and `wallet` are \
+                               known here";
+                Err(self.wrong(tree, message))
+            }
+            ["wallet", part] => self.wallet(tree, part),
             ["purchase" | "line" | "lines", ..] if self.scope.activity.is_some() => {
                 let message = "it is asked of activities: purchases are not known here";
                 Err(self.wrong(tree, message))
@@ -119,9 +125,27 @@ impl Checker<'_> {
         Err(self.unknown(tree, "kind of tender", kind, names))
     }
 
+    /// Points in a part of the member's wallet.
+    fn wallet(&self, tree: &IdedExpr, name: &str) -> Checked<Typed> {
+        let Some(slots) = self.scope.wallet else {
+            let message = "`wallet` is only known in rules of the ends of periods";
+            return Err(self.wrong(tree, message));
+        };
+        let mut parts = WalletPart::ALL.into_iter().zip(slots);
+        if let Some((_, slot)) = parts.find(|(part, _)| part.name() == name) {
+            return Ok(Typed::Number(Number::Name(NumberName::Wallet(slot))));
+        }
+        let names = WalletPart::ALL.into_iter().map(WalletPart::name);
+        Err(self.unknown(tree, "part of the wallet", name, names))
+    }
+
     /// A counter with the event.
     fn counter_after(&mut self, tree: &IdedExpr, name: &str) -> Checked<Typed> {
         let counter = self.counter(tree, name)?;
+        if self.scope.of_ends {
+            let message = "nothing moves at a period's end: leave out `after`";
+            return Err(self.wrong(tree, message));
+        }
         if counter.of_points {
             let message = "what a counter of points comes to is not known yet";
             return Err(self.wrong(tree, message));
@@ -134,6 +158,8 @@ impl Checker<'_> {
         let known = NAMES.iter().copied();
         let here = known.filter(|name| match name.split('.').next() {
             Some("activity") => self.scope.activity.is_some(),
+            Some("wallet") => self.scope.wallet.is_some(),
+            Some("purchase" | "line" | "lines") if self.scope.of_ends => false,
             Some("purchase") => self.scope.activity.is_none(),
             Some("line") => self.scope.of_lines && self.scope.activity.is_none(),
             Some("lines") => self.scope.picked && self.scope.activity.is_none(),
@@ -203,7 +229,11 @@ impl CounterName {
 }
 
 /// Names that expressions know, for one who wrote another.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 31] = [
+    "wallet.available",
+    "wallet.pending",
+    "wallet.held",
+    "wallet.debt",
     "activity.brand",
     "purchase.amount",
     "purchase.earning_amount",

@@ -73,11 +73,45 @@ pub struct CounterName {
     pub of_points: bool,
 }
 
+/// A part of a member's wallet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalletPart {
+    /// Points that can be spent.
+    Available,
+    /// Points that are not available yet.
+    Pending,
+    /// Points that are set aside.
+    Held,
+    /// Points that are owed.
+    Debt,
+}
+
+impl WalletPart {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Available, Self::Pending, Self::Held, Self::Debt];
+
+    /// Its name in expressions.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Pending => "pending",
+            Self::Held => "held",
+            Self::Debt => "debt",
+        }
+    }
+}
+
 /// What an expression may name.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
     /// Attributes of the activity, where it is asked of activities, and not of purchases.
     pub activity: Option<&'a Attributes>,
+    /// Whether it is asked of the ends of periods.
+    pub of_ends: bool,
+    /// The slots that read the member's wallet, in the order of [`WalletPart::ALL`]; `None`
+    /// where it may not be named.
+    pub wallet: Option<[u16; 4]>,
     /// Attributes of the purchase.
     pub purchase: &'a Attributes,
     /// Attributes of its lines.

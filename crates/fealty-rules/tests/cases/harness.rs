@@ -124,6 +124,7 @@ pub(crate) fn event<'a>(bought: &'a Bought, issues: &'a [CurrencyId]) -> Event<'
         tier_rank: Some(u16::try_from(rank).expect("small")),
         tier: &bought.tier,
         counts: true,
+        again: false,
     }
 }
 

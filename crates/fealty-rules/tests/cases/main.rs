@@ -1,6 +1,7 @@
 //! What purchases and activities earn, case by case.
 
 mod activities;
+mod ends;
 mod harness;
 mod late;
 

@@ -171,12 +171,17 @@ impl Adjustments {
     /// Approves a proposal, and makes the adjustment; answers also with its transaction
     /// and whether it was made already.
     pub(crate) async fn approve(&self, change: Change<Deciding>) -> Result<Approved, Error> {
-        self.ledger.programs.newest(&change.program)?;
+        let applied = self.ledger.programs.newest(&change.program)?;
         let shard = self.ledger.shards.of(&change.program, &change.member);
-        let mut done = self.approve_once(shard, &change).await;
+        let ended = self.ledger.clock.now();
+        let member = &change.member;
+        self.ledger
+            .end_before_write(shard, &applied, member)
+            .await?;
+        let mut done = self.approve_once(shard, (&change, ended)).await;
         if let Err(Failure::VersionPassed) = done {
             self.ledger.programs.refresh().await?;
-            done = self.approve_once(shard, &change).await;
+            done = self.approve_once(shard, (&change, ended)).await;
         }
         let (approved, written) = done.map_err(Error::from)?;
         if let Some(written) = &written {
@@ -190,12 +195,12 @@ impl Adjustments {
     async fn approve_once(
         &self,
         shard: ShardId,
-        change: &Change<Deciding>,
+        (change, ended): (&Change<Deciding>, Timestamp),
     ) -> Result<(Approved, Option<Written>), Failure> {
         run!(
             self.ledger.database,
             "approve_adjustment",
-            |connection| async { self.approve_in(connection, shard, change).await }
+            |connection| async { self.approve_in(connection, shard, (change, ended)).await }
         )
     }
 
@@ -203,7 +208,7 @@ impl Adjustments {
         &self,
         connection: &mut PgConnection,
         shard: ShardId,
-        change: &Change<Deciding>,
+        (change, ended): (&Change<Deciding>, Timestamp),
     ) -> Result<(Approved, Option<Written>), Failure> {
         let (refused, caller) = (Failure::Refused, &change.caller);
         // The head first, as everybody who writes to the shard.
@@ -246,6 +251,9 @@ impl Adjustments {
         if proposal.state != State::Proposed {
             return Err(refused(proposal.decided()));
         }
+        self.ledger
+            .none_ended_since(connection, &work, &change.program, (ended, now))
+            .await?;
         let position = self
             .execute(
                 connection,

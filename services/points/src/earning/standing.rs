@@ -25,6 +25,7 @@ pub(crate) async fn standing(
     let numbers = LedgerNumbers {
         counters: Some(&stored),
         left: LeftOf::Nothing,
+        wallets: None,
     };
     Ok((now, rules.standing(&numbers, now)))
 }

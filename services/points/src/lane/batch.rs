@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use super::{
     decide::{Decided, Jobs, Known, Pending},
+    ends::Ends,
     job::{Done, Job},
     lease::{Leasing, Want},
 };
@@ -102,6 +103,7 @@ pub(super) struct Batches {
     pub(super) orders: Orders,
     pub(super) clock: ServiceClock,
     pub(super) leasing: Leasing,
+    pub(super) ends: Ends,
 }
 
 impl Batches {
@@ -251,11 +253,12 @@ impl Attempt<'_> {
             orders,
             programs,
             leasing,
+            ends,
             ..
         } = self.batches;
         let mut decided = Jobs::read(
             connection,
-            (orders.shards(), *shard, (programs, leasing)),
+            (orders.shards(), *shard, (programs, leasing, ends)),
             self.jobs,
             self.now,
             self.read_on,

@@ -6,7 +6,7 @@ mod budgets;
 use std::collections::{HashMap, HashSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Lot, Moment, Request, TierChanged, Transaction};
+use fealty_ledger::{Cause, Command, Facts, Lot, Request, TierChanged, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
 use fealty_server::Programs;
 use fealty_types::{
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use budgets::{Budgets, More};
 
 use super::{
+    ends::{Ends, EndsOfBatch, Late},
     job::{Done, Job, Work},
     lease::{Leasing, Want},
     recorded::{entry, is_recorded, lot_before, principal},
@@ -77,6 +78,7 @@ pub(super) struct Jobs {
     shards: Shards,
     programs: Programs,
     budgets: Budgets,
+    ends: EndsOfBatch,
     /// Members of whom something is left: what comes later waits for it.
     parked: HashSet<usize>,
     now: Timestamp,
@@ -111,7 +113,7 @@ impl Jobs {
     /// Reads what the jobs name.
     pub(super) async fn read(
         connection: &mut PgConnection,
-        (shards, shard, (programs, leasing)): (Shards, ShardId, (&Programs, &Leasing)),
+        (shards, shard, (programs, leasing, ends)): (Shards, ShardId, (&Programs, &Leasing, &Ends)),
         jobs: &[Job],
         now: Timestamp,
         read_on: ReadOn,
@@ -152,11 +154,13 @@ impl Jobs {
         let (work, seen) =
             ShardWork::read(connection, shard, members, &asked, now, read_on, memory).await?;
         let tiers = tiers.read(connection, shard, now, read_on).await?;
+        let ends = EndsOfBatch::read(connection, (ends, programs), &work, now).await?;
         Ok(Self {
             work,
             shards,
             programs: programs.clone(),
             budgets: Budgets::new(leasing.clone()),
+            ends,
             parked: HashSet::new(),
             now,
             slot_of,
@@ -190,13 +194,19 @@ impl Jobs {
             None => {
                 let allowed = match &job.work {
                     Work::Request { .. } => DUE_PER_REQUEST,
-                    Work::Advance { .. } | Work::ChangeTier => DUE_PER_WALLET,
+                    Work::Advance { .. } | Work::ChangeTier | Work::EndPeriods { .. } => {
+                        DUE_PER_WALLET
+                    }
                 };
                 self.work.allow_due(allowed);
                 let (_, reads_before) = self.work.due_left();
+                let before = self.work.log().written().len();
                 let pending = self.perform(connection, index, job).await?;
                 let (left, reads) = self.work.due_left();
                 self.due_done += allowed.saturating_sub(left) + (reads - reads_before);
+                if job.is_due() {
+                    self.due_done += self.work.log().written().len() - before;
+                }
                 pending
             }
         };
@@ -206,12 +216,12 @@ impl Jobs {
 
     /// Whether a job may still be done in this batch.
     fn has_room(&self, job: &Job) -> bool {
-        match &job.work {
-            Work::Advance { .. } | Work::ChangeTier if self.has_callers => {
-                self.due_done < DUE_BESIDE_CALLERS
-            }
-            _ => self.due_done < DUE_PER_BATCH,
-        }
+        let most = if job.is_due() && self.has_callers {
+            DUE_BESIDE_CALLERS
+        } else {
+            DUE_PER_BATCH
+        };
+        self.due_done < most
     }
 
     /// Leaves a job to a later batch.
@@ -246,14 +256,21 @@ impl Jobs {
         index: usize,
         job: &Job,
     ) -> Result<Pending, Interrupted> {
+        let moment = job.moment(self.now);
+        let (work, slot) = (&mut self.work, self.slot_of[index]);
+        // The ends of periods come before whatever else is done for the member.
+        let ended = self.ends.write(work, connection, slot, moment).await?;
         let done = match &job.work {
+            Work::EndPeriods { .. } if !matches!(ended, Driven::Done(_)) => {
+                Pending::Final(Err(Error::Unavailable))
+            }
+            Work::EndPeriods { .. } => Pending::Final(Ok(None)),
+            _ if matches!(ended, Driven::MoreIsDue) && job.is_due() => {
+                self.postpone(connection, index, job).await?
+            }
+            _ if matches!(ended, Driven::MoreIsDue) => Pending::Final(Err(Error::Unavailable)),
             Work::Request { .. } => return self.execute(connection, index, job).await,
-            Work::Advance {
-                currency,
-                tiers_known,
-            } => {
-                let (work, slot) = (&mut self.work, self.slot_of[index]);
-                let moment = Moment::new(self.now, *tiers_known);
+            Work::Advance { currency, .. } => {
                 let program = &job.applied.program;
                 work.advance(connection, slot, program, currency, moment)
                     .await?;
@@ -323,6 +340,8 @@ impl Jobs {
         store::personal::keep(connection, shard, name, personal.as_ref()).await?;
         self.budgets
             .note_what_came_back(self.work.log().at(position));
+        self.correct_ends(connection, slot, job, (position, &request))
+            .await?;
         if records {
             self.record(caller, position, lot.as_ref());
         }
@@ -340,6 +359,32 @@ impl Jobs {
             position,
             replayed: false,
         })
+    }
+
+    /// Writes again the ends of the periods in which something was that came late.
+    async fn correct_ends(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        job: &Job,
+        (position, request): (Position, &Request),
+    ) -> Result<(), Interrupted> {
+        let written = self.work.log().at(position);
+        let Some(at) = written.and_then(happened_at) else {
+            return Ok(());
+        };
+        let late = Late {
+            applied: &job.applied,
+            at,
+            keys: request
+                .counter_moves
+                .iter()
+                .map(|moved| moved.key)
+                .collect(),
+        };
+        let (work, moment) = (&mut self.work, job.moment(self.now));
+        let corrected = self.ends.correct(work, connection, slot, (&late, moment));
+        corrected.await
     }
 
     /// Has a purchase wait that wants more of a budget, with what its member asks later.
@@ -563,6 +608,20 @@ pub(super) struct Decided {
     pub(super) recorded: Vec<NewAuditEntry>,
     /// What is wanted of budgets for those that are left to a later batch.
     pub(super) wants: Vec<Want>,
+}
+
+/// When it was what a transaction records, or gives back.
+fn happened_at(transaction: &Transaction) -> Option<Timestamp> {
+    let Cause::Request {
+        facts: Some(facts), ..
+    } = &transaction.cause
+    else {
+        return None;
+    };
+    match facts {
+        Facts::Return(facts) => Some(facts.purchased_at),
+        facts => Some(facts.earned()?.purchased_at),
+    }
 }
 
 /// What may be recorded once only, and was.

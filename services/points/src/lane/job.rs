@@ -3,7 +3,7 @@
 use std::fmt;
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Named};
+use fealty_ledger::{Command, Moment, Named};
 use fealty_program::{Personal, ProgramVersion};
 use fealty_types::{CurrencyId, MemberId, Metadata, RequestId, Timestamp};
 use tokio::sync::oneshot;
@@ -41,6 +41,9 @@ pub(crate) enum Work {
     },
     /// Write what the member's tier means for its wallets, if that is due.
     ChangeTier,
+    /// Write the ends of periods that are due for the member, where it is known who had which
+    /// tier up to a moment.
+    EndPeriods { tiers_known: Timestamp },
 }
 
 /// A request's answer; the others have none.
@@ -71,6 +74,7 @@ impl fmt::Display for Job {
                 write!(formatter, "what is due of {program}/{member} in {currency}")
             }
             Work::ChangeTier => write!(formatter, "the tier of {program}/{member}"),
+            Work::EndPeriods { .. } => write!(formatter, "ends of periods of {program}/{member}"),
         }
     }
 }
@@ -78,7 +82,10 @@ impl fmt::Display for Job {
 impl Job {
     /// Whether it writes what is due, and no caller waits for it.
     pub(super) fn is_due(&self) -> bool {
-        matches!(self.work, Work::Advance { .. } | Work::ChangeTier)
+        match self.work {
+            Work::Request { .. } => false,
+            Work::Advance { .. } | Work::ChangeTier | Work::EndPeriods { .. } => true,
+        }
     }
 
     /// Whether it reads what only the lock of the head keeps as it is (an earlier
@@ -91,7 +98,7 @@ impl Job {
                 personal.is_some()
                     || matches!(command.names(), Some(Named::Transaction(_) | Named::Lot(_)))
             }
-            Work::Advance { .. } => false,
+            Work::Advance { .. } | Work::EndPeriods { .. } => false,
             Work::ChangeTier => true,
         }
     }
@@ -102,7 +109,17 @@ impl Job {
             Work::Request {
                 caller, command, ..
             } => recorded::is_recorded(caller, command),
-            Work::Advance { .. } | Work::ChangeTier => false,
+            Work::Advance { .. } | Work::ChangeTier | Work::EndPeriods { .. } => false,
+        }
+    }
+
+    /// Up to when things are done for it, and it is known who had which tier.
+    pub(super) fn moment(&self, now: Timestamp) -> Moment {
+        match self.work {
+            Work::Advance { tiers_known, .. } | Work::EndPeriods { tiers_known } => {
+                Moment::new(now, tiers_known)
+            }
+            Work::Request { .. } | Work::ChangeTier => now.into(),
         }
     }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     batch::Batches,
+    ends::Ends,
     job::Work,
     lease::Leasing,
     permits::{Permits, under_way_max},
@@ -45,6 +46,7 @@ pub(crate) struct Lanes {
     lanes: Arc<[Lane]>,
     /// Batches that can be under way at once.
     under_way_max: usize,
+    ends: Ends,
 }
 
 impl Lanes {
@@ -66,6 +68,7 @@ impl Lanes {
             clock.clone(),
             publisher.clone(),
         );
+        let ends = Ends::default();
         let permits = Permits::new(shards, settings.batches_in_flight);
         let remembered = settings.members_in_memory / usize::from(shards.count());
         let lanes: Arc<[Lane]> = shards
@@ -78,6 +81,7 @@ impl Lanes {
                     orders: orders.clone(),
                     clock: clock.clone(),
                     leasing: leasing.clone(),
+                    ends: ends.clone(),
                 };
                 Lane::start(batches, publisher.clone(), permits.clone(), remembered)
             })
@@ -87,7 +91,27 @@ impl Lanes {
             shards,
             lanes,
             under_way_max: under_way_max(shards, settings.batches_in_flight).into(),
+            ends,
         }
+    }
+
+    /// What is known of the ends of periods.
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    /// Writes the ends of periods that are due for a member, where it is known who had which
+    /// tier up to a moment.
+    pub(crate) async fn end_periods(
+        &self,
+        shard: ShardId,
+        applied: ProgramVersion,
+        (member, tiers_known): (MemberId, Timestamp),
+    ) -> Result<(), Error> {
+        let work = Work::EndPeriods { tiers_known };
+        let done = self.lane(shard).submit(applied, member, work).await?;
+        debug_assert!(done.is_none(), "ends of periods have no answer");
+        Ok(())
     }
 
     /// Does what a request asks, once, however often it is sent.

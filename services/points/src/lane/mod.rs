@@ -2,12 +2,13 @@
 //!
 //! [`Lanes`] finds the lane of a member's shard. `run` is the lane: it takes
 //! all that waits. `batch` is what it then does: `read` in `shard`, `decide`
-//! here (with `tiers`), `write` in `shard`. What was committed is told to the cache and the
+//! here (with `tiers` and `ends`), `write` in `shard`. What was committed is told to the cache and the
 //! feed by `publish`, before its callers are answered.
 
 mod batch;
 mod cache;
 mod decide;
+mod ends;
 mod job;
 mod lanes;
 mod lease;
@@ -19,6 +20,7 @@ mod tiers;
 
 pub(crate) use cache::{BalanceCache, tail};
 pub(crate) use decide::same_request;
+pub(crate) use ends::{DueEnd, Standing};
 pub(crate) use job::Work;
 pub(crate) use lanes::{LaneSettings, Lanes};
 pub(crate) use publish::Publisher;

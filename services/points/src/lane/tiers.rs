@@ -47,7 +47,7 @@ impl AskedTiers {
                     self.jobs.push((index, None));
                 }
             }
-            Work::Advance { .. } => {}
+            Work::Advance { .. } | Work::EndPeriods { .. } => {}
             Work::ChangeTier => {
                 self.changing.push(index);
                 self.programs.push(program.id.to_string());

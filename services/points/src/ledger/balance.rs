@@ -10,6 +10,8 @@ use fealty_types::{
     Clock as _, CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, TransactionPlace,
 };
 
+use futures::future::join_all;
+
 use super::{
     past::{Search, Stretch},
     service::Ledger,
@@ -106,6 +108,7 @@ impl Ledger {
         let shard = self.shards.of(program, member);
         let applied = self.with_currency(program, currency)?;
         let tiers_decide = || applied.program.keeps_by_tier(currency);
+        self.end_before_read(shard, &applied, member).await;
         let now = self.clock.now();
         // The cache knows a wallet's last transaction: what came before it is in there.
         let has_it = |wallet: &Wallet| {
@@ -252,6 +255,11 @@ impl Ledger {
     ) -> Result<Vec<BalanceRead>, Error> {
         let applied = self.with_currency(program, currency)?;
         let tiers_decide = applied.program.keeps_by_tier(currency);
+        let ended = members.iter().map(|member| async {
+            let shard = self.shards.of(program, member);
+            self.end_before_read(shard, &applied, member).await;
+        });
+        join_all(ended).await;
         let now = self.clock.now();
         let cached = if source == Source::Database {
             members.iter().map(|_| None).collect()
@@ -300,7 +308,8 @@ impl Ledger {
         moment: Moment,
     ) -> Result<BalanceRead, Error> {
         let shard = self.shards.of(program, member);
-        self.with_currency(program, currency)?;
+        let applied = self.with_currency(program, currency)?;
+        self.end_before_read(shard, &applied, member).await;
         let at = match moment {
             Moment::Now => {
                 return self

@@ -51,6 +51,8 @@ struct Asking<'a> {
     personal: Option<&'a PersonalValues>,
     /// The version of the programme that says what is personal, and by which it is planned.
     applied: &'a ProgramVersion,
+    /// Up to when the ends of both sides' periods are written.
+    ended: Timestamp,
 }
 
 /// One side's member and shard.
@@ -120,6 +122,11 @@ impl Ledger {
         sides: [&Side; 2],
     ) -> Result<Result<(Vec<(ShardId, Written)>, Given), Failure>, Error> {
         let applied = self.programs.newest(program)?;
+        let ended = self.clock.now();
+        for side in sides {
+            self.end_before_write(side.shard, &applied, &side.member)
+                .await?;
+        }
         let (mut metadata, mut command) = (metadata.clone(), command.clone());
         let (member, request) = (&sides[0].member, (request_id, &mut metadata));
         let personal = self.seal(&applied, member, request, &mut command).await?;
@@ -129,6 +136,7 @@ impl Ledger {
             command: &command,
             personal: personal.as_ref(),
             applied: &applied,
+            ended,
         };
         let done = match self.given_before(asked, program, sides).await {
             Ok(None) => self.give_once(asked, program, sides).await,
@@ -196,6 +204,7 @@ impl Ledger {
             command,
             personal,
             applied,
+            ended,
         }: Asking<'_>,
         program: &ProgramId,
         [giver, taker]: [&Side; 2],
@@ -216,6 +225,10 @@ impl Ledger {
                 replayed: true,
             };
             return Ok((Vec::new(), Given { answer, recipient }));
+        }
+        for work in works.values() {
+            self.none_ended_since(connection, work, program, (ended, now))
+                .await?;
         }
         let mut planned = plan(applied, request, command, OfMember::default(), now)
             .map_err(|error| Failure::Refused(error.into()))?;

@@ -10,7 +10,7 @@ use super::service::Ledger;
 use crate::{
     error::Error,
     feed::Filter,
-    plan::{OfRule, recorded},
+    plan::{OfRule, recorded, recorded_end},
     shard::{
         ActivityName, OrderName, activity_key, order_key, order_shard, request_key,
         store::{self, log::Row},
@@ -169,6 +169,13 @@ impl Ledger {
     /// What became of each rule of a purchase or an activity, evaluated again from the facts that the log
     /// has of it; nothing where they say all there is.
     async fn rules_of(&self, transaction: &Transaction) -> Result<Vec<OfRule>, Error> {
+        if let Cause::Ended(ended) = &transaction.cause {
+            let program = &transaction.program;
+            let applied = self.programs.version(program, ended.program_version);
+            let applied = applied.await?;
+            let of_rules = applied.iter().flat_map(|by| recorded_end(by, ended));
+            return Ok(of_rules.collect());
+        }
         let Cause::Request {
             command: command @ (Command::Purchase(_) | Command::Activity(_)),
             facts: Some(facts),

@@ -7,6 +7,7 @@
 
 mod activation;
 mod balance;
+mod ends;
 mod failure;
 mod gift;
 pub(crate) mod grpc;

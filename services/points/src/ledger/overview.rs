@@ -117,6 +117,7 @@ impl Ledger {
     ) -> Result<BTreeMap<CurrencyId, Overview>, Error> {
         let applied = self.programs.newest(program)?;
         let shard = self.shards.of(program, member);
+        self.end_before_read(shard, &applied, member).await;
         let now = self.clock.now();
         let member = ((**program).clone(), (**member).clone());
         let read: Result<BTreeMap<CurrencyId, Overview>, DatabaseError> =

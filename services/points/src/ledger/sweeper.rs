@@ -15,7 +15,7 @@ use opentelemetry::{KeyValue, global, metrics::Gauge};
 use rand::seq::SliceRandom as _;
 use tokio_util::sync::CancellationToken;
 
-use super::service::Ledger;
+use super::{ends, service::Ledger};
 use crate::{error::Error, members, shard::store};
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -109,7 +109,8 @@ async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
         .collect();
     let changed = store::tier_changes::due(pool, shard, &programs, now, 1).await?;
     let renewing = store::tier_changes::renewing(pool, shard).await?;
-    if oldest.is_none() && changed.is_empty() && renewing.is_empty() {
+    let ends = ends::may_be_due(ledger, shard, now);
+    if !ends && oldest.is_none() && changed.is_empty() && renewing.is_empty() {
         return Ok(());
     }
     let mut transaction = pool.begin().await.map_err(DatabaseError::from)?;
@@ -184,8 +185,11 @@ async fn sweep_shard(ledger: &Ledger, shard: ShardId, now: Timestamp) -> Result<
     renew_tiers(ledger, shard).await?;
     // Before the changes of tier are looked for, so that all that is known is written.
     let tiers_known = foundation::feed_known_at(ledger.database.pool(), members::SOURCE).await?;
-    let (mut swept, behind) = change_tiers(ledger, shard, now).await?;
     let tiers_known = tiers_known.unwrap_or(Timestamp::EPOCH).min(now);
+    // At one instant the ends of periods come before changes of tier, and expiries last.
+    let ended = ends::sweep(ledger, shard, (now, tiers_known)).await;
+    let (mut swept, behind) = change_tiers(ledger, shard, now).await?;
+    swept += ended.as_ref().copied().unwrap_or_default();
     // Those that cannot be read here keep none of the others waiting.
     let programs = ledger.programs.ids().into_iter();
     let programs: Vec<String> = programs.map(|program| program.to_string()).collect();
@@ -216,7 +220,8 @@ async fn sweep_shard(ledger: &Ledger, shard: ShardId, now: Timestamp) -> Result<
         // What cannot be written, and programmes that cannot be read here, keep none of the
         // others waiting, and are not tried without end.
         if found < WALLETS_MAX || made == failed.len() {
-            return failed.into_iter().next().map_or(Ok(swept), Err);
+            let failed = failed.into_iter().next().map_or(Ok(swept), Err);
+            return ended.and(failed);
         }
     }
 }

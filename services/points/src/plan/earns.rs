@@ -41,10 +41,11 @@ impl Plan<'_> {
         evaluate(rules, event, &inputs, trace).map_err(|_| PlanError::TooManyPoints)
     }
 
-    fn numbers(&self) -> LedgerNumbers<'_> {
+    pub(super) fn numbers(&self) -> LedgerNumbers<'_> {
         LedgerNumbers {
             counters: self.counters,
             left: self.left,
+            wallets: None,
         }
     }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use fealty_ledger::{Activity, Counters, Leases, Purchase, PurchaseLine};
+use fealty_ledger::{Activity, Counters, Leases, Purchase, PurchaseLine, WalletBook};
 use fealty_program::{AttributeType, Brand, Program};
-use fealty_rules::{Book, Buckets, Budget, Event, GivenAttributes, Line, Subject};
+use fealty_rules::{Book, Buckets, Budget, Event, GivenAttributes, Line, Subject, WalletPart};
 use fealty_types::{
-    AttributeName, AttributeValue, Attributes, BudgetId, Code, Money, ProgramId, TenderKind,
-    TierId, Timestamp,
+    AttributeName, AttributeValue, Attributes, BudgetId, Code, CurrencyId, Money, Points,
+    ProgramId, TenderKind, TierId, Timestamp,
 };
 
 use super::PlanError;
@@ -28,6 +28,8 @@ pub(crate) enum LeftOf<'a> {
 pub(crate) struct LedgerNumbers<'a> {
     pub(crate) counters: Option<&'a Counters>,
     pub(crate) left: LeftOf<'a>,
+    /// The member's wallets, for the ends of periods.
+    pub(crate) wallets: Option<&'a BTreeMap<CurrencyId, WalletBook>>,
 }
 
 impl Book for LedgerNumbers<'_> {
@@ -41,6 +43,18 @@ impl Book for LedgerNumbers<'_> {
             LeftOf::Leases(leases, program, version) => leases.usable(program, &budget.id, version),
             LeftOf::All(left) => left.get(&budget.id).copied().unwrap_or(budget.points),
         })
+    }
+
+    fn wallet(&self, currency: &CurrencyId, part: WalletPart) -> i64 {
+        let wallet = self.wallets.and_then(|wallets| wallets.get(currency));
+        let buckets = wallet.map(|wallet| wallet.wallet().buckets);
+        let points = buckets.map(|buckets| match part {
+            WalletPart::Available => buckets.available,
+            WalletPart::Pending => buckets.pending,
+            WalletPart::Held => buckets.held,
+            WalletPart::Debt => buckets.debt,
+        });
+        points.map_or(0, Points::get)
     }
 }
 
@@ -72,6 +86,7 @@ pub(super) fn event<'a>(
         tier_rank: rank(program, tier),
         tier: tier.map(TierId::as_str).unwrap_or_default(),
         counts,
+        again: false,
     }
 }
 
@@ -99,11 +114,12 @@ pub(super) fn activity_event<'a>(
         tier_rank: rank(program, tier),
         tier: tier.map(TierId::as_str).unwrap_or_default(),
         counts,
+        again: false,
     })
 }
 
 /// The rank of a tier, if the programme has it.
-fn rank(program: &Program, tier: Option<&TierId>) -> Option<u16> {
+pub(super) fn rank(program: &Program, tier: Option<&TierId>) -> Option<u16> {
     let rank = program.tiers.as_ref()?.rank(tier?)?;
     u16::try_from(rank).ok()
 }

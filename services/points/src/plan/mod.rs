@@ -6,6 +6,7 @@
 
 mod activity;
 mod earns;
+mod ends;
 mod error;
 mod event;
 mod grant;
@@ -19,11 +20,12 @@ use fealty_ledger::{Active, Command, Counters, Facts, Grant, Purchase, Request};
 use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
+pub(crate) use ends::{AskedEnd, end_of, ends_due, every, plan_end};
 pub(crate) use error::{PlanError, field};
 pub(crate) use event::{LedgerNumbers, LeftOf};
 pub(crate) use returns::plan_return;
 pub(crate) use tier::tier_effects;
-pub(crate) use verdicts::{OfRule, Preview, preview, recorded};
+pub(crate) use verdicts::{OfRule, Preview, preview, recorded, recorded_end};
 
 /// The moment whose tier counts for a command; `None` where no tier does.
 pub(crate) fn tier_moment(
@@ -161,6 +163,11 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// Whether a grant gives points of a currency.
+fn earns(grant: &Grant, currency: &CurrencyId) -> bool {
+    grant.currency == *currency && !grant.points.is_zero()
+}
+
 impl Plan<'_> {
     /// Checks that the programme has a currency.
     fn currency(&self, currency: &CurrencyId) -> Result<(), PlanError> {
@@ -180,21 +187,37 @@ impl Plan<'_> {
     /// Records for which of the programme's currencies the request counts as
     /// activity. Earning points that go with inactivity always counts.
     fn keep_active(&self, request: &mut Request, at: Timestamp, activity: Option<Activity>) {
+        let earned = self.active_by(&request.grants, at);
+        request.activity.extend(earned);
+        if activity.is_none() {
+            return;
+        }
         for currency in self.program.currencies.keys() {
-            let earns = |grant: &Grant| grant.currency == *currency && !grant.points.is_zero();
-            let counts = if request.grants.iter().any(earns) {
-                None
-            } else if activity.is_some() {
-                activity
-            } else {
+            if request.grants.iter().any(|grant| earns(grant, currency)) {
                 continue;
-            };
-            let until = self.program.active_until(currency, counts, at);
+            }
+            let until = self.program.active_until(currency, activity, at);
             let active = until.map(|inactive_at| Active {
                 currency: currency.clone(),
                 inactive_at,
             });
             request.activity.extend(active);
         }
+    }
+
+    /// For which of the programme's currencies it counts as activity to be given points.
+    fn active_by(&self, grants: &[Grant], at: Timestamp) -> Vec<Active> {
+        let currencies = self.program.currencies.keys();
+        let earned =
+            currencies.filter(|currency| grants.iter().any(|grant| earns(grant, currency)));
+        let active = earned.filter_map(|currency| {
+            let inactive_at = self.program.active_until(currency, None, at)?;
+            let currency = currency.clone();
+            Some(Active {
+                currency,
+                inactive_at,
+            })
+        });
+        active.collect()
     }
 }

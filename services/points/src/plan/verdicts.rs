@@ -1,13 +1,14 @@
 //! What became of each rule: of a purchase that was recorded, from the facts in the log, and
 //! of one that is only asked about.
 
-use fealty_ledger::{Command, EarnedFacts, Purchase};
+use fealty_ledger::{Command, EarnedFacts, Ended, Purchase};
 use fealty_program::ProgramVersion;
 use fealty_rules::{Recorded, Rules, SlotValue, Verdict, Verdicts, evaluate};
 use fealty_types::{CurrencyId, RuleId, TierId, Timestamp};
 
 use super::{
     OfMember, Plan, PlanError,
+    ends::traced,
     event::{activity_event, event},
 };
 
@@ -67,6 +68,14 @@ pub(crate) fn recorded(
         Ok(_) => told(rules, verdicts),
         Err(_) => Vec::new(),
     }
+}
+
+/// What became of each rule for the end of a period.
+pub(crate) fn recorded_end(applied: &ProgramVersion, ended: &Ended) -> Vec<OfRule> {
+    let mut verdicts = Verdicts::default();
+    let read = read(&ended.facts);
+    traced(&applied.program, ended, &Recorded(&read), &mut verdicts);
+    told(&applied.program.earning.rules, verdicts)
 }
 
 /// What a purchase would earn now, or at another time; it need not be an order yet.

@@ -2,11 +2,11 @@
 //! equal with a chance below 10^-14; a request's full id is compared all the
 //! same.
 
-use fealty_ledger::{Activity, Cause, Command, Facts, Purchase, Transaction};
+use fealty_ledger::{Activity, Cause, Command, EndOf, Facts, Purchase, Transaction};
 use fealty_program::Program;
 use fealty_types::{
     ActivityId, ActivityType, BrandId, BudgetId, MemberId, OrderNumber, OrderScope, ProgramId,
-    RequestId, ShardId, TransactionPlace,
+    RequestId, ShardId, Timestamp, TransactionPlace,
 };
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -28,13 +28,30 @@ pub(crate) fn received_key(program: &ProgramId, member: &MemberId, gift: Transac
     key(["received\0", program, member, &shard, &position])
 }
 
-/// The key of a transaction: that of its request, or of what was received.
+/// The key of what was written of a period's end for a member: the first time, or another one.
+/// No request has it, as none has that of what was received.
+#[must_use]
+pub(crate) fn ended_key(
+    program: &ProgramId,
+    member: &MemberId,
+    (of, ends_at, number): (EndOf, Timestamp, u16),
+) -> Uuid {
+    let (ends_at, number) = (ends_at.micros().to_string(), number.to_string());
+    let (program, member) = (program.as_str(), member.as_str());
+    key(["ended\0", program, member, of.name(), &ends_at, &number])
+}
+
+/// The key of a transaction: that of its request, of what was received, or of a period's end.
 #[must_use]
 pub(crate) fn key_of(transaction: &Transaction) -> Option<Uuid> {
     let (program, member) = (&transaction.program, &transaction.member);
     match &transaction.cause {
         Cause::Request { request_id, .. } => Some(request_key(program, member, request_id)),
         Cause::Received(received) => Some(received_key(program, member, received.gift)),
+        Cause::Ended(ended) => {
+            let name = (ended.of, ended.ends_at, ended.number);
+            Some(ended_key(program, member, name))
+        }
         Cause::Due(_) | Cause::TierChanged(_) => None,
     }
 }

@@ -20,8 +20,8 @@ mod write;
 pub(crate) use budgets::{Total, left_of, totals};
 pub(crate) use heads::{look_at_all_ends, look_at_all_heads, look_at_heads, of_node};
 pub(crate) use keys::{
-    ActivityName, OrderName, activity_key, budget_home, key_of, order_key, order_name, order_shard,
-    recorded_key, request_key,
+    ActivityName, OrderName, activity_key, budget_home, ended_key, key_of, order_key, order_name,
+    order_shard, recorded_key, request_key,
 };
 pub(crate) use logged::Logged;
 pub(crate) use memory::Memory;

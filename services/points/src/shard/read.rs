@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use fealty_ledger::{
-    Command, Counters, Log, Lot, MemberBook, Named, PendingKey, PendingThrough, ReadThrough,
-    Request, SpendKey, Transaction, WalletBook,
+    Command, Counters, Log, Lot, MemberBook, Named, PendingKey, PendingThrough, PeriodEnd,
+    ReadThrough, Request, SpendKey, Transaction, WalletBook,
 };
 use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
@@ -18,6 +18,7 @@ use super::{
         batch_read::{self, Opened, Wanted},
         head::Head,
         rows::{AskedWallet, SeenRow},
+        versions::BegunVersion,
     },
     work::{Asked, Interrupted, ReadOn, ShardWork, Slot},
 };
@@ -37,7 +38,9 @@ struct Found {
     /// Requests that were seen before.
     seen: HashMap<Uuid, SeenRow>,
     /// The versions of programmes that are in force in the shard.
-    versions: HashMap<ProgramId, u32>,
+    versions: HashMap<ProgramId, BegunVersion>,
+    /// Up to when the ends of their periods are written.
+    ends: HashMap<ProgramId, Timestamp>,
 }
 
 /// Reads some members with their wallets into their slots; answers with what else
@@ -52,10 +55,9 @@ async fn read_slots(
     let books = || wanted.iter().map(|index| &slots[*index].book);
     let programs: Vec<&str> = books().map(|book| book.program.as_str()).collect();
     let members: Vec<&str> = books().map(|book| book.member.as_str()).collect();
-    let of_all: BTreeSet<&str> = slots
-        .iter()
-        .map(|slot| slot.book.program.as_str())
-        .collect();
+    let of_members = slots.iter().map(|slot| slot.book.program.as_str());
+    let of_others = asked.programs.iter().map(ProgramId::as_str);
+    let of_all: BTreeSet<&str> = of_members.chain(of_others).collect();
     let versions: Vec<&str> = of_all.into_iter().collect();
     let (requests, members) = (&asked.requests, (&*programs, &*members));
     let found = store::batch_read::members(connection, shard, members, requests, &versions).await?;
@@ -75,6 +77,7 @@ async fn read_slots(
         head: found.head,
         seen: found.seen,
         versions: found.versions,
+        ends: found.ends,
     })
 }
 
@@ -141,6 +144,7 @@ impl ShardWork {
             slots,
             slot_of: Vec::new(),
             versions: found.versions,
+            ends: found.ends,
             orders: Vec::new(),
             leases,
             further_reads: 0,
@@ -320,6 +324,33 @@ impl ShardWork {
         };
         let opened = store::batch_read::open(connection, self.shard, &wanted).await?;
         self.fill(&wanted.wallets, opened);
+        Ok(())
+    }
+
+    /// Reads what the end of a period may take points back of, under the lock of the head.
+    pub(crate) async fn read_for_end(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        end: &PeriodEnd,
+    ) -> Result<(), DatabaseError> {
+        let shard = self.shard;
+        let slot = &mut self.slots[slot];
+        for before in &end.before {
+            let reversal = store::reversals::of(&mut *connection, shard, before.position).await?;
+            if let Some(reversal) = reversal {
+                slot.book.add_reversal(before.position, reversal);
+            }
+        }
+        let Some(member_no) = slot.member_no else {
+            return Ok(());
+        };
+        let names: Vec<i64> = end.named_lots().iter().map(|lot| lot.get()).collect();
+        for lot in store::lots::named(connection, shard, member_no, &names).await? {
+            if let Some(wallet) = slot.book.wallets.get_mut(&lot.terms.currency) {
+                wallet.add_named([lot], []);
+            }
+        }
         Ok(())
     }
 

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use fealty_ledger::{
-    Command, Entry, Leases, Log, MemberBook, Moment, Named, Received, Refusal, Request, Said, Stop,
-    TierChanged, TierEffect, WalletBook, canonical::Chain,
+    Command, Entry, Leases, Log, MemberBook, Moment, Named, PeriodEnd, Received, Refusal, Request,
+    Said, Stop, TierChanged, TierEffect, WalletBook, canonical::Chain,
 };
-use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, foundation};
+use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection, foundation, to_pg};
 use fealty_program::{Program, ProgramVersion, text_digest};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use uuid::Uuid;
@@ -18,6 +18,7 @@ use super::{
     store::{
         head::Head,
         rows::{OrderRow, VersionRow},
+        versions::BegunVersion,
     },
 };
 
@@ -111,6 +112,8 @@ pub(crate) struct Asked {
     pub(crate) holds: Vec<(usize, Position)>,
     /// Keys of request ids.
     pub(crate) requests: Vec<Uuid>,
+    /// Programmes of which it is asked how far the shard is, besides those of its members.
+    pub(crate) programs: Vec<ProgramId>,
     /// Whether something may be drawn on budgets, or come back to them.
     pub(crate) leases: bool,
 }
@@ -168,7 +171,7 @@ impl Slot {
 /// Where a version began, and which was in force before.
 struct Begun {
     position: Position,
-    before: Option<u32>,
+    before: Option<BegunVersion>,
 }
 
 /// A shard at work.
@@ -182,7 +185,9 @@ pub(crate) struct ShardWork {
     /// Slot of each entry of the log; none for a notice.
     pub(super) slot_of: Vec<Option<usize>>,
     /// The version that requests of each programme are planned by in the shard.
-    pub(super) versions: HashMap<ProgramId, u32>,
+    pub(super) versions: HashMap<ProgramId, BegunVersion>,
+    /// Up to when the ends of each programme's periods are written.
+    pub(super) ends: HashMap<ProgramId, Timestamp>,
     /// Orders that were recorded by what was written here.
     pub(super) orders: Vec<OrderRow>,
     /// What the shard has of budgets, if that was read.
@@ -201,6 +206,11 @@ impl ShardWork {
     /// in lots that are changed.
     pub(crate) fn due_left(&self) -> (usize, usize) {
         (self.log.due_left(), self.further_reads * LOTS_PER_READ)
+    }
+
+    /// Whether more may be read.
+    pub(crate) fn read_on(&self) -> ReadOn {
+        self.read_on
     }
 
     /// Whose books they are.
@@ -281,11 +291,11 @@ impl ShardWork {
     ) -> Result<Option<Begun>, Interrupted> {
         let (program, version) = (&applied.program.id, number(applied));
         let before = self.versions.get(program).copied();
-        if before == Some(version) {
+        if before.is_some_and(|before| before.version == version) {
             return Ok(None);
         }
         let passed = || Interrupted::VersionPassed(program.clone());
-        if before.is_some_and(|before| before > version) {
+        if before.is_some_and(|before| before.version > version) {
             return Err(passed());
         }
         if self.read_on == ReadOn::Never {
@@ -298,7 +308,12 @@ impl ShardWork {
         }
         let position = self.log.next();
         self.announce(program, Said::VersionBegins { version, digest })?;
-        self.versions.insert(program.clone(), version);
+        let begun = BegunVersion {
+            version,
+            position,
+            begun_at: self.log.written_at(),
+        };
+        self.versions.insert(program.clone(), begun);
         Ok(Some(Begun { position, before }))
     }
 
@@ -327,11 +342,63 @@ impl ShardWork {
                     program: notice.program.to_string(),
                     version: i32::try_from(*version).unwrap_or(i32::MAX),
                     position: notice.position.get(),
+                    begun_at: to_pg(notice.written_at),
                 };
                 begun.insert(&notice.program, row);
             }
         }
         begun.into_values().collect()
+    }
+
+    /// The ends of periods that are said to be written here, by programme.
+    pub(super) fn ended(&self) -> BTreeMap<&ProgramId, Timestamp> {
+        let notices = self.log.written().iter().filter_map(|entry| match entry {
+            Entry::Notice(notice) => Some(notice),
+            Entry::Transaction(_) => None,
+        });
+        let ended = notices.filter_map(|notice| match notice.says {
+            Said::EndsWritten { through } => Some((&notice.program, through)),
+            _ => None,
+        });
+        ended.collect()
+    }
+
+    /// The version of a programme that is in force in the shard.
+    pub(crate) fn version(&self, program: &ProgramId) -> Option<BegunVersion> {
+        self.versions.get(program).copied()
+    }
+
+    /// Up to when the ends of a programme's periods are written.
+    pub(crate) fn ended_through(&self, program: &ProgramId) -> Option<Timestamp> {
+        self.ends.get(program).copied()
+    }
+
+    /// Does what is due in a wallet before a period ends.
+    pub(crate) async fn advance_to_end(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        (program, currency): (&Program, &CurrencyId),
+        moment: (Timestamp, Timestamp),
+    ) -> Result<Driven, Interrupted> {
+        let_tiers_decide(program, &mut self.slots[slot].book);
+        let advanced = self.drive(connection, slot, |book, _, log| {
+            fealty_ledger::advance_to_end(book, currency, moment, log)
+        });
+        advanced.await
+    }
+
+    /// Writes what the end of a period comes to for a member.
+    pub(crate) async fn apply_end(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        (end, at): (&PeriodEnd, Timestamp),
+    ) -> Result<Driven, Interrupted> {
+        let applied = self.drive(connection, slot, |book, _, log| {
+            fealty_ledger::apply_end(book, end, at, log)
+        });
+        applied.await
     }
 
     /// Does what a request asks that was planned by a version of its programme; answers

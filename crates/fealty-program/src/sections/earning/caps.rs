@@ -7,11 +7,12 @@ use fealty_types::Points;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::on::Asked;
 use crate::{
     Effect,
     faults::Check,
     sections::{
-        activities::{ActivityName, OrActivity, PurchaseWord},
+        activities::{ActivityName, OrActivity},
         counters::{EveryText, WindowText, window},
     },
     words::{Words, each},
@@ -59,7 +60,7 @@ enum Per {
 
 pub(crate) fn check(
     path: &str,
-    (text, on): (&[CapText], &OrActivity<PurchaseWord>),
+    (text, on): (&[CapText], &Asked),
     check: &mut Check,
 ) -> Vec<CapSource> {
     let path = format!("{path}.caps");
@@ -84,11 +85,7 @@ pub(crate) fn check(
     kept
 }
 
-fn cap(
-    path: &str,
-    (text, on): (&CapText, &OrActivity<PurchaseWord>),
-    check: &mut Check,
-) -> Option<CapSource> {
+fn cap(path: &str, (text, on): (&CapText, &Asked), check: &mut Check) -> Option<CapSource> {
     let limit = match (text.points, text.times) {
         (Some(points), None) if Points::amount(points).is_ok() => Limit::Points(points),
         (None, Some(times)) if times > 0 => Limit::Times(times),
@@ -107,6 +104,13 @@ fn cap(
             check.wrong(
                 path,
                 "`every`, `last` and `since` are for caps `per: member`",
+            );
+            return None;
+        }
+        (Per::Purchase | Per::Activity, false) if on.ends().is_some() => {
+            check.wrong(
+                path,
+                "the rule is asked of a period's end: say `per: member`",
             );
             return None;
         }

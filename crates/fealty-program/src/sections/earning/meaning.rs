@@ -4,11 +4,10 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use fealty_types::{GroupId, RuleId};
 
-use super::{PickText, RuleText, caps, formula};
+use super::{PickText, RuleText, caps, convert, formula};
 use crate::{
     Effect,
     sections::{
-        activities::{OrActivity, PurchaseWord},
         budgets::{later, until_meaning},
         currencies::told_wait,
         expiry::told_expiry,
@@ -16,17 +15,14 @@ use crate::{
     words::{Told, Words, each, quoted, same},
 };
 
-/// What a rule is asked of, in words.
-fn asked_of(on: &OrActivity<PurchaseWord>) -> String {
-    match on {
-        OrActivity::Word(PurchaseWord::Purchase) => "each purchase".to_owned(),
-        OrActivity::Activity(name) => format!("each `{}`", name.0),
-    }
-}
-
 /// What a rule gives, and under which conditions, in words.
 fn told(rule: &RuleText) -> String {
-    let mut told = format!("{} for {}", formula::told(&rule.earn), asked_of(&rule.on));
+    let gives = match (&rule.earn, &rule.convert) {
+        (Some(earn), _) => formula::told(earn),
+        (None, Some(convert)) => convert.told(),
+        (None, None) => "nothing".to_owned(),
+    };
+    let mut told = format!("{gives} for {}", rule.on.told());
     let mut add = |what: &str, text: &str| {
         let _ = write!(told, "{what} {}", quoted(&text));
     };
@@ -116,11 +112,22 @@ pub(crate) fn meaning(before: &[RuleText], after: &[RuleText], words: &mut Words
 fn rule(path: &str, (before, after): (&RuleText, &RuleText), words: &mut Words) {
     let id = after.rule.as_str();
     if before.on != after.on {
-        let (was, is) = (asked_of(&before.on), asked_of(&after.on));
+        let (was, is) = (before.on.told(), after.on.told());
         let message = format!("`{id}` is asked of {is} instead of {was}");
         words.say(Effect::Depends, format!("{path}.on"), message);
     }
-    formula::meaning(path, id, (&before.earn, &after.earn), words);
+    match (&before.earn, &after.earn) {
+        (Some(before), Some(after)) => formula::meaning(path, id, (before, after), words),
+        (None, None) => {}
+        (was, is) => {
+            let how = |earn: &Option<_>| if earn.is_some() { "gives" } else { "converts" };
+            let message = format!("`{id}` {} points, and no longer {}", how(is), how(was));
+            words.say(Effect::Depends, path, message);
+        }
+    }
+    if let (Some(before), Some(after)) = (&before.convert, &after.convert) {
+        convert::meaning(&format!("{path}.convert"), id, (before, after), words);
+    }
     has_or_not(path, id, (before, after), words);
     let until = (before.until.as_ref(), after.until.as_ref());
     from_meaning(

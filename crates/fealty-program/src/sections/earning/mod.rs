@@ -1,16 +1,20 @@
 //! `earning`: the rules that a purchase or an activity earns by, and `groups`, of whose rules one gives.
 //!
-//! `formula` is how many points a rule gives, `caps` how many at the most, `meaning` what a
+//! `on` is what a rule is asked of, `formula` how many points it gives, `convert` which points become
+//! something else, `caps` how many at the most, `meaning` what a
 //! change of them comes to. Rules are
 //! compiled by `fealty-rules`, which says what is wrong with their conditions.
 
 mod caps;
+mod convert;
+pub(crate) mod ends;
 mod formula;
 mod meaning;
+mod on;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fealty_rules::{Builder, Calendar, Pick, RuleSource, Rules, TierAsOf, calendar};
+use fealty_rules::{Builder, Calendar, FormulaSource, Pick, RuleSource, Rules, TierAsOf, calendar};
 use fealty_types::{BrandId, BudgetId, CurrencyId, GroupId, RuleId, Timestamp};
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
@@ -20,7 +24,6 @@ use crate::{
     ActivationRule, Brand, Currency, Expiry, MoneyUnit, TierScheme,
     faults::Check,
     sections::{
-        activities::{OrActivity, PurchaseWord},
         currencies::{self, ActivatesText},
         expiry::{self, ExpiresText},
     },
@@ -28,7 +31,9 @@ use crate::{
 pub(crate) use meaning::{groups_meaning, meaning};
 
 use caps::CapText;
+use convert::ConvertText;
 use formula::{EarnText, TierAsOfText};
+use on::Asked;
 
 /// Rules of a programme at the most.
 const RULES_MAX: usize = 2_000;
@@ -39,8 +44,9 @@ const GROUPS_MAX: usize = 100;
 pub(crate) struct RuleText {
     /// The id of the rule.
     rule: RuleId,
-    /// What it is asked of: a `purchase`, or an activity such as `activity.review`.
-    on: OrActivity<PurchaseWord>,
+    /// What it is asked of: a `purchase`, an activity such as `activity.review`, or the end of
+    /// a period such as `end_of.month`.
+    on: Asked,
     /// The first moment for which it holds: a local date, or a time such as `2026-11-01T18:00`.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
@@ -58,7 +64,11 @@ pub(crate) struct RuleText {
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<GroupId>,
     /// How many points it gives.
-    earn: EarnText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earn: Option<EarnText>,
+    /// At the end of a period, instead of `earn`: points that become something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    convert: Option<ConvertText>,
     /// How much it gives at the most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     caps: Vec<CapText>,
@@ -134,7 +144,10 @@ pub(crate) fn groups(
 /// Which tier counts for a purchase: a programme whose rules disagree uses the start of
 /// the day for all of them, so that one tier is the purchase's tier.
 pub(crate) fn tier_as_of(text: &[RuleText]) -> TierAsOf {
-    let at_start = |rule: &RuleText| matches!(rule.earn.tier_as_of, Some(TierAsOfText::StartOfDay));
+    let at_start = |rule: &RuleText| {
+        let as_of = rule.earn.as_ref().and_then(|earn| earn.tier_as_of);
+        matches!(as_of, Some(TierAsOfText::StartOfDay))
+    };
     if text.iter().any(at_start) {
         TierAsOf::StartOfDay
     } else {
@@ -161,7 +174,7 @@ pub(crate) fn check(
             check.wrong(&path, "is named twice");
         }
         let currency = self::currency(&path, rule, context, check);
-        let formula = formula::check(&format!("{path}.earn"), &rule.earn, context, check);
+        let formula = formula_of(&path, rule, context, check);
         let from = moment(
             &format!("{path}.from"),
             rule.from.as_deref(),
@@ -179,15 +192,13 @@ pub(crate) fn check(
         {
             check.wrong(format!("{path}.until"), "must be after `from`");
         }
-        funding(&path, rule, currency, context, check);
-        let budget = rule.budget.as_ref();
-        let of_budget = budget.and_then(|id| context.funders.get(id).copied());
+        let brand = brand_of(&path, rule, currency, context, check);
         terms.push(terms_of(&path, rule, context, check));
         let source = formula.map(|formula| RuleSource {
             id: rule.rule.clone(),
             on: (&rule.on).into(),
             currency: currency.cloned(),
-            funded_by: rule.funded_by.as_ref().or(of_budget).cloned(),
+            funded_by: brand.cloned(),
             from,
             until,
             when: rule.when.as_deref(),
@@ -206,19 +217,83 @@ pub(crate) fn check(
     terms
 }
 
+/// What a rule gives, or converts.
+fn formula_of<'a>(
+    path: &str,
+    rule: &'a RuleText,
+    context: &Context<'_>,
+    check: &mut Check,
+) -> Option<FormulaSource<'a>> {
+    match (&rule.earn, &rule.convert) {
+        (Some(earn), None) => formula::check(&format!("{path}.earn"), earn, context, check),
+        (None, Some(convert)) => {
+            convert::check(&format!("{path}.convert"), convert, context, check)
+        }
+        _ => {
+            check.wrong(path, "must have either `earn` or `convert`");
+            None
+        }
+    }
+}
+
+/// The brand that issues a rule's points wherever it was, or accepts those that it converts. At
+/// the end of a period there is none where it was, so it must be known.
+fn brand_of<'a>(
+    path: &str,
+    rule: &'a RuleText,
+    currency: Option<&CurrencyId>,
+    context: &'a Context<'a>,
+    check: &mut Check,
+) -> Option<&'a BrandId> {
+    funding(path, rule, currency, context, check);
+    if let Some(convert) = &rule.convert {
+        if rule.funded_by.is_some() {
+            let message = "is for rules that give points: say `accepted_by` in `convert`";
+            check.wrong(format!("{path}.funded_by"), message);
+        }
+        let path = format!("{path}.convert");
+        return convert::accepted_by(&path, convert, context, check);
+    }
+    let budget = rule.budget.as_ref();
+    let of_budget = budget.and_then(|id| context.funders.get(id).copied());
+    let said = rule.funded_by.as_ref().or(of_budget);
+    let (None, Some(_), Some(currency)) = (said, rule.on.ends(), currency) else {
+        return said;
+    };
+    let issues = |id: &&BrandId| context.brands[*id].issues.contains(currency);
+    let mut brands = context.brands.keys().filter(issues);
+    let (first, another) = (brands.next(), brands.next());
+    if first.is_none() || another.is_some() {
+        let message = format!(
+            "must say which brand issues the points: {} issues {currency}",
+            if first.is_none() {
+                "none"
+            } else {
+                "more than one"
+            },
+        );
+        check.wrong(format!("{path}.funded_by"), message);
+    }
+    first
+}
+
 fn currency<'a>(
     path: &str,
     rule: &'a RuleText,
     context: &Context<'_>,
     check: &mut Check,
 ) -> Option<&'a CurrencyId> {
-    let currency = rule.earn.currency.as_ref()?;
+    let (currency, field) = match (&rule.earn, &rule.convert) {
+        (Some(earn), _) => (earn.currency.as_ref()?, "earn"),
+        (None, Some(convert)) => (&convert.currency, "convert"),
+        (None, None) => return None,
+    };
     if let Some(known) = context.currencies
         && !known.contains_key(currency)
     {
         let hint = fealty_rules::hint(currency.as_str(), known.keys().map(CurrencyId::as_str));
         let rule = format!("`{currency}` is not one of the currencies{hint}");
-        check.wrong(format!("{path}.earn.currency"), rule);
+        check.wrong(format!("{path}.{field}.currency"), rule);
     }
     Some(currency)
 }

@@ -13,7 +13,9 @@ use crate::{
     audit::store as accounts,
     shard::{
         Shards, order_shard,
-        store::{self, head::Head, orders::RecordedOrder, rows::VersionRow},
+        store::{
+            self, head::Head, orders::RecordedOrder, rows::VersionRow, versions::BegunVersion,
+        },
     },
 };
 
@@ -55,6 +57,50 @@ impl Shard {
             return Ok(());
         }
         Err(self.difference(self.position, "the versions in force differ"))
+    }
+
+    /// Compares up to when the ends of periods are written, and which versions began when: by
+    /// those they are evaluated again.
+    fn compare_periods(
+        &self,
+        history: Vec<VersionRow>,
+        ends: Vec<(ProgramId, Timestamp)>,
+    ) -> Result<(), VerifyError> {
+        self.check_nothing_owed()?;
+        let ends: BTreeMap<ProgramId, Timestamp> = ends.into_iter().collect();
+        if ends != self.periods.through {
+            let what = "up to when the ends of periods are written differs";
+            return Err(self.difference(self.position, what));
+        }
+        let mut stored: BTreeMap<ProgramId, Vec<BegunVersion>> = BTreeMap::new();
+        for row in history {
+            let (program, begun) = row.into_version()?;
+            stored.entry(program).or_default().push(begun);
+        }
+        let same = |stored: &BegunVersion, made: &(u32, Position, Timestamp)| {
+            // Of those that began before it was kept it is not known when.
+            let is_kept = stored.begun_at != Timestamp::EPOCH;
+            (stored.version, stored.position) == (made.0, made.1)
+                && (!is_kept || stored.begun_at == made.2)
+        };
+        for (program, made) in &self.periods.begun {
+            let (stored, begun) = (stored.remove(program).unwrap_or_default(), made.len());
+            // So are all but the last of those.
+            let is_whole = stored
+                .first()
+                .is_some_and(|first| first.begun_at != Timestamp::EPOCH);
+            let made = &made[made.len().saturating_sub(stored.len())..];
+            let all = stored.len() == made.len() && !(is_whole && made.len() != begun);
+            if stored.is_empty() || !all || !stored.iter().zip(made).all(|(s, m)| same(s, m)) {
+                let what = format!("the versions of {program} that began differ");
+                return Err(self.difference(self.position, what));
+            }
+        }
+        if stored.is_empty() {
+            return Ok(());
+        }
+        let what = "versions are stored that never began";
+        Err(self.difference(self.position, what))
     }
 
     pub(super) fn compare_wallets(
@@ -210,6 +256,9 @@ pub(super) async fn compare(
     drop(members);
     let versions = store::versions::of_shard(&mut *connection, shard.shard).await?;
     shard.compare_versions(&versions)?;
+    let history = store::versions::history(&mut *connection, shard.shard, None).await?;
+    let ends = store::ends::of_shard(&mut *connection, shard.shard).await?;
+    shard.compare_periods(history, ends)?;
     let wallets = store::wallets::all(connection, shard.shard).await?;
     shard.compare_wallets(&wallets)?;
     drop(wallets);

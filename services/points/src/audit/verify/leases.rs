@@ -91,7 +91,7 @@ impl Budgets {
                 }
             }
             Said::BudgetWarned { budget, .. } => at_home(budget)?,
-            Said::VersionBegins { .. } => {}
+            Said::VersionBegins { .. } | Said::EndsWritten { .. } => {}
         }
         let taken = self.take_in(&Entry::Notice(notice.clone()));
         taken.map_err(|error| error.to_string())

@@ -7,10 +7,12 @@
 //! shard can be kept in a file, and the next run goes on from there.
 
 mod compare;
+mod ends;
 #[cfg(test)]
 mod forged;
 mod gifts;
 mod leases;
+mod periods;
 mod shard;
 mod state;
 mod time;
@@ -311,10 +313,10 @@ async fn walk(
                         let at = shard.position.next();
                         return Err(shard.difference(at, "what it names is no transaction"));
                     };
-                    let original = Some(row.transaction()?);
+                    let original = Some((position, row.transaction()?));
                     let programs = Arc::clone(programs);
                     checking = tokio::task::spawn_blocking(move || {
-                        shard.original = original;
+                        shard.originals.extend(original);
                         shard.check(rest, &programs)
                     });
                 }

@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    AccountKey, AccountTotals, Cause, Command, Due, Engine, Entry, Facts, Log, Lot, MemberBook,
-    Moment, Named, Notice, Received, Request, Said, Stamp, TierEffect, Transaction, WalletBook,
+    AccountKey, AccountTotals, Cause, Command, Due, Ended, Engine, Entry, Facts, Log, Lot,
+    MemberBook, Moment, Named, Notice, Received, Request, Said, Stamp, TierEffect, Transaction,
+    WalletBook,
     canonical::{self, CHAIN_START, Chain},
     given,
 };
 use fealty_program::ProgramVersion;
-use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp, shard_of};
+use fealty_types::{
+    CurrencyId, MemberId, Position, ProgramId, ShardId, TierId, Timestamp, shard_of,
+};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{OTHER_TEXT, Programs, VerifyError, leases::Budgets};
+use super::{OTHER_TEXT, Programs, VerifyError, leases::Budgets, periods::Periods};
 use crate::{
     plan::{LeftOf, OfMember, plan, plan_return, tier_effects, tier_moment},
     shard::{has_plain, key_of, recorded_key, store::log::Row},
@@ -93,9 +96,11 @@ pub(super) struct Shard {
     pub(super) gifts: u128,
     /// What the shard has of budgets, and how it came there.
     pub(super) budgets: Budgets,
-    /// The transaction that the next one names.
+    /// What it says of the ends of periods.
+    pub(super) periods: Periods,
+    /// The transactions that the next one names.
     #[borsh(skip)]
-    pub(super) original: Option<Transaction>,
+    pub(super) originals: BTreeMap<Position, Transaction>,
 }
 
 impl Shard {
@@ -119,7 +124,8 @@ impl Shard {
             tiers: HashMap::new(),
             gifts: 0,
             budgets: Budgets::default(),
-            original: None,
+            periods: Periods::default(),
+            originals: BTreeMap::new(),
         }
     }
 
@@ -206,6 +212,9 @@ impl Shard {
         if row.member_no.is_some() || row.request_key.is_some() {
             return Err(self.difference(position, "a column differs from the notice"));
         }
+        if let Said::EndsWritten { through } = notice.says {
+            return self.ends_written(notice, through, programs);
+        }
         let Said::VersionBegins { version, digest } = &notice.says else {
             let taken = self.budgets.notice(notice, self.shards, programs);
             return taken.map_err(|what| self.difference(position, what));
@@ -227,6 +236,7 @@ impl Shard {
             digest: *digest,
         };
         self.versions.insert(program, began);
+        self.note_version(notice, *version);
         Ok(())
     }
 
@@ -240,9 +250,12 @@ impl Shard {
     ) -> Result<Option<Position>, VerifyError> {
         let position = transaction.position;
         if let Some(Named::Transaction(named)) = transaction.command().and_then(Command::names)
-            && self.original.as_ref().map(|original| original.position) != Some(named)
+            && !self.originals.contains_key(&named)
         {
             return Ok(Some(named));
+        }
+        if let Some(needed) = self.needed_for_end(transaction) {
+            return Ok(Some(needed));
         }
         let (program, member) = (&transaction.program, &transaction.member);
         let key = key_of(transaction);
@@ -264,6 +277,7 @@ impl Shard {
         if row.member_no != Some(number) || (row.request_key != key && !keyless) {
             return Err(self.difference(position, "a column differs from the transaction"));
         }
+        self.check_owed(transaction)?;
         self.check_written(transaction)?;
         self.check_time(transaction, programs)?;
         let mut again = self.run_again(transaction, programs)?;
@@ -276,6 +290,8 @@ impl Shard {
             let taken = self.budgets.draw(transaction);
             taken.map_err(|error| self.difference(position, error.to_string()))?;
         }
+        self.originals.clear();
+        self.note_ends(transaction, programs)?;
         self.note(transaction, number, programs)?;
         for key in self.totals.add(transaction) {
             self.unmarked.insert(key);
@@ -302,6 +318,12 @@ impl Shard {
             } => (command, facts, asked_at, program_version),
             Cause::TierChanged(change) => {
                 self.note_tier(transaction, change.since);
+                return Ok(());
+            }
+            Cause::Ended(ended) => {
+                if let Some(tier) = &ended.facts.tier {
+                    self.note_tier_at_end(transaction, (ended, tier), programs);
+                }
                 return Ok(());
             }
             Cause::Due(_) | Cause::Received(_) => return Ok(()),
@@ -333,6 +355,23 @@ impl Shard {
         Ok(())
     }
 
+    /// Notes the tier that counted at the end of a period; everybody has the lowest, without
+    /// being told.
+    fn note_tier_at_end(
+        &mut self,
+        transaction: &Transaction,
+        (ended, tier): (&Ended, &TierId),
+        programs: &Programs,
+    ) {
+        let version = (transaction.program.clone(), ended.program_version);
+        let scheme = programs.get(&version);
+        let scheme = scheme.and_then(|applied| applied.program.tiers.as_ref());
+        if scheme.is_some_and(|scheme| scheme.levels.first().map(|level| &level.tier) != Some(tier))
+        {
+            self.note_tier(transaction, ended.facts.purchased_at);
+        }
+    }
+
     /// Notes that a tier counted for a transaction which the member had at a moment.
     fn note_tier(&mut self, transaction: &Transaction, moment: Timestamp) {
         let member = (transaction.program.clone(), transaction.member.clone());
@@ -349,6 +388,7 @@ impl Shard {
         let (position, at) = (transaction.position, transaction.effective_at);
         let request = self.request(transaction, programs)?;
         let effects = self.effects(transaction, programs)?;
+        let period_end = self.period_end(transaction, programs)?;
         let member = (transaction.program.clone(), transaction.member.clone());
         let waits = self.waits(transaction, programs)?;
         let known = self.members.get_mut(&member).expect("the member is known");
@@ -368,6 +408,10 @@ impl Shard {
             (None, Cause::Received(received)) => {
                 fealty_ledger::apply_received(book, received, at, &mut log)
             }
+            (None, Cause::Ended(_)) => match &period_end {
+                Some(end) => fealty_ledger::apply_end(book, end, at, &mut log),
+                None => Ok(()),
+            },
             (None, Cause::TierChanged(change)) => {
                 // What was due before it stands before it, so this makes but one.
                 fealty_ledger::change_tier(book, change, &effects, &mut log)
@@ -440,7 +484,10 @@ impl Shard {
         let mut request = plan(applied, (request_id, metadata), command, of_member, now)
             .map_err(|error| self.difference(position, error.to_string()))?;
         request.principal.clone_from(&transaction.principal);
-        request.original = self.original.take().map(Box::new);
+        let named = request.command.names();
+        if let Some(Named::Transaction(named)) = named {
+            request.original = self.originals.remove(&named).map(Box::new);
+        }
         self.plan_return(transaction, (applied, &mut request), programs)?;
         Ok(Some(request))
     }

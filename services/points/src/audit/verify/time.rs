@@ -38,10 +38,13 @@ impl Shard {
     ) -> Result<(), VerifyError> {
         let (position, at) = (transaction.position, transaction.effective_at);
         let waits = self.waits(transaction, programs)?;
-        let asked = matches!(
-            transaction.cause,
-            Cause::Request { .. } | Cause::Received(_)
-        );
+        // At the instant at which a period ends, points expire after its end.
+        let before = match &transaction.cause {
+            Cause::Request { .. } | Cause::Received(_) => Some(at),
+            Cause::Ended(ended) if ended.again => Some(at),
+            Cause::Ended(ended) => Some(ended.facts.purchased_at),
+            Cause::Due(_) | Cause::TierChanged(_) => None,
+        };
         let member = (transaction.program.clone(), transaction.member.clone());
         let known = self.members.get_mut(&member).expect("the member is known");
         for after in &transaction.wallets {
@@ -54,8 +57,8 @@ impl Shard {
                 return Err(self.difference(position, what));
             }
             wallet.set_tiers_decide(waits.as_ref().is_none_or(|waits| waits.contains(currency)));
-            match wallet.is_due_by(currency, at) {
-                Ok(true) if asked => {
+            match wallet.is_due_by(currency, before.unwrap_or(at)) {
+                Ok(true) if before.is_some() => {
                     let what = "something was due before it, and is left out";
                     return Err(self.difference(position, what));
                 }
@@ -79,7 +82,7 @@ impl Shard {
                 program_version, ..
             } => *program_version,
             Cause::TierChanged(change) => change.program_version,
-            Cause::Due(_) | Cause::Received(_) => return Ok(None),
+            Cause::Due(_) | Cause::Received(_) | Cause::Ended(_) => return Ok(None),
         };
         let applied = self.applied(transaction, version, programs)?;
         let waivers = applied.program.waivers();

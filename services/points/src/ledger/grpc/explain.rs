@@ -41,6 +41,25 @@ fn cause(ids: Ids, transaction: &Transaction) -> Vec<wire::ExplanationStep> {
             });
             vec![step(format!("hold {hold} reached its time-out at {at}"))]
         }
+        Cause::Ended(ended) => {
+            let mut steps = vec![step(format!(
+                "the {} ended at {}, under version {} of the programme",
+                ended.of.name(),
+                ended.ends_at,
+                ended.program_version
+            ))];
+            if ended.again {
+                steps.push(step(
+                    "it was evaluated again, for something came late or came back".to_owned(),
+                ));
+            }
+            if let Some(tier) = &ended.facts.tier {
+                let text = format!("the member's tier that counted: {tier}");
+                steps.push(step(text));
+            }
+            steps.extend(reversed(&ended.taken_back));
+            steps
+        }
         Cause::Received(received) => {
             let (from, gift) = (&received.from, ids.transaction(received.gift));
             vec![step(format!(
@@ -251,6 +270,12 @@ fn why_not(of_rule: &OfRule, verdict: Verdict) -> String {
             format!("of its group, rule {other} gave")
         }
         Verdict::BaseGaveNothing => "the rule that it multiplies gave nothing".to_owned(),
+        Verdict::NothingCounted => {
+            "nothing that it reads was counted in the period that ended".to_owned()
+        }
+        Verdict::EndedBefore => "it reads the wallet, and was evaluated when the period ended: it \
+                                 keeps what it gave"
+            .to_owned(),
         Verdict::RoundedAway => "it came to less than a point".to_owned(),
         Verdict::CapReached { cap, uncapped } => {
             let number = cap + 1;
@@ -273,6 +298,8 @@ fn outcome(verdict: Verdict) -> wire::RuleOutcome {
         Verdict::NoLines => wire::RuleOutcome::NoLines,
         Verdict::OutOfGroup { .. } => wire::RuleOutcome::OutOfGroup,
         Verdict::BaseGaveNothing => wire::RuleOutcome::BaseGaveNothing,
+        Verdict::NothingCounted => wire::RuleOutcome::NothingCounted,
+        Verdict::EndedBefore => wire::RuleOutcome::EndedBefore,
         Verdict::RoundedAway => wire::RuleOutcome::RoundedAway,
         Verdict::CapReached { .. } => wire::RuleOutcome::CapReached,
     }

@@ -6,8 +6,8 @@ mod purchase;
 use std::time::Duration;
 
 use fealty_ledger::{
-    Buckets, Cause, Command, Due, Entry, Facts, Inactivity, Lot, LotOrigin, LotTerms, Notice,
-    ReversalFacts, Said, Transaction, Wallet,
+    Buckets, Cause, Command, ConvertedInto, Due, EndOf, Ended, Entry, Facts, Inactivity, Lot,
+    LotOrigin, LotTerms, Notice, ReversalFacts, Said, Transaction, Wallet,
 };
 use fealty_proto::points::v1 as wire;
 use fealty_server::to_wire_time;
@@ -55,7 +55,7 @@ pub(super) fn wallet(currency: &str, wallet: &Wallet) -> wire::Balance {
 }
 
 /// The kinds of transaction, by the name that the ledger has for them.
-const KINDS: [(&str, wire::TransactionKind); 23] = [
+const KINDS: [(&str, wire::TransactionKind); 25] = [
     ("purchase", wire::TransactionKind::Purchase),
     ("activity", wire::TransactionKind::Activity),
     ("accrue", wire::TransactionKind::Accrue),
@@ -78,6 +78,8 @@ const KINDS: [(&str, wire::TransactionKind); 23] = [
     ("tier_changed", wire::TransactionKind::TierChanged),
     ("budget_lease", wire::TransactionKind::BudgetLease),
     ("budget_warning", wire::TransactionKind::BudgetWarning),
+    ("period_ended", wire::TransactionKind::PeriodEnded),
+    ("periods_ended", wire::TransactionKind::PeriodsEnded),
     ("activate_on_event", wire::TransactionKind::ActivateOnEvent),
 ];
 
@@ -124,6 +126,10 @@ fn tell(rendered: &mut wire::Transaction, ids: Ids, transaction: &Transaction) {
                 tier: text(&change.tier),
                 since_time: Some(to_wire_time(change.since)),
             });
+            return;
+        }
+        Cause::Ended(ended) => {
+            rendered.period_end = Some(period_end(ended));
             return;
         }
         Cause::Request { command, facts, .. } => (command, facts),
@@ -211,6 +217,42 @@ fn tell_command(
     }
 }
 
+/// What the end of a period came to.
+fn period_end(ended: &Ended) -> wire::PeriodEnd {
+    let converted = ended.converted.iter().map(|converted| wire::Conversion {
+        rule: text(&converted.rule),
+        currency: text(&converted.currency),
+        points: converted.points.get(),
+        brand: text(&converted.brand),
+        into: match converted.into {
+            ConvertedInto::Voucher => wire::ConversionInto::Voucher.into(),
+        },
+        value_minor_units: converted.minor_units,
+    });
+    wire::PeriodEnd {
+        period: match ended.of {
+            EndOf::Day => wire::Period::Day,
+            EndOf::Week => wire::Period::Week,
+            EndOf::Month => wire::Period::Month,
+            EndOf::Quarter => wire::Period::Quarter,
+            EndOf::Year => wire::Period::Year,
+        }
+        .into(),
+        end_time: Some(to_wire_time(ended.ends_at)),
+        number: i32::from(ended.number),
+        tier: ended.facts.tier.as_ref().map(text).unwrap_or_default(),
+        converted: converted.collect(),
+        taken_back: ended
+            .taken_back
+            .parts
+            .iter()
+            .map(|part| part.points.get())
+            .sum(),
+        expired: ended.taken_back.expired.get(),
+        borne: ended.taken_back.borne.get(),
+    }
+}
+
 /// When the hold that a transaction makes or extends comes back.
 fn times_out(transaction: &Transaction, timeout: Duration) -> Option<prost_types::Timestamp> {
     let at = transaction.effective_at.checked_add(timeout);
@@ -294,6 +336,7 @@ impl Call<'_> {
                 program_version, ..
             } => i64::from(*program_version),
             Cause::TierChanged(change) => i64::from(change.program_version),
+            Cause::Ended(ended) => i64::from(ended.program_version),
             Cause::Due(_) | Cause::Received(_) => 0,
         };
         let transfers = transaction.transfers.iter();
@@ -392,6 +435,12 @@ impl Call<'_> {
         };
         match &notice.says {
             Said::VersionBegins { version, .. } => rendered.program_version = (*version).into(),
+            Said::EndsWritten { through } => {
+                rendered.period_end = Some(wire::PeriodEnd {
+                    end_time: Some(to_wire_time(*through)),
+                    ..wire::PeriodEnd::default()
+                });
+            }
             said => rendered.budget = budget_entry(said),
         }
         rendered
@@ -401,7 +450,7 @@ impl Call<'_> {
 /// What an entry says of a budget.
 fn budget_entry(said: &Said) -> Option<wire::BudgetEntry> {
     let (budget, points, size) = match said {
-        Said::VersionBegins { .. } => return None,
+        Said::VersionBegins { .. } | Said::EndsWritten { .. } => return None,
         Said::LeaseMoved(moved) => (&moved.budget, moved.points, moved.limit),
         Said::LeaseReceived(received) => (&received.budget, received.points, 0),
         Said::BudgetWarned {

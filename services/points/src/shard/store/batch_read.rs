@@ -20,10 +20,11 @@ use uuid::Uuid;
 use super::{
     head::Head,
     rows::{
-        AskedWallet, CountersRow, HoldRow, LotRow, MemberNumber, SeenRow, TierRow, VersionRow,
-        WalletRow,
+        AskedWallet, CountersRow, HoldRow, LotRow, MemberNumber, PeriodEndsRow, SeenRow, TierRow,
+        VersionRow, WalletRow,
     },
     stored,
+    versions::BegunVersion,
 };
 
 /// The members of a batch.
@@ -40,7 +41,9 @@ pub(crate) struct Members {
     /// Requests that were seen before.
     pub(crate) seen: HashMap<Uuid, SeenRow>,
     /// The versions of programmes that are in force in the shard.
-    pub(crate) versions: HashMap<ProgramId, u32>,
+    pub(crate) versions: HashMap<ProgramId, BegunVersion>,
+    /// Up to when the ends of their periods are written.
+    pub(crate) ends: HashMap<ProgramId, Timestamp>,
 }
 
 fn index(stored: i64) -> Result<usize, DatabaseError> {
@@ -80,6 +83,7 @@ pub(crate) async fn members(
     let counters = row.counters.unwrap_or_default().into_iter();
     let seen = row.seen.unwrap_or_default().into_iter();
     let versions = row.versions.unwrap_or_default().into_iter();
+    let ends = row.ends.unwrap_or_default().into_iter();
     Ok(Members {
         head,
         numbers: numbers
@@ -94,6 +98,9 @@ pub(crate) async fn members(
         seen: seen.map(|row| (row.request_key, row)).collect(),
         versions: versions
             .map(VersionRow::into_version)
+            .collect::<Result<_, _>>()?,
+        ends: ends
+            .map(PeriodEndsRow::into_end)
             .collect::<Result<_, _>>()?,
     })
 }

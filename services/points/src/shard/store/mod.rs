@@ -7,6 +7,7 @@
 pub(crate) mod batch_read;
 pub(crate) mod batch_write;
 pub(crate) mod counters;
+pub(crate) mod ends;
 pub(crate) mod head;
 pub(crate) mod holds;
 pub(crate) mod installation;

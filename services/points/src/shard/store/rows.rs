@@ -315,6 +315,18 @@ pub(crate) struct VersionRow {
     pub(crate) version: i32,
     /// Where it began.
     pub(crate) position: i64,
+    /// When.
+    pub(crate) begun_at: PgTime,
+}
+
+/// Up to when the ends of a programme's periods are written.
+#[derive(Clone, Debug, sqlx::Type)]
+#[sqlx(type_name = "period_ends_row")]
+pub(crate) struct PeriodEndsRow {
+    /// The programme.
+    pub(crate) program: String,
+    /// Up to when.
+    pub(crate) through: PgTime,
 }
 
 /// A member that was asked for, by its place among those asked for, from 1.

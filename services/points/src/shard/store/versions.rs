@@ -1,24 +1,36 @@
-//! The versions of programmes that are in force in a shard.
+//! The versions of programmes that are in force in a shard, and those that were.
 
-use fealty_postgres::{DatabaseError, StoredRow};
-use fealty_types::{ProgramId, ShardId};
+use fealty_postgres::{DatabaseError, StoredRow, from_pg};
+use fealty_types::{Position, ProgramId, ShardId, Timestamp};
 use sqlx::PgExecutor;
 
 use super::{rows::VersionRow, stored};
 
+/// A version of a programme, as it began in a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BegunVersion {
+    pub(crate) version: u32,
+    /// Where it began.
+    pub(crate) position: Position,
+    /// When; the year 1970 where that was before it was kept.
+    pub(crate) begun_at: Timestamp,
+}
+
 impl VersionRow {
     /// The programme and its version.
-    pub(crate) fn into_version(self) -> Result<(ProgramId, u32), DatabaseError> {
+    pub(crate) fn into_version(self) -> Result<(ProgramId, BegunVersion), DatabaseError> {
         let row = StoredRow::of("begun_versions", &self.program);
         let version = u32::try_from(self.version).ok();
-        Ok((
-            row.parse("program", &self.program)?,
-            row.check("version", version)?,
-        ))
+        let begun = BegunVersion {
+            version: row.check("version", version)?,
+            position: Position::new(self.position),
+            begun_at: from_pg(self.begun_at),
+        };
+        Ok((row.parse("program", &self.program)?, begun))
     }
 }
 
-/// All of a shard, and where each began.
+/// All of a shard that are in force, and where each began.
 pub(crate) async fn of_shard(
     executor: impl PgExecutor<'_>,
     shard: ShardId,
@@ -26,8 +38,27 @@ pub(crate) async fn of_shard(
     let rows = sqlx::query_as!(
         VersionRow,
         "-- points.versions.of_shard
-        SELECT program, version, position FROM begun_versions WHERE shard = $1",
+        SELECT program, version, position, begun_at FROM begun_versions WHERE shard = $1",
         stored(shard),
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows)
+}
+
+/// All that ever began in a shard, of one programme or of all, in their order.
+pub(crate) async fn history(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    program: Option<&ProgramId>,
+) -> Result<Vec<VersionRow>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        VersionRow,
+        "-- points.versions.history
+        SELECT program, version, position, begun_at FROM version_history
+        WHERE shard = $1 AND ($2::text IS NULL OR program = $2) ORDER BY program, version",
+        stored(shard),
+        program.map(ProgramId::as_str),
     )
     .fetch_all(executor)
     .await?;

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use super::{EarnText, MoneyOf, MultipliedOfText, RateText, TierAsOfText};
+use super::{EarnText, MoneyOf, MultipliedOfText, OfText, RateText, TierAsOfText};
 use crate::{
     Effect,
     sections::figure::Figure,
@@ -28,6 +28,13 @@ pub(in super::super) fn told(text: &EarnText) -> String {
         });
         return format!("{by} over `{base}`");
     }
+    if let Some(counter) = text.of_counter() {
+        return match (&text.by, &text.steps) {
+            (Some(by), _) => format!("{by} of `{counter}`"),
+            (None, Some(steps)) => format!("a part of `{counter}` by `{}`", steps.by.0),
+            (None, None) => format!("as many points as `{counter}`"),
+        };
+    }
     match (text.fixed, &text.times) {
         (Some(points), Some(times)) => {
             format!("{points}{currency}, times {}", quoted(times))
@@ -51,15 +58,23 @@ pub(in super::super) fn meaning(
             text.bands.is_some(),
             text.fixed.is_some(),
             text.multiply.clone(),
+            text.of_counter().cloned(),
         )
     };
     let is_another = kind(before) != kind(after)
         || before.currency != after.currency
-        || !same(&before.bands, &after.bands);
+        || !same(&before.bands, &after.bands)
+        || !same(&before.steps, &after.steps)
+        || (after.of_counter().is_some() && !same(&before.by, &after.by));
     if is_another {
         let (was, is) = (told(before), told(after));
         let message = if was == is {
-            format!("`{id}` gives {is}, by other bands")
+            let by = if after.bands.is_some() {
+                "bands"
+            } else {
+                "steps"
+            };
+            format!("`{id}` gives {is}, by other {by}")
         } else {
             format!("`{id}` gives {is} instead of {was}")
         };
@@ -164,7 +179,8 @@ fn factor_meaning(path: &str, id: &str, (was, is): (&EarnText, &EarnText), words
         let figures = (Exact(figures.0), Exact(figures.1));
         words.more_is_better(format!("{path}.by_tier.{tier}"), figures, &what);
     }
-    let is_rounded = |text: &EarnText| matches!(text.of, Some(MultipliedOfText::Rounded));
+    let rounded = OfText::Word(MultipliedOfText::Rounded);
+    let is_rounded = |text: &EarnText| text.of.as_ref() == Some(&rounded);
     if was.compound != is.compound || is_rounded(was) != is_rounded(is) {
         let compound = if is.compound {
             "multiplies what others come to"

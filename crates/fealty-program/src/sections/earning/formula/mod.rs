@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use fealty_rules::{FormulaSource, MultipliedOf, Rate, Ratio};
 use fealty_types::{CounterId, CurrencyId, Points, RuleId, TierId};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IntoDeserializer as _};
 
 pub(super) use meaning::{meaning, told};
 
@@ -15,6 +15,7 @@ use super::Context;
 use crate::{
     TierScheme,
     faults::Check,
+    sections::counters::CounterName,
     sections::figure::{self, Expression, Figure, RoundText},
 };
 
@@ -24,12 +25,12 @@ const FACTOR_MAX: i64 = 1_000;
 /// Bands of a rule at the most.
 const BANDS_MAX: usize = 20;
 
-/// One of four: `rate`, `bands`, `fixed` (all with `currency`), or `multiply`; the check
-/// sees to it, with a clearer message than an untagged enum gives.
+/// One of five: `rate`, `bands`, `fixed`, `of` a counter (all with `currency`), or `multiply`; the
+/// check sees to it, with a clearer message than an untagged enum gives.
 #[derive(Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EarnText {
-    /// The currency of the points; for `rate`, `bands` and `fixed`.
+    /// The currency of the points; for all but `multiply`.
     pub(super) currency: Option<CurrencyId>,
     /// Points for each so much money. A base, which others multiply.
     rate: Option<RateText>,
@@ -41,14 +42,15 @@ pub(crate) struct EarnText {
     /// for all. That of the purchase, if none says anything.
     pub(super) tier_as_of: Option<TierAsOfText>,
     /// For `multiply`: whether what the base gives is multiplied exactly or rounded; exactly,
-    /// if nothing is said.
+    /// if nothing is said. At the end of a period: the counter of which a part is given, such as
+    /// `counters.earned`; all of it, if there is neither `by` nor `steps`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    of: Option<MultipliedOfText>,
+    of: Option<OfText>,
     /// Once a rule's own, now the currency's: of a rule with a currency it must be that, and
     /// of a multiplier it says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     round: Option<RoundText>,
-    /// The factor of `multiply`.
+    /// The factor of `multiply`, or the part `of` a counter.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<Figure>,
     /// For `multiply`: whether it multiplies what the others come to. Otherwise factors add:
@@ -58,6 +60,9 @@ pub(crate) struct EarnText {
     /// Points for each so much money, by what the purchase adds to a counter. A base.
     #[serde(skip_serializing_if = "Option::is_none")]
     bands: Option<BandsText>,
+    /// At the end of a period: the part `of` a counter by what another stands at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<StepsText>,
     /// So many points.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -105,7 +110,36 @@ struct BandsText {
     points: BTreeMap<String, Figure>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
+/// A word, or a counter.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+#[serde(untagged)]
+enum OfText {
+    Word(MultipliedOfText),
+    /// A counter, such as `counters.earned`.
+    Counter(CounterName),
+}
+
+impl<'de> Deserialize<'de> for OfText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.starts_with(CounterName::PREFIX) {
+            return CounterName::deserialize(text.into_deserializer()).map(Self::Counter);
+        }
+        MultipliedOfText::deserialize(text.into_deserializer()).map(Self::Word)
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+struct StepsText {
+    /// A counter that ends with the period, such as `counters.spent`.
+    by: CounterName,
+    /// The part by that counter's value from which on it is given: `{ "500.00": "0.5", "1000.00":
+    /// "1" }`. Below the first, nothing.
+    factors: BTreeMap<String, Figure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum MultipliedOfText {
     /// What the base gives before it is rounded.
@@ -123,6 +157,16 @@ pub(crate) enum TierAsOfText {
     StartOfDay,
 }
 
+impl EarnText {
+    /// The counter of which a part is given.
+    fn of_counter(&self) -> Option<&CounterId> {
+        match &self.of {
+            Some(OfText::Counter(counter)) => Some(&counter.0),
+            Some(OfText::Word(_)) | None => None,
+        }
+    }
+}
+
 pub(super) fn check<'a>(
     path: &str,
     text: &'a EarnText,
@@ -130,38 +174,29 @@ pub(super) fn check<'a>(
     check: &mut Check,
 ) -> Option<FormulaSource<'a>> {
     rounding(path, text, context, check);
+    let of_counter = match &text.of {
+        Some(OfText::Counter(counter)) => Some(counter),
+        Some(OfText::Word(_)) | None => None,
+    };
     let named = [
         text.rate.is_some(),
         text.bands.is_some(),
         text.fixed.is_some(),
         text.multiply.is_some(),
+        of_counter.is_some(),
     ];
     let is_multiplier = text.multiply.is_some();
     if named.iter().filter(|named| **named).count() != 1
         || (!is_multiplier && text.currency.is_none())
     {
-        let rule = "must have `currency` and one of `rate`, `bands` and `fixed`, or `multiply` \
-                    with `by` or `by_tier`";
+        let rule = "must have `currency` and one of `rate`, `bands`, `fixed` and `of` a counter, or \
+                    `multiply` with `by` or `by_tier`";
         check.wrong(path, rule);
         return None;
     }
-    let of_multipliers = [
-        ("by", text.by.is_some()),
-        ("by_tier", text.by_tier.is_some()),
-        ("of", text.of.is_some()),
-        ("compound", text.compound),
-    ];
-    for (name, _) in of_multipliers
-        .iter()
-        .filter(|(_, set)| *set && !is_multiplier)
-    {
-        check.wrong(format!("{path}.{name}"), "is for rules that `multiply`");
-    }
-    if text.times.is_some() && text.fixed.is_none() {
-        check.wrong(
-            format!("{path}.times"),
-            "is for rules that give `fixed` points",
-        );
+    misplaced(path, text, check);
+    if let Some(counter) = of_counter {
+        return share(path, (text, counter), check);
     }
     if let Some(rate) = &text.rate {
         return self::rate(&format!("{path}.rate"), rate, context, check);
@@ -184,11 +219,37 @@ pub(super) fn check<'a>(
         base: base.clone(),
         factors: factors(path, text, context.tiers, check)?,
         of: match text.of {
-            Some(MultipliedOfText::Rounded) => MultipliedOf::Rounded,
-            Some(MultipliedOfText::Exact) | None => MultipliedOf::Exact,
+            Some(OfText::Word(MultipliedOfText::Rounded)) => MultipliedOf::Rounded,
+            _ => MultipliedOf::Exact,
         },
         compound: text.compound,
     })
+}
+
+/// What stands beside a form of which it is none.
+fn misplaced(path: &str, text: &EarnText, check: &mut Check) {
+    let of_multipliers = [
+        ("by", text.by.is_some() && text.of_counter().is_none()),
+        ("by_tier", text.by_tier.is_some()),
+        ("of", text.of.is_some() && text.of_counter().is_none()),
+        ("compound", text.compound),
+    ];
+    for (name, _) in of_multipliers
+        .iter()
+        .filter(|(_, set)| *set && text.multiply.is_none())
+    {
+        check.wrong(format!("{path}.{name}"), "is for rules that `multiply`");
+    }
+    if text.times.is_some() && text.fixed.is_none() {
+        check.wrong(
+            format!("{path}.times"),
+            "is for rules that give `fixed` points",
+        );
+    }
+    if text.steps.is_some() && text.of_counter().is_none() {
+        let rule = "is for rules that give a part `of` a counter";
+        check.wrong(format!("{path}.steps"), rule);
+    }
 }
 
 /// `round` is its currency's.
@@ -201,6 +262,54 @@ fn rounding(path: &str, text: &EarnText, context: &Context<'_>, check: &mut Chec
         let rule = "is not how its currency rounds: leave it out, or say it there";
         check.wrong(format!("{path}.round"), rule);
     }
+}
+
+/// A part of a counter.
+fn share<'a>(
+    path: &str,
+    (text, of): (&EarnText, &CounterName),
+    check: &mut Check,
+) -> Option<FormulaSource<'a>> {
+    let figures: Vec<(String, &Figure)> = match (&text.by, &text.steps) {
+        (Some(_), Some(_)) => {
+            check.wrong(
+                path,
+                "must have either `by` or `steps` beside `of` a counter",
+            );
+            return None;
+        }
+        (Some(by), None) => vec![("0".to_owned(), by)],
+        (None, Some(steps)) => {
+            let path = format!("{path}.steps.factors");
+            check.within(&path, steps.factors.len(), BANDS_MAX);
+            if steps.factors.is_empty() {
+                check.wrong(path, "must have at least one step");
+            }
+            let factors = steps.factors.iter();
+            let factors = factors.map(|(from, part)| (from.clone(), part));
+            factors.collect()
+        }
+        (None, None) => Vec::new(),
+    };
+    let one = Ratio {
+        numerator: 1,
+        denominator: 1,
+    };
+    let mut steps = Vec::with_capacity(figures.len().max(1));
+    for (from, part) in figures {
+        match part.ratio() {
+            Some(part) => steps.push((from, part)),
+            None => check.wrong(path, format!("`{part}` must be a factor such as `0.5`")),
+        }
+    }
+    if text.by.is_none() && text.steps.is_none() {
+        steps.push(("0".to_owned(), one));
+    }
+    Some(FormulaSource::Share {
+        of: of.0.clone(),
+        by: text.steps.as_ref().map(|steps| steps.by.0.clone()),
+        steps,
+    })
 }
 
 fn rate<'a>(

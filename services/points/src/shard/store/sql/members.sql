@@ -37,12 +37,20 @@ SELECT
         ) t
     ) AS "seen: Vec<SeenRow>",
     (
-        SELECT array_agg(ROW(v.program, v.version, v.position)::version_row)
+        SELECT array_agg(ROW(v.program, v.version, v.position, v.begun_at)::version_row)
         FROM unnest($5::text[]) AS asked (program)
         CROSS JOIN LATERAL (
-            SELECT program, version, position FROM begun_versions
+            SELECT program, version, position, begun_at FROM begun_versions
             WHERE shard = $1 AND program = asked.program LIMIT 1
         ) v
-    ) AS "versions: Vec<VersionRow>"
+    ) AS "versions: Vec<VersionRow>",
+    (
+        SELECT array_agg(ROW(e.program, e.through)::period_ends_row)
+        FROM unnest($5::text[]) AS asked (program)
+        CROSS JOIN LATERAL (
+            SELECT program, through FROM period_ends
+            WHERE shard = $1 AND program = asked.program LIMIT 1
+        ) e
+    ) AS "ends: Vec<PeriodEndsRow>"
 FROM shards s
 WHERE s.shard = $1

@@ -1,23 +1,22 @@
-//! `examples`: purchases and activities with what they must earn, so that whoever changes a rule sees what
-//! it does. They are asked of the rules themselves, before a file is applied.
+//! `examples`: purchases, activities and ends of periods with what they must earn, so that whoever changes
+//! a rule sees what it does. They are asked of the rules themselves, before a file is applied
+//! (`asked`).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+mod asked;
 
-use fealty_rules::{
-    AttributeType, AttributeValue, Event, GivenAttributes, Line, Numbers, Outcome, Rules, Silent,
-    Subject, evaluate,
-};
-use fealty_types::{
-    ActivityType, AttributeName, BrandId, Code, CurrencyId, RuleId, TenderKind, TierId, Timestamp,
-};
+use std::collections::{BTreeMap, BTreeSet};
+
+use fealty_rules::{AttributeType, End, Rules, Subject};
+use fealty_types::{ActivityType, AttributeName, BrandId, Code, RuleId, TenderKind, TierId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::figure::Figure;
-use crate::{Brand, DeclaredActivity, DeclaredAttributes, MoneyUnit, TierScheme, faults::Check};
+pub(crate) use asked::Asked;
+pub use asked::Example;
+
+use super::{counters::EveryText, figure::Figure};
+use crate::{DeclaredActivity, DeclaredAttributes, MoneyUnit, TierScheme, faults::Check};
+use asked::{Given, GivenLine};
 
 /// Examples of a file at the most.
 const EXAMPLES_MAX: usize = 500;
@@ -42,6 +41,14 @@ struct PurchaseText {
     /// The type of activity, such as `review`; a purchase, if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     activity: Option<ActivityType>,
+    /// The end of the day, week, month, quarter or year in which `time` is; a purchase, if
+    /// nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_of: Option<EveryText>,
+    /// At the end of a period, for rules that read the wallet: the points that can be spent then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    available: Option<i64>,
     /// When: a local date, or a time such as `2026-11-03T12:00`.
     time: String,
     /// The tier that counts.
@@ -104,37 +111,6 @@ enum ValueText {
     Bool(bool),
     Number(i64),
     Text(String),
-}
-
-/// A purchase, those before it, and what it must earn.
-#[derive(Clone, Debug)]
-pub struct Example {
-    after: Vec<Given>,
-    given: Given,
-    earns: BTreeMap<RuleId, i64>,
-}
-
-/// A purchase or an activity of an example. Money is in minor units.
-#[derive(Clone, Debug)]
-struct Given {
-    subject: Subject,
-    at: Timestamp,
-    tier: Option<TierId>,
-    brand: BrandId,
-    codes: [Option<Code>; 3],
-    amount: i64,
-    paid: [i64; TenderKind::ALL.len()],
-    lines: Vec<GivenLine>,
-    attributes: BTreeMap<AttributeName, ValueText>,
-}
-
-#[derive(Clone, Debug)]
-struct GivenLine {
-    codes: [Option<Code>; 3],
-    quantity: u32,
-    amount: i64,
-    tax: i64,
-    attributes: BTreeMap<AttributeName, ValueText>,
 }
 
 /// What examples refer to.
@@ -207,6 +183,8 @@ fn purchase(
         check.wrong(format!("{path}.tier"), "is not one of the tiers");
     }
     let brand = match (&text.brand, &*context.brands) {
+        // It belongs to no brand.
+        (None, [first, ..]) if text.end_of.is_some() => Some((*first).clone()),
         (Some(brand), brands) if brands.contains(&brand) => Some(brand.clone()),
         (Some(_), _) => {
             check.wrong(format!("{path}.brand"), "is not one of the brands");
@@ -247,9 +225,14 @@ fn purchase(
     if !text.tenders.is_empty() && paid.iter().sum::<i64>() != amount {
         check.wrong(format!("{path}.tenders"), "must sum to the amount");
     }
+    let at = match subject {
+        Subject::End(every) => End::after(context.rules.calendar(), every, at?).last_instant(),
+        Subject::Purchase | Subject::Activity(_) => at?,
+    };
     Some(Given {
         subject,
-        at: at?,
+        at,
+        available: text.available.unwrap_or(0),
         tier: text.tier.clone(),
         brand: brand?,
         codes: [
@@ -271,11 +254,21 @@ fn subject<'a>(
     context: &Context<'a>,
     check: &mut Check,
 ) -> Option<(Subject, &'a BTreeMap<AttributeName, AttributeType>)> {
+    let has_money = text.amount.is_some() || !text.lines.is_empty() || !text.tenders.is_empty();
+    if text.available.is_some() && text.end_of.is_none() {
+        check.wrong(format!("{path}.available"), "is for the ends of periods");
+    }
+    if let Some(every) = text.end_of {
+        if has_money || text.activity.is_some() || !text.attributes.is_empty() {
+            let path = format!("{path}.end_of");
+            check.wrong(path, "has neither money nor attributes, and is no activity");
+        }
+        return Some((Subject::End(every.into()), &context.attributes.purchase));
+    }
     let Some(of_type) = &text.activity else {
         return Some((Subject::Purchase, &context.attributes.purchase));
     };
     let path = format!("{path}.activity");
-    let has_money = text.amount.is_some() || !text.lines.is_empty() || !text.tenders.is_empty();
     if has_money {
         check.wrong(&path, "has no amount, lines or tenders");
     }
@@ -347,129 +340,11 @@ fn values(
     }
 }
 
-/// What examples are asked of.
-pub(crate) struct Asked<'a> {
-    pub(crate) rules: &'a Rules,
-    pub(crate) brands: &'a BTreeMap<BrandId, Brand>,
-    pub(crate) tiers: Option<&'a TierScheme>,
-}
-
-impl Example {
-    /// Why the programme does not earn what the example says; `None` if it does.
-    pub(crate) fn fails(&self, asked: &Asked<'_>) -> Option<String> {
-        let rules = asked.rules;
-        let mut numbers = Numbers::default();
-        for before in &self.after {
-            let outcome = match before.evaluate(asked, &numbers) {
-                Ok(outcome) => outcome,
-                Err(error) => return Some(error),
-            };
-            numbers.apply(rules, &outcome.moves);
-        }
-        let outcome = match self.given.evaluate(asked, &numbers) {
-            Ok(outcome) => outcome,
-            Err(error) => return Some(error),
-        };
-        let given = outcome.given.iter().filter_map(|given| {
-            let rule = rules.rule(given.rule)?;
-            Some((rule.id.clone(), given.points.get()))
-        });
-        let given: BTreeMap<RuleId, i64> = given.collect();
-        let expected = self.earns.iter().filter(|(_, points)| **points != 0);
-        let expected: BTreeMap<RuleId, i64> = expected
-            .map(|(rule, points)| (rule.clone(), *points))
-            .collect();
-        (given != expected).then(|| {
-            format!(
-                "it earns {}, and was to earn {}",
-                listed(&given),
-                listed(&expected)
-            )
-        })
-    }
-}
-
-fn listed(points: &BTreeMap<RuleId, i64>) -> String {
-    if points.is_empty() {
-        return "nothing".to_owned();
-    }
-    let mut list = String::new();
-    for (at, (rule, points)) in points.iter().enumerate() {
-        let comma = if at == 0 { "" } else { ", " };
-        let _ = write!(list, "{comma}{rule} {points}");
-    }
-    list
-}
-
-impl Given {
-    fn evaluate(&self, asked: &Asked<'_>, numbers: &Numbers) -> Result<Outcome, String> {
-        let (rules, scheme) = (asked.rules, asked.tiers);
-        let lowest = || scheme?.levels.first().map(|level| &level.tier);
-        let tier = self.tier.as_ref().or_else(lowest);
-        let rank = tier.and_then(|tier| scheme?.rank(tier));
-        let issues: &[CurrencyId] = asked
-            .brands
-            .get(&self.brand)
-            .map_or(&[], |brand| &brand.issues);
-        let [channel, store, terminal] = &self.codes;
-        let event = Event {
-            subject: self.subject,
-            at: self.at,
-            brand: self.brand.as_str(),
-            channel: code(channel.as_ref()),
-            store: code(store.as_ref()),
-            terminal: code(terminal.as_ref()),
-            amount: self.amount,
-            whole_amount: self.amount,
-            paid: self.paid,
-            lines: self.lines.iter().map(GivenLine::line).collect(),
-            attributes: attributes(&self.attributes),
-            issues,
-            tier_rank: rank.and_then(|rank| u16::try_from(rank).ok()),
-            tier: tier.map(TierId::as_str).unwrap_or_default(),
-            counts: true,
-        };
-        let inputs = event.inputs(rules, numbers);
-        evaluate(rules, &event, &inputs, &mut Silent).map_err(|error| error.to_string())
-    }
-}
-
-impl GivenLine {
-    fn line(&self) -> Line<'_> {
-        let [sku, category, brand] = &self.codes;
-        Line {
-            sku: code(sku.as_ref()),
-            category: code(category.as_ref()),
-            brand: code(brand.as_ref()),
-            quantity: self.quantity.into(),
-            amount: self.amount,
-            tax: self.tax,
-            attributes: attributes(&self.attributes),
-        }
-    }
-}
-
-fn code(code: Option<&Code>) -> &str {
-    code.map(Code::as_str).unwrap_or_default()
-}
-
-fn attributes(given: &BTreeMap<AttributeName, ValueText>) -> GivenAttributes<'_> {
-    let value = |value| match value {
-        &ValueText::Bool(value) => AttributeValue::Bool(value),
-        &ValueText::Number(value) => AttributeValue::Number(value),
-        ValueText::Text(text) => AttributeValue::Text(text),
-    };
-    given
-        .iter()
-        .map(|(name, given)| (name, value(given)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use crate::Program;
 
-    const CLUB: &str = include_str!("../../../../examples/programs/record-club.yaml");
+    const CLUB: &str = include_str!("../../../../../examples/programs/record-club.yaml");
 
     fn examples(text: &str) -> Result<(), String> {
         let file = format!("{CLUB}\nexamples:\n{text}\n");

@@ -312,11 +312,14 @@ fn verdicts(rules: &Rules, end: End, member: &Member) -> Vec<Verdict> {
 /// The paths at which a programme is wrong, with what is said.
 fn wrong(sections: &str) -> Vec<String> {
     let source = format!("{HEAD}{sections}");
-    let errors = Program::parse(&source).err().expect("it is wrong");
+    let Err(errors) = Program::parse(&source) else {
+        panic!("it is right: {sections}");
+    };
     errors.iter().map(|error| error.path.clone()).collect()
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a line a case")]
 fn what_would_come_to_something_else_when_asked_again_is_refused() {
     let counters = r#"
 counters:

@@ -251,16 +251,13 @@ impl Adjustments {
         if proposal.state != State::Proposed {
             return Err(refused(proposal.decided()));
         }
-        self.ledger
-            .none_ended_since(connection, &work, &change.program, (ended, now))
-            .await?;
         let position = self
             .execute(
                 connection,
                 &mut work,
                 (change, &applied),
                 (request.1, &command),
-                now,
+                (ended, now),
             )
             .await?;
         let made = work.log().at(position).expect("it was just written");
@@ -291,8 +288,11 @@ impl Adjustments {
         work: &mut ShardWork,
         (change, applied): (&Change<Deciding>, &ProgramVersion),
         (metadata, command): (&Metadata, &Command),
-        now: Timestamp,
+        (ended, now): (Timestamp, Timestamp),
     ) -> Result<Position, Failure> {
+        self.ledger
+            .none_ended_since(connection, work, &change.program, (ended, now))
+            .await?;
         let refused = |error: Error| Failure::Refused(error);
         let request = (&change.request_id, metadata);
         let tier = self.tier(connection, work.shard(), (change, applied), command, now);

@@ -338,9 +338,7 @@ impl Jobs {
         let name = (&job.applied.program.id, &job.member);
         let shard = self.work.shard();
         store::personal::keep(connection, shard, name, personal.as_ref()).await?;
-        self.budgets
-            .note_what_came_back(self.work.log().at(position));
-        self.correct_ends(connection, slot, job, (position, &request))
+        self.follow_up(connection, slot, job, (position, &request))
             .await?;
         if records {
             self.record(caller, position, lot.as_ref());
@@ -361,8 +359,9 @@ impl Jobs {
         })
     }
 
-    /// Writes again the ends of the periods in which something was that came late.
-    async fn correct_ends(
+    /// Notes what came back to budgets, and writes again the ends of the periods in which
+    /// something was that came late.
+    async fn follow_up(
         &mut self,
         connection: &mut PgConnection,
         slot: usize,
@@ -370,6 +369,7 @@ impl Jobs {
         (position, request): (Position, &Request),
     ) -> Result<(), Interrupted> {
         let written = self.work.log().at(position);
+        self.budgets.note_what_came_back(written);
         let Some(at) = written.and_then(happened_at) else {
             return Ok(());
         };

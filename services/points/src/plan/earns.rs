@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fealty_ledger::{
-    BudgetedFacts, EarnedFacts, Facts, Forgotten, LotOrigin, Request, SlotMove, SlotRead, Unmet,
+    BudgetedFacts, EarnedFacts, Facts, Forgotten, LotOrigin, Request, SlotRead, Unmet,
 };
 use fealty_program::Brand;
 use fealty_rules::{Event, Given, Outcome, Rules, Subject, Trace, evaluate};
@@ -12,7 +12,7 @@ use fealty_types::{BrandId, CurrencyId, OrderScope, Points, Timestamp};
 use super::{
     Plan, PlanError,
     event::LedgerNumbers,
-    returns::{counter_move, draws},
+    returns::{counter_move, draws, slot_move},
 };
 
 /// How far ahead of the service's clock a till's may be.
@@ -138,11 +138,7 @@ impl Plan<'_> {
             before: value.before,
             with_any: value.with_any,
         });
-        let moves = outcome.moves.iter().map(|moved| SlotMove {
-            slot: moved.slot,
-            bucket: moved.bucket,
-            by: moved.by,
-        });
+        let moves = outcome.moves.iter().map(slot_move);
         let draws = draws(rules, &outcome.moves);
         let earned = EarnedFacts {
             purchased_at,

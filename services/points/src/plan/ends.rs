@@ -2,16 +2,18 @@
 
 use fealty_ledger::{
     Converted, ConvertedInto, EarnedFacts, EndOf, Ended, LotOrigin, MemberBook, PeriodEnd,
-    ReversalFacts, SlotMove, SlotRead, Taken,
+    ReversalFacts, SlotRead, Taken,
 };
 use fealty_program::{Program, ProgramVersion};
-use fealty_rules::{End, EndOutcome, Event, Every, Silent, Subject, Trace, evaluate_end};
+use fealty_rules::{
+    End, EndOutcome, Event, Every, Silent, SlotValue, Subject, Trace, evaluate_end,
+};
 use fealty_types::{CurrencyId, OrderScope, Points, TenderKind, TierId, Timestamp};
 
 use super::{
     OfMember, Plan, PlanError,
     event::{LedgerNumbers, rank},
-    returns::counter_move,
+    returns::{counter_move, slot_move},
 };
 
 /// The end of a period, and how it is evaluated.
@@ -179,24 +181,12 @@ impl Plan<'_> {
         }
         let mut moves = outcome.moves;
         moves.extend(rules.end_written(end));
-        let read = outcome.read.into_iter().map(|(slot, value)| SlotRead {
-            slot,
-            before: value.before,
-            with_any: value.with_any,
-        });
         let facts = EarnedFacts {
             purchased_at: end.last_instant(),
             order_scope: OrderScope::default(),
             tier: self.tier.clone(),
-            read: read.collect(),
-            moves: moves
-                .iter()
-                .map(|moved| SlotMove {
-                    slot: moved.slot,
-                    bucket: moved.bucket,
-                    by: moved.by,
-                })
-                .collect(),
+            read: outcome.read.into_iter().map(slot_read).collect(),
+            moves: moves.iter().map(slot_move).collect(),
         };
         let counter_moves = moves.iter();
         let counter_moves = counter_moves.filter_map(|moved| counter_move(rules, moved));
@@ -219,6 +209,14 @@ impl Plan<'_> {
             forgotten: Vec::new(),
             refunds: self.program.refunds,
         })
+    }
+}
+
+fn slot_read((slot, value): (u16, SlotValue)) -> SlotRead {
+    SlotRead {
+        slot,
+        before: value.before,
+        with_any: value.with_any,
     }
 }
 

@@ -184,7 +184,8 @@ fn stand(known: &Returned) -> Vec<Move> {
     stand.collect()
 }
 
-fn slot_move(moved: &Move) -> SlotMove {
+/// What the log has of a move.
+pub(super) fn slot_move(moved: &Move) -> SlotMove {
     SlotMove {
         slot: moved.slot,
         bucket: moved.bucket,

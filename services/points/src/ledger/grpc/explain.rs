@@ -1,8 +1,8 @@
 //! How a transaction came to be, in sentences.
 
 use fealty_ledger::{
-    Account, BudgetedFacts, Cause, Command, Due, Facts, ReturnFacts, ReversalFacts, Transaction,
-    Transfer,
+    Account, BudgetedFacts, Cause, Command, Due, Ended, Facts, ReturnFacts, ReversalFacts,
+    Transaction, Transfer,
 };
 use fealty_proto::points::v1 as wire;
 use fealty_rules::Verdict;
@@ -41,25 +41,7 @@ fn cause(ids: Ids, transaction: &Transaction) -> Vec<wire::ExplanationStep> {
             });
             vec![step(format!("hold {hold} reached its time-out at {at}"))]
         }
-        Cause::Ended(ended) => {
-            let mut steps = vec![step(format!(
-                "the {} ended at {}, under version {} of the programme",
-                ended.of.name(),
-                ended.ends_at,
-                ended.program_version
-            ))];
-            if ended.again {
-                steps.push(step(
-                    "it was evaluated again, for something came late or came back".to_owned(),
-                ));
-            }
-            if let Some(tier) = &ended.facts.tier {
-                let text = format!("the member's tier that counted: {tier}");
-                steps.push(step(text));
-            }
-            steps.extend(reversed(&ended.taken_back));
-            steps
-        }
+        Cause::Ended(ended) => ended_steps(ended),
         Cause::Received(received) => {
             let (from, gift) = (&received.from, ids.transaction(received.gift));
             vec![step(format!(
@@ -98,6 +80,23 @@ fn cause(ids: Ids, transaction: &Transaction) -> Vec<wire::ExplanationStep> {
             steps
         }
     }
+}
+
+/// Which period ended, and what was taken back of what that gave before.
+fn ended_steps(ended: &Ended) -> Vec<wire::ExplanationStep> {
+    let (of, ends_at, version) = (ended.of.name(), ended.ends_at, ended.program_version);
+    let mut steps = vec![step(format!(
+        "the {of} ended at {ends_at}, under version {version} of the programme"
+    ))];
+    if ended.again {
+        let text = "it was evaluated again, for something came late or came back";
+        steps.push(step(text.to_owned()));
+    }
+    if let Some(tier) = &ended.facts.tier {
+        steps.push(step(format!("the member's tier that counted: {tier}")));
+    }
+    steps.extend(reversed(&ended.taken_back));
+    steps
 }
 
 /// What decided the points.

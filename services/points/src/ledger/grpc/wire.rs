@@ -327,18 +327,22 @@ pub(super) fn open_lot(ids: Ids, shard: ShardId, read: &Lot) -> wire::OpenLot {
     }
 }
 
+/// The version of the programme that was applied; 0 where none was.
+fn program_version(cause: &Cause) -> i64 {
+    match cause {
+        Cause::Request {
+            program_version, ..
+        } => i64::from(*program_version),
+        Cause::TierChanged(change) => i64::from(change.program_version),
+        Cause::Ended(ended) => i64::from(ended.program_version),
+        Cause::Due(_) | Cause::Received(_) => 0,
+    }
+}
+
 impl Call<'_> {
     /// A transaction as the caller is told of it.
     pub(crate) fn transaction(self, transaction: &Transaction) -> wire::Transaction {
         let (ids, shard) = (self.ids, transaction.shard);
-        let program_version = match &transaction.cause {
-            Cause::Request {
-                program_version, ..
-            } => i64::from(*program_version),
-            Cause::TierChanged(change) => i64::from(change.program_version),
-            Cause::Ended(ended) => i64::from(ended.program_version),
-            Cause::Due(_) | Cause::Received(_) => 0,
-        };
         let transfers = transaction.transfers.iter();
         let lots = transaction.lots.iter();
         let expiry_changes = transaction.expiry_changes.iter();
@@ -353,7 +357,7 @@ impl Call<'_> {
             effective_time: Some(to_wire_time(transaction.effective_at)),
             written_time: Some(to_wire_time(transaction.written_at)),
             engine: i32::from(transaction.engine),
-            program_version,
+            program_version: program_version(&transaction.cause),
             transfers: transfers
                 .map(|transfer| wire::Transfer {
                     debit: Some(render_account(&transfer.debit)),

@@ -1,15 +1,18 @@
-//! Accruals in bulk, without a service: the engine's own transactions in the
+//! Accruals and purchases in bulk, without a service: the engine's own transactions in the
 //! service's own statement, into a shard that nobody else writes to. For filling
 //! a ledger before it is served, and for measuring what bare SQL takes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, ensure};
-use fealty_ledger::{Accrue, Command, Log, MemberBook, Said, Wallet, WalletBook};
+use fealty_ledger::{
+    Accrue, Command, Counters, Log, MemberBook, Purchase, Said, Wallet, WalletBook,
+};
 use fealty_postgres::{Database, to_pg};
 use fealty_program::ProgramVersion;
 use fealty_types::{
-    BrandId, CurrencyId, MemberId, Metadata, Points, ProgramId, ShardId, Timestamp, shard_of,
+    Attributes, BrandId, CurrencyId, MemberId, Metadata, Money, Points, ProgramId, ShardId,
+    Timestamp, shard_of,
 };
 
 use crate::{
@@ -19,34 +22,79 @@ use crate::{
         store::{
             batch_write::{Outcome, Rows, at_once},
             head::{self, Head},
-            rows::{LotRow, MemberRow, VersionRow, WalletRow},
+            rows::{CountersRow, LotRow, MemberRow, VersionRow, WalletRow},
         },
     },
 };
 
-/// What every accrual in bulk gives.
+/// What is written in bulk, each time the same.
 #[derive(Clone, Debug)]
-pub struct BulkAccrual {
-    /// The brand that issues the points.
-    pub brand: BrandId,
-    /// Their currency.
-    pub currency: CurrencyId,
-    /// How many.
-    pub points: Points,
+pub enum Bulk {
+    /// Accruals.
+    Accruals {
+        /// The brand that issues the points.
+        brand: BrandId,
+        /// Their currency.
+        currency: CurrencyId,
+        /// How many.
+        points: Points,
+    },
+    /// Purchases without lines.
+    Purchases {
+        /// The brand where they are.
+        brand: BrandId,
+        /// What each comes to.
+        amount: Money,
+    },
+}
+
+impl Bulk {
+    /// The command with a name of its own.
+    fn command(&self, name: &str) -> anyhow::Result<Command> {
+        Ok(match self {
+            Self::Accruals {
+                brand,
+                currency,
+                points,
+            } => Command::Accrue(Accrue {
+                brand: brand.clone(),
+                currency: currency.clone(),
+                points: *points,
+                earned_at: None,
+                activation: None,
+                expires_at: None,
+                reference: "".parse()?,
+            }),
+            Self::Purchases { brand, amount } => Command::Purchase(Purchase {
+                brand: brand.clone(),
+                order_number: name.parse()?,
+                amount: *amount,
+                purchased_at: None,
+                channel: None,
+                store: None,
+                terminal: None,
+                lines: Vec::new(),
+                tenders: Vec::new(),
+                attributes: Attributes::default(),
+                tier: None,
+            }),
+        })
+    }
 }
 
 struct Member {
     id: MemberId,
     number: i64,
-    wallet: Wallet,
+    wallets: BTreeMap<CurrencyId, Wallet>,
+    counters: Counters,
 }
 
-/// A shard that is filled with accruals.
+/// A shard that is filled.
 pub struct BulkShard {
     id: ShardId,
     head: Head,
     applied: ProgramVersion,
-    accrual: BulkAccrual,
+    bulk: Bulk,
     members: Vec<Member>,
     next: usize,
     requests: u64,
@@ -58,7 +106,7 @@ impl BulkShard {
         database: &Database,
         shards: u16,
         applied: &ProgramVersion,
-        accrual: &BulkAccrual,
+        bulk: &Bulk,
         members: impl Iterator<Item = MemberId>,
     ) -> anyhow::Result<Vec<Self>> {
         let made = Shards::open(database, shards, Placement::OneNode).await?;
@@ -73,7 +121,7 @@ impl BulkShard {
                 id,
                 head,
                 applied: applied.clone(),
-                accrual: accrual.clone(),
+                bulk: bulk.clone(),
                 members: Vec::new(),
                 next: 0,
                 requests: 0,
@@ -84,20 +132,21 @@ impl BulkShard {
             opened[usize::from(shard.get())].members.push(Member {
                 id,
                 number: 0,
-                wallet: Wallet::default(),
+                wallets: BTreeMap::new(),
+                counters: Counters::default(),
             });
         }
         Ok(opened)
     }
 
-    /// Accruals written so far.
+    /// What was written so far.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.requests
     }
 
-    /// Writes that many accruals in one statement, one member after the other.
-    pub async fn accrue(
+    /// Writes so many in one statement, one member after the other.
+    pub async fn write(
         &mut self,
         database: &Database,
         len: usize,
@@ -114,14 +163,13 @@ impl BulkShard {
         Ok(())
     }
 
-    /// The rows of that many accruals, and the head after them.
+    /// The rows of so many, and the head after them.
     fn rows(&mut self, len: usize, now: Timestamp) -> anyhow::Result<(Rows, Head)> {
         let program: &ProgramId = &self.applied.program.id;
-        let currency = &self.accrual.currency;
         let mut head = self.head.clone();
         let mut log = Log::new(self.id, head.position.next(), head.stamp(now));
         let mut rows = Rows::default();
-        let mut changed: HashMap<usize, Wallet> = HashMap::new();
+        let mut changed: BTreeSet<usize> = BTreeSet::new();
         if head.position.get() == 0 {
             begin(&self.applied, &mut log, &mut head, &mut rows)?;
         }
@@ -129,6 +177,7 @@ impl BulkShard {
             let index = self.next % self.members.len();
             self.next += 1;
             self.requests += 1;
+            changed.insert(index);
             let member = &mut self.members[index];
             if member.number == 0 {
                 head.members += 1;
@@ -137,45 +186,46 @@ impl BulkShard {
                 rows.members.push(row);
             }
             let mut book = MemberBook::new(program.clone(), member.id.clone());
-            if member.wallet.sequence > 0 {
-                let wallet = WalletBook::of(member.wallet.clone());
+            for (currency, wallet) in &member.wallets {
+                let wallet = WalletBook::of(wallet.clone());
                 book.wallets.insert(currency.clone(), wallet);
             }
-            let command = Command::Accrue(Accrue {
-                brand: self.accrual.brand.clone(),
-                currency: currency.clone(),
-                points: self.accrual.points,
-                earned_at: None,
-                activation: None,
-                expires_at: None,
-                reference: "".parse()?,
-            });
-            let request_id = format!("fill-{}", self.requests).parse()?;
-            let request = plan(
-                &self.applied,
-                (&request_id, &Metadata::default()),
-                &command,
-                OfMember::default(),
-                now,
-            )?;
+            book.counters = std::mem::take(&mut member.counters);
+            let name = format!("fill-{}-{}", self.id, self.requests);
+            let command = self.bulk.command(&name)?;
+            let request_id = name.parse()?;
+            let of_member = OfMember {
+                counters: Some(&book.counters),
+                ..OfMember::default()
+            };
+            let named = (&request_id, &Metadata::default());
+            let request = plan(&self.applied, named, &command, of_member, now)?;
             fealty_ledger::execute(&mut book, &request, now, &mut log)?;
             let entry = log.written().last().context("nothing was written")?;
             let key = request_key(program, &member.id, &request_id);
             rows.log
                 .push(head.append(entry, Some(member.number), Some(key)));
             rows.totals
-                .add(entry.transaction().context("an accrual is no notice")?);
-            let wallet = &book.wallets[currency];
-            for lot in wallet.changed_lots() {
-                rows.new_lots.push(LotRow::new(member.number, lot));
+                .add(entry.transaction().context("a change is no notice")?);
+            for (currency, wallet) in &book.wallets {
+                for lot in wallet.changed_lots() {
+                    rows.new_lots.push(LotRow::new(member.number, lot));
+                }
+                let wallet = wallet.wallet().clone();
+                member.wallets.insert(currency.clone(), wallet);
             }
-            member.wallet = wallet.wallet().clone();
-            changed.insert(index, member.wallet.clone());
+            member.counters = book.counters;
         }
-        for (index, wallet) in changed {
-            let number = self.members[index].number;
-            rows.wallets
-                .extend(WalletRow::new(number, currency, &wallet));
+        for index in changed {
+            let member = &self.members[index];
+            for (currency, wallet) in &member.wallets {
+                rows.wallets
+                    .extend(WalletRow::new(member.number, currency, wallet));
+            }
+            if !member.counters.is_empty() {
+                let row = CountersRow::new(member.number, &member.counters);
+                rows.counters.push(row);
+            }
         }
         Ok((rows, head))
     }

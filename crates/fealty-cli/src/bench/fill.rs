@@ -1,4 +1,4 @@
-//! Ledgers with accruals in them, written in bulk, without a service.
+//! Ledgers with accruals or purchases in them, written in bulk, without a service.
 
 use std::{
     sync::{
@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use fealty_points::bulk::{BulkAccrual, BulkShard};
+use fealty_points::bulk::{Bulk, BulkShard};
 use fealty_postgres::{Database, foundation};
 use fealty_program::Program;
-use fealty_types::{Clock as _, MemberId, Points, SystemClock};
+use fealty_types::{Clock as _, MemberId, Money, Points, SystemClock};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{PROGRAM, Scale, measured::Measured, say};
@@ -37,14 +37,42 @@ impl Ledger {
     /// An empty ledger of that many shards with the bench's programme, for that
     /// many members.
     pub(super) async fn open(url: &str, shards: u16, members: usize) -> anyhow::Result<Self> {
+        let bulk = Bulk::Accruals {
+            brand: "shop".parse()?,
+            currency: "points".parse()?,
+            points: Points::amount(100)?,
+        };
+        Self::open_of(url, (shards, members), PROGRAM, &bulk).await
+    }
+
+    /// The same for purchases of so many minor units, by another programme.
+    pub(super) async fn of_purchases(
+        url: &str,
+        shards: u16,
+        members: usize,
+        (source, minor_units): (&str, i64),
+    ) -> anyhow::Result<Self> {
+        let bulk = Bulk::Purchases {
+            brand: "shop".parse()?,
+            amount: Money::new("EUR".parse()?, minor_units)?,
+        };
+        Self::open_of(url, (shards, members), source, &bulk).await
+    }
+
+    async fn open_of(
+        url: &str,
+        (shards, members): (u16, usize),
+        source: &str,
+        bulk: &Bulk,
+    ) -> anyhow::Result<Self> {
         let database = Database::open(url, 4).await?;
         foundation::migrate(&database, &fealty_points::SCHEMA, None).await?;
-        let program = Program::parse(PROGRAM)?;
+        let program = Program::parse(source)?;
         let stored = foundation::StoredProgram {
             version: 1,
             effective_at: SystemClock.now(),
             digest: program.digest.clone(),
-            source: PROGRAM.to_owned(),
+            source: source.to_owned(),
             actor: "bench".to_owned(),
             note: String::new(),
         };
@@ -52,16 +80,11 @@ impl Ledger {
         foundation::insert_program(&mut connection, &program.program.id, &stored).await?;
         drop(connection);
         let applied = program.numbered(1);
-        let accrual = BulkAccrual {
-            brand: "shop".parse()?,
-            currency: "points".parse()?,
-            points: Points::amount(100)?,
-        };
         let ids = (0..members)
             .map(|number| member_name(number).parse())
             .collect::<Result<Vec<MemberId>, _>>()?;
         let ids = ids.into_iter();
-        let opened = BulkShard::open_all(&database, shards, &applied, &accrual, ids).await?;
+        let opened = BulkShard::open_all(&database, shards, &applied, bulk, ids).await?;
         let shards = opened.into_iter().map(|shard| Arc::new(Mutex::new(shard)));
         Ok(Self {
             database,
@@ -70,7 +93,7 @@ impl Ledger {
         })
     }
 
-    /// Writes that many accruals, one member after the other.
+    /// Writes so many, one member after the other.
     pub(super) async fn fill(&self, transactions: usize) -> anyhow::Result<()> {
         self.fill_of(transactions, Duration::ZERO).await
     }
@@ -97,7 +120,7 @@ impl Ledger {
         Ok(measured)
     }
 
-    /// Writes accruals of so long ago to all shards as long as `goes_on` says.
+    /// Writes those of so long ago to all shards as long as `goes_on` says.
     async fn on_all_shards(
         &self,
         len: usize,
@@ -114,7 +137,7 @@ impl Ledger {
                 while goes_on(&shard) {
                     let now = SystemClock.now();
                     let then = now.checked_sub(ago).unwrap_or(now);
-                    shard.accrue(&database, len, then).await?;
+                    shard.write(&database, len, then).await?;
                     count.fetch_add(len, Ordering::Relaxed);
                 }
                 anyhow::Ok(())

@@ -11,6 +11,7 @@
 mod fill;
 mod measured;
 mod measures;
+mod month;
 mod report;
 mod rules;
 mod service;
@@ -182,9 +183,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let beside = (&service, &small);
         large(&postgres, &binaries, (scale, sizing), beside, &mut report).await?;
     }
-    if wants("year_end") {
-        year_end(&postgres, &binaries, scale, sizing, &mut report).await?;
-    }
+    swept(&postgres, &binaries, (scale, sizing), &wants, &mut report).await?;
     service.stop();
     std::fs::create_dir_all(&arguments.out)
         .with_context(|| format!("making {}", arguments.out.display()))?;
@@ -216,6 +215,23 @@ async fn large(
     measures::verified(&url, report).await
 }
 
+/// Measures while much is swept.
+async fn swept(
+    postgres: &Postgres,
+    binaries: &Binaries,
+    (scale, sizing): (Scale, Sizing),
+    wants: &impl Fn(&str) -> bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    if wants("year_end") {
+        year_end(postgres, binaries, scale, sizing, report).await?;
+    }
+    if wants("month_end") {
+        month_end(postgres, binaries, scale, sizing, report).await?;
+    }
+    Ok(())
+}
+
 /// Measures a ledger all of which is due when a service begins to serve it.
 async fn year_end(
     postgres: &Postgres,
@@ -231,6 +247,29 @@ async fn year_end(
     let redis = Redis::start(binaries)?;
     let service = Service::start(url, redis.url(), Callers::Known, sizing).await?;
     measures::year_end(&service, &ledger, scale, report).await?;
+    service.stop();
+    Ok(())
+}
+
+/// Measures a ledger in which a month has ended for everybody when a service begins to serve
+/// it.
+async fn month_end(
+    postgres: &Postgres,
+    binaries: &Binaries,
+    scale: Scale,
+    sizing: Sizing,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    postgres.create_database("month_end")?;
+    let url = postgres.url("month_end");
+    let (shards, members) = (sizing.shards, scale.large_members);
+    let of = (month::PROGRAM, month::SPENT);
+    let ledger = fill::Ledger::of_purchases(&url, shards, members, of).await?;
+    ledger.fill_of(members, month::AGO).await?;
+    let redis = Redis::start(binaries)?;
+    let begun = tokio::time::Instant::now();
+    let service = Service::start(url, redis.url(), Callers::Known, sizing).await?;
+    month::measure(&service, &ledger, begun, scale, report).await?;
     service.stop();
     Ok(())
 }

@@ -60,9 +60,22 @@ const BARS: [(&str, &str, i64); 14] = [
     ("token", "accrue, 512 callers, with a token / without", 950),
 ];
 
-/// How many times longer the slowest accruals may take while a year's end is swept, in
-/// thousandths.
-const YEAR_END_MAX: i64 = 2_000;
+/// Calls while much is swept, and afterwards: the ratio, what they are, and both measures.
+type Swept = (&'static str, &'static str, (&'static str, &'static str));
+const SWEPT: [Swept; 2] = [
+    (
+        "year_end_p99",
+        "accruals, 512 callers, while a year's end is swept",
+        ("year_end_accrue_512", "year_over_accrue_512"),
+    ),
+    (
+        "month_end_p99",
+        "purchases, 512 callers, while a month's end is written",
+        ("month_end_purchase_512", "month_over_purchase_512"),
+    ),
+];
+/// How many times longer the slowest may take meanwhile, in thousandths.
+const SWEPT_MAX: i64 = 2_000;
 
 /// How long a measure waits for Postgres to come to rest, and how often it
 /// looks.
@@ -232,6 +245,15 @@ impl Report {
         Ok(self.psql.ask(database, due)?.parse()?)
     }
 
+    /// Whether the bench's month is written for all members.
+    pub(super) fn month_is_over(&self) -> anyhow::Result<bool> {
+        let missing = "SELECT count(*) FROM begun_versions b
+            LEFT JOIN period_ends e USING (program, shard)
+            WHERE b.program = 'month'
+              AND coalesce(e.through < date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', true)";
+        Ok(self.psql.ask("month_end", missing)? == "0")
+    }
+
     pub(super) fn disk(&self, database: &str) -> anyhow::Result<Disk> {
         let number =
             |query: &str| -> anyhow::Result<u64> { Ok(self.psql.ask(database, query)?.parse()?) };
@@ -264,15 +286,13 @@ impl Report {
         i64::try_from(runs.iter().sum::<u64>() / count).ok()
     }
 
-    /// How many times longer the slowest accruals take while a year's end is swept, in
-    /// thousandths.
-    fn year_end(&self) -> Option<i64> {
+    /// How many times longer the slowest calls take while much is swept, in thousandths.
+    fn swept(&self, (during, after): (&str, &str)) -> Option<i64> {
         let p99 = |name: &str| {
             let of = self.measured.iter().find(|measured| measured.name == name);
             i64::try_from(of?.p99_us).ok()
         };
-        let (swept, over) = (p99("year_end_accrue_512")?, p99("year_over_accrue_512")?);
-        Some(swept * 1_000 / over.max(1))
+        Some(p99(during)? * 1_000 / p99(after)?.max(1))
     }
 
     /// A ratio in thousandths.
@@ -306,10 +326,12 @@ impl Report {
                 ratios.insert(name.to_owned(), Value::Number(number));
             }
         }
-        if let Some(ratio) = self.year_end() {
-            let text = format!("{}.{:03}", ratio / 1_000, ratio % 1_000);
-            let number: serde_json::Number = text.parse().unwrap_or_else(|_| 0.into());
-            ratios.insert("year_end_p99".to_owned(), Value::Number(number));
+        for (name, _, names) in SWEPT {
+            if let Some(ratio) = self.swept(names) {
+                let text = format!("{}.{:03}", ratio / 1_000, ratio % 1_000);
+                let number: serde_json::Number = text.parse().unwrap_or_else(|_| 0.into());
+                ratios.insert(name.to_owned(), Value::Number(number));
+            }
         }
         if let Some(points) = self.memory_mb.get("points") {
             ratios.insert("points_rss_mb".to_owned(), json!(points));
@@ -365,13 +387,15 @@ impl Report {
                 let _ = writeln!(table, "| {what} | {} | {} |", show(ratio), show(bar));
             }
         }
-        if let Some(ratio) = self.year_end() {
-            let _ = writeln!(
-                table,
-                "| p99 of accruals, 512 callers, while a year's end is swept / afterwards | {} | at most {} |",
-                show(ratio),
-                show(YEAR_END_MAX)
-            );
+        for (_, what, names) in SWEPT {
+            if let Some(ratio) = self.swept(names) {
+                let _ = writeln!(
+                    table,
+                    "| p99 of {what} / afterwards | {} | at most {} |",
+                    show(ratio),
+                    show(SWEPT_MAX)
+                );
+            }
         }
         if let Some(points) = self.memory_mb.get("points") {
             let _ = writeln!(

@@ -87,6 +87,7 @@ impl Service {
                     programs: vec![
                         "bench".to_owned(),
                         "rules".to_owned(),
+                        "month".to_owned(),
                         "record-club".to_owned(),
                     ],
                     brands: vec!["shop".to_owned(), "record-shop".to_owned()],

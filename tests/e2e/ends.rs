@@ -411,6 +411,8 @@ async fn the_version_that_was_in_force_decides() {
 
 /// Two instances, many callers, and a sweeper at midnight: each member's month is trued up once,
 /// whoever was first, and what they bought counts where it belongs.
+const MEMBERS: usize = 48;
+
 async fn at_midnight(placement: Option<(&str, &str)>) {
     let fleet = club_with_ends(TRUE_UP).await;
     let variables: Vec<(&str, &str)> = placement.into_iter().collect();
@@ -420,7 +422,6 @@ async fn at_midnight(placement: Option<(&str, &str)>) {
     for other in &others {
         set_clock(other, JANUARY_S).await;
     }
-    const MEMBERS: usize = 48;
     let name = |member: usize| format!("member-{member}");
     for member in 0..MEMBERS {
         let cents = if member % 3 == 0 { 100_000 } else { 50_000 };
@@ -456,6 +457,22 @@ async fn at_midnight(placement: Option<(&str, &str)>) {
         assert_eq!(given, trued_up, "member {member}: {base}");
     }
     verify(&fleet).await.expect("the ledger holds");
+}
+
+/// Waits until points has heard that a member is gold.
+async fn until_gold(fleet: &Fleet, member: &str) {
+    until("points has heard of the tier", || async {
+        let url = fleet.points_database_url();
+        let mut connection = PgConnection::connect(url).await.expect("it answers");
+        let gold = "SELECT count(*) FROM member_tiers WHERE member = $1 AND tier = 'gold'";
+        let gold: i64 = sqlx::query_scalar(gold)
+            .bind(member)
+            .fetch_one(&mut connection)
+            .await
+            .expect("counted");
+        gold == 1
+    })
+    .await;
 }
 
 /// Sets the clock of points alone.
@@ -496,17 +513,7 @@ async fn an_end_that_goes_by_the_tier_waits_for_it_for_an_hour_at_the_longest() 
     );
     let fleet = club_with_ends(&rules).await;
     buy(&fleet, 1, "anna", 60_000).await;
-    until("points has heard of the tier", || async {
-        let url = fleet.points_database_url();
-        let mut connection = PgConnection::connect(url).await.expect("it answers");
-        let gold = "SELECT count(*) FROM member_tiers WHERE member = 'anna' AND tier = 'gold'";
-        let gold: i64 = sqlx::query_scalar(gold)
-            .fetch_one(&mut connection)
-            .await
-            .expect("counted");
-        gold == 1
-    })
-    .await;
+    until_gold(&fleet, "anna").await;
     fleet.signal("tiers", "STOP").await.expect("it is there");
     set_time_of_points(&fleet, FEBRUARY_S + 60).await;
     let bought = record(&fleet, purchase(2, "anna", 10_000)).await;
@@ -523,6 +530,83 @@ async fn an_end_that_goes_by_the_tier_waits_for_it_for_an_hour_at_the_longest() 
     assert_eq!(ended.map(|end| &*end.tier), Some("gold"));
     fleet.signal("tiers", "CONT").await.expect("it is there");
     set_time(&fleet, FEBRUARY_S + 3_700).await;
+    verify(&fleet).await.expect("the ledger holds");
+}
+
+/// A day ends at once, and the month with it only when the tier is known: neither is passed over
+/// for the other, and what comes late changes both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shorter_end_closes_no_longer_one_that_waits() {
+    let rules = TRUE_UP
+        .replace(
+            "    on: end_of.month\n",
+            "    on: end_of.month\n    when: member.tier.at_least(\"silver\")\n",
+        )
+        .replace(
+            "counters:\n",
+            "counters:\n  today: { of: purchase, over: { every: day } }\n",
+        );
+    let rules = format!(
+        "{rules}  - {{ rule: daily, on: end_of.day, when: counters.today >= 2, earn: {{ currency: points, fixed: 7 }} }}\n"
+    );
+    let fleet = club_with_ends(&rules).await;
+    set_time(&fleet, FEBRUARY_S - DAY / 2).await;
+    buy(&fleet, 1, "anna", 60_000).await;
+    buy(&fleet, 2, "anna", 10_000).await;
+    buy(&fleet, 3, "ben", 60_000).await;
+    until_gold(&fleet, "ben").await;
+    until_gold(&fleet, "anna").await;
+    fleet.signal("tiers", "STOP").await.expect("it is there");
+    set_time_of_points(&fleet, FEBRUARY_S + 60).await;
+    buy(&fleet, 4, "anna", 100).await;
+    assert_eq!(ends(&fleet, "anna").await, [(0, 7, 0)], "the day");
+    set_time_of_points(&fleet, FEBRUARY_S + 3_601).await;
+    until_ended(&fleet, FEBRUARY_S).await;
+    assert_eq!(ends(&fleet, "anna").await, [(0, 7, 0), (0, 350, 0)]);
+    assert_eq!(ends(&fleet, "ben").await, [(0, 300, 0)]);
+    record(&fleet, late(5, "ben", 10_000, FEBRUARY_S - DAY / 4)).await;
+    assert_eq!(
+        ends(&fleet, "ben").await,
+        [(0, 300, 0), (0, 7, 0), (1, 50, 0)]
+    );
+    fleet.signal("tiers", "CONT").await.expect("it is there");
+    set_time(&fleet, FEBRUARY_S + 3_700).await;
+    verify(&fleet).await.expect("the ledger holds");
+}
+
+/// Points of two currencies become vouchers at one end, each in one voucher.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_currencies_become_vouchers_at_one_end() {
+    let rules = r#"
+earning:
+  - { rule: base, on: purchase, earn: { currency: points, rate: { points: 1, per: "1.00" } } }
+  - { rule: stars, on: purchase, earn: { currency: stars, rate: { points: 2, per: "1.00" } } }
+  - { rule: of-points, on: end_of.month, convert: { currency: points, each: 50, into: voucher, value: "0.50" } }
+  - { rule: of-stars, on: end_of.month, convert: { currency: stars, each: 100, into: voucher, value: "1.00" } }
+"#;
+    let file = with_rules(rules)
+        .replace("  points: { decimals", "  stars: {}\n  points: { decimals")
+        .replace(
+            "issues: [points], accepts: [points]",
+            "issues: [points, stars], accepts: [points, stars]",
+        );
+    // Lanes that remember nobody, so that lots are read under the lock, one wallet at a time.
+    let knobs = [("FEALTY_LEDGER_MEMBERS_IN_MEMORY", "0".to_owned())];
+    let fleet = club_of(&file, &knobs).await;
+    set_time(&fleet, JANUARY_S).await;
+    for number in 0..3 {
+        buy(&fleet, number, "anna", 5_900).await;
+    }
+    set_time(&fleet, FEBRUARY_S).await;
+    until_ended(&fleet, FEBRUARY_S).await;
+    let ended = statement(&fleet, "anna").await.pop().expect("one");
+    let converted = ended.period_end.expect("one").converted;
+    let converted: Vec<_> = converted
+        .iter()
+        .map(|of| (&*of.currency, of.points, of.value_minor_units))
+        .collect();
+    assert_eq!(converted, [("points", 150, 150), ("stars", 300, 300)]);
+    assert_eq!(available(fleet.clients(), "anna").await, 27);
     verify(&fleet).await.expect("the ledger holds");
 }
 

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 
 use fealty_ledger::{
     Account, Accrue, Activation, Activity, BucketName, Buckets, BudgetedFacts, Cause, Command,
-    Draw, Due, EarnedFacts, Entry, Facts, GivenLot, Inactivity, LeaseMoved, LeaseReceived,
-    LinePart, LotOrigin, LotTerms, Notice, Principal, Purchase, PurchaseFacts, PurchaseLine,
-    Received, Return, ReturnFacts, ReturnedLine, ReturnedPart, ReturnedPoints, ReversalFacts,
-    Reverse, RuleResult, Said, SlotMove, SlotRead, Tender, TierChanged, Transaction, Transfer,
-    WalletAfter, canonical,
+    Converted, ConvertedInto, Draw, Due, EarnedFacts, EndOf, Ended, Entry, Facts, GivenLot,
+    Inactivity, LeaseMoved, LeaseReceived, LinePart, LotOrigin, LotTerms, Notice, Principal,
+    Purchase, PurchaseFacts, PurchaseLine, Received, Return, ReturnFacts, ReturnedLine,
+    ReturnedPart, ReturnedPoints, ReversalFacts, Reverse, RuleResult, Said, SlotMove, SlotRead,
+    Tender, TierChanged, Transaction, Transfer, WalletAfter, canonical,
 };
 use fealty_types::{
     AttributeValue, Attributes, LotId, Metadata, Money, OrderScope, Points, Position, ShardId,
@@ -453,6 +453,70 @@ fn the_bytes_of_budgets_stay_what_they_are() {
         hex, "1bc8189f62e78592cde7698bf9d347b63cd7260e7f3caa59e873e2ede1976aee",
         "the bytes of budgets"
     );
+}
+
+#[test]
+fn the_bytes_of_ends_stay_what_they_are() {
+    let ends_at = at(1_699_999_200_000_000);
+    let kinds = [
+        EndOf::Day,
+        EndOf::Week,
+        EndOf::Month,
+        EndOf::Quarter,
+        EndOf::Year,
+    ];
+    let mut hash = Sha256::new();
+    for (number, of) in (0_u16..).zip(kinds) {
+        let ended = Ended {
+            of,
+            ends_at,
+            program_version: 4,
+            number,
+            again: number > 0,
+            facts: EarnedFacts {
+                purchased_at: at(1_699_999_199_999_999),
+                order_scope: OrderScope::default(),
+                tier: Some(id("gold")),
+                read: vec![SlotRead {
+                    slot: 2,
+                    before: 600,
+                    with_any: None,
+                }],
+                moves: vec![SlotMove {
+                    slot: 5,
+                    bucket: 19_600,
+                    by: 300,
+                }],
+            },
+            converted: vec![Converted {
+                rule: id("vouchers"),
+                currency: id("points"),
+                points: points(150),
+                brand: id("shop"),
+                into: ConvertedInto::Voucher,
+                minor_units: 150,
+            }],
+            taken_back: ReversalFacts::default(),
+        };
+        let entry = Entry::Transaction(transaction(Cause::Ended(ended)));
+        let bytes = canonical::encode(&entry);
+        assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
+        hash.update(&bytes);
+    }
+    let notice = Entry::Notice(Notice {
+        engine: 1,
+        shard: ShardId::new(3),
+        position: Position::new(8),
+        program: id("club"),
+        written_at: at(1_700_000_000_000_002),
+        nonce: *b"sixteen, random.",
+        says: Said::EndsWritten { through: ends_at },
+    });
+    let bytes = canonical::encode(&notice);
+    assert_eq!(canonical::decode(&bytes).expect("our own"), notice);
+    hash.update(&bytes);
+    let hex = hex(hash.finalize().into());
+    assert_eq!(hex, "?", "the bytes of ends of periods");
 }
 
 /// There is one encoding for a purchase: what would be another of the same is refused.

@@ -156,11 +156,11 @@ impl Rules {
             .any(|(_, kept)| kept.reads.iter().chain([&kept.given]).any(is_some))
     }
 
-    /// Whether the end of a period was written before.
+    /// How often the end of a period was written before.
     #[must_use]
-    pub fn end_was_written(&self, end: End, book: &impl Book) -> bool {
+    pub fn end_written_before(&self, end: End, book: &impl Book) -> u16 {
         let Some(slot) = self.ends.get(&end.every) else {
-            return false;
+            return 0;
         };
         let inputs = crate::slot::Stored {
             rules: self,
@@ -168,7 +168,7 @@ impl Rules {
             subject: Subject::End(end.every),
             at: end.last_instant(),
         };
-        inputs.slot(*slot).before != 0
+        u16::try_from(inputs.slot(*slot).before).unwrap_or(u16::MAX)
     }
 
     /// What moves when the end of a period is written.

@@ -63,6 +63,7 @@ impl Month {
 
 /// A year and a month, day by day; a purchase arrives up to 40 days late.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a day a turn")]
 async fn a_year_of_a_card_is_as_a_plain_loop_says() {
     let fleet = fleet_of(PROGRAM).await;
     let (mut chance, mut months) = (Chance(11), [Month::default(); 14]);

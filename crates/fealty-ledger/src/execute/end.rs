@@ -53,17 +53,26 @@ pub fn apply_end(
 ) -> Result<(), Stop> {
     let mut draft = Draft::new(at, log);
     draft.lots = lots_of(book, &end.grants, log)?;
+    // First all is planned: where lots are to be read, or something is refused, nothing has
+    // changed.
     let mut touched: BTreeSet<CurrencyId> = BTreeSet::new();
+    let mut converted = Vec::with_capacity(end.ended.converted.len());
+    for of in &end.ended.converted {
+        let wallet = covering(book, &of.currency, of.points)?;
+        let spent = wallet.plan_spend(&of.currency, of.points, &BTreeMap::new())?;
+        converted.push((of, spent));
+    }
     let (parts, of) = parts(book, end)?;
     let taken_back = draft.undo(book, &end.refunds, &parts)?.facts;
     for (position, parts) in of {
         book.note_reversal(position, &parts);
     }
     touched.extend(parts.into_iter().map(|part| part.currency));
-    for converted in &end.ended.converted {
-        let (currency, points) = (&converted.currency, converted.points);
-        let wallet = covering(book, currency, points)?;
-        let spent = wallet.plan_spend(currency, points, &BTreeMap::new())?;
+    for (converted, spent) in converted {
+        let currency = &converted.currency;
+        let Some(wallet) = book.wallets.get_mut(currency) else {
+            continue;
+        };
         let to = Account::Redeemed(converted.brand.clone());
         let first = draft.transfers.len();
         for part in spent {

@@ -184,8 +184,7 @@ impl Builder {
             let slot = &self.slots[usize::from(counter.slot)];
             if !ends_with(&self.foundation.calendar, slot.window, every) {
                 let message = format!(
-                    "`{}` counts on beyond the end of the {}: it must count over `every` period \
-                     that ends with it, or the `last` days",
+                    "`{}` does not end with the {}: it must count over `every` period that does",
                     counter.id,
                     every.name(),
                 );
@@ -313,8 +312,6 @@ fn ends_with(calendar: &Calendar, window: Window, every: Every) -> bool {
         Every::Day | Every::Week => false,
     };
     match window {
-        Window::LastDays(_) | Window::LastMonthsByDay(_) => true,
-        Window::LastMonths(_) => by_months(every),
         Window::Every(of) => match of {
             _ if of == every => true,
             Every::Day => true,
@@ -326,6 +323,12 @@ fn ends_with(calendar: &Calendar, window: Window, every: Every) -> bool {
             }
             Every::Week | Every::Year => false,
         },
-        Window::InARow(_) | Window::Ever | Window::Since => false,
+        // What comes late is in the windows of later ends too.
+        Window::LastDays(_)
+        | Window::LastMonthsByDay(_)
+        | Window::LastMonths(_)
+        | Window::InARow(_)
+        | Window::Ever
+        | Window::Since => false,
     }
 }

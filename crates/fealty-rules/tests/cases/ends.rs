@@ -447,8 +447,7 @@ earning:
     for fits in [
         "on: end_of.month, when: counters.month >= 1, {fixed}",
         "on: end_of.year, when: counters.month >= 1, {fixed}",
-        "on: end_of.week, when: counters.days >= 1, {fixed}",
-        "on: end_of.quarter, when: counters.months >= 1, {fixed}",
+        "on: end_of.quarter, when: counters.month >= 1, {fixed}",
         "on: end_of.year, when: wallet.debt == 0 && wallet.available > 0, {fixed}",
     ] {
         let rule = fits.replace("{fixed}", fixed);

@@ -280,9 +280,13 @@ impl Attempt<'_> {
             return Err(Interrupted::OrdersTaken(claimed));
         }
         let placement = orders.shards().placement();
+        let begun = work.begun_programs();
         let written = work
             .write(connection, placement, self.read_on, Some(memory))
             .await?;
+        for program in &begun {
+            ends.forget(*shard, program);
+        }
         for entry in &recorded {
             audit_log::append(&mut *connection, entry).await?;
         }

@@ -256,19 +256,19 @@ impl Jobs {
         index: usize,
         job: &Job,
     ) -> Result<Pending, Interrupted> {
+        if self.ends.are_unknown(&job.applied.program.id) {
+            return Ok(Pending::Final(Err(Error::Unavailable)));
+        }
         let moment = job.moment(self.now);
         let (work, slot) = (&mut self.work, self.slot_of[index]);
         // The ends of periods come before whatever else is done for the member.
         let ended = self.ends.write(work, connection, slot, moment).await?;
         let done = match &job.work {
-            Work::EndPeriods { .. } if !matches!(ended, Driven::Done(_)) => {
-                Pending::Final(Err(Error::Unavailable))
-            }
-            Work::EndPeriods { .. } => Pending::Final(Ok(None)),
             _ if matches!(ended, Driven::MoreIsDue) && job.is_due() => {
                 self.postpone(connection, index, job).await?
             }
             _ if matches!(ended, Driven::MoreIsDue) => Pending::Final(Err(Error::Unavailable)),
+            Work::EndPeriods { .. } => Pending::Final(Ok(None)),
             Work::Request { .. } => return self.execute(connection, index, job).await,
             Work::Advance { currency, .. } => {
                 let program = &job.applied.program;

@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use fealty_ledger::{MemberBook, Moment, PeriodEnd, Transaction};
+use fealty_ledger::{Cause, MemberBook, Moment, PeriodEnd, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_program::ProgramVersion;
 use fealty_rules::{End, Every};
@@ -26,9 +26,9 @@ use fealty_server::Programs;
 use fealty_types::{MemberId, ProgramId, ShardId, TierId, Timestamp};
 
 use crate::{
-    plan::{AskedEnd, ends_due, plan_end},
+    plan::{AskedEnd, end_of, ends_due, plan_end, written_before},
     shard::{
-        Driven, Interrupted, ReadOn, ShardWork, ended_key, key_of,
+        DUE_WITH_A_CHANGE, Driven, Interrupted, ReadOn, ShardWork, ended_key, key_of,
         store::{
             self,
             batch_read::{self, AskedTiers},
@@ -37,8 +37,10 @@ use crate::{
     },
 };
 
-/// Ends that are worked off in one go.
+/// Ends that are worked off in one go, or a few more.
 const ENDS_MAX: usize = 64;
+/// Members of whom it is remembered that they were read, of a shard and a programme.
+const READ_MAX: usize = 10_000;
 
 /// The kinds of periods, from the shortest to the longest: their order at one instant.
 const ALL: [Every; 5] = [
@@ -73,14 +75,15 @@ impl DueEnd {
 /// How far a shard is with a programme.
 #[derive(Clone, Debug)]
 struct Known {
-    /// The version in force when that was looked at.
-    version: BegunVersion,
-    /// Up to when all ends are written.
-    through: Option<Timestamp>,
+    standing: Standing,
     /// All versions that began, in their order.
     history: Arc<[BegunVersion]>,
-    /// When the first end that is not written is; `None` where there is none to come.
+    /// The ends that are due, as far as was looked.
+    due: Arc<[DueEnd]>,
+    /// When the next one is after that; `None` where there is none to come.
     next: Option<Timestamp>,
+    /// Members who were read since the first of those, for whom they were written then.
+    read: HashSet<MemberId>,
 }
 
 /// What an instance knows of the ends of periods.
@@ -90,25 +93,85 @@ pub(crate) struct Ends {
 }
 
 /// How far a shard is: the version in force, and up to when all ends are written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) version: BegunVersion,
     pub(crate) through: Option<Timestamp>,
 }
 
+/// Whether there may be ends that are not written for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Open {
+    /// There are none.
+    No,
+    /// There are, or it is not known.
+    Yes,
+    /// There are, and they wait for members' tiers.
+    Waits,
+}
+
 impl Ends {
-    /// Whether there may be ends that are not written for all: then whoever reads has the
-    /// member's written first.
+    /// Whether there may be ends that are not written for all.
     pub(crate) fn are_open(
         &self,
         shard: ShardId,
         applied: &ProgramVersion,
         now: Timestamp,
-    ) -> bool {
-        match self.get(shard, &applied.program.id) {
-            Some(known) => known.next.is_some_and(|next| next <= now),
-            None => applied.program.earning.rules.ends().next().is_some(),
+    ) -> Open {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get(&(shard, applied.program.id.clone()));
+        // Another version may have begun by somebody else.
+        let Some(known) = known.filter(|known| known.is_of(applied)) else {
+            return Open::Yes;
+        };
+        if let Some(first) = known.due.first() {
+            return if first.waits(now.into()) {
+                Open::Waits
+            } else {
+                Open::Yes
+            };
         }
+        match known.next {
+            Some(next) if next <= now => Open::Yes,
+            _ => Open::No,
+        }
+    }
+
+    /// Whether somebody who reads a member's wallet is to have its ends written first.
+    pub(crate) fn before_read(
+        &self,
+        shard: ShardId,
+        applied: &ProgramVersion,
+        (member, now): (&MemberId, Timestamp),
+    ) -> bool {
+        let has_ends = || applied.program.earning.rules.ends().next().is_some();
+        if self.are_open(shard, applied, now) != Open::Yes {
+            return false;
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get(&(shard, applied.program.id.clone())) {
+            Some(known) if known.is_of(applied) => {
+                let is_next_due = known.next.is_some_and(|next| next <= now);
+                is_next_due || !known.read.contains(member)
+            }
+            _ => has_ends(),
+        }
+    }
+
+    /// Notes that a member's are written that were due by a moment.
+    pub(crate) fn note_read(&self, shard: ShardId, program: &ProgramId, member: &MemberId) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get_mut(&(shard, program.clone()))
+            && known.read.len() < READ_MAX
+        {
+            known.read.insert(member.clone());
+        }
+    }
+
+    /// Forgets what was known of a shard in which a version begins.
+    pub(super) fn forget(&self, shard: ShardId, program: &ProgramId) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&(shard, program.clone()));
     }
 
     fn get(&self, shard: ShardId, program: &ProgramId) -> Option<Known> {
@@ -124,35 +187,45 @@ impl Ends {
         (shard, program): (ShardId, &ProgramId),
         standing: Standing,
         now: Timestamp,
-    ) -> Result<Vec<DueEnd>, DatabaseError> {
-        let Standing { version, through } = standing;
-        let known = self.get(shard, program);
-        let is_known = |known: &Known| (known.version, known.through) == (version, through);
-        if let Some(known) = known.as_ref().filter(|known| is_known(known))
-            && known.next.is_none_or(|next| next > now)
+    ) -> Result<Arc<[DueEnd]>, DatabaseError> {
+        let name = (shard, program.clone());
         {
-            return Ok(Vec::new());
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = known.get(&name)
+                && known.standing == standing
+                && known.next.is_none_or(|next| next > now)
+            {
+                return Ok(Arc::clone(&known.due));
+            }
         }
-        let history = self.history(connection, (shard, program), version).await?;
-        let mut versions = Vec::with_capacity(history.len());
-        for begun in &*history {
+        let of = (shard, program);
+        let history = self.history(connection, of, standing.version).await?;
+        let mut versions = Vec::new();
+        for (at, begun) in history.iter().enumerate() {
+            // All that ended under it is written.
+            let until = history.get(at + 1).map(|next| next.begun_at);
+            if until.is_some_and(|until| Some(until) <= standing.through) {
+                continue;
+            }
             let applied = version_of(connection, programs, program, *begun).await?;
-            versions.extend(applied.map(|applied| (begun.begun_at, applied)));
+            versions.push((begun.begun_at, applied));
         }
-        let (due, next) = ends_due(&versions, (through, now), ENDS_MAX);
+        let (due, _) = ends_due(&versions, (standing.through, now), ENDS_MAX);
         let due = due.into_iter().map(|(at, end)| DueEnd {
             end,
             applied: versions[at].1.clone(),
         });
-        let due = due.collect();
+        let due: Arc<[DueEnd]> = due.collect();
+        let newest = versions.last().map(|(_, applied)| applied);
         let known = Known {
-            version,
-            through,
+            standing,
             history,
-            next,
+            due: Arc::clone(&due),
+            next: newest.and_then(|newest| newest.program.earning.rules.next_end(now)),
+            read: HashSet::new(),
         };
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert((shard, program.clone()), known);
+        all.insert(name, known);
         Ok(due)
     }
 
@@ -164,7 +237,7 @@ impl Ends {
         version: BegunVersion,
     ) -> Result<Arc<[BegunVersion]>, DatabaseError> {
         let known = self.get(shard, program);
-        if let Some(known) = known.filter(|known| known.version == version) {
+        if let Some(known) = known.filter(|known| known.standing.version == version) {
             return Ok(known.history);
         }
         let rows = store::versions::history(connection, shard, Some(program)).await?;
@@ -188,31 +261,42 @@ impl Ends {
         let history = self.history(connection, (shard, program), version).await?;
         let mut begun = history.iter().rev();
         match begun.find(|begun| begun.begun_at < moment) {
-            Some(begun) => version_of(connection, programs, program, *begun).await,
+            Some(begun) => {
+                let applied = version_of(connection, programs, program, *begun).await?;
+                Ok(Some(applied))
+            }
             None => Ok(None),
         }
     }
 }
 
+impl Known {
+    /// Whether the version in force is this one.
+    fn is_of(&self, applied: &ProgramVersion) -> bool {
+        i64::from(self.standing.version.version) == applied.version
+    }
+}
+
+/// A version that is or was in force; without it nothing can be said of the ends under it.
 async fn version_of(
     connection: &mut PgConnection,
     programs: &Programs,
     program: &ProgramId,
     begun: BegunVersion,
-) -> Result<Option<ProgramVersion>, DatabaseError> {
+) -> Result<ProgramVersion, DatabaseError> {
     if let Ok(newest) = programs.newest(program)
         && newest.version == i64::from(begun.version)
     {
-        return Ok(Some(newest));
+        return Ok(newest);
     }
     let found = programs
         .version_in(connection, program, begun.version)
         .await?;
-    if found.is_none() {
+    found.ok_or_else(|| {
         let version = begun.version;
-        tracing::error!(%program, version, "a version that was in force cannot be read");
-    }
-    Ok(found)
+        tracing::error!(%program, version, "a version that was in force cannot be read here");
+        DatabaseError::Contended("a version of the programme is not to be had here")
+    })
 }
 
 /// Something that may have come late.
@@ -229,7 +313,9 @@ pub(super) struct Late<'a> {
 pub(super) struct EndsOfBatch {
     ends: Ends,
     programs: Programs,
-    due: HashMap<ProgramId, Vec<DueEnd>>,
+    due: HashMap<ProgramId, Arc<[DueEnd]>>,
+    /// Programmes of which that cannot be said here.
+    unknown: HashSet<ProgramId>,
     /// Who had which tier, by the member's slot and the place of the end among those due.
     tiers: HashMap<(usize, usize), TierId>,
     /// Slots of the members for whom all are written.
@@ -248,6 +334,7 @@ impl EndsOfBatch {
             ends: ends.clone(),
             programs: programs.clone(),
             due: HashMap::new(),
+            unknown: HashSet::new(),
             tiers: HashMap::new(),
             done: HashSet::new(),
         };
@@ -263,9 +350,16 @@ impl EndsOfBatch {
                 through: work.ended_through(program),
             };
             let due = ends.due(connection, programs, (shard, program), standing, now);
-            let due = due.await?;
-            if !due.is_empty() {
-                batch.due.insert(program.clone(), due);
+            match due.await {
+                Ok(due) if due.is_empty() => {}
+                Ok(due) => {
+                    batch.due.insert(program.clone(), due);
+                }
+                // Its members wait, the others need not.
+                Err(DatabaseError::Contended(_)) => {
+                    batch.unknown.insert(program.clone());
+                }
+                Err(error) => return Err(error),
             }
         }
         batch.read_tiers(connection, work).await?;
@@ -282,8 +376,9 @@ impl EndsOfBatch {
             let MemberBook {
                 program, member, ..
             } = work.book(slot);
-            let due = self.due.get(program).into_iter().flatten().enumerate();
-            for (number, due) in due {
+            let due = self.due.get(program);
+            let due = due.into_iter().flat_map(|due| due.iter());
+            for (number, due) in due.enumerate() {
                 if let Some(moment) = due.tier_moment() {
                     asked.push(program.to_string(), member.to_string(), moment);
                     names.push((slot, number));
@@ -298,6 +393,11 @@ impl EndsOfBatch {
         Ok(())
     }
 
+    /// Whether nothing can be said of a programme's ends here, so its members wait.
+    pub(super) fn are_unknown(&self, program: &ProgramId) -> bool {
+        self.unknown.contains(program)
+    }
+
     /// Writes all ends that are due for a member, but for those that wait for its tier.
     pub(super) async fn write(
         &mut self,
@@ -307,7 +407,8 @@ impl EndsOfBatch {
         moment: Moment,
     ) -> Result<Driven, Interrupted> {
         let nothing = Driven::Done(work.log().next());
-        let due = self.due.get(&work.book(slot).program);
+        let program = &work.book(slot).program;
+        let due = self.due.get(program).cloned();
         let Some(due) = due.filter(|_| !self.done.contains(&slot)) else {
             return Ok(nothing);
         };
@@ -322,7 +423,6 @@ impl EndsOfBatch {
                 Driven::Refused(refusal) => {
                     let member = &work.book(slot).member;
                     tracing::error!(%refusal, %member, "the end of a period is refused");
-                    return Ok(Driven::Refused(refusal));
                 }
                 Driven::MoreIsDue => return Ok(Driven::MoreIsDue),
             }
@@ -344,17 +444,21 @@ impl EndsOfBatch {
             return Ok(());
         };
         let (ends, programs) = (&self.ends, &self.programs);
-        let of_late = ends.of_late(connection, programs, (shard, version), late, moment.now);
+        // Another instance's clock may be ahead of this one's.
+        let through = work.ended_through(program);
+        let over = through.map_or(moment.now, |through| through.max(moment.now));
+        let of_late = ends.of_late(connection, programs, (shard, version), late, over);
         for again in of_late.await? {
             // What is still to be written comes to all that there is by then.
-            let mut due = self.due.get(program).into_iter().flatten();
-            let is_written = work.ended_through(program) >= Some(again.end.at)
+            let due = self.due.get(program);
+            let mut due = due.into_iter().flat_map(|due| due.iter());
+            let is_written = through >= Some(again.end.at)
                 || due.any(|due| due.end == again.end && !due.waits(moment));
             if !is_written {
                 continue;
             }
             let member = work.book(slot).member.clone();
-            let tier = tier_at(connection, shard, (program, &member), &again).await?;
+            let tier = tier_of(work, connection, slot, &again).await?;
             loop {
                 // It belongs to what was just written, however much is due before it.
                 work.allow_due(usize::MAX);
@@ -383,17 +487,17 @@ impl Ends {
         programs: &Programs,
         (shard, version): (ShardId, BegunVersion),
         late: &Late<'_>,
-        now: Timestamp,
+        over: Timestamp,
     ) -> Result<Vec<DueEnd>, DatabaseError> {
         let program = &late.applied.program;
         let calendar = program.earning.rules.calendar();
         let mut ends = Vec::new();
-        if late.keys.is_empty() || End::after(calendar, Every::Day, late.at).at > now {
+        if late.keys.is_empty() || End::after(calendar, Every::Day, late.at).at > over {
             return Ok(ends);
         }
         for every in ALL {
             let end = End::after(calendar, every, late.at);
-            if end.at > now {
+            if end.at > over {
                 continue;
             }
             let of = (shard, &program.id);
@@ -411,6 +515,24 @@ impl Ends {
         ends.sort_unstable_by_key(|due| due.end);
         Ok(ends)
     }
+}
+
+/// Writes all that is due for all members of a shard at work, but for what waits; `false` if
+/// that is more than can be written at once.
+pub(crate) async fn write_all(
+    work: &mut ShardWork,
+    connection: &mut PgConnection,
+    (ends, programs): (&Ends, &Programs),
+    moment: Moment,
+) -> Result<bool, Interrupted> {
+    let mut batch = EndsOfBatch::read(connection, (ends, programs), work, moment.now).await?;
+    for slot in 0..work.len() {
+        work.allow_due(DUE_WITH_A_CHANGE);
+        if let Driven::MoreIsDue = batch.write(work, connection, slot, moment).await? {
+            return Ok(false);
+        }
+    }
+    Ok(batch.unknown.is_empty())
 }
 
 /// Writes an end for a member, if it comes to anything.
@@ -441,8 +563,7 @@ async fn write_end(
     let at = if is_over { moment.now } else { end.at };
     let at = fealty_ledger::end_takes_effect(work.book(slot), currencies(), at);
     let asked = AskedEnd { end, is_over, at };
-    let tier = tier.filter(|_| due.tier_moment().is_some());
-    let planned = match plan_end(&due.applied, asked, (work.book(slot), tier)) {
+    let planned = match plan_end(&due.applied, asked, (work.book(slot), tier.clone())) {
         Ok(Some(planned)) => planned,
         Ok(None) => return Ok(Driven::Done(work.log().next())),
         Err(error) => {
@@ -451,6 +572,11 @@ async fn write_end(
             return Ok(Driven::Done(work.log().next()));
         }
     };
+    if planned.ended.again && !is_over {
+        // It was written before, so it takes effect now, and what is due by now comes before.
+        let again = write_end(work, connection, slot, (due, tier), (moment, true));
+        return Box::pin(again).await;
+    }
     let planned = with_what_was_before(work, connection, slot, planned).await?;
     work.apply_end(connection, slot, (&planned, at)).await
 }
@@ -498,18 +624,29 @@ async fn written(
     row.ok_or(missing)?.transaction()
 }
 
-/// A member's tier at the last instant of a period, where that decides something.
-async fn tier_at(
+/// The tier that counts for an end that is written once more: the one that did before, else the
+/// one that the member had at the last instant of the period.
+async fn tier_of(
+    work: &ShardWork,
     connection: &mut PgConnection,
-    shard: ShardId,
-    (program, member): (&ProgramId, &MemberId),
+    slot: usize,
     due: &DueEnd,
 ) -> Result<Option<TierId>, DatabaseError> {
     let Some(moment) = due.tier_moment() else {
         return Ok(None);
     };
+    let MemberBook {
+        program, member, ..
+    } = work.book(slot);
+    if let Some(number) = written_before(&due.applied, due.end, work.book(slot)).checked_sub(1) {
+        let name = (end_of(due.end.every), due.end.at, number);
+        let before = written(work, connection, ended_key(program, member, name)).await?;
+        if let Cause::Ended(before) = before.cause {
+            return Ok(before.facts.tier);
+        }
+    }
     let mut asked = AskedTiers::default();
     asked.push(program.to_string(), member.to_string(), moment);
-    let found = batch_read::tiers(connection, shard, &asked).await?;
+    let found = batch_read::tiers(connection, work.shard(), &asked).await?;
     Ok(found.into_iter().next().map(|(_, tier)| tier))
 }

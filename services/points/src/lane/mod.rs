@@ -20,7 +20,7 @@ mod tiers;
 
 pub(crate) use cache::{BalanceCache, tail};
 pub(crate) use decide::same_request;
-pub(crate) use ends::{DueEnd, Standing};
+pub(crate) use ends::{DueEnd, Open, Standing, write_all};
 pub(crate) use job::Work;
 pub(crate) use lanes::{LaneSettings, Lanes};
 pub(crate) use publish::Publisher;

@@ -2,23 +2,23 @@
 //! says in the log when that is done. Whoever reads a wallet, or writes to it past the lanes,
 //! has the member's written first.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use fealty_ledger::{Moment, Said};
 use fealty_postgres::{DatabaseError, PgConnection, run};
 use fealty_program::ProgramVersion;
-use fealty_types::{Clock as _, MemberId, ProgramId, ShardId, Timestamp};
+use fealty_types::{Clock as _, MemberId, Position, ProgramId, ShardId, Timestamp};
 use futures::{StreamExt as _, stream};
 
 use super::{failure::Failure, service::Ledger};
 use crate::{
     error::Error,
-    lane::{DueEnd, Standing},
+    lane::{DueEnd, Open, Standing, write_all},
     plan::{LedgerNumbers, LeftOf},
     shard::{
         Asked, ReadOn, ShardWork, Written,
         store::{
-            ends::{Candidate, candidates},
+            ends::{Candidate, candidates, written_since},
             head::lock_head,
         },
     },
@@ -28,8 +28,14 @@ use crate::{
 const READ_WAITS: Duration = Duration::from_millis(500);
 /// Members looked at in one go.
 const MEMBERS_MAX: i64 = 1_000;
-/// Members written for at once: no more than a quarter of a lane's queue.
-const AT_ONCE: usize = 1_000;
+/// Members written for at once.
+const AT_ONCE: usize = 512;
+/// How long it is waited where a lane has too much to do.
+const OVERLOADED: Duration = Duration::from_millis(50);
+/// Members written for together with the notice, under the lock of the head.
+const AT_THE_END_MAX: usize = 200;
+/// How often members are looked for who were written to meanwhile, before a later sweep does.
+const ROUNDS_MAX: usize = 50;
 
 impl Ledger {
     /// Has the ends of periods written that are due for a member, before it is read.
@@ -39,16 +45,18 @@ impl Ledger {
         applied: &ProgramVersion,
         member: &MemberId,
     ) {
-        if !self.lanes.ends().are_open(shard, applied, self.clock.now()) {
+        let (ends, now) = (self.lanes.ends(), self.clock.now());
+        if !ends.before_read(shard, applied, (member, now)) {
             return;
         }
         let ended = (member.clone(), Timestamp::EPOCH);
         let ended = self.lanes.end_periods(shard, applied.clone(), ended);
-        if let Err(error) = tokio::time::timeout(READ_WAITS, ended)
-            .await
-            .unwrap_or(Err(Error::Unavailable))
-        {
-            tracing::debug!(%error, %shard, "a wallet is read before the end of a period");
+        match tokio::time::timeout(READ_WAITS, ended).await {
+            Ok(Ok(())) => ends.note_read(shard, &applied.program.id, member),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, %shard, "a wallet is read before the end of a period");
+            }
+            Err(_) => tracing::debug!(%shard, "a wallet is read before the end of a period"),
         }
     }
 
@@ -59,7 +67,7 @@ impl Ledger {
         applied: &ProgramVersion,
         member: &MemberId,
     ) -> Result<(), Error> {
-        if !self.lanes.ends().are_open(shard, applied, self.clock.now()) {
+        if self.lanes.ends().are_open(shard, applied, self.clock.now()) == Open::No {
             return Ok(());
         }
         let ended = (member.clone(), Timestamp::EPOCH);
@@ -94,7 +102,7 @@ impl Ledger {
 pub(super) fn may_be_due(ledger: &Ledger, shard: ShardId, now: Timestamp) -> bool {
     let programs = ledger.programs.ids().into_iter();
     let mut newest = programs.filter_map(|program| ledger.programs.newest(&program).ok());
-    newest.any(|applied| ledger.lanes.ends().are_open(shard, &applied, now))
+    newest.any(|applied| ledger.lanes.ends().are_open(shard, &applied, now) != Open::No)
 }
 
 /// Writes all ends that are due in a shard; answers for how many members. A programme in which
@@ -109,7 +117,7 @@ pub(super) async fn sweep(
         let Ok(applied) = ledger.programs.newest(&program) else {
             continue;
         };
-        if !ledger.lanes.ends().are_open(shard, &applied, now) {
+        if ledger.lanes.ends().are_open(shard, &applied, now) == Open::No {
             continue;
         }
         match sweep_program(ledger, shard, &applied, (now, tiers_known)).await {
@@ -127,14 +135,26 @@ async fn sweep_program(
     (now, tiers_known): (Timestamp, Timestamp),
 ) -> Result<i64, Error> {
     let program = &applied.program.id;
-    let due = due(ledger, shard, program, now).await?;
+    let (due, begun) = due(ledger, shard, program, now).await?;
     let moment = Moment::new(now, tiers_known);
-    let known = due.into_iter().take_while(|due| !due.waits(moment));
-    let known: Vec<DueEnd> = known.collect();
+    // What ends at one instant is said to be written together.
+    let waiting = due.iter().find(|due| due.waits(moment));
+    let waiting = waiting.map(|due| due.end.at);
+    let known = due
+        .iter()
+        .filter(|due| waiting.is_none_or(|at| due.end.at < at));
+    let known: Vec<DueEnd> = known.cloned().collect();
     let Some(last) = known.last() else {
         return Ok(0);
     };
-    let (mut after, mut swept) = (0, 0);
+    let ending = Ending {
+        ledger,
+        shard,
+        applied,
+        moment,
+        through: last.end.at,
+    };
+    let (mut after, mut swept, mut failed) = (0, 0, None);
     loop {
         let pool = ledger.database.pool();
         let some = candidates(pool, shard, (program, after), MEMBERS_MAX).await?;
@@ -143,35 +163,126 @@ async fn sweep_program(
         };
         after = number;
         let members = some.into_iter().filter(|member| may_end(member, &known));
-        let work = members.map(|candidate| {
-            let ended = (candidate.member, tiers_known);
-            ledger.lanes.end_periods(shard, applied.clone(), ended)
-        });
-        let mut done = stream::iter(work.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
-        while let Some(done) = done.next().await {
-            done?;
-            swept += 1;
+        let members: Vec<MemberId> = members.map(|candidate| candidate.member).collect();
+        swept += i64::try_from(members.len()).unwrap_or(i64::MAX);
+        // One that fails keeps no other waiting.
+        if let Err(error) = ending.write_for(members).await {
+            failed = Some(error);
         }
     }
-    finish(ledger, shard, applied, last.end.at).await?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    ending.finish(begun).await?;
     Ok(swept)
 }
 
-/// The ends that are due in a shard, by what is stored.
+/// The ends of a programme's periods in a shard, up to a moment.
+struct Ending<'a> {
+    ledger: &'a Ledger,
+    shard: ShardId,
+    applied: &'a ProgramVersion,
+    moment: Moment,
+    through: Timestamp,
+}
+
+impl Ending<'_> {
+    /// Has them written for some members.
+    async fn write_for(&self, members: Vec<MemberId>) -> Result<(), Error> {
+        let work = members.into_iter().map(|member| async move {
+            loop {
+                let ended = (member.clone(), self.moment.tiers_known);
+                let applied = self.applied.clone();
+                let lanes = &self.ledger.lanes;
+                match lanes.end_periods(self.shard, applied, ended).await {
+                    // Others have filled the lane's queue.
+                    Err(Error::Overloaded) => tokio::time::sleep(OVERLOADED).await,
+                    done => return done,
+                }
+            }
+        });
+        let work: Vec<_> = work.collect();
+        let done = stream::iter(work).buffer_unordered(AT_ONCE);
+        let done: Vec<Result<(), Error>> = done.collect().await;
+        done.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+    }
+
+    /// Says in the log that they are written for all, once they are also for those who were
+    /// written to since the shard was first looked at: a batch may have been under way whose
+    /// clock had not come so far, and what waits for tiers is not written by requests.
+    async fn finish(&self, mut since: Position) -> Result<(), Error> {
+        for _ in 0..ROUNDS_MAX {
+            match self.finish_now(since).await.map_err(Error::from)? {
+                Finished::Now(written) => {
+                    self.ledger.publisher.publish(self.shard, &written).await;
+                    return Ok(());
+                }
+                Finished::Before => return Ok(()),
+                Finished::NotYet(members, head) => {
+                    self.write_for(members).await?;
+                    since = head;
+                }
+            }
+        }
+        Err(Error::Unavailable)
+    }
+
+    async fn finish_now(&self, since: Position) -> Result<Finished, Failure> {
+        let (ledger, shard, program) = (self.ledger, self.shard, &self.applied.program.id);
+        run!(ledger.database, "end_periods", |connection| async {
+            let head = lock_head(connection, shard).await?;
+            let name = (program, since, head.position);
+            let written = written_since(&mut *connection, shard, name).await?;
+            let (asked, now) = (asked(program), ledger.clock.now());
+            let locked = ReadOn::Locked;
+            let few = written.len() <= AT_THE_END_MAX;
+            let members = written.iter().filter(|_| few);
+            let members = members.map(|member| (program.clone(), member.clone()));
+            let read = ShardWork::read(connection, shard, members, &asked, now, locked, None);
+            let (mut work, _) = read.await?;
+            if work.ended_through(program) >= Some(self.through) {
+                return Ok(Finished::Before);
+            }
+            let moment = Moment::new(now, self.moment.tiers_known);
+            let ends = (ledger.lanes.ends(), &ledger.programs);
+            if !few || !write_all(&mut work, connection, ends, moment).await? {
+                return Ok(Finished::NotYet(written, head.position));
+            }
+            let through = self.through;
+            work.announce(program, Said::EndsWritten { through })?;
+            let placement = ledger.shards.placement();
+            let written = work.write(connection, placement, locked, None).await?;
+            Ok(Finished::Now(written))
+        })
+    }
+}
+
+/// What became of saying that the ends are written.
+enum Finished {
+    /// It is said.
+    Now(Written),
+    /// Another instance has said it.
+    Before,
+    /// These members come first, who were written to up to a position.
+    NotYet(Vec<MemberId>, Position),
+}
+
+/// The ends that are due in a shard, by what is stored, and how far its log reaches.
 async fn due(
     ledger: &Ledger,
     shard: ShardId,
     program: &ProgramId,
     now: Timestamp,
-) -> Result<Vec<DueEnd>, Error> {
+) -> Result<(Arc<[DueEnd]>, Position), Error> {
     let pool = ledger.database.pool();
     let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
     let asked = asked(program);
     let read_on = ReadOn::Never;
     let read = ShardWork::read(&mut connection, shard, [], &asked, now, read_on, None);
     let (work, _) = read.await.map_err(Failure::from)?;
+    let head = work.head_before().0;
     let Some(version) = work.version(program) else {
-        return Ok(Vec::new());
+        return Ok((Arc::new([]), head));
     };
     let standing = Standing {
         version,
@@ -180,7 +291,7 @@ async fn due(
     let ends = ledger.lanes.ends();
     let of = (shard, program);
     let due = ends.due(&mut connection, &ledger.programs, of, standing, now);
-    Ok(due.await?)
+    Ok((due.await?, head))
 }
 
 /// How far a shard is with a programme.
@@ -203,32 +314,4 @@ fn may_end(candidate: &Candidate, due: &[DueEnd]) -> bool {
         let mut wallets = rules.wallets_of_end(due.end.every);
         rules.may_end(due.end, &numbers) || (candidate.has_points && wallets.next().is_some())
     })
-}
-
-/// Says in the log that the ends up to a moment are written for all.
-async fn finish(
-    ledger: &Ledger,
-    shard: ShardId,
-    applied: &ProgramVersion,
-    through: Timestamp,
-) -> Result<(), Error> {
-    let program = &applied.program.id;
-    let written: Result<Option<Written>, Failure> =
-        run!(ledger.database, "end_periods", |connection| async {
-            lock_head(connection, shard).await?;
-            let (asked, now) = (asked(program), ledger.clock.now());
-            let locked = ReadOn::Locked;
-            let read = ShardWork::read(connection, shard, [], &asked, now, locked, None);
-            let (mut work, _) = read.await?;
-            if work.ended_through(program) >= Some(through) {
-                return Ok(None);
-            }
-            work.announce(program, Said::EndsWritten { through })?;
-            let placement = ledger.shards.placement();
-            Ok(Some(work.write(connection, placement, locked, None).await?))
-        });
-    if let Some(written) = written? {
-        ledger.publisher.publish(shard, &written).await;
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use fealty_types::{CurrencyId, OrderScope, Points, TenderKind, TierId, Timestamp
 
 use super::{
     OfMember, Plan, PlanError,
-    event::{LedgerNumbers, rank},
+    event::{LedgerNumbers, LeftOf, rank},
     returns::{counter_move, slot_move},
 };
 
@@ -44,13 +44,16 @@ pub(crate) fn ends_due(
         }
         let rules = &applied.program.earning.rules;
         let last = until.map_or(now, |until| until.min(now));
-        let ends = rules.ends_between(after, last, max).into_iter();
+        let ends = rules.ends_between(after, last, max + 1).into_iter();
         due.extend(ends.map(|end| (at, end)));
         if until.is_none() {
             next = rules.next_end(after);
         }
     }
-    due.truncate(max);
+    // What ends at one instant is worked off together.
+    if let Some((_, cut)) = due.get(max).copied() {
+        due.retain(|(_, end)| end.at < cut.at);
+    }
     let next = due.first().map(|(_, end)| end.at).or(next);
     (due, next)
 }
@@ -88,7 +91,7 @@ pub(crate) fn plan_end(
         wallet.and_then(|wallet| wallet.wallet().last_at) > Some(end.at)
     };
     event.again = asked.is_over
-        || rules.end_was_written(end, &numbers)
+        || rules.end_written_before(end, &numbers) > 0
         || rules.wallets_of_end(end.every).any(has_moved_on);
     let inputs = event.inputs(rules, &numbers);
     let outcome = evaluate_end(rules, &event, &inputs, &mut Silent);
@@ -97,6 +100,20 @@ pub(crate) fn plan_end(
         return Ok(None);
     }
     plan.period_end((asked, event.again), outcome).map(Some)
+}
+
+/// How often the end of a period was written for a member.
+pub(crate) fn written_before(applied: &ProgramVersion, end: End, book: &MemberBook) -> u16 {
+    let numbers = LedgerNumbers {
+        counters: Some(&book.counters),
+        left: LeftOf::Nothing,
+        wallets: None,
+    };
+    applied
+        .program
+        .earning
+        .rules
+        .end_written_before(end, &numbers)
 }
 
 /// Says what becomes of each rule for the end of a period.

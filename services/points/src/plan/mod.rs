@@ -20,7 +20,7 @@ use fealty_ledger::{Active, Command, Counters, Facts, Grant, Purchase, Request};
 use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
-pub(crate) use ends::{AskedEnd, end_of, ends_due, every, plan_end};
+pub(crate) use ends::{AskedEnd, end_of, ends_due, every, plan_end, written_before};
 pub(crate) use error::{PlanError, field};
 pub(crate) use event::{LedgerNumbers, LeftOf};
 pub(crate) use returns::plan_return;

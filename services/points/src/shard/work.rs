@@ -350,6 +350,16 @@ impl ShardWork {
         begun.into_values().collect()
     }
 
+    /// The programmes of which a version begins with what is written here.
+    pub(crate) fn begun_programs(&self) -> Vec<ProgramId> {
+        let notices = self.log.written().iter().filter_map(|entry| match entry {
+            Entry::Notice(notice) => Some(notice),
+            Entry::Transaction(_) => None,
+        });
+        let begun = notices.filter(|notice| matches!(notice.says, Said::VersionBegins { .. }));
+        begun.map(|notice| notice.program.clone()).collect()
+    }
+
     /// The ends of periods that are said to be written here, by programme.
     pub(super) fn ended(&self) -> BTreeMap<&ProgramId, Timestamp> {
         let notices = self.log.written().iter().filter_map(|entry| match entry {

@@ -31,24 +31,29 @@ fn names_tiers(expiry: &Expiry) -> bool {
     matches!(expiry, Expiry::After { by_tier, .. } if !by_tier.is_empty())
 }
 
-/// Members' tiers are known later than a period ends, and by then the wallet has moved on: rules
-/// of one end cannot wait for the one and read the other.
+/// Members' tiers are known later than a period ends, and by then the wallet has moved on: what
+/// comes before at the same instant, which shorter periods do, cannot wait for the one where the
+/// other is read.
 pub(crate) fn check(
     earning: &Earning,
     of: (&BTreeMap<CurrencyId, Currency>, Option<&TierScheme>),
     check: &mut Check,
 ) {
+    let mut waiting: Option<Every> = None;
     for every in earning.rules.ends() {
-        if !waits_for_tiers(earning, of, every) {
-            continue;
+        if waits_for_tiers(earning, of, every) {
+            waiting = waiting.or(Some(every));
         }
+        let Some(waiting) = waiting else {
+            continue;
+        };
         let rules = earning.rules.rules().iter();
         let of_end = rules.filter(|rule| rule.on == Subject::End(every));
         for rule in of_end.filter(|rule| rule.is_of_wallet()) {
             let message = format!(
-                "reads the wallet at the end of the {}, and something that is given then goes by \
-                 the member's tier, which is known later: put one of them at another end",
-                every.name()
+                "reads the wallet, and what is given at the end of the {} goes by the member's \
+                 tier, which is known later: by then the wallet has moved on",
+                waiting.name()
             );
             check.wrong(format!("earning.{}.when", rule.id), message);
         }

@@ -5,7 +5,8 @@
 //! ends whose rules read the tier it is only checked that what is written is right.
 
 use fealty_ledger::{
-    Cause, EndOf, Ended, Facts, MemberBook, Notice, PeriodEnd, Transaction, end_takes_effect,
+    Cause, EndOf, Ended, Facts, Log, MemberBook, Notice, PeriodEnd, Stamp, Transaction, apply_end,
+    end_takes_effect,
 };
 use fealty_program::ProgramVersion;
 use fealty_rules::{End, Every};
@@ -89,15 +90,36 @@ impl Shard {
         if self.periods.through.get(program) >= Some(&end.at) && !ended.again {
             return different("the ends of the period were said to be written for all before");
         }
+        if end.at > transaction.written_at {
+            return different("the period has not ended yet");
+        }
         let member = (program.clone(), transaction.member.clone());
         let Some(known) = self.members.get(&member) else {
             return different("the member is not known");
         };
+        let rules = &applied.program.earning.rules;
+        let first = end_takes_effect(&known.book, rules.currencies_of_end(end.every), end.at);
+        if !ended.again && first != transaction.effective_at {
+            return different("the end of a period took effect at another time");
+        }
         let asked = AskedEnd {
             end,
             is_over: ended.again,
             at: transaction.effective_at,
         };
+        let first = AskedEnd {
+            is_over: false,
+            at: first,
+            ..asked
+        };
+        let is_said = self.periods.through.get(program) >= Some(&end.at);
+        if ended.again
+            && !is_said
+            && let Ok(Some(first)) = plan_end(applied, first, (&known.book, None))
+            && !first.ended.converted.is_empty()
+        {
+            return different("rules that read the wallet are left out");
+        }
         let planned = plan_end(applied, asked, (&known.book, ended.facts.tier.clone()));
         let planned = planned.map_err(|error| self.difference(position, error.to_string()))?;
         let Some(mut planned) = planned else {
@@ -113,44 +135,34 @@ impl Shard {
 
     /// Notes what was written of the end of a period, and which ends come to something else
     /// by what a transaction records.
-    pub(super) fn note_ends(
-        &mut self,
-        transaction: &Transaction,
-        programs: &Programs,
-    ) -> Result<(), VerifyError> {
+    pub(super) fn note_ends(&mut self, transaction: &Transaction, programs: &Programs) {
         let member = (transaction.program.clone(), transaction.member.clone());
         if let Cause::Ended(ended) = &transaction.cause {
             let ends = self.periods.written.entry(member).or_default();
             let name = (ended.of, ended.ends_at);
             ends.entry(name).or_default().push(transaction.position);
-            return Ok(());
+            return;
         }
         let Some(at) = happened_at(transaction) else {
-            return Ok(());
+            return;
         };
-        let owed = self.owed(transaction, at, programs)?;
+        let owed = self.owed(transaction, at, programs);
         if !owed.is_empty() {
             self.periods.owed.insert(member, owed);
         }
-        Ok(())
     }
 
     /// The ends that come to something else by what a transaction records that was at a
     /// moment.
-    fn owed(
-        &self,
-        transaction: &Transaction,
-        at: Timestamp,
-        programs: &Programs,
-    ) -> Result<Vec<EndName>, VerifyError> {
+    fn owed(&self, transaction: &Transaction, at: Timestamp, programs: &Programs) -> Vec<EndName> {
         let program = &transaction.program;
         let Some(through) = self.periods.through.get(program).copied() else {
-            return Ok(Vec::new());
+            return Vec::new();
         };
         let now = transaction.effective_at;
         let member = (program.clone(), transaction.member.clone());
         let Some(known) = self.members.get(&member) else {
-            return Ok(Vec::new());
+            return Vec::new();
         };
         let mut owed = Vec::new();
         for of in ALL {
@@ -169,14 +181,12 @@ impl Shard {
             };
             let is_its_own =
                 End::after(applied.program.earning.rules.calendar(), end.every, at) == end;
-            if is_its_own
-                && self.is_missing((applied, end), &known.book, (true, now), transaction)?
-            {
+            if is_its_own && self.is_missing((applied, end), &known.book, (true, now)) {
                 owed.push((of, end.at));
             }
         }
         owed.sort_unstable_by_key(|(of, at)| (*at, *of));
-        Ok(owed)
+        owed
     }
 
     /// Whether an end comes to something that is not written, as far as the log tells.
@@ -185,10 +195,9 @@ impl Shard {
         (applied, end): (&ProgramVersion, End),
         book: &MemberBook,
         (is_over, now): (bool, Timestamp),
-        transaction: &Transaction,
-    ) -> Result<bool, VerifyError> {
+    ) -> bool {
         if applied.program.end_waits_for_tiers(end.every) {
-            return Ok(false);
+            return false;
         }
         let currencies = applied.program.earning.rules.currencies_of_end(end.every);
         let at = if is_over { now } else { end.at };
@@ -197,10 +206,21 @@ impl Shard {
             is_over,
             at: end_takes_effect(book, currencies, at),
         };
-        let planned = plan_end(applied, asked, (book, None));
-        let planned =
-            planned.map_err(|error| self.difference(transaction.position, error.to_string()))?;
-        Ok(planned.is_some())
+        // What cannot be worked out, or is refused, comes to nothing.
+        let Ok(Some(planned)) = plan_end(applied, asked, (book, None)) else {
+            return false;
+        };
+        let stamp = Stamp {
+            written_at: asked.at,
+            seed: [0; 32],
+        };
+        let mut log = Log::new(self.shard, self.position.next(), stamp);
+        let planned = PeriodEnd {
+            // Whether it could be taken back does not matter here.
+            takes: Vec::new(),
+            ..planned
+        };
+        apply_end(&mut book.clone(), &planned, asked.at, &mut log).is_ok()
     }
 
     /// Checks that what came late has had the ends of its periods evaluated again, before
@@ -211,10 +231,11 @@ impl Shard {
             return Ok(());
         };
         match &transaction.cause {
-            Cause::Due(_) => return Ok(()),
             Cause::Ended(ended) if owed.first() == Some(&(ended.of, ended.ends_at)) => {
                 owed.remove(0);
             }
+            // What is due comes before; of ends that go by the tier it is not known beforehand.
+            Cause::Due(_) | Cause::Ended(_) => return Ok(()),
             _ => return Err(self.difference(transaction.position, NOT_AGAIN)),
         }
         if owed.is_empty() {
@@ -257,23 +278,10 @@ impl Shard {
             return Err(self.difference(position, "the period has not ended yet"));
         }
         for (version, end) in due {
-            let applied = &versions[version].1;
-            if applied.program.end_waits_for_tiers(end.every) {
-                continue;
-            }
-            for ((of, member), known) in &self.members {
-                if of != program {
-                    continue;
-                }
-                let currencies = applied.program.earning.rules.currencies_of_end(end.every);
-                let asked = AskedEnd {
-                    end,
-                    is_over: false,
-                    at: end_takes_effect(&known.book, currencies, end.at),
-                };
-                let planned = plan_end(applied, asked, (&known.book, None));
-                let missing = planned.map_err(|error| self.difference(position, error.to_string()));
-                if missing?.is_some() {
+            let of_program = self.members.iter().filter(|((of, _), _)| of == program);
+            for ((_, member), known) in of_program {
+                let of = (&versions[version].1, end);
+                if self.is_missing(of, &known.book, (false, end.at)) {
                     let what = format!(
                         "the end of a {} is not written for {member}",
                         end_of(end.every).name()

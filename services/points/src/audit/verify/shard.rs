@@ -291,7 +291,7 @@ impl Shard {
             taken.map_err(|error| self.difference(position, error.to_string()))?;
         }
         self.originals.clear();
-        self.note_ends(transaction, programs)?;
+        self.note_ends(transaction, programs);
         self.note(transaction, number, programs)?;
         for key in self.totals.add(transaction) {
             self.unmarked.insert(key);

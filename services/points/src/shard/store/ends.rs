@@ -2,7 +2,7 @@
 
 use fealty_ledger::Counters;
 use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg, to_pg};
-use fealty_types::{MemberId, ProgramId, ShardId, Timestamp};
+use fealty_types::{MemberId, Position, ProgramId, ShardId, Timestamp};
 use sqlx::PgExecutor;
 
 use super::{
@@ -115,4 +115,32 @@ pub(crate) async fn candidates(
         })
     });
     candidates.collect()
+}
+
+/// The members of a programme to whom something was written after a position and through
+/// another.
+pub(crate) async fn written_since(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    (program, after, through): (&ProgramId, Position, Position),
+) -> Result<Vec<MemberId>, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- points.ends.written_since
+        SELECT m.member_no, m.member FROM members m
+        WHERE m.shard = $1 AND m.program = $2 AND m.member_no IN (
+            SELECT t.member_no FROM transactions t
+            WHERE t.shard = $1 AND t.position > $3 AND t.position <= $4
+        )",
+        stored(shard),
+        program.as_str(),
+        after.get(),
+        through.get(),
+    )
+    .fetch_all(executor)
+    .await?;
+    let members = rows.into_iter().map(|row| {
+        let stored = StoredRow::of("members", row.member_no);
+        stored.parse("member", &row.member)
+    });
+    members.collect()
 }

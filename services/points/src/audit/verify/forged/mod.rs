@@ -1,4 +1,7 @@
-//! Logs that hang together, byte by byte, and in which time does what it cannot.
+//! Logs that hang together, byte by byte, and in which time does what it cannot; in `ends`, those
+//! in which the ends of periods are not what they must be.
+
+mod ends;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -66,7 +69,13 @@ struct Forger {
 
 impl Forger {
     fn new() -> Self {
-        let source = include_str!("../../../../../examples/programs/record-club.yaml");
+        Self::by(include_str!(
+            "../../../../../../examples/programs/record-club.yaml"
+        ))
+    }
+
+    /// One of a member of another programme.
+    fn by(source: &str) -> Self {
         let applied = Program::parse(source).expect("valid").numbered(1);
         let program = applied.program.id.clone();
         let member: MemberId = "anna".parse().expect("an id");
@@ -100,8 +109,11 @@ impl Forger {
         let request_id = format!("request-{}", self.log.next());
         let request_id = request_id.parse().expect("an id");
         let asked = (&request_id, &Metadata::default());
-        let request =
-            plan(&self.applied, asked, command, OfMember::default(), at(now)).expect("it fits");
+        let of_member = OfMember {
+            counters: Some(&self.book.counters),
+            ..OfMember::default()
+        };
+        let request = plan(&self.applied, asked, command, of_member, at(now)).expect("it fits");
         apply(&mut self.book, &request, at(now), &mut self.log).expect("there are points");
     }
 
@@ -138,7 +150,7 @@ impl Forger {
         match Shard::new(ShardId::new(0), 1).check(chunk, &programs).1 {
             Stopped::Done => Ok(()),
             Stopped::Different(error) => Err(error.to_string()),
-            Stopped::OriginalNeeded(..) => panic!("nothing is reversed"),
+            Stopped::OriginalNeeded(..) => panic!("nothing is reversed, or taken back"),
         }
     }
 }

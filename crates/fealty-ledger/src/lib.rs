@@ -37,6 +37,7 @@ mod leases;
 mod limits;
 mod log;
 mod period;
+mod period_end;
 mod principal;
 mod purchase;
 mod refusal;
@@ -72,7 +73,8 @@ pub use limits::{
     RELEASE_GRACE, TIER_WAIT_MAX, TIER_WAIT_STEP, TRANSFERS_PER_EXPIRY_MAX,
 };
 pub use log::{Log, Stamp};
-pub use period::{Converted, ConvertedInto, EndOf, Ended, PeriodEnd, Taken};
+pub use period::{Converted, ConvertedInto, EndOf, Ended};
+pub use period_end::{PeriodEnd, Taken};
 pub use principal::Principal;
 pub use purchase::{
     LINES_PER_PURCHASE_MAX, Purchase, PurchaseLine, ReturnedLine, TENDERS_PER_PURCHASE_MAX, Tender,

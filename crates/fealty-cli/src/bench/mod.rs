@@ -263,7 +263,7 @@ async fn month_end(
     postgres.create_database("month_end")?;
     let url = postgres.url("month_end");
     let (shards, members) = (sizing.shards, scale.large_members);
-    let of = (month::PROGRAM, month::SPENT);
+    let of = (month::TRUED_UP, month::SPENT);
     let ledger = fill::Ledger::of_purchases(&url, shards, members, of).await?;
     ledger.fill_of(members, month::AGO).await?;
     let redis = Redis::start(binaries)?;

@@ -16,7 +16,7 @@ use super::{
 use crate::load::{calls::Call, calls::Subject};
 
 /// A month is trued up by what was spent in it.
-pub(super) const PROGRAM: &str = r#"
+pub(super) const TRUED_UP: &str = r#"
 program: month
 language: 1
 calendar: { time_zone: UTC }

@@ -6,7 +6,7 @@ use fealty_ledger::{
 };
 use fealty_program::{Program, ProgramVersion};
 use fealty_rules::{
-    End, EndOutcome, Event, Every, Silent, SlotValue, Subject, Trace, evaluate_end,
+    End, EndOutcome, Event, Every, Recorded, Silent, SlotValue, Subject, Verdicts, evaluate_end,
 };
 use fealty_types::{CurrencyId, OrderScope, Points, TenderKind, TierId, Timestamp};
 
@@ -14,6 +14,7 @@ use super::{
     OfMember, Plan, PlanError,
     event::{LedgerNumbers, LeftOf, rank},
     returns::{counter_move, slot_move},
+    verdicts::{OfRule, read, told},
 };
 
 /// The end of a period, and how it is evaluated.
@@ -116,22 +117,21 @@ pub(crate) fn written_before(applied: &ProgramVersion, end: End, book: &MemberBo
         .end_written_before(end, &numbers)
 }
 
-/// Says what becomes of each rule for the end of a period.
-pub(super) fn traced(
-    program: &Program,
-    ended: &Ended,
-    inputs: &dyn fealty_rules::Inputs,
-    trace: &mut impl Trace,
-) {
+/// What became of each rule for the end of a period.
+pub(crate) fn recorded_end(applied: &ProgramVersion, ended: &Ended) -> Vec<OfRule> {
+    let program = &*applied.program;
     let end = End {
         at: ended.ends_at,
         every: every(ended.of),
     };
+    // What comes too late moves nothing, so nothing is written of it: this one counted.
     let mut event = end_event(program, end, ended.facts.tier.as_ref());
     event.again = ended.again;
-    // What comes too late moves nothing, so nothing is written of it.
-    if let Err(error) = evaluate_end(&program.earning.rules, &event, inputs, trace) {
-        tracing::error!(%error, "what was written cannot be evaluated again");
+    let mut verdicts = Verdicts::default();
+    let (rules, read) = (&program.earning.rules, read(&ended.facts));
+    match evaluate_end(rules, &event, &Recorded(&read), &mut verdicts) {
+        Ok(_) => told(rules, verdicts),
+        Err(_) => Vec::new(),
     }
 }
 

@@ -20,12 +20,12 @@ use fealty_ledger::{Active, Command, Counters, Facts, Grant, Purchase, Request};
 use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
-pub(crate) use ends::{AskedEnd, end_of, ends_due, every, plan_end, written_before};
+pub(crate) use ends::{AskedEnd, end_of, ends_due, every, plan_end, recorded_end, written_before};
 pub(crate) use error::{PlanError, field};
 pub(crate) use event::{LedgerNumbers, LeftOf};
 pub(crate) use returns::plan_return;
 pub(crate) use tier::tier_effects;
-pub(crate) use verdicts::{OfRule, Preview, preview, recorded, recorded_end};
+pub(crate) use verdicts::{OfRule, Preview, preview, recorded};
 
 /// The moment whose tier counts for a command; `None` where no tier does.
 pub(crate) fn tier_moment(

@@ -1,14 +1,13 @@
 //! What became of each rule: of a purchase that was recorded, from the facts in the log, and
 //! of one that is only asked about.
 
-use fealty_ledger::{Command, EarnedFacts, Ended, Purchase};
+use fealty_ledger::{Command, EarnedFacts, Purchase};
 use fealty_program::ProgramVersion;
 use fealty_rules::{Recorded, Rules, SlotValue, Verdict, Verdicts, evaluate};
 use fealty_types::{CurrencyId, RuleId, TierId, Timestamp};
 
 use super::{
     OfMember, Plan, PlanError,
-    ends::traced,
     event::{activity_event, event},
 };
 
@@ -70,14 +69,6 @@ pub(crate) fn recorded(
     }
 }
 
-/// What became of each rule for the end of a period.
-pub(crate) fn recorded_end(applied: &ProgramVersion, ended: &Ended) -> Vec<OfRule> {
-    let mut verdicts = Verdicts::default();
-    let read = read(&ended.facts);
-    traced(&applied.program, ended, &Recorded(&read), &mut verdicts);
-    told(&applied.program.earning.rules, verdicts)
-}
-
 /// What a purchase would earn now, or at another time; it need not be an order yet.
 pub(crate) fn preview(
     applied: &ProgramVersion,
@@ -109,7 +100,8 @@ pub(super) fn read(facts: &EarnedFacts) -> Vec<(u16, SlotValue)> {
     read.collect()
 }
 
-fn told(rules: &Rules, Verdicts(mut verdicts): Verdicts) -> Vec<OfRule> {
+/// What became of rules, by their names.
+pub(super) fn told(rules: &Rules, Verdicts(mut verdicts): Verdicts) -> Vec<OfRule> {
     verdicts.sort_unstable_by_key(|(rule, _)| *rule);
     let told = verdicts.into_iter().filter_map(|(number, verdict)| {
         let rule = rules.rule(number)?;

@@ -94,8 +94,8 @@ fn an_end_that_is_written_is_accepted_and_so_is_what_corrects_it() {
     forger.buy(10_000, now, Some(200 * HOUR));
     let end = forger.january(now, true).expect("50 more");
     forger.end(&end, now);
-    forger.buy(10_000, now + 1, None);
     forger.written_at(now + 1);
+    forger.buy(10_000, now + 1, None);
     assert_eq!(forger.verified(), Ok(()));
 }
 

@@ -574,6 +574,36 @@ async fn a_shorter_end_closes_no_longer_one_that_waits() {
     verify(&fleet).await.expect("the ledger holds");
 }
 
+/// At one instant a day ends before a month: what the month gives no day's end converts.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_longer_end_gives_no_shorter_one_converts() {
+    let rules = r#"
+counters: { visits: { of: purchase, over: { every: month } } }
+earning:
+  - { rule: base, on: purchase, earn: { currency: points, rate: { points: 1, per: "1.00" } } }
+  - { rule: vouchers, on: end_of.day, when: wallet.available >= 150, convert: { currency: points, each: 50, into: voucher, value: "0.50" } }
+  - { rule: monthly, on: end_of.month, when: counters.visits >= 1, earn: { currency: points, fixed: 200 } }
+"#;
+    let fleet = club_with_ends(rules).await;
+    set_time(&fleet, FEBRUARY_S - DAY / 2).await;
+    buy(&fleet, 1, "anna", 10_000).await;
+    let sweepers = without_sweepers(&fleet).await;
+    set_time(&fleet, FEBRUARY_S + 60).await;
+    for _ in 0..3 {
+        assert_eq!(available(fleet.clients(), "anna").await, 300);
+    }
+    accrue(fleet.clients(), accrual("more", "anna", 1))
+        .await
+        .expect("given");
+    drop(sweepers);
+    until_ended(&fleet, FEBRUARY_S).await;
+    assert_eq!(available(fleet.clients(), "anna").await, 301);
+    set_time(&fleet, FEBRUARY_S + DAY).await;
+    assert_eq!(available(fleet.clients(), "anna").await, 1, "the next day");
+    until_ended(&fleet, FEBRUARY_S + DAY).await;
+    verify(&fleet).await.expect("the ledger holds");
+}
+
 /// Points of two currencies become vouchers at one end, each in one voucher.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_currencies_become_vouchers_at_one_end() {

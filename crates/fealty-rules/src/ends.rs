@@ -110,6 +110,13 @@ impl Rules {
         ends.min()
     }
 
+    /// The ends of longer periods at the same instant, for which there are rules.
+    pub fn longer_ends(&self, end: End) -> impl Iterator<Item = End> {
+        let longer = self.ends().filter(move |every| *every > end.every);
+        let ends = longer.map(move |every| End::after(&self.calendar, every, end.last_instant()));
+        ends.filter(move |longer| longer.at == end.at)
+    }
+
     fn of_end(&self, every: Every) -> impl Iterator<Item = (&Rule, &KeptEnd)> {
         let of_end = move |rule: &&Rule| rule.on == Subject::End(every);
         let rules = self.rules.iter().filter(of_end);
@@ -271,10 +278,11 @@ fn capped(rule: &Rule, slots: &Slots<'_>, (points, before): (i128, i64)) -> (i12
             Cap::PerMember(_, slot) => slots.get(*slot).before.saturating_sub(own),
         };
         let (Cap::PerEvent(limit) | Cap::PerMember(limit, _)) = cap;
+        // What was given stays, though others have used more since by a higher limit.
         let room = match limit {
-            Limit::Points(most) => i128::from(most.saturating_sub(used(before)).max(0)),
+            Limit::Points(most) => i128::from(most.saturating_sub(used(before)).max(before)),
             Limit::Times(most) if used(i64::from(before > 0)) < *most => continue,
-            Limit::Times(_) => 0,
+            Limit::Times(_) => i128::from(before),
         };
         if room < left {
             (left, by) = (room, Some(number));

@@ -478,7 +478,7 @@ earning:
   - { rule: vouchers, on: end_of.month, convert: { currency: points, each: 50, into: voucher, value: "0.50" } }
 "#,
     );
-    assert_eq!(found, ["earning.vouchers.when"]);
+    assert_eq!(found, ["earning.vouchers.convert"]);
     let twice = wrong(
         r#"
 earning:

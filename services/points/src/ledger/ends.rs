@@ -2,9 +2,9 @@
 //! says in the log when that is done. Whoever reads a wallet, or writes to it past the lanes,
 //! has the member's written first.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use fealty_ledger::{Moment, Said};
+use fealty_ledger::{Cause, Entry, Moment, Said};
 use fealty_postgres::{DatabaseError, PgConnection, run};
 use fealty_program::ProgramVersion;
 use fealty_types::{Clock as _, MemberId, Position, ProgramId, ShardId, Timestamp};
@@ -20,6 +20,7 @@ use crate::{
         store::{
             ends::{Candidate, candidates, written_since},
             head::lock_head,
+            log,
         },
     },
 };
@@ -32,6 +33,8 @@ const MEMBERS_MAX: i64 = 1_000;
 const AT_ONCE: usize = 512;
 /// How long it is waited where a lane has too much to do.
 const OVERLOADED: Duration = Duration::from_millis(50);
+/// Entries of the log read at a time.
+const LOG_LEN: i64 = 5_000;
 /// Members written for together with the notice, under the lock of the head.
 const AT_THE_END_MAX: usize = 200;
 /// How often members are looked for who were written to meanwhile, before a later sweep does.
@@ -212,19 +215,41 @@ impl Ending<'_> {
     /// clock had not come so far, and what waits for tiers is not written by requests.
     async fn finish(&self, mut since: Position) -> Result<(), Error> {
         for _ in 0..ROUNDS_MAX {
+            let (members, head) = self.asked_since(since).await?;
+            self.write_for(members).await?;
+            since = head;
             match self.finish_now(since).await.map_err(Error::from)? {
                 Finished::Now(written) => {
                     self.ledger.publisher.publish(self.shard, &written).await;
                     return Ok(());
                 }
                 Finished::Before => return Ok(()),
-                Finished::NotYet(members, head) => {
-                    self.write_for(members).await?;
-                    since = head;
-                }
+                Finished::NotYet => {}
             }
         }
         Err(Error::Unavailable)
+    }
+
+    /// Members to whom something was written after a position that was asked for, and how far
+    /// the log reaches.
+    async fn asked_since(&self, mut since: Position) -> Result<(Vec<MemberId>, Position), Error> {
+        let (pool, program) = (self.ledger.database.pool(), &self.applied.program.id);
+        let mut members = BTreeSet::new();
+        loop {
+            let rows = log::read(pool, self.shard, since, LOG_LEN).await?;
+            let Some(last) = rows.last() else {
+                return Ok((members.into_iter().collect(), since));
+            };
+            since = Position::new(last.position);
+            for row in rows {
+                if let Entry::Transaction(written) = row.entry()?
+                    && written.program == *program
+                    && !matches!(written.cause, Cause::Ended(_) | Cause::Due(_))
+                {
+                    members.insert(written.member);
+                }
+            }
+        }
     }
 
     async fn finish_now(&self, since: Position) -> Result<Finished, Failure> {
@@ -232,11 +257,11 @@ impl Ending<'_> {
         run!(ledger.database, "end_periods", |connection| async {
             let head = lock_head(connection, shard).await?;
             let name = (program, since, head.position);
-            let written = written_since(&mut *connection, shard, name).await?;
+            let written = written_since(&mut *connection, shard, name, AT_THE_END_MAX).await?;
             let (asked, now) = (asked(program), ledger.clock.now());
             let locked = ReadOn::Locked;
             let few = written.len() <= AT_THE_END_MAX;
-            let members = written.iter().filter(|_| few);
+            let members = written.iter().take(AT_THE_END_MAX);
             let members = members.map(|member| (program.clone(), member.clone()));
             let read = ShardWork::read(connection, shard, members, &asked, now, locked, None);
             let (mut work, _) = read.await?;
@@ -246,7 +271,7 @@ impl Ending<'_> {
             let moment = Moment::new(now, self.moment.tiers_known);
             let ends = (ledger.lanes.ends(), &ledger.programs);
             if !few || !write_all(&mut work, connection, ends, moment).await? {
-                return Ok(Finished::NotYet(written, head.position));
+                return Ok(Finished::NotYet);
             }
             let through = self.through;
             work.announce(program, Said::EndsWritten { through })?;
@@ -263,8 +288,8 @@ enum Finished {
     Now(Written),
     /// Another instance has said it.
     Before,
-    /// These members come first, who were written to up to a position.
-    NotYet(Vec<MemberId>, Position),
+    /// Too much was written meanwhile.
+    NotYet,
 }
 
 /// The ends that are due in a shard, by what is stored, and how far its log reaches.
@@ -282,6 +307,7 @@ async fn due(
     let (work, _) = read.await.map_err(Failure::from)?;
     let head = work.head_before().0;
     let Some(version) = work.version(program) else {
+        ledger.lanes.ends().note_none(shard, program, now);
         return Ok((Arc::new([]), head));
     };
     let standing = Standing {

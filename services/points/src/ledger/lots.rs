@@ -30,8 +30,9 @@ impl Ledger {
         after: Option<LotsAfter>,
         limit: usize,
     ) -> Result<(Vec<Lot>, Option<LotsAfter>), Error> {
-        self.with_currency(program, currency)?;
+        let applied = self.with_currency(program, currency)?;
         let shard = self.shards.of(program, member);
+        self.end_before_read(shard, &applied, member).await;
         let pool = self.database.pool();
         let number = store::members::number(pool, shard, program, member).await?;
         let Some(number) = number else {

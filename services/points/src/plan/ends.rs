@@ -30,33 +30,32 @@ pub(crate) struct AskedEnd {
 
 /// The ends that are due by a moment and not written, in order: the place of the version that
 /// was in force just before, and the end. Versions are in the order in which they began, each
-/// with when. Answers also with when the next one is.
+/// with when; `None` is one without such rules.
 pub(crate) fn ends_due(
-    versions: &[(Timestamp, ProgramVersion)],
+    versions: &[(Timestamp, Option<ProgramVersion>)],
     (through, now): (Option<Timestamp>, Timestamp),
     max: usize,
-) -> (Vec<(usize, End)>, Option<Timestamp>) {
-    let (mut due, mut next) = (Vec::new(), None);
+) -> Vec<(usize, End)> {
+    let mut due = Vec::new();
     for (at, (begun_at, applied)) in versions.iter().enumerate() {
         let until = versions.get(at + 1).map(|(begun_at, _)| *begun_at);
         let after = through.unwrap_or(Timestamp::EPOCH).max(*begun_at);
         if until.is_some_and(|until| until <= after) {
             continue;
         }
+        let Some(applied) = applied else {
+            continue;
+        };
         let rules = &applied.program.earning.rules;
         let last = until.map_or(now, |until| until.min(now));
         let ends = rules.ends_between(after, last, max + 1).into_iter();
         due.extend(ends.map(|end| (at, end)));
-        if until.is_none() {
-            next = rules.next_end(after);
-        }
     }
     // What ends at one instant is worked off together.
     if let Some((_, cut)) = due.get(max).copied() {
         due.retain(|(_, end)| end.at < cut.at);
     }
-    let next = due.first().map(|(_, end)| end.at).or(next);
-    (due, next)
+    due
 }
 
 /// Works out what the end of a period comes to for a member; `None` where nothing changes by
@@ -91,8 +90,10 @@ pub(crate) fn plan_end(
         let wallet = book.wallets.get(currency);
         wallet.and_then(|wallet| wallet.wallet().last_at) > Some(end.at)
     };
+    let is_written = |end| rules.end_written_before(end, &numbers) > 0;
     event.again = asked.is_over
-        || rules.end_written_before(end, &numbers) > 0
+        || is_written(end)
+        || rules.longer_ends(end).any(is_written)
         || rules.wallets_of_end(end.every).any(has_moved_on);
     let inputs = event.inputs(rules, &numbers);
     let outcome = evaluate_end(rules, &event, &inputs, &mut Silent);

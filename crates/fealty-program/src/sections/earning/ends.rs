@@ -55,7 +55,8 @@ pub(crate) fn check(
                  tier, which is known later: by then the wallet has moved on",
                 waiting.name()
             );
-            check.wrong(format!("earning.{}.when", rule.id), message);
+            let field = if rule.converts() { "convert" } else { "when" };
+            check.wrong(format!("earning.{}.{field}", rule.id), message);
         }
     }
 }

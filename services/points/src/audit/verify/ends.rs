@@ -173,7 +173,7 @@ impl Shard {
             };
             let calendar = newest.program.earning.rules.calendar();
             let end = End::after(calendar, every(of), at);
-            if end.at > through || transaction.moves().is_empty() {
+            if end.at > through {
                 continue;
             }
             let Some(applied) = self.in_force(program, end.at, programs) else {
@@ -181,7 +181,9 @@ impl Shard {
             };
             let is_its_own =
                 End::after(applied.program.earning.rules.calendar(), end.every, at) == end;
-            if is_its_own && self.is_missing((applied, end), &known.book, (true, now)) {
+            let rules = &applied.program.earning.rules;
+            let counts = rules.end_counts(end.every, self.moved.iter().copied());
+            if is_its_own && counts && self.is_missing((applied, end), &known.book, (true, now)) {
                 owed.push((of, end.at));
             }
         }
@@ -267,10 +269,10 @@ impl Shard {
         let begun = self.periods.begun.get(program).into_iter().flatten();
         let begun = begun.filter_map(|(version, _, begun_at)| {
             let applied = programs.get(&(program.clone(), *version))?;
-            Some((*begun_at, applied.clone()))
+            Some((*begun_at, Some(applied.clone())))
         });
-        let versions: Vec<(Timestamp, ProgramVersion)> = begun.collect();
-        let (due, _) = ends_due(&versions, (before, through), ENDS_MAX);
+        let versions: Vec<(Timestamp, Option<ProgramVersion>)> = begun.collect();
+        let due = ends_due(&versions, (before, through), ENDS_MAX);
         if due.last().is_none_or(|(_, end)| end.at != through) {
             return Err(self.difference(position, "no period ended then"));
         }
@@ -280,7 +282,10 @@ impl Shard {
         for (version, end) in due {
             let of_program = self.members.iter().filter(|((of, _), _)| of == program);
             for ((_, member), known) in of_program {
-                let of = (&versions[version].1, end);
+                let Some(applied) = &versions[version].1 else {
+                    continue;
+                };
+                let of = (applied, end);
                 if self.is_missing(of, &known.book, (false, end.at)) {
                     let what = format!(
                         "the end of a {} is not written for {member}",

@@ -98,6 +98,9 @@ pub(super) struct Shard {
     pub(super) budgets: Budgets,
     /// What it says of the ends of periods.
     pub(super) periods: Periods,
+    /// What the last request moved of its member's numbers.
+    #[borsh(skip)]
+    pub(super) moved: Vec<u64>,
     /// The transactions that the next one names.
     #[borsh(skip)]
     pub(super) originals: BTreeMap<Position, Transaction>,
@@ -125,6 +128,7 @@ impl Shard {
             gifts: 0,
             budgets: Budgets::default(),
             periods: Periods::default(),
+            moved: Vec::new(),
             originals: BTreeMap::new(),
         }
     }
@@ -387,6 +391,8 @@ impl Shard {
     ) -> Result<Transaction, VerifyError> {
         let (position, at) = (transaction.position, transaction.effective_at);
         let request = self.request(transaction, programs)?;
+        let moves = request.iter().flat_map(|request| &request.counter_moves);
+        self.moved = moves.map(|moved| moved.key).collect();
         let effects = self.effects(transaction, programs)?;
         let period_end = self.period_end(transaction, programs)?;
         let member = (transaction.program.clone(), transaction.member.clone());

@@ -118,11 +118,12 @@ pub(crate) async fn candidates(
 }
 
 /// The members of a programme to whom something was written after a position and through
-/// another.
+/// another; no more than one beyond so many.
 pub(crate) async fn written_since(
     executor: impl PgExecutor<'_>,
     shard: ShardId,
     (program, after, through): (&ProgramId, Position, Position),
+    len_max: usize,
 ) -> Result<Vec<MemberId>, DatabaseError> {
     let rows = sqlx::query!(
         "-- points.ends.written_since
@@ -130,11 +131,12 @@ pub(crate) async fn written_since(
         WHERE m.shard = $1 AND m.program = $2 AND m.member_no IN (
             SELECT t.member_no FROM transactions t
             WHERE t.shard = $1 AND t.position > $3 AND t.position <= $4
-        )",
+        ) LIMIT $5",
         stored(shard),
         program.as_str(),
         after.get(),
         through.get(),
+        i64::try_from(len_max + 1).unwrap_or(i64::MAX),
     )
     .fetch_all(executor)
     .await?;

@@ -1,32 +1,23 @@
-//! The ends of periods that are due in a shard: which, by which version of the programme, and
-//! what each comes to for a member.
-//!
-//! An end belongs to a member, not to a wallet: whatever is done for the member after it, the end
-//! is written before. For who does nothing the sweeper has it written, and then says in the log
-//! that the ends up to that moment are written for all ([`fealty_ledger::Said::EndsWritten`]).
-//! Between the moment and that notice each batch looks; else nobody has to.
-//!
-//! What a member's tier decides waits until that is known, an hour at the longest; the member's
-//! requests do not wait for it.
-//!
-//! A purchase, an activity or a return that comes late counts in its own time. The ends of the
-//! periods in which that was are evaluated again, by the version that was in force then, and the
-//! difference is written in the same batch.
+//! What a batch does with the ends of periods.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use fealty_ledger::{Cause, MemberBook, Moment, PeriodEnd, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection};
-use fealty_program::ProgramVersion;
+use fealty_program::{Program, ProgramVersion};
 use fealty_rules::{End, Every};
 use fealty_server::Programs;
-use fealty_types::{MemberId, ProgramId, ShardId, TierId, Timestamp};
+use fealty_types::{ProgramId, ShardId, TierId, Timestamp};
 
+use super::{
+    due::DueEnd,
+    known::{Ends, Standing},
+};
 use crate::{
-    plan::{AskedEnd, end_of, ends_due, plan_end, written_before},
+    plan::{AskedEnd, end_of, plan_end, written_before},
     shard::{
         DUE_WITH_A_CHANGE, Driven, Interrupted, ReadOn, ShardWork, ended_key, key_of,
         store::{
@@ -37,11 +28,6 @@ use crate::{
     },
 };
 
-/// Ends that are worked off in one go, or a few more.
-const ENDS_MAX: usize = 64;
-/// Members of whom it is remembered that they were read, of a shard and a programme.
-const READ_MAX: usize = 10_000;
-
 /// The kinds of periods, from the shortest to the longest: their order at one instant.
 const ALL: [Every; 5] = [
     Every::Day,
@@ -51,266 +37,18 @@ const ALL: [Every; 5] = [
     Every::Year,
 ];
 
-/// An end that is due, with the version of the programme that was in force just before.
-#[derive(Clone, Debug)]
-pub(crate) struct DueEnd {
-    pub(crate) end: End,
-    pub(crate) applied: ProgramVersion,
-}
-
-impl DueEnd {
-    /// Whether it waits for members' tiers that are known up to a moment.
-    pub(crate) fn waits(&self, moment: Moment) -> bool {
-        self.applied.program.end_waits_for_tiers(self.end.every)
-            && moment.tiers_known < self.end.last_instant()
-    }
-
-    /// The moment whose tier counts, where one does.
-    pub(crate) fn tier_moment(&self) -> Option<Timestamp> {
-        let waits = self.applied.program.end_waits_for_tiers(self.end.every);
-        waits.then(|| self.end.last_instant())
-    }
-}
-
-/// How far a shard is with a programme.
-#[derive(Clone, Debug)]
-struct Known {
-    standing: Standing,
-    /// All versions that began, in their order.
-    history: Arc<[BegunVersion]>,
-    /// The ends that are due, as far as was looked.
-    due: Arc<[DueEnd]>,
-    /// When the next one is after that; `None` where there is none to come.
-    next: Option<Timestamp>,
-    /// Members who were read since the first of those, for whom they were written then.
-    read: HashSet<MemberId>,
-}
-
-/// What an instance knows of the ends of periods.
-#[derive(Clone, Default)]
-pub(crate) struct Ends {
-    known: Arc<Mutex<HashMap<(ShardId, ProgramId), Known>>>,
-}
-
-/// How far a shard is: the version in force, and up to when all ends are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) version: BegunVersion,
-    pub(crate) through: Option<Timestamp>,
-}
-
-/// Whether there may be ends that are not written for all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Open {
-    /// There are none.
-    No,
-    /// There are, or it is not known.
-    Yes,
-    /// There are, and they wait for members' tiers.
-    Waits,
-}
-
-impl Ends {
-    /// Whether there may be ends that are not written for all.
-    pub(crate) fn are_open(
-        &self,
-        shard: ShardId,
-        applied: &ProgramVersion,
-        now: Timestamp,
-    ) -> Open {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get(&(shard, applied.program.id.clone()));
-        // Another version may have begun by somebody else.
-        let Some(known) = known.filter(|known| known.is_of(applied)) else {
-            return Open::Yes;
-        };
-        if let Some(first) = known.due.first() {
-            return if first.waits(now.into()) {
-                Open::Waits
-            } else {
-                Open::Yes
-            };
-        }
-        match known.next {
-            Some(next) if next <= now => Open::Yes,
-            _ => Open::No,
-        }
-    }
-
-    /// Whether somebody who reads a member's wallet is to have its ends written first.
-    pub(crate) fn before_read(
-        &self,
-        shard: ShardId,
-        applied: &ProgramVersion,
-        (member, now): (&MemberId, Timestamp),
-    ) -> bool {
-        let has_ends = || applied.program.earning.rules.ends().next().is_some();
-        if self.are_open(shard, applied, now) != Open::Yes {
-            return false;
-        }
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get(&(shard, applied.program.id.clone())) {
-            Some(known) if known.is_of(applied) => {
-                let is_next_due = known.next.is_some_and(|next| next <= now);
-                is_next_due || !known.read.contains(member)
-            }
-            _ => has_ends(),
-        }
-    }
-
-    /// Notes that a member's are written that were due by a moment.
-    pub(crate) fn note_read(&self, shard: ShardId, program: &ProgramId, member: &MemberId) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get_mut(&(shard, program.clone()))
-            && known.read.len() < READ_MAX
-        {
-            known.read.insert(member.clone());
-        }
-    }
-
-    /// Forgets what was known of a shard in which a version begins.
-    pub(super) fn forget(&self, shard: ShardId, program: &ProgramId) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.remove(&(shard, program.clone()));
-    }
-
-    fn get(&self, shard: ShardId, program: &ProgramId) -> Option<Known> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(shard, program.clone())).cloned()
-    }
-
-    /// The ends that are due in a shard and not written for all its members.
-    pub(crate) async fn due(
-        &self,
-        connection: &mut PgConnection,
-        programs: &Programs,
-        (shard, program): (ShardId, &ProgramId),
-        standing: Standing,
-        now: Timestamp,
-    ) -> Result<Arc<[DueEnd]>, DatabaseError> {
-        let name = (shard, program.clone());
-        {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = known.get(&name)
-                && known.standing == standing
-                && known.next.is_none_or(|next| next > now)
-            {
-                return Ok(Arc::clone(&known.due));
-            }
-        }
-        let of = (shard, program);
-        let history = self.history(connection, of, standing.version).await?;
-        let mut versions = Vec::new();
-        for (at, begun) in history.iter().enumerate() {
-            // All that ended under it is written.
-            let until = history.get(at + 1).map(|next| next.begun_at);
-            if until.is_some_and(|until| Some(until) <= standing.through) {
-                continue;
-            }
-            let applied = version_of(connection, programs, program, *begun).await?;
-            versions.push((begun.begun_at, applied));
-        }
-        let (due, _) = ends_due(&versions, (standing.through, now), ENDS_MAX);
-        let due = due.into_iter().map(|(at, end)| DueEnd {
-            end,
-            applied: versions[at].1.clone(),
-        });
-        let due: Arc<[DueEnd]> = due.collect();
-        let newest = versions.last().map(|(_, applied)| applied);
-        let known = Known {
-            standing,
-            history,
-            due: Arc::clone(&due),
-            next: newest.and_then(|newest| newest.program.earning.rules.next_end(now)),
-            read: HashSet::new(),
-        };
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(name, known);
-        Ok(due)
-    }
-
-    /// All versions that began in a shard.
-    async fn history(
-        &self,
-        connection: &mut PgConnection,
-        (shard, program): (ShardId, &ProgramId),
-        version: BegunVersion,
-    ) -> Result<Arc<[BegunVersion]>, DatabaseError> {
-        let known = self.get(shard, program);
-        if let Some(known) = known.filter(|known| known.standing.version == version) {
-            return Ok(known.history);
-        }
-        let rows = store::versions::history(connection, shard, Some(program)).await?;
-        let begun = rows.into_iter().map(|row| Ok(row.into_version()?.1));
-        let begun: Result<Vec<BegunVersion>, DatabaseError> = begun.collect();
-        // What began after the head was read is none of this batch's.
-        let mut begun = begun?;
-        begun.retain(|begun| begun.position <= version.position);
-        Ok(begun.into())
-    }
-
-    /// The version that was in force just before a moment, of those that began up to the one in
-    /// force.
-    async fn in_force(
-        &self,
-        connection: &mut PgConnection,
-        programs: &Programs,
-        (shard, program): (ShardId, &ProgramId),
-        (version, moment): (BegunVersion, Timestamp),
-    ) -> Result<Option<ProgramVersion>, DatabaseError> {
-        let history = self.history(connection, (shard, program), version).await?;
-        let mut begun = history.iter().rev();
-        match begun.find(|begun| begun.begun_at < moment) {
-            Some(begun) => {
-                let applied = version_of(connection, programs, program, *begun).await?;
-                Ok(Some(applied))
-            }
-            None => Ok(None),
-        }
-    }
-}
-
-impl Known {
-    /// Whether the version in force is this one.
-    fn is_of(&self, applied: &ProgramVersion) -> bool {
-        i64::from(self.standing.version.version) == applied.version
-    }
-}
-
-/// A version that is or was in force; without it nothing can be said of the ends under it.
-async fn version_of(
-    connection: &mut PgConnection,
-    programs: &Programs,
-    program: &ProgramId,
-    begun: BegunVersion,
-) -> Result<ProgramVersion, DatabaseError> {
-    if let Ok(newest) = programs.newest(program)
-        && newest.version == i64::from(begun.version)
-    {
-        return Ok(newest);
-    }
-    let found = programs
-        .version_in(connection, program, begun.version)
-        .await?;
-    found.ok_or_else(|| {
-        let version = begun.version;
-        tracing::error!(%program, version, "a version that was in force cannot be read here");
-        DatabaseError::Contended("a version of the programme is not to be had here")
-    })
-}
-
 /// Something that may have come late.
-pub(super) struct Late<'a> {
+pub(in crate::lane) struct Late<'a> {
     /// A version of the programme.
-    pub(super) applied: &'a ProgramVersion,
+    pub(in crate::lane) applied: &'a ProgramVersion,
     /// When it was.
-    pub(super) at: Timestamp,
+    pub(in crate::lane) at: Timestamp,
     /// The numbers that it moved.
-    pub(super) keys: Vec<u64>,
+    pub(in crate::lane) keys: Vec<u64>,
 }
 
 /// The ends of periods in a batch.
-pub(super) struct EndsOfBatch {
+pub(in crate::lane) struct EndsOfBatch {
     ends: Ends,
     programs: Programs,
     due: HashMap<ProgramId, Arc<[DueEnd]>>,
@@ -324,7 +62,7 @@ pub(super) struct EndsOfBatch {
 
 impl EndsOfBatch {
     /// Finds out which ends are due, and who had which tier then.
-    pub(super) async fn read(
+    pub(in crate::lane) async fn read(
         connection: &mut PgConnection,
         (ends, programs): (&Ends, &Programs),
         work: &ShardWork,
@@ -343,6 +81,7 @@ impl EndsOfBatch {
         let of_batch: BTreeSet<&ProgramId> = of_batch.collect();
         for program in of_batch {
             let Some(version) = work.version(program) else {
+                ends.note_none(shard, program, now);
                 continue;
             };
             let standing = Standing {
@@ -394,12 +133,12 @@ impl EndsOfBatch {
     }
 
     /// Whether nothing can be said of a programme's ends here, so its members wait.
-    pub(super) fn are_unknown(&self, program: &ProgramId) -> bool {
+    pub(in crate::lane) fn are_unknown(&self, program: &ProgramId) -> bool {
         self.unknown.contains(program)
     }
 
     /// Writes all ends that are due for a member, but for those that wait for its tier.
-    pub(super) async fn write(
+    pub(in crate::lane) async fn write(
         &mut self,
         work: &mut ShardWork,
         connection: &mut PgConnection,
@@ -416,8 +155,14 @@ impl EndsOfBatch {
             if due.waits(moment) {
                 return Ok(nothing);
             }
-            let tier = self.tiers.get(&(slot, number)).cloned();
-            let written = write_end(work, connection, slot, (due, tier), (moment, false));
+            let tier = match written_before(&due.applied, due.end, work.book(slot)) {
+                0 => self.tiers.get(&(slot, number)).cloned(),
+                // It is corrected by the tier that counted.
+                _ => tier_of(work, connection, slot, due).await?,
+            };
+            let now = self.newest(due);
+            let end = (due, tier, &*now.program);
+            let written = write_end(work, connection, slot, end, (moment, false));
             match written.await? {
                 Driven::Done(_) => {}
                 Driven::Refused(refusal) => {
@@ -431,8 +176,14 @@ impl EndsOfBatch {
         Ok(nothing)
     }
 
+    /// The newest version of the programme of an end.
+    fn newest(&self, due: &DueEnd) -> ProgramVersion {
+        let newest = self.programs.newest(&due.applied.program.id);
+        newest.unwrap_or_else(|_| due.applied.clone())
+    }
+
     /// Writes again the ends of the periods in which something was that came late.
-    pub(super) async fn correct(
+    pub(in crate::lane) async fn correct(
         &self,
         work: &mut ShardWork,
         connection: &mut PgConnection,
@@ -457,13 +208,15 @@ impl EndsOfBatch {
             if !is_written {
                 continue;
             }
+            // Before all are, rules that read the wallet may still be asked for the first time.
+            let is_over = through >= Some(again.end.at);
             let member = work.book(slot).member.clone();
             let tier = tier_of(work, connection, slot, &again).await?;
             loop {
                 // It belongs to what was just written, however much is due before it.
                 work.allow_due(usize::MAX);
-                let again = (&again, tier.clone());
-                let written = write_end(work, connection, slot, again, (moment, true));
+                let again = (&again, tier.clone(), &*late.applied.program);
+                let written = write_end(work, connection, slot, again, (moment, is_over));
                 match written.await? {
                     Driven::MoreIsDue => {}
                     Driven::Done(_) => break,
@@ -540,7 +293,7 @@ async fn write_end(
     work: &mut ShardWork,
     connection: &mut PgConnection,
     slot: usize,
-    (due, tier): (&DueEnd, Option<TierId>),
+    (due, tier, newest): (&DueEnd, Option<TierId>, &Program),
     (moment, is_over): (Moment, bool),
 ) -> Result<Driven, Interrupted> {
     let (program, end) = (&due.applied.program, due.end);
@@ -548,7 +301,8 @@ async fn write_end(
     let currencies = || rules.currencies_of_end(end.every);
     for currency in currencies() {
         let advanced = if is_over {
-            let advanced = work.advance(connection, slot, program, currency, moment);
+            // What waits for tiers now, the newest version says.
+            let advanced = work.advance(connection, slot, newest, currency, moment);
             advanced.await?
         } else {
             let until = (end.at, moment.tiers_known);
@@ -574,7 +328,8 @@ async fn write_end(
     };
     if planned.ended.again && !is_over {
         // It was written before, so it takes effect now, and what is due by now comes before.
-        let again = write_end(work, connection, slot, (due, tier), (moment, true));
+        let end = (due, tier, newest);
+        let again = write_end(work, connection, slot, end, (moment, true));
         return Box::pin(again).await;
     }
     let planned = with_what_was_before(work, connection, slot, planned).await?;

@@ -167,7 +167,7 @@ async fn a_checkpoint_shows_what_was_cut_off_although_all_else_fits() {
     forge(
         &fleet,
         &[
-            "TRUNCATE transactions, wallets, lots, holds, reversals, returns, leases, members, accounts, orders, marks, account_marks, begun_versions",
+            "TRUNCATE transactions, wallets, lots, holds, reversals, returns, leases, members, accounts, orders, marks, account_marks, begun_versions, version_history, period_ends",
             "UPDATE shards SET position = 0, members = 0, chain = decode(repeat('00', 32), 'hex')",
         ],
     )

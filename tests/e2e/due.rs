@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use crate::{
     harness::{
         CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, balance, club, club_with,
-        purchase, reason, set_time, until, verify,
+        purchase, reason, set_time, until, verify, without_sweepers,
     },
     tiers::{apply_to, gold_stays},
 };
@@ -95,15 +95,6 @@ async fn a_wallet_in_which_very_much_is_due_is_written_in_parts() {
 /// A club whose lanes remember no wallet, so that what is forged is what they read.
 async fn club_that_forgets() -> Fleet {
     club_with(&[("FEALTY_LEDGER_MEMBERS_IN_MEMORY", "0".to_owned())]).await
-}
-
-/// A connection that keeps the sweepers away while it is not dropped.
-async fn without_sweepers(fleet: &Fleet) -> PgConnection {
-    let url = fleet.points_database_url();
-    let mut connection = PgConnection::connect(url).await.expect("it answers");
-    let locked = connection.execute("SELECT pg_advisory_lock(7351, shard) FROM shards");
-    locked.await.expect("they end");
-    connection
 }
 
 /// Gives Anna's wallet 12,000 lots that are due, as if they had been made.

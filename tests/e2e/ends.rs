@@ -13,8 +13,8 @@ use fealty_proto::operations::v1::{
 };
 use fealty_proto::points::v1::{
     Consistency, ConversionInto, ExplainTransactionRequest, GiftRequest, ListTransactionsRequest,
-    Period, RecordPurchaseRequest, RedeemRequest, RuleOutcome, Transaction, TransactionKind,
-    earning_service_client::EarningServiceClient,
+    Period, RecordPurchaseRequest, RedeemRequest, ReverseRequest, RuleOutcome, Transaction,
+    TransactionKind, earning_service_client::EarningServiceClient,
 };
 use futures::future::join_all;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -23,7 +23,7 @@ use crate::{
     earning::{bought, counters, line, record, with_rules},
     harness::{
         CLUB, POINTS, SHOP, accrual, accrue, ask, available, balance, club_of, polled, purchase,
-        set_time, until, verify,
+        reason, set_time, until, verify, without_sweepers,
     },
     instance::{DISTRIBUTED, Instance},
     returns::{give_back, id_of, of_money, whole},
@@ -125,15 +125,6 @@ async fn until_ended(fleet: &Fleet, seconds: i64) {
     .await;
 }
 
-/// A connection that keeps the sweepers away while it is not dropped.
-async fn without_sweepers(fleet: &Fleet) -> PgConnection {
-    let url = fleet.points_database_url();
-    let mut connection = PgConnection::connect(url).await.expect("it answers");
-    let locked = connection.execute("SELECT pg_advisory_lock(7351, shard) FROM shards");
-    locked.await.expect("they end");
-    connection
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "step by step")]
 async fn a_month_is_trued_up_once_and_again_for_what_comes_late_or_back() {
@@ -176,6 +167,15 @@ async fn a_month_is_trued_up_once_and_again_for_what_comes_late_or_back() {
         "it is January's"
     );
     assert_eq!(ended.transfers[0].rule, "true-up");
+    let reverse = ReverseRequest {
+        request_id: "reverse".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        transaction: ended.id.clone(),
+        ..ReverseRequest::default()
+    };
+    let refused = ask!(clients.ledger(), reverse, reverse).expect_err("what ends gave stays");
+    assert_eq!(reason(&refused), "NOT_REVERSIBLE");
     let why = ExplainTransactionRequest {
         program: CLUB.to_owned(),
         transaction: ended.id.clone(),

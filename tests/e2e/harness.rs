@@ -20,7 +20,7 @@ use fealty_proto::{
 };
 use fealty_stack::{Durability, Stack};
 use fealty_types::{Ids, Position, ShardId, TransactionPlace};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
@@ -298,4 +298,13 @@ pub(crate) fn from(cursor: String) -> Option<FeedStart> {
     Some(FeedStart {
         at: Some(At::Cursor(cursor)),
     })
+}
+
+/// A connection that keeps the sweepers away while it is not dropped.
+pub(crate) async fn without_sweepers(fleet: &Fleet) -> PgConnection {
+    let url = fleet.points_database_url();
+    let mut connection = PgConnection::connect(url).await.expect("it answers");
+    let locked = connection.execute("SELECT pg_advisory_lock(7351, shard) FROM shards");
+    locked.await.expect("they end");
+    connection
 }

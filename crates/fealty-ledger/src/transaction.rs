@@ -258,6 +258,21 @@ impl Transaction {
         }
     }
 
+    /// When it was what a request records that moves the member's numbers, or gives back.
+    #[must_use]
+    pub fn happened_at(&self) -> Option<Timestamp> {
+        let Cause::Request {
+            facts: Some(facts), ..
+        } = &self.cause
+        else {
+            return None;
+        };
+        match facts {
+            Facts::Return(facts) => Some(facts.purchased_at),
+            facts => Some(facts.earned()?.purchased_at),
+        }
+    }
+
     /// What the caller wanted to be kept with it; without a request, nothing.
     #[must_use]
     pub fn metadata(&self) -> Option<&Metadata> {

@@ -139,6 +139,15 @@ pub enum Every {
 }
 
 impl Every {
+    /// All of them, from the shortest to the longest.
+    pub const ALL: [Self; 5] = [
+        Self::Day,
+        Self::Week,
+        Self::Month,
+        Self::Quarter,
+        Self::Year,
+    ];
+
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {

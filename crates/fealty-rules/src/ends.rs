@@ -69,6 +69,15 @@ impl End {
         }
     }
 
+    /// The ends of all periods in which a moment lies, up to another moment, in order.
+    #[must_use]
+    pub fn all_after(calendar: &Calendar, moment: Timestamp, through: Timestamp) -> Vec<Self> {
+        let ends = Every::ALL.map(|every| Self::after(calendar, every, moment));
+        let mut ends: Vec<Self> = ends.into_iter().filter(|end| end.at <= through).collect();
+        ends.sort_unstable();
+        ends
+    }
+
     /// The last instant of the period.
     #[must_use]
     pub fn last_instant(self) -> Timestamp {
@@ -140,12 +149,15 @@ impl Rules {
         of_wallet.map(|(rule, _)| &rule.currency)
     }
 
-    /// Whether rules for the end of a kind of period read one of these numbers.
+    /// Whether the rules for an end read one of the numbers that something moved at a moment
+    /// in the period.
     #[must_use]
-    pub fn end_counts(&self, every: Every, mut keys: impl Iterator<Item = u64>) -> bool {
-        let reads = self.of_end(every).flat_map(|(_, end)| &end.reads);
+    pub fn end_reads(&self, end: End, (moment, keys): (Timestamp, &[u64])) -> bool {
+        let reads = self.of_end(end.every).flat_map(|(_, end)| &end.reads);
         let read: Vec<u64> = reads.filter_map(|slot| self.key_of(*slot)).collect();
-        keys.any(|key| read.contains(&key))
+        // By another calendar the period may be another one.
+        keys.iter().any(|key| read.contains(key))
+            && End::after(&self.calendar, end.every, moment) == end
     }
 
     /// Whether there is anything that an end may come to something for, or that it came to

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fealty_types::{CurrencyId, LotId, Points, Timestamp};
+use fealty_types::{CurrencyId, LotId, Points, Position, Timestamp};
 
 use super::{
     Draft, covering,
     grant::lots_of,
     take,
-    undo::{Moved, moved},
+    undo::{Moved, moved_by},
 };
 use crate::{
-    Account, Cause, Ended, Log, MemberBook, Moment, PeriodEnd, Refusal, Reversal, Stop,
+    Account, Cause, Ended, HoldLot, Log, MemberBook, Moment, PeriodEnd, Refusal, Reversal, Stop,
     advance::{Expiries, advance_until},
 };
 
@@ -99,10 +99,7 @@ pub fn apply_end(
 }
 
 /// Parts of lots that an end has back, and of which of the ends before they are.
-type Parts = (
-    Vec<Moved>,
-    Vec<(fealty_types::Position, Vec<crate::HoldLot>)>,
-);
+type Parts = (Vec<Moved>, Vec<(Position, Vec<HoldLot>)>);
 
 /// The points to take back, of the newest lots that the rules made for this end first.
 fn parts(book: &MemberBook, end: &PeriodEnd) -> Result<Parts, Refusal> {
@@ -112,7 +109,7 @@ fn parts(book: &MemberBook, end: &PeriodEnd) -> Result<Parts, Refusal> {
         let known = book.reversal(before.position).map(Reversal::by_lot);
         let mut known: BTreeMap<LotId, Points> = known.unwrap_or_default();
         let mut taken = Vec::new();
-        for whole in moved(before)?.into_iter().rev() {
+        for whole in moved_by(before, true).into_iter().rev() {
             if book.wallet_of_lot(whole.lot).is_none() {
                 return Err(Refusal::LotNotFound { lot: whole.lot });
             }
@@ -129,7 +126,7 @@ fn parts(book: &MemberBook, end: &PeriodEnd) -> Result<Parts, Refusal> {
                 }
                 take(missing, points);
                 take(&mut left, points);
-                taken.push(crate::HoldLot {
+                taken.push(HoldLot {
                     lot: whole.lot,
                     points,
                 });

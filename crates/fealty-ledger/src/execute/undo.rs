@@ -12,7 +12,7 @@ use fealty_types::{CurrencyId, LotId, Points, RefundPolicy, RefundTerms, Timesta
 
 use super::{Draft, give, take};
 use crate::{
-    Account, BucketName, Cause, Command, ExpiryChange, HoldLot, LotTerms, MemberBook, Refusal,
+    Account, BucketName, Command, ExpiryChange, HoldLot, LotTerms, MemberBook, Refusal,
     ReversalFacts, Stop, Transaction, Transfer, WalletBook, book::Payment,
 };
 
@@ -224,8 +224,6 @@ pub(super) fn moved(original: &Transaction) -> Result<Vec<Moved>, Refusal> {
         Some(Command::Purchase(_) | Command::Activity(_) | Command::Accrue(_)) => true,
         Some(Command::Adjust(adjust)) => adjust.gives,
         Some(Command::Redeem(_) | Command::Capture(_)) => false,
-        // Only what later ends of the same period take back.
-        None if matches!(original.cause, Cause::Ended(_)) => true,
         _ => {
             return Err(Refusal::NotReversible {
                 transaction: original.position,
@@ -233,6 +231,11 @@ pub(super) fn moved(original: &Transaction) -> Result<Vec<Moved>, Refusal> {
             });
         }
     };
+    Ok(moved_by(original, gave))
+}
+
+/// The same of what is known to give points, or to spend some.
+pub(super) fn moved_by(original: &Transaction, gave: bool) -> Vec<Moved> {
     let made: BTreeMap<LotId, &LotTerms> =
         original.lots.iter().map(|made| (made.lot, made)).collect();
     let mut moved: Vec<Moved> = Vec::new();
@@ -272,7 +275,7 @@ pub(super) fn moved(original: &Transaction) -> Result<Vec<Moved>, Refusal> {
             gave,
         });
     }
-    Ok(moved)
+    moved
 }
 
 /// What is taken back of a part of points given.

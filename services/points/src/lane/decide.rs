@@ -6,7 +6,7 @@ mod budgets;
 use std::collections::{HashMap, HashSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Cause, Command, Facts, Lot, Request, TierChanged, Transaction};
+use fealty_ledger::{Command, Lot, Request, TierChanged, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
 use fealty_server::Programs;
 use fealty_types::{
@@ -370,7 +370,7 @@ impl Jobs {
     ) -> Result<(), Interrupted> {
         let written = self.work.log().at(position);
         self.budgets.note_what_came_back(written);
-        let Some(at) = written.and_then(happened_at) else {
+        let Some(at) = written.and_then(Transaction::happened_at) else {
             return Ok(());
         };
         let late = Late {
@@ -608,20 +608,6 @@ pub(super) struct Decided {
     pub(super) recorded: Vec<NewAuditEntry>,
     /// What is wanted of budgets for those that are left to a later batch.
     pub(super) wants: Vec<Want>,
-}
-
-/// When it was what a transaction records, or gives back.
-fn happened_at(transaction: &Transaction) -> Option<Timestamp> {
-    let Cause::Request {
-        facts: Some(facts), ..
-    } = &transaction.cause
-    else {
-        return None;
-    };
-    match facts {
-        Facts::Return(facts) => Some(facts.purchased_at),
-        facts => Some(facts.earned()?.purchased_at),
-    }
 }
 
 /// What may be recorded once only, and was.

@@ -5,7 +5,7 @@
 //! ends whose rules read the tier it is only checked that what is written is right.
 
 use fealty_ledger::{
-    Cause, EndOf, Ended, Facts, Log, MemberBook, Notice, PeriodEnd, Stamp, Transaction, apply_end,
+    Cause, EndOf, Ended, Log, MemberBook, Notice, PeriodEnd, Stamp, Transaction, apply_end,
     end_takes_effect,
 };
 use fealty_program::ProgramVersion;
@@ -15,14 +15,6 @@ use fealty_types::{Position, ProgramId, Timestamp};
 use super::{Programs, VerifyError, periods::EndName, shard::Shard};
 use crate::plan::{AskedEnd, end_of, ends_due, every, plan_end};
 
-/// The kinds of periods, from the shortest to the longest.
-const ALL: [EndOf; 5] = [
-    EndOf::Day,
-    EndOf::Week,
-    EndOf::Month,
-    EndOf::Quarter,
-    EndOf::Year,
-];
 /// Ends that one notice may be of.
 const ENDS_MAX: usize = 100_000;
 
@@ -143,7 +135,7 @@ impl Shard {
             ends.entry(name).or_default().push(transaction.position);
             return;
         }
-        let Some(at) = happened_at(transaction) else {
+        let Some(at) = transaction.happened_at() else {
             return;
         };
         let owed = self.owed(transaction, at, programs);
@@ -164,31 +156,22 @@ impl Shard {
         let Some(known) = self.members.get(&member) else {
             return Vec::new();
         };
-        let mut owed = Vec::new();
-        for of in ALL {
-            let newest = self.versions.get(program);
-            let newest = newest.and_then(|newest| programs.get(&(program.clone(), newest.version)));
-            let Some(newest) = newest else {
-                break;
-            };
-            let calendar = newest.program.earning.rules.calendar();
-            let end = End::after(calendar, every(of), at);
-            if end.at > through {
-                continue;
-            }
-            let Some(applied) = self.in_force(program, end.at, programs) else {
-                continue;
-            };
-            let is_its_own =
-                End::after(applied.program.earning.rules.calendar(), end.every, at) == end;
-            let rules = &applied.program.earning.rules;
-            let counts = rules.end_counts(end.every, self.moved.iter().copied());
-            if is_its_own && counts && self.is_missing((applied, end), &known.book, (true, now)) {
-                owed.push((of, end.at));
-            }
-        }
-        owed.sort_unstable_by_key(|(of, at)| (*at, *of));
-        owed
+        let newest = self.versions.get(program);
+        let newest = newest.and_then(|newest| programs.get(&(program.clone(), newest.version)));
+        let Some(newest) = newest else {
+            return Vec::new();
+        };
+        let calendar = newest.program.earning.rules.calendar();
+        let ends = End::all_after(calendar, at, through).into_iter();
+        let owed = ends.filter(|end| {
+            self.in_force(program, end.at, programs)
+                .is_some_and(|applied| {
+                    let rules = &applied.program.earning.rules;
+                    rules.end_reads(*end, (at, &self.moved))
+                        && self.is_missing((applied, *end), &known.book, (true, now))
+                })
+        });
+        owed.map(|end| (end_of(end.every), end.at)).collect()
     }
 
     /// Whether an end comes to something that is not written, as far as the log tells.
@@ -306,18 +289,4 @@ const NOT_AGAIN: &str = "what came late changes the end of a period, and that is
 fn end(of: EndOf, at: Timestamp) -> End {
     let every: Every = every(of);
     End { at, every }
-}
-
-/// When it was what a transaction records, or gives back.
-fn happened_at(transaction: &Transaction) -> Option<Timestamp> {
-    let Cause::Request {
-        facts: Some(facts), ..
-    } = &transaction.cause
-    else {
-        return None;
-    };
-    match facts {
-        Facts::Return(facts) => Some(facts.purchased_at),
-        facts => Some(facts.earned()?.purchased_at),
-    }
 }

@@ -8,7 +8,7 @@ use std::{
 use fealty_ledger::{Cause, MemberBook, Moment, PeriodEnd, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection};
 use fealty_program::{Program, ProgramVersion};
-use fealty_rules::{End, Every};
+use fealty_rules::End;
 use fealty_server::Programs;
 use fealty_types::{ProgramId, ShardId, TierId, Timestamp};
 
@@ -27,15 +27,6 @@ use crate::{
         },
     },
 };
-
-/// The kinds of periods, from the shortest to the longest: their order at one instant.
-const ALL: [Every; 5] = [
-    Every::Day,
-    Every::Week,
-    Every::Month,
-    Every::Quarter,
-    Every::Year,
-];
 
 /// Something that may have come late.
 pub(in crate::lane) struct Late<'a> {
@@ -245,27 +236,20 @@ impl Ends {
         let program = &late.applied.program;
         let calendar = program.earning.rules.calendar();
         let mut ends = Vec::new();
-        if late.keys.is_empty() || End::after(calendar, Every::Day, late.at).at > over {
+        if late.keys.is_empty() {
             return Ok(ends);
         }
-        for every in ALL {
-            let end = End::after(calendar, every, late.at);
-            if end.at > over {
-                continue;
-            }
+        for end in End::all_after(calendar, late.at, over) {
             let of = (shard, &program.id);
             let in_force = self.in_force(connection, programs, of, (version, end.at));
             let Some(applied) = in_force.await? else {
                 continue;
             };
             let rules = &applied.program.earning.rules;
-            // The calendar was another one, or nothing of it is read.
-            let is_its_own = End::after(rules.calendar(), every, late.at) == end;
-            if is_its_own && rules.end_counts(every, late.keys.iter().copied()) {
+            if rules.end_reads(end, (late.at, &late.keys)) {
                 ends.push(DueEnd { end, applied });
             }
         }
-        ends.sort_unstable_by_key(|due| due.end);
         Ok(ends)
     }
 }

@@ -108,7 +108,7 @@ fn end_of(transaction: &Transaction) -> Option<(i32, i64, i64)> {
 
 /// Waits until it is said that all ends up to a moment are written, in all shards that have the
 /// programme.
-async fn until_ended(fleet: &Fleet, seconds: i64) {
+pub(crate) async fn until_ended(fleet: &Fleet, seconds: i64) {
     until("the ends of periods are written", || async {
         let url = fleet.points_database_url();
         let mut connection = PgConnection::connect(url).await.expect("it answers");

@@ -2,7 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use fealty_cli::{
-    apply, audit, bench, demo, dev, import, load, member, program, serve, token, validate, verify,
+    apply, audit, bench, demo, dev, import, load, member, program, serve, simulate, token,
+    validate, verify,
 };
 
 /// A batch makes and drops thousands of small values on several threads, which
@@ -28,6 +29,7 @@ enum Command {
     Validate(validate::Arguments),
     Plan(apply::PlanArguments),
     Apply(apply::Arguments),
+    Simulate(simulate::Arguments),
     #[command(subcommand)]
     Import(import::Command),
     #[command(subcommand)]
@@ -52,6 +54,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Plan(arguments) => apply::plan(arguments).await,
         Command::Apply(arguments) => apply::run(arguments).await,
+        Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Import(command) => import::run(command).await,
         Command::Program(command) => program::run(command).await,
         Command::Audit(arguments) => audit::run(arguments).await,

@@ -433,6 +433,13 @@ impl Rules {
         &self.calendar
     }
 
+    /// Whether a rule has caps, or draws on a budget.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|rule| !rule.caps.is_empty() || rule.budget.is_some())
+    }
+
     /// Whether each rule applies to each purchase, and reads its amount and the tier alone.
     #[must_use]
     pub fn is_plain(&self) -> bool {

@@ -23,7 +23,7 @@ const ROOMS: [(&str, &[&[&str]]); 3] = [
             &["erasure"],
             &["adjustments", "earning", "settlement"],
             &["ledger"],
-            &["audit"],
+            &["audit", "simulation"],
             &["feed", "members"],
             &["lane"],
             &["error"],

@@ -2,7 +2,7 @@
 //! anyone can check.
 //!
 //! A room is a capability: [`audit`], `earning`, `feed`, `ledger`, `members`,
-//! `settlement`. They all write through `lane`, which stands on `plan` (what a
+//! `settlement`, [`simulation`]. They all write through `lane`, which stands on `plan` (what a
 //! command gives; pure) and `shard` (reading and writing one shard). Inside a
 //! room the layers are files: `grpc` parses, calls and renders, `store` has the
 //! SQL. The ledger engine is `fealty-ledger`, the rules are `fealty-rules`.
@@ -23,6 +23,7 @@ mod members;
 mod plan;
 mod settlement;
 mod shard;
+pub mod simulation;
 
 use std::sync::Arc;
 

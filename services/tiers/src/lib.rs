@@ -20,6 +20,8 @@ use fealty_postgres::{Migrator, Schema};
 use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock, Troubles};
 use tokio_util::sync::CancellationToken;
 
+pub use domain::Histories;
+
 use crate::{app::App, config::Config};
 
 /// The service's name.

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use fealty_proto::points::v1::{ReturnPurchaseRequest, return_purchase_request::Of};
 
 use super::{Chance, DAY, Line, balance, fleet_of, gave, purchase_in};
-use crate::harness::{ask, set_time, verify};
+use crate::{
+    harness::{ask, set_time, verify},
+    simulating::reproduces,
+};
 
 const PROGRAM: &str = include_str!("../../../examples/programs/card-points.yaml");
 const NAME: (&str, &str, &str) = ("card-points", "issuer", "KRW");
@@ -144,4 +147,5 @@ async fn a_year_of_a_card_is_as_a_plain_loop_says() {
     assert!(late > 5 && back > 2, "{late} {back}");
     assert!(steps.iter().all(|months| *months > 0), "{steps:?}");
     verify(&fleet).await.expect("the ledger holds");
+    reproduces(&fleet, PROGRAM).await;
 }

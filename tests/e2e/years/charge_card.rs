@@ -7,7 +7,10 @@ use fealty_proto::points::v1::{
 };
 
 use super::{Chance, DAY, Line, NEW_YEAR_S, balance, fleet_of, gave, purchase};
-use crate::harness::{ask, set_time, verify};
+use crate::{
+    harness::{ask, set_time, verify},
+    simulating::reproduces,
+};
 
 const PROGRAM: &str = include_str!("../../../examples/programs/charge-card.yaml");
 const NAME: (&str, &str) = ("charge-card", "card");
@@ -198,4 +201,5 @@ async fn a_year_of_a_charge_card_is_as_a_plain_loop_says() {
         "{capped} {owed} {spent}"
     );
     verify(&fleet).await.expect("the ledger holds");
+    reproduces(&fleet, PROGRAM).await;
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use fealty_proto::points::v1::{AttributeValue, attribute_value::Value};
 
 use super::{Chance, DAY, Line, NEW_YEAR_S, bring, fleet_of, purchase};
-use crate::harness::{set_time, verify};
+use crate::{
+    harness::{set_time, verify},
+    simulating::reproduces,
+};
 
 const PROGRAM: &str = include_str!("../../../examples/programs/coffee-stars.yaml");
 const NAME: (&str, &str) = ("coffee-stars", "coffee-house");
@@ -120,4 +123,5 @@ async fn a_year_of_coffee_earns_as_a_plain_loop_says() {
     assert_eq!(account.doubled.len(), 3);
     assert!(account.weeks.len() > 3, "{:?}", account.weeks);
     verify(&fleet).await.expect("the ledger holds");
+    reproduces(&fleet, PROGRAM).await;
 }

@@ -3,7 +3,10 @@
 use fealty_proto::points::v1::{ReturnPurchaseRequest, return_purchase_request::Of};
 
 use super::{Chance, DAY, Line, balance, conversions, fleet_of, gave, purchase_in};
-use crate::harness::{ask, set_time, verify};
+use crate::{
+    harness::{ask, set_time, verify},
+    simulating::reproduces,
+};
 
 const PROGRAM: &str = include_str!("../../../examples/programs/grocer-card.yaml");
 const NAME: (&str, &str, &str) = ("grocer-card", "grocer", "GBP");
@@ -78,4 +81,5 @@ async fn a_year_of_a_grocers_card_is_as_a_plain_loop_says() {
     // The year had what it was to have.
     assert!(vouchers.len() >= 3 && owed > 0, "{vouchers:?} {owed}");
     verify(&fleet).await.expect("the ledger holds");
+    reproduces(&fleet, PROGRAM).await;
 }

@@ -67,7 +67,7 @@ struct LevelText {
 }
 
 /// Tiers reached by money spent in a rolling window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TierScheme {
     /// The window that counts: the moment it ends is in it, the one a period
     /// before is not.
@@ -79,7 +79,7 @@ pub struct TierScheme {
 }
 
 /// A tier and what it takes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TierLevel {
     /// The tier.
     pub tier: TierId,

@@ -25,7 +25,7 @@ pub(crate) use error::{PlanError, field};
 pub(crate) use event::{LedgerNumbers, LeftOf};
 pub(crate) use returns::plan_return;
 pub(crate) use tier::tier_effects;
-pub(crate) use verdicts::{OfRule, Preview, preview, recorded};
+pub(crate) use verdicts::{OfRule, Preview, held_back, preview, recorded};
 
 /// The moment whose tier counts for a command; `None` where no tier does.
 pub(crate) fn tier_moment(

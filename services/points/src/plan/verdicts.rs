@@ -3,7 +3,7 @@
 
 use fealty_ledger::{Command, EarnedFacts, Purchase};
 use fealty_program::ProgramVersion;
-use fealty_rules::{Recorded, Rules, SlotValue, Verdict, Verdicts, evaluate};
+use fealty_rules::{Recorded, Rules, SlotValue, Trace, Verdict, Verdicts, evaluate};
 use fealty_types::{CurrencyId, RuleId, TierId, Timestamp};
 
 use super::{
@@ -42,12 +42,64 @@ pub(crate) fn recorded(
     facts: &EarnedFacts,
     recorded_at: Timestamp,
 ) -> Vec<OfRule> {
+    let mut verdicts = Verdicts::default();
+    let of = (command, facts);
+    match evaluated_again(applied, of, recorded_at, &mut verdicts) {
+        Some(()) => told(&applied.program.earning.rules, verdicts),
+        None => Vec::new(),
+    }
+}
+
+/// Points that caps and budgets held back of what a rule would have given.
+#[derive(Clone, Debug, Default)]
+struct HeldBack(Vec<(u16, i64)>);
+
+impl Trace for HeldBack {
+    const ALL: bool = false;
+
+    fn tell(&mut self, rule: u16, verdict: Verdict) {
+        let points = match verdict {
+            Verdict::Gave { points, uncapped } => uncapped - points,
+            Verdict::BudgetSpent { uncapped } | Verdict::CapReached { uncapped, .. } => uncapped,
+            _ => 0,
+        };
+        if points > 0 {
+            self.0.push((rule, points));
+        }
+    }
+}
+
+/// Points that caps and budgets held back of a purchase or an activity that was recorded at a
+/// moment, by rule.
+pub(crate) fn held_back(
+    applied: &ProgramVersion,
+    (command, facts): (&Command, &EarnedFacts),
+    recorded_at: Timestamp,
+) -> Vec<(RuleId, i64)> {
+    let mut held_back = HeldBack::default();
+    if evaluated_again(applied, (command, facts), recorded_at, &mut held_back).is_none() {
+        return Vec::new();
+    }
+    let rules = &applied.program.earning.rules;
+    let held_back = held_back.0.into_iter();
+    let by_rule = held_back.filter_map(|(number, points)| {
+        let rule = rules.rule(number)?;
+        Some((rule.id.clone(), points))
+    });
+    by_rule.collect()
+}
+
+/// Evaluates a purchase or an activity again that was recorded at a moment; `None` where that
+/// cannot be.
+fn evaluated_again(
+    applied: &ProgramVersion,
+    (command, facts): (&Command, &EarnedFacts),
+    recorded_at: Timestamp,
+    trace: &mut impl Trace,
+) -> Option<()> {
     let program = &applied.program;
     let rules = &program.earning.rules;
-    let brand = command.brand().and_then(|brand| program.brands.get(brand));
-    let Some(brand) = brand else {
-        return Vec::new();
-    };
+    let brand = program.brands.get(command.brand()?)?;
     let tier = (facts.tier.as_ref(), facts.purchased_at);
     let counts = rules.counts(facts.purchased_at, recorded_at);
     let event = match command {
@@ -58,15 +110,9 @@ pub(crate) fn recorded(
         Command::Activity(activity) => activity_event(program, brand, activity, tier, counts),
         _ => None,
     };
-    let Some(event) = event else {
-        return Vec::new();
-    };
-    let mut verdicts = Verdicts::default();
     let read = read(facts);
-    match evaluate(rules, &event, &Recorded(&read), &mut verdicts) {
-        Ok(_) => told(rules, verdicts),
-        Err(_) => Vec::new(),
-    }
+    evaluate(rules, &event?, &Recorded(&read), trace).ok()?;
+    Some(())
 }
 
 /// What a purchase would earn now, or at another time; it need not be an order yet.

@@ -4,6 +4,7 @@
 //! Everything here is a function of the scheme, the purchases and the time, so
 //! the same purchases give the same history on every machine.
 
+mod history;
 mod spends;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use fealty_program::{Program, TierScheme};
 use fealty_types::{TierId, Timestamp};
 
+pub use history::Histories;
 pub(crate) use spends::{Day, DayNeeded, Spend, Spends};
 
 /// The least time that can pass.

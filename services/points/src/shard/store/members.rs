@@ -1,7 +1,7 @@
 //! Members by number.
 
-use fealty_postgres::{DatabaseError, PgConnection, from_pg};
-use fealty_types::{MemberId, ProgramId, ShardId, Timestamp};
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg};
+use fealty_types::{MemberId, ProgramId, ShardId, TierId, Timestamp};
 use sqlx::PgExecutor;
 
 use super::stored;
@@ -60,4 +60,32 @@ pub(crate) async fn first_tiers(
     Ok(rows
         .map(|row| (row.program, row.member, from_pg(row.first)))
         .collect())
+}
+
+/// What members of a programme in a shard were told of their tiers: who, since when, which; in
+/// the order of time.
+pub(crate) async fn tiers(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    program: &ProgramId,
+) -> Result<Vec<(MemberId, Timestamp, TierId)>, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- points.members.tiers
+        SELECT member, effective_at, tier FROM member_tiers
+        WHERE shard = $1 AND program = $2 ORDER BY effective_at",
+        stored(shard),
+        program.as_str(),
+    )
+    .fetch_all(executor)
+    .await?;
+    let rows = rows.into_iter().map(|row| {
+        let stored = StoredRow::of("member_tiers", &row.member);
+        let member = stored.parse("member", &row.member)?;
+        Ok((
+            member,
+            from_pg(row.effective_at),
+            stored.parse("tier", &row.tier)?,
+        ))
+    });
+    rows.collect()
 }

@@ -50,3 +50,19 @@ pub(crate) async fn of_shard(
         })
         .collect()
 }
+
+/// The places of all transactions of a shard of which something was reversed or returned.
+pub(crate) async fn named(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+) -> Result<Vec<Position>, DatabaseError> {
+    let positions = sqlx::query_scalar!(
+        r#"-- points.reversals.named
+        SELECT position AS "position!" FROM reversals WHERE shard = $1
+        UNION SELECT position FROM returns WHERE shard = $1"#,
+        stored(shard),
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(positions.into_iter().map(Position::new).collect())
+}

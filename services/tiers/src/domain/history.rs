@@ -1,0 +1,141 @@
+//! Members' tiers, worked out from what they spent alone: for a programme that is tried.
+
+use std::{collections::HashMap, sync::Arc};
+
+use fealty_program::{Program, TierScheme};
+use fealty_types::{MemberId, TierId, Timestamp};
+
+use super::{Spend, Spends, Status, advance, credit};
+
+/// A member, as far as it is known.
+struct Known {
+    status: Status,
+    spends: Spends,
+    /// The statuses that it came to, in order, the beginning's first.
+    before: Vec<Status>,
+}
+
+/// Members' tiers under a programme, worked out from what they spent.
+pub struct Histories {
+    program: Arc<Program>,
+    members: HashMap<MemberId, Known>,
+}
+
+impl Histories {
+    /// Of members who have spent nothing.
+    #[must_use]
+    pub fn under(program: Arc<Program>) -> Self {
+        Self {
+            program,
+            members: HashMap::new(),
+        }
+    }
+
+    /// Takes in what a member spent at a moment in minor units, or, below zero, what came back
+    /// of that, and when it became known.
+    pub fn spent(
+        &mut self,
+        member: &MemberId,
+        (at, minor_units): (Timestamp, i64),
+        now: Timestamp,
+    ) {
+        let program = Arc::clone(&self.program);
+        let Some(scheme) = &program.tiers else { return };
+        let known = self.known(member, scheme);
+        let made = Spend { at, minor_units };
+        known.advance((&program, scheme), at);
+        known.spends.add(made);
+        if minor_units < 0 {
+            return;
+        }
+        let before = known.at(at);
+        let (status, spends) = (&mut known.status, &known.spends);
+        // All of it is in memory.
+        let Ok(changes) = credit(
+            &program,
+            scheme,
+            status,
+            (&before, spends),
+            (made, now.max(at)),
+        ) else {
+            return;
+        };
+        let changed = changes.into_iter().map(|change| change.status);
+        known.before.extend(changed);
+    }
+
+    /// The member's changes of tier up to a moment, in order; nothing for one who never left the
+    /// lowest.
+    pub fn changes(&mut self, member: &MemberId, until: Timestamp) -> Vec<(Timestamp, TierId)> {
+        let program = Arc::clone(&self.program);
+        let Some(scheme) = &program.tiers else {
+            return Vec::new();
+        };
+        let Some(known) = self.members.get_mut(member) else {
+            return Vec::new();
+        };
+        known.advance((&program, scheme), until);
+        let changes = known.before.iter().filter_map(|status| {
+            let since = status.since.filter(|since| *since <= until)?;
+            Some((since, status.tier.clone()))
+        });
+        changes.collect()
+    }
+
+    fn known(&mut self, member: &MemberId, scheme: &TierScheme) -> &mut Known {
+        self.members.entry(member.clone()).or_insert_with(|| {
+            let status = Status::beginning(scheme);
+            Known {
+                before: vec![status.clone()],
+                status,
+                spends: Spends::default(),
+            }
+        })
+    }
+}
+
+impl Known {
+    /// Judges the status as often as its validity has ended.
+    fn advance(&mut self, (program, scheme): (&Program, &TierScheme), now: Timestamp) {
+        let (status, spends) = (&mut self.status, &self.spends);
+        if let Ok(changes) = advance(program, scheme, status, spends, now) {
+            let changed = changes.into_iter().map(|change| change.status);
+            self.before.extend(changed);
+        }
+    }
+
+    /// The status that the member had at a moment.
+    fn at(&self, moment: Timestamp) -> Status {
+        if self.status.since <= Some(moment) {
+            return self.status.clone();
+        }
+        let mut before = self.before.iter().rev();
+        let held = before.find(|status| status.since <= Some(moment));
+        held.unwrap_or(&self.status).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_spends_enough_rises_and_falls_when_the_year_is_over() {
+        let source = include_str!("../../../../examples/programs/record-club.yaml");
+        let program = Program::parse(source).expect("valid").program;
+        let mut histories = Histories::under(program);
+        let moment = |text: &str| Timestamp::new(text.parse().expect("a moment"));
+        let member: MemberId = "00042".parse().expect("a member");
+        let at = moment("1997-01-15T12:00:00Z");
+        histories.spent(&member, (at, 10_000), at);
+        let mut told = |until| {
+            let changes = histories.changes(&member, moment(until));
+            changes.iter().map(|(_, tier)| tier.to_string()).collect()
+        };
+        let nothing: Vec<String> = Vec::new();
+        assert_eq!(told("1997-01-15T11:59:59Z"), nothing);
+        assert_eq!(told("1997-01-15T12:00:00Z"), ["silver"]);
+        assert_eq!(told("1998-01-16T00:00:00Z"), ["silver", "member"]);
+        assert_eq!(told("1997-06-01T00:00:00Z"), ["silver"]);
+    }
+}

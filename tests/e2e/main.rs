@@ -38,6 +38,7 @@ mod refunds;
 mod refusals;
 mod restores;
 mod returns;
+mod scheduling;
 mod simulating;
 mod size;
 mod stores;

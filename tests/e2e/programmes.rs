@@ -167,7 +167,16 @@ async fn a_programme_is_planned_shown_and_told_of() {
         planned.contains("record-club would get version 2"),
         "{planned}"
     );
-    run(&["apply", "-f", &path, "--yes", "--note", "spring has come"]).await;
+    run(&[
+        "apply",
+        "-f",
+        &path,
+        "--yes",
+        "--now",
+        "--note",
+        "spring has come",
+    ])
+    .await;
     let history = run(&["program", "history", "record-club"]).await;
     let lines: Vec<&str> = history.lines().collect();
     assert_eq!(lines.len(), 2, "{history}");

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Another points service on a fleet's database.
-async fn another(fleet: &Fleet) -> Instance {
+pub(crate) async fn another(fleet: &Fleet) -> Instance {
     let redis = fleet.stack.read().await.redis.url();
     Instance::new(fleet.points_database_url(), &redis, true)
 }
@@ -88,7 +88,7 @@ async fn a_log_never_goes_back_to_an_earlier_version() {
 
 /// Reads the whole feed: how many purchases there are, each planned by the version that
 /// began last in its shard, which in the end is `newest` everywhere.
-async fn purchases_in_order(fleet: &Fleet, newest: i64) -> usize {
+pub(crate) async fn purchases_in_order(fleet: &Fleet, newest: i64) -> usize {
     let mut in_force: BTreeMap<i32, i64> = BTreeMap::new();
     let mut purchases = 0;
     for entry in polled(fleet, String::new()).await.0 {

@@ -10,7 +10,10 @@ use fealty_proto::{
 };
 use fealty_server::from_wire_time;
 
-use crate::endpoints::{Clients, Endpoints};
+use crate::{
+    apply,
+    endpoints::{Clients, Endpoints},
+};
 
 /// Look at programmes: their files, their versions, their budgets, and how to write one.
 #[derive(Debug, Subcommand)]
@@ -21,6 +24,8 @@ pub enum Command {
     History(History),
     /// List the budgets, and how much of each is used.
     Budgets(Budgets),
+    /// Take back a version that is scheduled and has not begun.
+    Withdraw(Withdraw),
     /// Print the JSON Schema of programme files, by which editors complete and check.
     Schema,
 }
@@ -58,6 +63,18 @@ pub struct Budgets {
     endpoints: Endpoints,
 }
 
+/// Take back a version.
+#[derive(Args, Debug)]
+pub struct Withdraw {
+    /// The programme's id.
+    program: String,
+    /// The version.
+    #[arg(long)]
+    version: i64,
+    #[command(flatten)]
+    endpoints: Endpoints,
+}
+
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Runs the subcommand.
@@ -66,6 +83,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Show(show) => self::show(show).await,
         Command::History(history) => self::history(history).await,
         Command::Budgets(budgets) => self::budgets(budgets).await,
+        Command::Withdraw(withdraw) => self::withdraw(withdraw).await,
         Command::Schema => {
             print!("{}", fealty_program::schema());
             Ok(())
@@ -112,6 +130,9 @@ async fn history(history: History) -> anyhow::Result<()> {
             async move { client.list_versions(request).await }
         });
         let page = read.await.map_err(told)?;
+        if let Some(scheduled) = page.scheduled.filter(|_| left == history.limit) {
+            println!("{}  (to come)", line(&scheduled));
+        }
         for version in &page.versions {
             println!("{}", line(version));
         }
@@ -143,6 +164,20 @@ fn line(version: &ProgramVersion) -> String {
         format!("  {note}")
     };
     format!("{number:>6}  {since}  {actor}{note}")
+}
+
+async fn withdraw(withdraw: Withdraw) -> anyhow::Result<()> {
+    let Withdraw {
+        program,
+        version,
+        endpoints,
+    } = withdraw;
+    let clients = Clients::connect(&endpoints)?;
+    if !apply::withdraw(&clients, &program, version).await? {
+        anyhow::bail!("version {version} of {program} is not scheduled");
+    }
+    println!("version {version} of {program} does not begin");
+    Ok(())
 }
 
 async fn budgets(budgets: Budgets) -> anyhow::Result<()> {

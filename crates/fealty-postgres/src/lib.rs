@@ -7,6 +7,7 @@ mod error;
 pub mod foundation;
 mod heads;
 mod pool;
+pub mod scheduled;
 mod time;
 
 #[doc(hidden)]

@@ -38,7 +38,7 @@ pub use gate::audit_entry;
 pub use health::{Trouble, Troubles};
 pub use not_found::ProgramNotFound;
 pub use operations::{ConsumedFeed, FeedStatus, Operations};
-pub use programs::{NothingToApply, OnApply, Programs, ProgramsError};
+pub use programs::{Decider, NothingToApply, OnApply, Programs, ProgramsError};
 pub use rejection::{Rejection, Violations};
 /// For the traits of this crate that services implement.
 pub use tonic::async_trait;

@@ -146,6 +146,8 @@ impl Rejection {
             | R::WrongMoneyCurrency
             | R::ProgramConflict
             | R::ProgramVersionMoved
+            | R::ProgramScheduled
+            | R::ProgramMomentPassed
             | R::AdjustmentDecided
             | R::SecondPersonRequired
             | R::NotReversible

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fealty_postgres::{Database, Migrator, Schema};
-use fealty_server::{Programs, Served, Service, ServiceClock, Troubles};
+use fealty_server::{Decider, Programs, Served, Service, ServiceClock, Troubles};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +62,7 @@ async fn assemble(config: &Config) -> anyhow::Result<(App, Database, ServiceCloc
     let programs = Programs::load(database.clone(), clock.clone(), Arc::new(OpenStock)).await?;
     let credentials = config.credentials.for_calls();
     let points = fealty_client::connect(&config.points.url, &credentials).context("points.url")?;
+    let programs = programs.decided_by(Decider::over(points.clone()));
     let points = PointsClient::new(points);
     Ok((
         App::new(database.clone(), clock.clone(), programs, points, key),

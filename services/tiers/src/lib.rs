@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fealty_postgres::{Migrator, Schema};
-use fealty_server::{NothingToApply, Programs, Served, Service, ServiceClock, Troubles};
+use fealty_server::{Decider, NothingToApply, Programs, Served, Service, ServiceClock, Troubles};
 use tokio_util::sync::CancellationToken;
 
 pub use domain::Histories;
@@ -53,10 +53,11 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let clock = ServiceClock::load(&database, config.server.test_clock).await?;
     let programs =
         Programs::load(database.clone(), clock.clone(), Arc::new(NothingToApply)).await?;
-    let (parts, troubles) = ((database.clone(), clock.clone()), Troubles::default());
-    let app = App::start(parts, programs, troubles.clone(), &shutdown).await?;
     let credentials = config.credentials.for_calls();
     let points = fealty_client::connect(&config.points.url, &credentials).context("points.url")?;
+    let programs = programs.decided_by(Decider::over(points.clone()));
+    let (parts, troubles) = ((database.clone(), clock.clone()), Troubles::default());
+    let app = App::start(parts, programs, troubles.clone(), &shutdown).await?;
     let (following, ending) = (app.clone().follow_points(points), shutdown.clone());
     tokio::spawn(async move { ending.run_until_cancelled(following).await });
     let service = Service {

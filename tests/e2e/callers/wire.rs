@@ -212,6 +212,7 @@ fn fill(message: &MessageDescriptor, named: &Named, ids: Ids) -> DynamicMessage 
                 text(&fealty_cli::demo::PROGRAM.replacen(&club, &program, 1))
             }
             "points" => Some(Value::I64(1)),
+            "version" if message.name() == "WithdrawProgramRequest" => Some(Value::I64(9)),
             "minor_units" => Some(Value::I64(100)),
             // An issued account has a brand.
             "kind" => Some(Value::EnumNumber(

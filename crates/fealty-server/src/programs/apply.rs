@@ -6,12 +6,13 @@ use fealty_postgres::{
     audit_log::{self, NewAuditEntry},
     foundation::{self, ProgramRequest, StoredProgram},
     run,
+    scheduled::{self, Scheduled},
 };
 use fealty_program::{
     Change, Meaning, Program, ProgramErrors, ProgramNote, ProgramSource, diff, meanings,
 };
 use fealty_proto::r#type::v1::ErrorReason;
-use fealty_types::{ActivityType, Clock as _, ProgramId, Reference, RequestId};
+use fealty_types::{ActivityType, Clock as _, ProgramId, Reference, RequestId, Timestamp};
 use serde_json::json;
 
 use super::{Programs, ProgramsError};
@@ -30,6 +31,8 @@ pub(super) struct Applying {
     pub(super) expected_version: Option<i64>,
     /// Why.
     pub(super) note: Reference,
+    /// When it is to come into force, if not at once.
+    pub(super) begins_at: Option<Timestamp>,
 }
 
 /// What became of it.
@@ -106,6 +109,9 @@ impl Programs {
             asked.keep(connection, id, same).await?;
             return Ok(answer(same.clone(), (Vec::new(), Vec::new())));
         }
+        let scheduling = (asked.begins_at.is_some(), asked.dry_run);
+        let scheduled = self.nothing_scheduled(connection, (id, &parsed.digest), scheduling);
+        scheduled.await?;
         let newest = before.as_ref().map_or(0, |before| before.version);
         if let Some(expected) = asked.expected_version.filter(|it| *it != newest) {
             return Err(ProgramsError::Rejected(version_moved(expected, newest)));
@@ -124,21 +130,28 @@ impl Programs {
         }
         let stored = StoredProgram {
             version: newest + 1,
-            effective_at: self.clock.now(),
+            effective_at: asked.begins_at.unwrap_or_else(|| self.clock.now()),
             digest: parsed.digest.clone(),
             source: asked.source.clone(),
             actor: caller.whom().unwrap_or(caller.subject()).to_string(),
             note: asked.note.to_string(),
         };
-        if !asked.dry_run {
-            self.on_apply
-                .apply(connection, parsed_before, &parsed.program)
-                .await?;
-            foundation::insert_program(connection, id, &stored).await?;
-            asked.keep(connection, id, &stored).await?;
-            let entry = applied_entry(caller, id, before.as_ref(), &stored, &changes);
-            audit_log::append(&mut *connection, &entry).await?;
+        if asked.dry_run {
+            return Ok(answer(stored, (changes, meanings)));
         }
+        if asked.begins_at.is_some() {
+            let request = (&asked.request_id, parsed);
+            let scheduled =
+                self.schedule_in(connection, caller, request, (stored, before.as_ref()));
+            return Ok(answer(scheduled.await?, (changes, meanings)));
+        }
+        self.on_apply
+            .apply(connection, parsed_before, &parsed.program)
+            .await?;
+        foundation::insert_program(connection, id, &stored).await?;
+        asked.keep(connection, id, &stored).await?;
+        let entry = applied_entry(caller, id, before.as_ref(), &stored, &changes);
+        audit_log::append(&mut *connection, &entry).await?;
         Ok(answer(stored, (changes, meanings)))
     }
 }
@@ -184,19 +197,34 @@ impl Applying {
         let program = &parsed.program.id;
         let request_id = self.request_id.as_str();
         let before = foundation::program_request(&mut *connection, program, request_id).await?;
-        let Some(before) = before.filter(|_| !self.dry_run) else {
-            return Ok(None);
+        let scheduled = scheduled::of(&mut *connection, program).await?;
+        let scheduled = scheduled.filter(|scheduled| scheduled.request_id == request_id);
+        let (digest, note, is_other_moment) = match (&before, &scheduled) {
+            _ if self.dry_run => return Ok(None),
+            (Some(before), _) => (&before.digest, &before.note, false),
+            (None, Some(Scheduled { stored, .. })) => {
+                let moment = Some(stored.effective_at);
+                (&stored.digest, &stored.note, self.begins_at != moment)
+            }
+            (None, None) => return Ok(None),
         };
         let differs = [
-            ("source", before.digest != parsed.digest),
-            ("note", before.note != self.note.as_str()),
+            ("source", *digest != parsed.digest),
+            ("note", note != self.note.as_str()),
+            ("begin_time", is_other_moment),
         ];
         if let Some((field, _)) = differs.into_iter().find(|(_, differs)| *differs) {
             let told = format!("the request id was used for another request: {field} differs");
             let rejection = Rejection::new(ErrorReason::RequestIdReused, told).with("field", field);
             return Err(ProgramsError::Rejected(rejection));
         }
-        let stored = foundation::program(&mut *connection, program, Some(before.version)).await?;
+        let stored = match before {
+            Some(before) => {
+                let version = Some(before.version);
+                foundation::program(&mut *connection, program, version).await?
+            }
+            None => scheduled.map(|scheduled| scheduled.stored),
+        };
         Ok(Some(Applied {
             program: program.clone(),
             stored: stored.ok_or(DatabaseError::Broken("a version that was applied is kept"))?,

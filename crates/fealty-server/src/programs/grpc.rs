@@ -1,6 +1,9 @@
 //! Programmes on the wire.
 
-use fealty_postgres::foundation::{self, StoredProgram};
+use fealty_postgres::{
+    foundation::{self, StoredProgram},
+    scheduled,
+};
 use fealty_program::{Change, Effect, Meaning, ProgramVersion, SOURCE_LEN_MAX};
 use fealty_proto::program::v1::{
     self as wire,
@@ -148,7 +151,12 @@ impl ProgramService for Programs {
             if expected_version.is_some_and(|version| version < 0) {
                 fields.add("expected_version", "must be 0 or above");
             }
+            let begins_at = match request.begin_time {
+                Some(time) => Some(fields.time("begin_time", time)?),
+                None => None,
+            };
             Some(Applying {
+                begins_at,
                 request_id: request_id?,
                 source: request.source.clone(),
                 dry_run: request.dry_run,
@@ -171,6 +179,25 @@ impl ProgramService for Programs {
             meanings_left_out,
             replayed: applied.replayed,
             notes: notes.collect(),
+        }))
+    }
+
+    async fn withdraw_program(
+        &self,
+        request: Request<wire::WithdrawProgramRequest>,
+    ) -> Result<Response<wire::WithdrawProgramResponse>, Status> {
+        let caller = caller(&request)?;
+        let program = Fields::read(caller, |fields| {
+            let program = fields.program("program", &request.get_ref().program);
+            if request.get_ref().version < 1 {
+                fields.add("version", "must be 1 or above");
+            }
+            program
+        })?;
+        let named = (&*program, request.get_ref().version);
+        let withdrawn = self.withdraw(caller, named).await;
+        Ok(Response::new(wire::WithdrawProgramResponse {
+            withdrawn: withdrawn.map_err(Rejection::from)?,
         }))
     }
 
@@ -207,9 +234,15 @@ impl ProgramService for Programs {
             let before = fields.page_token(&request.page_token, |token| token.parse().ok());
             Some((program?, limit?, before?.unwrap_or(i64::MAX)))
         })?;
-        self.newest(&program).map_err(Rejection::from)?;
-        let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
         let pool = self.database.pool();
+        let scheduled = scheduled::of(pool, &program)
+            .await
+            .map_err(Rejection::from)?;
+        // The first version of a programme may be one that is scheduled.
+        if scheduled.is_none() {
+            self.newest(&program).map_err(Rejection::from)?;
+        }
+        let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
         let mut read = foundation::programs_before(pool, &program, before, wanted)
             .await
             .map_err(Rejection::from)?;
@@ -223,6 +256,7 @@ impl ProgramService for Programs {
         Ok(Response::new(wire::ListVersionsResponse {
             versions: versions.collect(),
             next_page_token,
+            scheduled: scheduled.map(|scheduled| to_wire_version(&program, &scheduled.stored)),
         }))
     }
 

@@ -3,6 +3,9 @@
 
 mod apply;
 mod grpc;
+mod schedule;
+
+pub use schedule::Decider;
 
 use std::{
     collections::HashMap,
@@ -105,6 +108,8 @@ pub struct Programs {
     database: Database,
     clock: ServiceClock,
     on_apply: Arc<dyn OnApply>,
+    /// Who decides what comes into force at a moment; this service, if nobody does.
+    decider: Option<Decider>,
     newest: Arc<RwLock<HashMap<ProgramId, ProgramVersion>>>,
     /// Versions that were in force before, as they were asked for last.
     earlier: Arc<Mutex<LruCache<(ProgramId, i64), ProgramVersion>>>,
@@ -124,11 +129,21 @@ impl Programs {
             database,
             clock,
             on_apply,
+            decider: None,
             newest: Arc::default(),
             earlier: Arc::new(Mutex::new(LruCache::new(EARLIER_MAX))),
         };
         programs.refresh().await?;
         Ok(programs)
+    }
+
+    /// Has another service decide what comes into force at a moment.
+    #[must_use]
+    pub fn decided_by(self, decider: Decider) -> Self {
+        Self {
+            decider: Some(decider),
+            ..self
+        }
     }
 
     /// The version in force.
@@ -201,14 +216,19 @@ impl Programs {
         newest.keys().cloned().collect()
     }
 
-    /// Looks for what other instances applied, until the service ends.
+    /// Looks for what other instances applied, and has begin what is scheduled, until the
+    /// service ends.
     pub async fn keep_fresh(self, shutdown: CancellationToken) {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(REFRESH_INTERVAL) => {}
             }
-            if let Err(error) = self.refresh().await {
+            let looked = async {
+                self.begin_due().await?;
+                self.refresh().await
+            };
+            if let Err(error) = looked.await {
                 tracing::warn!(%error, "programmes could not be looked for");
             }
         }

@@ -1,5 +1,7 @@
 //! `fealty apply`
 
+mod schedule;
+
 use std::{
     io::{IsTerminal as _, Write as _},
     path::PathBuf,
@@ -8,20 +10,28 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use fealty_client::{Deadline, call};
+use fealty_client::{Deadline, call, may_help};
 use fealty_proto::program::v1::{
     ApplyProgramRequest, ApplyProgramResponse, ChangeEffect, ProgramMeaning, ProgramVersion,
 };
+use fealty_server::from_wire_time;
+use fealty_types::Timestamp;
+use tonic::{Code, Status};
 
 use crate::{
     endpoints::{Clients, Endpoints},
     program_file::ProgramFile,
 };
+use schedule::Scheduling;
+
+pub use schedule::withdraw;
 
 /// Apply a programme file to all three services.
 ///
-/// Shows first what differs from the version in force, and asks. Applying the same
-/// file again changes nothing.
+/// Shows first what differs from the version in force, and asks. The new version comes into force
+/// on all three at one moment, a minute ahead or as `--at` says: if one of them cannot be told in
+/// time, nothing begins and the moment moves. The first version of a programme begins at once.
+/// Applying the same file again changes nothing.
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The programme file, for example examples/programs/record-club.yaml, or a folder whose
@@ -37,6 +47,15 @@ pub struct Arguments {
     /// Why, for those who read the versions later.
     #[arg(long, default_value = "")]
     note: String,
+    /// When it comes into force, such as 2026-12-01T00:00:00Z or 2026-12-01T00:00-05:00.
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "now")]
+    at: Option<Timestamp>,
+    /// At once, one service after the other: for trying things out.
+    #[arg(long)]
+    now: bool,
+    /// Do not wait until it has begun.
+    #[arg(long, conflicts_with = "now")]
+    no_wait: bool,
     #[command(flatten)]
     endpoints: Endpoints,
 }
@@ -54,6 +73,8 @@ pub struct PlanArguments {
 }
 
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a service is waited for that may be away.
+const COMPARE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How a programme is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,26 +121,65 @@ pub async fn apply(
                 How::After { note, .. } => note.to_owned(),
                 How::DryRun | How::Now => String::new(),
             },
+            begin_time: None,
         };
         let applied = call(Deadline::within(DEADLINE), || {
             let (mut client, request) = (client.clone(), request.clone());
             async move { client.apply_program(request).await }
         });
-        let applied = applied
-            .await
-            .map_err(|status| anyhow::anyhow!("{}", status.message()))
-            .with_context(|| format!("the {name} service refuses the programme"))?;
-        let version = |answer: &ApplyProgramResponse| answer.version.as_ref().map(|v| v.version);
-        if let Some(before) = &answered
-            && version(before) != version(&applied)
-        {
-            bail!(
-                "the services are at different versions of the programme: {before:?}, {applied:?}"
-            );
-        }
-        answered = Some(applied);
+        answered = Some(taken(name, answered.as_ref(), applied.await)?);
     }
     answered.context("there are three services")
+}
+
+/// Compares a programme's text with what is in force; answers with what points said, and the
+/// services that did not answer.
+async fn compare(
+    clients: &Clients,
+    source: &str,
+) -> anyhow::Result<(ApplyProgramResponse, Vec<&'static str>)> {
+    let (mut answered, mut silent) = (None, Vec::new());
+    for (name, client) in clients.programs().into_iter().rev() {
+        let request = ApplyProgramRequest {
+            request_id: request_id(),
+            source: source.to_owned(),
+            dry_run: true,
+            ..ApplyProgramRequest::default()
+        };
+        let compared = call(Deadline::within(COMPARE_DEADLINE), || {
+            let (mut client, request) = (client.clone(), request.clone());
+            async move { client.apply_program(request).await }
+        });
+        match compared.await {
+            Err(status) if is_away(&status) && name != "points" => silent.push(name),
+            compared => answered = Some(taken(name, answered.as_ref(), compared)?),
+        }
+    }
+    Ok((answered.context("there are three services")?, silent))
+}
+
+/// Whether a service did not answer, and may later.
+fn is_away(status: &Status) -> bool {
+    may_help(status) || status.code() == Code::DeadlineExceeded
+}
+
+/// What a service answered, which must be at the same version as one before it.
+fn taken(
+    name: &str,
+    before: Option<&ApplyProgramResponse>,
+    answer: Result<ApplyProgramResponse, Status>,
+) -> anyhow::Result<ApplyProgramResponse> {
+    let answer = answer
+        .map_err(|status| anyhow::anyhow!("{}", status.message()))
+        .with_context(|| format!("the {name} service refuses the programme"))?;
+    let version = |answer: &ApplyProgramResponse| answer.version.as_ref().map(|v| v.version);
+    if let Some(before) = before
+        && version(before) != version(&answer)
+    {
+        let (before, now) = (version(before), version(&answer));
+        bail!("the services are at different versions of the programme: {before:?}, {now:?}");
+    }
+    Ok(answer)
 }
 
 /// Shows what a file would change.
@@ -130,6 +190,9 @@ pub async fn plan(arguments: PlanArguments) -> anyhow::Result<()> {
         dry_run: true,
         yes: false,
         note: String::new(),
+        at: None,
+        now: false,
+        no_wait: false,
         endpoints,
     };
     run(only_shown).await
@@ -139,7 +202,10 @@ pub async fn plan(arguments: PlanArguments) -> anyhow::Result<()> {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let source = ProgramFile::read(&arguments.file)?.text;
     let clients = Clients::connect(&arguments.endpoints)?;
-    let compared = apply(&clients, &source, How::DryRun).await?;
+    let (compared, silent) = compare(&clients, &source).await?;
+    for name in silent {
+        println!("{name} does not answer: what it has in force was not compared");
+    }
     for change in &compared.changes {
         match (change.before.as_str(), change.after.as_str()) {
             ("", after) => println!("+ {}: {after}", change.path),
@@ -170,14 +236,43 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         bail!("nothing was applied");
     }
     // What was shown is what is applied: not over somebody else's version.
-    let how = How::After {
-        version: version.version - 1,
+    let after = version.version - 1;
+    if arguments.now || (after == 0 && arguments.at.is_none()) {
+        let how = How::After {
+            version: after,
+            note: &arguments.note,
+        };
+        let applied = apply(&clients, &source, how).await?;
+        let version = applied.version.unwrap_or_default();
+        println!("{} is at version {}", version.program, version.version);
+        return Ok(());
+    }
+    let scheduling = Scheduling {
+        source: &source,
+        after,
         note: &arguments.note,
+        at: arguments.at,
+        // A dry run tells what the service's clock says.
+        now: from_wire_time(version.effective_time.context("a version has a moment")?)?,
     };
-    let applied = apply(&clients, &source, how).await?;
-    let version = applied.version.unwrap_or_default();
-    println!("{} is at version {}", version.program, version.version);
+    let scheduled = scheduling
+        .schedule(&clients, |why| println!("{why}"))
+        .await?;
+    let moment = scheduled.effective_time.map(from_wire_time);
+    let moment = moment.context("a version has a moment")??;
+    let (program, number) = (&scheduled.program, scheduled.version);
+    println!("{program}: version {number} comes into force at {moment}");
+    if !arguments.no_wait {
+        schedule::wait(&clients, &scheduled).await?;
+        println!("{program} is at version {number}");
+    }
     Ok(())
+}
+
+/// Reads a moment.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let moment = text.parse().map(Timestamp::new);
+    moment.map_err(|_| "must be a moment, as 2026-12-01T00:00:00Z".to_owned())
 }
 
 /// Says what the changes mean: what is bad for members last, where it is read.

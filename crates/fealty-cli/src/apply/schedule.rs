@@ -1,0 +1,177 @@
+//! A version that comes into force on all services at one moment.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use fealty_client::{Deadline, call, reason};
+use fealty_proto::program::v1::{
+    ApplyProgramRequest, ListVersionsRequest, ProgramVersion, WithdrawProgramRequest,
+};
+use fealty_server::{from_wire_time, to_wire_time};
+use fealty_types::Timestamp;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{is_away, request_id};
+use crate::endpoints::Clients;
+
+/// How far ahead the moment is set: a minute, and what it takes to tell all three.
+const AHEAD: Duration = Duration::from_secs(75);
+/// How long a service is waited for before the moment moves.
+const SERVICE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long it is tried.
+const TRIED_FOR: Duration = Duration::from_mins(10);
+/// How often it is looked whether the version has begun.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A version to be scheduled.
+pub(super) struct Scheduling<'a> {
+    pub(super) source: &'a str,
+    /// The version before it.
+    pub(super) after: i64,
+    pub(super) note: &'a str,
+    /// The moment, if it is not to be the next that all services know of in time.
+    pub(super) at: Option<Timestamp>,
+    /// What the services' clocks say now.
+    pub(super) now: Timestamp,
+}
+
+/// Why a version could not be scheduled with a service.
+enum Failed {
+    /// Another moment may help.
+    ForNow(String),
+    /// It is refused.
+    Refused(anyhow::Error),
+}
+
+impl Scheduling<'_> {
+    /// Has the version scheduled with rewards and tiers, and then with points, which decides. If
+    /// one of them does not answer, nothing begins, the moment moves, and `told` hears of it.
+    pub(super) async fn schedule(
+        &self,
+        clients: &Clients,
+        mut told: impl FnMut(&str),
+    ) -> anyhow::Result<ProgramVersion> {
+        let begun = Instant::now();
+        loop {
+            let soon = self.now.checked_add(begun.elapsed() + AHEAD);
+            let moment = self.at.or(soon).context("there is no such moment")?;
+            let why = match self.schedule_for(clients, moment).await {
+                Ok(scheduled) => return Ok(scheduled),
+                Err(Failed::Refused(error)) => {
+                    self.withdraw(clients).await;
+                    return Err(error);
+                }
+                Err(Failed::ForNow(why)) => why,
+            };
+            if begun.elapsed() > TRIED_FOR || self.at.is_some() {
+                self.withdraw(clients).await;
+                bail!("{why}; nothing begins");
+            }
+            told(&format!(
+                "{why}: nothing begins at {moment}, the moment moves"
+            ));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn schedule_for(
+        &self,
+        clients: &Clients,
+        moment: Timestamp,
+    ) -> Result<ProgramVersion, Failed> {
+        let mut scheduled = None;
+        for (name, client) in clients.programs().into_iter().rev() {
+            let request = ApplyProgramRequest {
+                request_id: request_id(),
+                source: self.source.to_owned(),
+                dry_run: false,
+                expected_version: Some(self.after),
+                note: self.note.to_owned(),
+                begin_time: Some(to_wire_time(moment)),
+            };
+            let applied = call(Deadline::within(SERVICE_DEADLINE), || {
+                let (mut client, request) = (client.clone(), request.clone());
+                async move { client.apply_program(request).await }
+            });
+            let applied = applied.await.map_err(|status| {
+                let is_passed = reason(&status).as_deref() == Some("PROGRAM_MOMENT_PASSED");
+                let message = format!("{name}: {}", status.message());
+                if is_away(&status) || (is_passed && self.at.is_none()) {
+                    return Failed::ForNow(message);
+                }
+                Failed::Refused(anyhow::anyhow!(message))
+            })?;
+            scheduled = applied.version;
+        }
+        scheduled.ok_or_else(|| Failed::Refused(anyhow::anyhow!("no version was told")))
+    }
+
+    /// Takes back what was scheduled; where that cannot be, it does not begin without points.
+    async fn withdraw(&self, clients: &Clients) {
+        let program = fealty_program::Program::parse(self.source);
+        let Ok(program) = program.map(|parsed| parsed.program.id.to_string()) else {
+            return;
+        };
+        let _ = withdraw(clients, &program, self.after + 1).await;
+    }
+}
+
+/// Takes a version back that is scheduled, with points first; answers whether it was there.
+pub async fn withdraw(clients: &Clients, program: &str, version: i64) -> anyhow::Result<bool> {
+    let mut withdrawn = false;
+    for (name, client) in clients.programs() {
+        let request = WithdrawProgramRequest {
+            program: program.to_owned(),
+            version,
+        };
+        let answer = call(Deadline::within(SERVICE_DEADLINE), || {
+            let (mut client, request) = (client.clone(), request.clone());
+            async move { client.withdraw_program(request).await }
+        });
+        let answer = answer.await;
+        let answer = answer.map_err(|status| anyhow::anyhow!("{name}: {}", status.message()))?;
+        withdrawn |= answer.withdrawn;
+    }
+    Ok(withdrawn)
+}
+
+/// Waits until all services have a version, or one that follows it.
+pub(super) async fn wait(clients: &Clients, version: &ProgramVersion) -> anyhow::Result<()> {
+    let moment = version.effective_time.context("a version has a moment")?;
+    let moment = from_wire_time(moment)?;
+    let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(
+        "{spinner} waiting for {msg}; it begins, whether somebody waits or not",
+    )?);
+    bar.set_message(moment.to_string());
+    bar.enable_steady_tick(LOOK_EVERY);
+    for (name, client) in clients.programs() {
+        loop {
+            let request = ListVersionsRequest {
+                program: version.program.clone(),
+                page_size: 1,
+                ..ListVersionsRequest::default()
+            };
+            let listed = call(Deadline::within(SERVICE_DEADLINE), || {
+                let (mut client, request) = (client.clone(), request.clone());
+                async move { client.list_versions(request).await }
+            });
+            match listed.await {
+                Ok(listed) => {
+                    let newest = listed.versions.first();
+                    if newest.is_some_and(|newest| newest.version >= version.version) {
+                        break;
+                    }
+                    let scheduled = listed.scheduled.map(|scheduled| scheduled.version);
+                    if name == "points" && scheduled != Some(version.version) {
+                        bar.finish_and_clear();
+                        bail!("version {} was withdrawn", version.version);
+                    }
+                }
+                Err(status) => bar.println(format!("{name}: {}", status.message())),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}

@@ -123,6 +123,8 @@ async fn changed_books_are_found() {
            AND lot = (SELECT min(lot) FROM lots WHERE shard = $1)",
         "UPDATE accounts SET credits = credits + 1 WHERE kind = 'available' AND shard = $1",
         "UPDATE transactions SET member_no = member_no + 1 WHERE position = 2 AND shard = $1",
+        // A past balance would not find it.
+        "UPDATE transactions SET currencies = 0 WHERE position = 2 AND shard = $1",
         // The notice that begins the log belongs to nobody.
         "UPDATE transactions SET member_no = 1 WHERE position = 1 AND shard = $1",
         "UPDATE begun_versions SET version = version + 1 WHERE shard = $1",

@@ -36,6 +36,7 @@ mod facts;
 mod leases;
 mod limits;
 mod log;
+mod packing;
 mod period;
 mod period_end;
 mod principal;

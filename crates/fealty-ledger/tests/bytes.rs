@@ -1,4 +1,4 @@
-//! The canonical bytes of format 6, pinned: logs that are there must stay readable and
+//! The canonical bytes of formats 6 and 7, pinned: logs that are there must stay readable and
 //! their chains must hold.
 
 use std::fmt::Write as _;
@@ -185,7 +185,7 @@ fn the_bytes_of_a_log_stay_what_they_are() {
         since: at(1_650_000_000_000_000),
         program_version: 4,
     });
-    let mut hash = Sha256::new();
+    let (mut hash, mut earlier) = (Sha256::new(), Sha256::new());
     for cause in [
         request(purchase, Some(facts)),
         request(accrue, None),
@@ -205,11 +205,7 @@ fn the_bytes_of_a_log_stay_what_they_are() {
         let bytes = canonical::encode(&entry);
         assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
         hash.update(&bytes);
-        // A log is searched by the bytes of a currency's name.
-        for after in &entry.transaction().expect("it is one").wallets {
-            let name = canonical::part(&after.currency);
-            assert!(bytes.windows(name.len()).any(|part| part == name));
-        }
+        earlier.update(in_format_6(&entry));
     }
     let notice = Entry::Notice(Notice {
         engine: 1,
@@ -226,8 +222,44 @@ fn the_bytes_of_a_log_stay_what_they_are() {
     let bytes = canonical::encode(&notice);
     assert_eq!(canonical::decode(&bytes).expect("our own"), notice);
     hash.update(&bytes);
+    earlier.update(in_format_6(&notice));
     let pinned = "d4f54f39be11f337d49b9d587379759eaad1a75a1b693f54af18ef36d96d9dbb";
-    assert_eq!(hex(hash.finalize().into()), pinned, "the bytes of format 6");
+    assert_eq!(
+        hex(earlier.finalize().into()),
+        pinned,
+        "the bytes of format 6"
+    );
+    let pinned = "9074b06c4de65ba44b47fab0a2492989bb83a0b96dd2778d5caa0d3ce85be467";
+    assert_eq!(hex(hash.finalize().into()), pinned, "the bytes of format 7");
+}
+
+/// The bytes that an entry had in format 6, which are read as ever.
+fn in_format_6(entry: &Entry) -> Vec<u8> {
+    let mut bytes = vec![6];
+    bytes.extend(canonical::part(entry));
+    assert_eq!(
+        canonical::decode(&bytes).expect("readable for ever"),
+        *entry
+    );
+    assert!(canonical::is_earlier(&bytes) && !canonical::is_earlier(&canonical::encode(entry)));
+    bytes
+}
+
+#[test]
+fn there_is_one_encoding_of_an_entry() {
+    let entry = Entry::Transaction(transaction(Cause::Due(Due::Activate)));
+    let bytes = canonical::encode(&entry);
+    assert!(bytes.len() < canonical::part(&entry).len(), "it is packed");
+    // More zeros behind, a run of words told in two, bytes that are missing.
+    let longer = [&*bytes, &[0, 0]].concat();
+    let tells_plainly = bytes
+        .iter()
+        .rposition(|byte| *byte == 0xff)
+        .expect("a full word");
+    let shorter = &bytes[..tells_plainly];
+    for wrong in [&*longer, shorter, &bytes[..bytes.len() - 1]] {
+        assert!(canonical::decode(wrong).is_err(), "{wrong:?}");
+    }
 }
 
 fn line(attributes: Attributes) -> PurchaseLine {
@@ -294,7 +326,7 @@ fn attributes_follow_a_purchase_and_without_them_its_bytes_are_as_before() {
     let entry = Entry::Transaction(transaction(cause));
     let bytes = canonical::encode(&entry);
     assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
-    let hex = hex(Sha256::digest(&bytes).into());
+    let hex = hex(Sha256::digest(in_format_6(&entry)).into());
     assert_eq!(
         hex, "3ba033e75f2f8705190967f57644e87a6cb5b909c53ec804ac912c0186571453",
         "the bytes of attributes"
@@ -382,7 +414,7 @@ fn the_bytes_of_a_return_stay_what_they_are() {
     let entry = Entry::Transaction(transaction(request(command, Some(facts))));
     let bytes = canonical::encode(&entry);
     assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
-    let hex = hex(Sha256::digest(&bytes).into());
+    let hex = hex(Sha256::digest(in_format_6(&entry)).into());
     assert_eq!(
         hex, "7e450f943257593daf344bb328c9a7cd397efcae5586996ea2b8f14bafe73a8a",
         "the bytes of a return"
@@ -446,7 +478,7 @@ fn the_bytes_of_budgets_stay_what_they_are() {
     ] {
         let bytes = canonical::encode(&entry);
         assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
-        hash.update(&bytes);
+        hash.update(in_format_6(&entry));
     }
     let hex = hex(hash.finalize().into());
     assert_eq!(
@@ -501,7 +533,7 @@ fn the_bytes_of_ends_stay_what_they_are() {
         let entry = Entry::Transaction(transaction(Cause::Ended(ended)));
         let bytes = canonical::encode(&entry);
         assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
-        hash.update(&bytes);
+        hash.update(in_format_6(&entry));
     }
     let notice = Entry::Notice(Notice {
         engine: 1,
@@ -514,7 +546,7 @@ fn the_bytes_of_ends_stay_what_they_are() {
     });
     let bytes = canonical::encode(&notice);
     assert_eq!(canonical::decode(&bytes).expect("our own"), notice);
-    hash.update(&bytes);
+    hash.update(in_format_6(&notice));
     let hex = hex(hash.finalize().into());
     assert_eq!(
         hex, "8098ac7bc770d0ecdbc0f4d601c972c6cfa111e399a15ccac2c8c54aa15a4422",
@@ -572,7 +604,7 @@ fn the_bytes_of_activities_stay_what_they_are() {
     let entry = Entry::Transaction(transaction(request(command.clone(), Some(facts))));
     let bytes = canonical::encode(&entry);
     assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
-    let hex = hex(Sha256::digest(&bytes).into());
+    let hex = hex(Sha256::digest(in_format_6(&entry)).into());
     assert_eq!(
         hex, "b1f8cea13902a2ce2a6084c6bec70f5b75483b3b90f3b8478390bad03f04883b",
         "the bytes of activities"

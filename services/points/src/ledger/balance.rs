@@ -409,7 +409,7 @@ impl Ledger {
         loop {
             let pool = self.database.pool();
             let rows =
-                log::mentioning(pool, (shard, member_no), currency, stretch.ends(), limit).await?;
+                log::touching(pool, (shard, member_no), currency, stretch.ends(), limit).await?;
             let Some(last) = rows.last() else {
                 return Ok(None);
             };
@@ -421,7 +421,7 @@ impl Ledger {
                     return Ok(Some((transaction, after)));
                 }
             }
-            // The others say the currency's name and mean another thing.
+            // The others are of another currency with the same bit.
             limit = SEARCH_LEN;
         }
     }

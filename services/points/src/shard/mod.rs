@@ -3,6 +3,7 @@
 //! and names one shard in every statement.
 
 mod budgets;
+mod currencies;
 mod heads;
 mod keys;
 mod logged;
@@ -18,6 +19,7 @@ mod work;
 mod write;
 
 pub(crate) use budgets::{Total, left_of, totals};
+pub(crate) use currencies::currencies_of;
 pub(crate) use heads::{look_at_all_ends, look_at_all_heads, look_at_heads, of_node};
 pub(crate) use keys::{
     ActivityName, OrderName, activity_key, budget_home, ended_key, key_of, order_key, order_name,

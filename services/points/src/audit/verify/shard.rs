@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{OTHER_TEXT, Programs, VerifyError, leases::Budgets, periods::Periods};
 use crate::{
     plan::{LeftOf, OfMember, plan, plan_return, tier_effects, tier_moment},
-    shard::{has_plain, key_of, recorded_key, store::log::Row},
+    shard::{currencies_of, has_plain, key_of, recorded_key, store::log::Row},
 };
 
 /// Some of a log, in order, with the marks of the accounts among it.
@@ -189,6 +189,11 @@ impl Shard {
         if entry.written_at() < self.written_at {
             return Err(self.difference(position, "it was written before the one before it"));
         }
+        // What was written before there were such bits has them all.
+        let is_of_all = canonical::is_earlier(&row.body) && row.currencies == -1;
+        if row.currencies != currencies_of(&entry) && !is_of_all {
+            return Err(self.difference(position, "a column differs from the entry"));
+        }
         match &entry {
             Entry::Notice(notice) => self.check_notice(row, notice, programs)?,
             Entry::Transaction(transaction) => {
@@ -200,7 +205,8 @@ impl Shard {
         }
         self.chain = chain;
         self.position = position;
-        self.columns = with_columns(self.columns, row.member_no, row.request_key);
+        let columns = (row.member_no, row.request_key, row.currencies);
+        self.columns = with_columns(self.columns, columns);
         self.written_at = entry.written_at();
         Ok(None)
     }
@@ -614,10 +620,14 @@ fn moment(cause: &Cause, at: Timestamp) -> Moment {
 /// The hash over the columns beside the bodies, with those of the next row.
 pub(super) fn with_columns(
     before: [u8; 32],
-    member_no: Option<i64>,
-    request_key: Option<Uuid>,
+    (member_no, request_key, currencies): (Option<i64>, Option<Uuid>, i16),
 ) -> [u8; 32] {
-    let columns = (before, member_no, request_key.map(Uuid::into_bytes));
+    let columns = (
+        before,
+        member_no,
+        request_key.map(Uuid::into_bytes),
+        currencies,
+    );
     let bytes = borsh::to_vec(&columns).expect("writing to memory does not fail");
     Sha256::digest(bytes).into()
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What a file of this release begins with.
-const STATE_HEADER: &[u8] = b"fealty verified 8\n";
+const STATE_HEADER: &[u8] = b"fealty verified 9\n";
 /// Transactions that an earlier run has verified, hashed at a time.
 const REHASH_LEN: i64 = 50_000;
 
@@ -90,9 +90,7 @@ impl Shard {
             }
             self.confirm_marks(connection, from, through).await?;
             let rows = store::log::columns(&mut *connection, self.shard, from, through).await?;
-            columns = rows.into_iter().fold(columns, |columns, (member_no, key)| {
-                with_columns(columns, member_no, key)
-            });
+            columns = rows.into_iter().fold(columns, with_columns);
             from = through;
         }
         if columns != self.columns {

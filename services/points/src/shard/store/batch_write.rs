@@ -94,7 +94,8 @@ macro_rules! write_statement {
             SELECT head.shard, new.* FROM head, unnest($7::member_row[]) AS new
         ),
         log_written AS (
-            INSERT INTO transactions (shard, position, member_no, request_key, body, chain)
+            INSERT INTO transactions (shard, position, member_no, request_key, body, chain,
+                                      currencies)
             SELECT head.shard, new.* FROM head, unnest($8::transaction_row[]) AS new
         ),
         accounts_written AS (
@@ -377,7 +378,8 @@ async fn insert_log(
     if !rows.log.is_empty() {
         sqlx::query!(
             "-- points.batch.insert_log
-            INSERT INTO transactions (shard, position, member_no, request_key, body, chain)
+            INSERT INTO transactions (shard, position, member_no, request_key, body, chain,
+                                      currencies)
             SELECT home.shard, new.*
             FROM shards AS home, unnest($2::transaction_row[]) AS new WHERE home.shard = $1",
             stored(shard),

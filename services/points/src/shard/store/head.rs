@@ -10,6 +10,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{rows::TransactionRow, stored};
+use crate::shard::currencies::currencies_of;
 
 /// The end of a shard's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ impl Head {
             request_key,
             body,
             chain: self.chain.to_vec(),
+            currencies: currencies_of(entry),
         }
     }
 }

@@ -12,6 +12,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{rows::SeenRow, stored};
+use crate::shard::currencies::currency_bit;
 
 /// An entry as stored.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Row {
     pub(crate) body: Vec<u8>,
     /// The chain after it.
     pub(crate) chain: Vec<u8>,
+    /// A bit for each currency whose wallet it touched.
+    pub(crate) currencies: i16,
 }
 
 impl Row {
@@ -60,7 +63,7 @@ pub(crate) async fn by_request(
     let row = sqlx::query_as!(
         Row,
         "-- points.log.by_request
-        SELECT position, member_no, request_key, body, chain FROM transactions
+        SELECT position, member_no, request_key, body, chain, currencies FROM transactions
         WHERE shard = $1 AND request_key = $2",
         stored(shard),
         key,
@@ -119,7 +122,7 @@ pub(crate) async fn notices_after(
     let rows = sqlx::query_as!(
         Row,
         "-- points.log.notices_after
-        SELECT position, member_no, request_key, body, chain FROM transactions
+        SELECT position, member_no, request_key, body, chain, currencies FROM transactions
         WHERE shard = $1 AND position > $2 AND member_no IS NULL ORDER BY position",
         stored(shard),
         after.get(),
@@ -154,7 +157,7 @@ pub(crate) async fn at(
     let row = sqlx::query_as!(
         Row,
         "-- points.log.at
-        SELECT position, member_no, request_key, body, chain FROM transactions
+        SELECT position, member_no, request_key, body, chain, currencies FROM transactions
         WHERE shard = $1 AND position = $2",
         stored(shard),
         position.get(),
@@ -233,10 +236,10 @@ pub(crate) async fn columns(
     shard: ShardId,
     after: Position,
     through: Position,
-) -> Result<Vec<(Option<i64>, Option<Uuid>)>, DatabaseError> {
+) -> Result<Vec<(Option<i64>, Option<Uuid>, i16)>, DatabaseError> {
     let rows = sqlx::query!(
         "-- points.log.columns
-        SELECT member_no, request_key FROM transactions
+        SELECT member_no, request_key, currencies FROM transactions
         WHERE shard = $1 AND position > $2 AND position <= $3 ORDER BY position",
         stored(shard),
         after.get(),
@@ -245,7 +248,9 @@ pub(crate) async fn columns(
     .fetch_all(executor)
     .await?;
     let rows = rows.into_iter();
-    Ok(rows.map(|row| (row.member_no, row.request_key)).collect())
+    Ok(rows
+        .map(|row| (row.member_no, row.request_key, row.currencies))
+        .collect())
 }
 
 /// Reads a log on from `after`, oldest first.
@@ -258,7 +263,7 @@ pub(crate) async fn read(
     let rows = sqlx::query_as!(
         Row,
         "-- points.log.read
-        SELECT position, member_no, request_key, body, chain FROM transactions
+        SELECT position, member_no, request_key, body, chain, currencies FROM transactions
         WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3",
         stored(shard),
         after.get(),
@@ -282,9 +287,9 @@ pub(crate) async fn read_within(
         Row,
         r#"-- points.log.read_within
         SELECT position AS "position!", member_no, request_key, body AS "body!",
-               chain AS "chain!"
+               chain AS "chain!", currencies AS "currencies!"
         FROM (
-            SELECT position, member_no, request_key, body, chain,
+            SELECT position, member_no, request_key, body, chain, currencies,
                    sum(octet_length(body)) OVER (ORDER BY position) AS bytes
             FROM transactions WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3
         ) part
@@ -299,9 +304,9 @@ pub(crate) async fn read_within(
     Ok(rows)
 }
 
-/// Reads the last of a member's transactions in a stretch whose bytes have a currency's
-/// name, newest first: all of the currency's wallet are among them, and hardly another.
-pub(crate) async fn mentioning(
+/// Reads the last of a member's transactions in a stretch that have a currency's bit, newest
+/// first: all of the currency's wallet are among them, and few others.
+pub(crate) async fn touching(
     executor: impl PgExecutor<'_>,
     (shard, member_no): (ShardId, i64),
     currency: &CurrencyId,
@@ -310,16 +315,16 @@ pub(crate) async fn mentioning(
 ) -> Result<Vec<Row>, DatabaseError> {
     let rows = sqlx::query_as!(
         Row,
-        "-- points.log.mentioning
-        SELECT position, member_no, request_key, body, chain FROM transactions
+        "-- points.log.touching
+        SELECT position, member_no, request_key, body, chain, currencies FROM transactions
         WHERE shard = $1 AND member_no = $2 AND position > $3 AND position <= $4
-          AND position($5::bytea IN body) > 0
+          AND currencies & $5 <> 0
         ORDER BY position DESC LIMIT $6",
         stored(shard),
         member_no,
         after.get(),
         through.get(),
-        canonical::part(currency),
+        currency_bit(currency),
         limit,
     )
     .fetch_all(executor)
@@ -338,7 +343,7 @@ pub(crate) async fn page(
     let rows = sqlx::query_as!(
         Row,
         "-- points.log.page
-        SELECT position, member_no, request_key, body, chain FROM transactions
+        SELECT position, member_no, request_key, body, chain, currencies FROM transactions
         WHERE shard = $1 AND member_no = $2 AND position < $3
         ORDER BY position DESC LIMIT $4",
         stored(shard),

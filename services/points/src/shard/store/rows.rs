@@ -44,6 +44,8 @@ pub(crate) struct TransactionRow {
     pub(crate) body: Vec<u8>,
     /// The chain after it.
     pub(crate) chain: Vec<u8>,
+    /// A bit for each currency whose wallet it touched.
+    pub(crate) currencies: i16,
 }
 
 /// Debits and credits to add to an account.

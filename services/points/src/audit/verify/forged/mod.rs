@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     plan::{OfMember, plan},
-    shard::{key_of, store::log::Row},
+    shard::{currencies_of, key_of, store::log::Row},
 };
 
 const HOUR: i64 = 3_600_000_000;
@@ -134,6 +134,7 @@ impl Forger {
                 request_key: entry.transaction().and_then(key_of),
                 body,
                 chain: chain.to_vec(),
+                currencies: currencies_of(entry),
             }
         };
         let chunk = Chunk {

@@ -1,12 +1,13 @@
 //! The demo's figures against the independent computation.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fealty_cli::demo::{Fleet, PURCHASES, Pace, days, play};
+use fealty_cli::demo::{Fleet, PROGRAM, PURCHASES, Pace, days, play};
 
 use crate::{
     harness::{fealty, stack},
     oracle,
+    simulating::reproduces,
 };
 
 /// The purchases of the customers whose number `keep` takes.
@@ -42,6 +43,17 @@ async fn the_demo_finds_what_a_plain_loop_finds() {
     assert!(played.holds(), "{played:?}");
     oracle::assert_same_figures(&played, &expected);
     assert!(played.replays_sent > 1_000, "{played:?}");
+
+    // The log played again in memory is the same, in less time than a talk waits for. The better
+    // of some: what else the machine does is not what is measured.
+    let mut best = Duration::MAX;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let report = reproduces(&fleet, PROGRAM).await;
+        best = best.min(begun.elapsed());
+        assert_eq!(report.played.purchases, 69_659);
+    }
+    assert!(best < Duration::from_secs(5), "it took {best:?}");
 }
 
 /// A cut of the customers, while one service after another is killed with

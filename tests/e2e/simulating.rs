@@ -205,9 +205,10 @@ impl Script {
         } else {
             of_money(request, cents)
         };
-        let answer = match self.may_ask() {
-            true => Some(give_back(fleet, request).await),
-            false => None,
+        let answer = if self.may_ask() {
+            Some(give_back(fleet, request).await)
+        } else {
+            None
         };
         self.answered(answer);
     }
@@ -223,9 +224,10 @@ impl Script {
             points: i64::try_from(self.below(9) + 1).expect("small"),
             ..RedeemRequest::default()
         };
-        let answer = match self.may_ask() {
-            true => Some(ask!(fleet.clients().ledger(), redeem, request)),
-            false => None,
+        let answer = if self.may_ask() {
+            Some(ask!(fleet.clients().ledger(), redeem, request))
+        } else {
+            None
         };
         self.answered(answer);
     }
@@ -242,9 +244,10 @@ impl Script {
             points: 4,
             ..HoldRequest::default()
         };
-        let answer = match self.may_ask() {
-            true => Some(ask!(fleet.clients().ledger(), hold, request)),
-            false => None,
+        let answer = if self.may_ask() {
+            Some(ask!(fleet.clients().ledger(), hold, request))
+        } else {
+            None
         };
         let captures = self.below(2) == 0;
         if let Some(held) = self.answered(answer)
@@ -515,4 +518,81 @@ async fn the_command_prints_writes_and_refuses() {
     apply(fleet.clients(), &before, How::Now)
         .await
         .expect("it is as it was");
+}
+
+/// Points that wait for an event are activated, gifts go on as they are given, and a tier that
+/// the file lets keep its points keeps them.
+#[tokio::test(flavor = "multi_thread")]
+async fn activations_gifts_and_waivers_are_played() {
+    use fealty_proto::points::v1::{ActivatePointsRequest, activate_points_request::Of};
+    let rules = |rate: usize| {
+        with_rules(&format!(
+            r#"
+earning:
+  - {{ rule: base, on: purchase, earn: {{ currency: points, rate: {{ points: {rate}, per: "1.00" }} }} }}
+"#
+        ))
+        .replace("points: { decimals: 0,", "points: { decimals: 0, activates: { on: shipped },")
+    };
+    let before = rules(4);
+    let fleet = club_of(&before, &[]).await;
+    for (number, member) in (0..).zip(["anna", "carla", "dora"]) {
+        let bought = record(&fleet, purchase(number, member, 1_000)).await;
+        let activate = ActivatePointsRequest {
+            request_id: format!("shipped-{number}"),
+            program: CLUB.to_owned(),
+            member: member.to_owned(),
+            of: Some(Of::Transaction(id_of(&bought))),
+            event: "shipped".to_owned(),
+            ..ActivatePointsRequest::default()
+        };
+        ask!(fleet.clients().ledger(), activate_points, activate).expect("activated");
+        let gift = GiftRequest {
+            request_id: format!("gift-{number}"),
+            program: CLUB.to_owned(),
+            member: member.to_owned(),
+            recipient: "ben".to_owned(),
+            currency: POINTS.to_owned(),
+            points: 30,
+            ..GiftRequest::default()
+        };
+        ask!(fleet.clients().ledger(), gift, gift).expect("given");
+    }
+    assert_eq!(available(fleet.clients(), "ben").await, 90);
+    reproduces(&fleet, &before).await;
+    // Ten points each are there, and ten each are given.
+    let tried = simulate(&fleet, &rules(1), None).await;
+    let points = tried.currencies.values().next().expect("points");
+    assert_eq!((points.after.issued, points.after.outstanding), (30, 30));
+    assert_eq!(tried.missed.spends, 3);
+    assert_eq!(tried.missed.points.values().sum::<i64>(), 60);
+    assert!(tried.missed.refused.is_empty(), "{:?}", tried.missed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_keep_their_tier_at_the_moment_of_the_change() {
+    let before = fealty_cli::demo::PROGRAM;
+    let after = before.replace(
+        r#"tier: silver, from: "100.00""#,
+        r#"tier: silver, from: "200.00""#,
+    );
+    let fleet = club_of(before, &[]).await;
+    record(&fleet, purchase(1, "ben", 12_000)).await;
+    until("ben is silver", || async {
+        tier_of(&fleet, "ben").await.as_deref() == Some("silver")
+    })
+    .await;
+    set_time(&fleet, START_S + 2 * DAY).await;
+    record(&fleet, purchase(2, "ben", 1_000)).await;
+    // From the second purchase on: he has what he has, and keeps it until he is judged.
+    let tried = simulate(&fleet, &after, Some(START_S + DAY)).await;
+    assert_eq!(tried.tiers, TiersBy::Computed);
+    assert_eq!(tried.tier_moves.len(), 0, "{:?}", tried.tier_moves);
+    let points = tried.currencies.values().next().expect("points");
+    assert_eq!((points.before.issued, points.after.issued), (125, 125));
+    // From the beginning he never reaches it.
+    let tried = simulate(&fleet, &after, None).await;
+    assert_eq!(tried.tier_moves.len(), 1);
+    let points = tried.currencies.values().next().expect("points");
+    assert_eq!(points.after.issued, points.before.issued - 25);
 }

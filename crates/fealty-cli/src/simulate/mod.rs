@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use fealty_points::simulation::{Judge, Judges, Options, Report, simulate};
 use fealty_postgres::{Database, Limits};
-use fealty_program::Program;
+use fealty_program::{Program, ProgramVersion};
 use fealty_tiers::Histories;
 use fealty_types::{MemberId, TierId, Timestamp};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -125,6 +125,10 @@ struct ByTiers(Histories);
 impl Judge for ByTiers {
     fn spent(&mut self, member: &MemberId, spent: (Timestamp, i64), now: Timestamp) {
         self.0.spent(member, spent, now);
+    }
+
+    fn now_under(&mut self, version: &ProgramVersion, at: Timestamp) {
+        self.0.now_under(Arc::clone(&version.program), at);
     }
 
     fn changes(&mut self, member: &MemberId, until: Timestamp) -> Vec<(Timestamp, TierId)> {

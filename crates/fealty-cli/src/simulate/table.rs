@@ -49,7 +49,7 @@ fn heading(out: &mut String, report: &Report) {
         grouped(played.activities),
     );
     if let Some(reproduced) = &report.reproduced {
-        match reproduced.first {
+        match reproduced.first.filter(|_| reproduced.different > 0) {
             None => line!(
                 out,
                 "  the file says what was in force, and makes the same log: {} transactions, byte \

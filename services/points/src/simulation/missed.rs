@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display};
 
-use super::replay::ByCurrency;
+use fealty_types::CurrencyId;
 
 /// Kinds of refusals that are told apart.
 const REASONS_MAX: usize = 100;
@@ -13,7 +13,7 @@ pub struct Missed {
     /// Requests that spent points of which fewer were there.
     pub spends: u64,
     /// Points that were not there, by currency.
-    pub points: ByCurrency,
+    pub points: BTreeMap<CurrencyId, i64>,
     /// Tenders in points whose hold did not come about.
     pub holds: u64,
     /// Events at which a tier would count that was not recorded: who they are of had the lowest.

@@ -3,12 +3,13 @@
 //! A log is read from its beginning. Up to a moment it is played by the versions that were in
 //! force, so members stand where they stood; from then on by the changed programme, over the same
 //! plan and the same engine as a lane, in memory. What comes of it is added up beside what was
-//! recorded. Shards are played at once, or, where a budget is for all of them, together in the
-//! order of time. Nothing is written.
+//! recorded. Shards are played together in the order of time, for budgets and gifts go from one to
+//! another; at once where nothing has changed, so that it is known what goes. Nothing is written.
 //!
 //! `prepare` says what is to be done, `read` reads, `run` goes through the shards, `replay` plays,
 //! `tally` adds up, `report` compares.
 
+mod between;
 mod budgets;
 mod missed;
 mod prepare;
@@ -38,6 +39,7 @@ pub use tiers::Judge;
 
 use crate::shard::Shards;
 use prepare::Prepared;
+use read::Source;
 use run::play_all;
 
 /// Why a simulation came to no end.
@@ -83,12 +85,17 @@ pub async fn simulate(
     options: Options,
     progress: impl Fn(i64, i64) + Send + Sync + 'static,
 ) -> Result<Report, SimulateError> {
-    let plan = Prepared::of(database, options).await?;
     let shards = Shards::known(database).await?;
     let shards = shards.ok_or(DatabaseError::Broken("the installation has no shards"))?;
-    let mut runs = Vec::new();
+    // How far the logs go is read first: what they name and need is there by then.
+    let mut sources = Vec::new();
     for shard in shards.all() {
-        runs.push(plan.shard(database, shard).await?);
+        sources.push(Source::of(database, shard).await?);
+    }
+    let plan = Prepared::of(database, options).await?;
+    let mut runs = Vec::new();
+    for source in sources {
+        runs.push(plan.shard(database, source).await?);
     }
     let all = runs.iter().map(|run| run.source.len()).sum();
     let played = Arc::new(AtomicI64::new(0));
@@ -98,6 +105,6 @@ pub async fn simulate(
     } else {
         runs.into_iter().map(|run| vec![run]).collect()
     };
-    let runs = play_all(database, groups, &plan, Arc::new(progress)).await?;
+    let runs = play_all(database, groups, plan.sides(), Arc::new(progress)).await?;
     Ok(plan.report(runs)?)
 }

@@ -1,11 +1,11 @@
 //! What is to be played: by which versions, whose tiers, and how budgets are drawn on; and what
 //! comes of it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fealty_postgres::{Database, DatabaseError};
 use fealty_program::ProgramVersion;
-use fealty_types::{MemberId, ShardId, TierId, Timestamp};
+use fealty_types::{MemberId, ProgramId, TierId, Timestamp};
 
 use super::{
     BudgetsBy, Judges, Missed, Options, Played, Report, Reproduced, SimulateError, TiersBy,
@@ -20,12 +20,13 @@ use crate::shard::{Shards, number};
 
 /// What is to be done.
 pub(super) struct Prepared {
-    pub(super) versions: Versions,
-    pub(super) newest: ProgramVersion,
-    pub(super) changed: ProgramVersion,
+    versions: Versions,
+    newest: ProgramVersion,
+    changed: ProgramVersion,
     tiers: TiersBy,
     budgets: BudgetsBy,
-    /// Whether all shards are played together, in the order of time.
+    /// Whether all shards are played together, in the order of time: budgets and gifts go from one
+    /// to another.
     pub(super) together: bool,
     judges: Judges,
 }
@@ -53,14 +54,17 @@ impl Prepared {
         let numbered = same.map_or(newest.version + 1, |same| same.version.version);
         let changed = options.changed.numbered(numbered);
         let since = options.since;
-        let is_unchanged = same.is_some()
-            && was_all_the_time(
-                database,
-                &changed,
-                (&applied, &options.changed.digest),
-                since,
-            )
-            .await?;
+        let in_force = in_force(database, &program, since).await?;
+        // Lots say the number of the version.
+        let is_same = |version: &u32| {
+            let known = applied.get(version);
+            known.is_some_and(|known| known.digest == options.changed.digest)
+                && *version == number(&changed)
+        };
+        let is_unchanged = same.is_some() && in_force.iter().all(is_same);
+        let then = in_force.iter().filter_map(|version| applied.get(version));
+        let then: Vec<ProgramVersion> = then.map(|applied| applied.version.clone()).collect();
+        let tiers = tiers_by(&then, &changed, is_unchanged);
         let has_budgets =
             |version: &ProgramVersion| version.program.earning.rules.budgets().next().is_some();
         let mut recorded = applied.values().map(|applied| &applied.version);
@@ -73,8 +77,8 @@ impl Prepared {
             .into_iter()
             .map(|(at, applied)| (at, applied.version));
         Ok(Self {
-            tiers: tiers_by(&newest, &changed),
-            together: budgets == BudgetsBy::OnePurse,
+            tiers,
+            together: !is_unchanged,
             versions: Versions {
                 program,
                 recorded: recorded.collect(),
@@ -90,33 +94,41 @@ impl Prepared {
         })
     }
 
+    /// By which versions logs are played, the one in force, and the one that is tried.
+    pub(super) fn sides(&self) -> (&Versions, &ProgramVersion, &ProgramVersion) {
+        (&self.versions, &self.newest, &self.changed)
+    }
+
     /// What plays a shard.
     pub(super) async fn shard(
         &self,
         database: &Database,
-        shard: ShardId,
+        source: Source,
     ) -> Result<Run, SimulateError> {
+        let shard = source.shard;
         let program = &self.versions.program;
         let named = read::named(database, shard).await?;
         let told = read::tiers(database, shard, program).await?;
         let is_computed = self.tiers == TiersBy::Computed;
+        // Up to the change members have the tiers of the version before it.
         let judged = |version: &ProgramVersion| match &version.program.tiers {
-            Some(_) if is_computed => Tiers::Judged((self.judges)(version)),
+            Some(_) if is_computed => Tiers::Judged((self.judges)(&self.newest)),
             _ => Tiers::Told(told.clone()),
         };
         let versions = self.versions.clone();
         let after = Replay::new(shard, versions, named.clone(), judged(&self.changed));
         // The log itself is the other side, but where tiers are worked out for it, too.
         let before = is_computed.then(|| {
+            // Other tiers may draw on budgets otherwise than the leases of then allow.
             let versions = Versions {
                 changed: None,
-                as_leased: true,
+                as_leased: false,
                 ..self.versions.clone()
             };
             Replay::new(shard, versions, named, judged(&self.newest))
         });
         Ok(Run {
-            source: Source::of(database, shard).await?,
+            source,
             before,
             after,
             tallies: (Tally::default(), Tally::default()),
@@ -152,9 +164,14 @@ impl Prepared {
             before.merge(shard.tallies.0.finish(&self.newest.program));
             after.merge(shard.tallies.1.finish(&self.changed.program));
             run.played.add(shard.played);
+            run.played.members += shard.after.members().count() as u64;
             run.missed.add(shard.after.missed);
             reproduced.add(shard.reproduced);
             // Something that was never recorded.
+            if let Some(made) = shard.made.front() {
+                let place = (u16::from(made.shard.get()), made.position.get());
+                reproduced.first.get_or_insert(place);
+            }
             reproduced.different += shard.made.len() as u64;
         }
         run.reproduced = self.versions.is_unchanged.then_some(reproduced);
@@ -183,8 +200,10 @@ impl Prepared {
         for member in members {
             let was = before.tiers.at(&member, until);
             let is = shard.after.tiers.at(&member, until);
-            let was = was.or_else(|| lowest(&self.newest));
             let is = is.or_else(|| lowest(&self.changed));
+            // Who had none begins with the lowest.
+            let first = || lowest(&self.newest).or_else(|| lowest(&self.changed));
+            let was = was.or_else(first);
             if let Some(moved) = was.zip(is)
                 && moved.0 != moved.1
             {
@@ -194,39 +213,39 @@ impl Prepared {
     }
 }
 
-/// Whether what a version says was in force all the time since a moment.
-async fn was_all_the_time(
+/// The versions that were in force in some shard since a moment.
+async fn in_force(
     database: &Database,
-    changed: &ProgramVersion,
-    (applied, digest): (&HashMap<u32, Applied>, &str),
+    program: &ProgramId,
     since: Option<Timestamp>,
-) -> Result<bool, SimulateError> {
+) -> Result<BTreeSet<u32>, SimulateError> {
     let shards = Shards::known(database).await?;
     let shards = shards.ok_or(DatabaseError::Broken("the installation has no shards"))?;
+    let mut in_force = BTreeSet::new();
     for shard in shards.all() {
-        let of = (shard, &changed.program.id);
-        for version in read::in_force(database, of, since).await? {
-            let is_same = applied
-                .get(&version)
-                .is_some_and(|known| known.digest == digest);
-            // Lots say the number of the version.
-            if !is_same || version != number(changed) {
-                return Ok(false);
-            }
-        }
+        in_force.extend(read::in_force(database, (shard, program), since).await?);
     }
-    Ok(true)
+    Ok(in_force)
 }
 
-fn tiers_by(newest: &ProgramVersion, changed: &ProgramVersion) -> TiersBy {
-    let (was, is) = (&newest.program, &changed.program);
-    let zone = |version: &ProgramVersion| {
+/// By what members' tiers are known, where some versions were in force.
+fn tiers_by(then: &[ProgramVersion], changed: &ProgramVersion, is_unchanged: bool) -> TiersBy {
+    let of = |version: &ProgramVersion| {
         let zone = &version.program.calendar.zone;
-        zone.iana_name().map(str::to_owned)
+        let zone = zone.iana_name().map(str::to_owned);
+        (version.program.tiers.clone(), zone)
     };
-    match (&was.tiers, &is.tiers) {
-        (None, None) => TiersBy::None,
-        (was, is) if was == is && zone(newest) == zone(changed) => TiersBy::Recorded,
-        _ => TiersBy::Computed,
+    let (tiers, zone) = of(changed);
+    let has_none = |version: &ProgramVersion| version.program.tiers.is_none();
+    if tiers.is_none() && then.iter().all(has_none) {
+        TiersBy::None
+    } else if is_unchanged
+        || then
+            .iter()
+            .all(|then| of(then) == (tiers.clone(), zone.clone()))
+    {
+        TiersBy::Recorded
+    } else {
+        TiersBy::Computed
     }
 }

@@ -11,8 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{
     Played, Reproduced, SimulateError,
-    budgets::Pool,
-    prepare::Prepared,
+    between::Between,
     read::Source,
     replay::{Replay, Versions},
     tally::Tally,
@@ -32,17 +31,17 @@ pub(super) struct Run {
     pub(super) until: Option<Timestamp>,
 }
 
-/// Budgets of both sides, where all shards have one purse.
-struct Pools {
-    before: Pool,
-    after: Pool,
+/// What passes between shards, on both sides.
+struct Both {
+    before: Between,
+    after: Between,
 }
 
 impl Run {
     fn entry(
         &mut self,
         entry: &Entry,
-        (versions, pools): (&Versions, &mut Pools),
+        (versions, both): (&Versions, &mut Both),
     ) -> Result<(), DatabaseError> {
         let counts = versions
             .since
@@ -54,7 +53,7 @@ impl Run {
         }
         match (&mut self.before, recorded) {
             (Some(replay), _) => {
-                for made in replay.entry(entry, &mut pools.before)? {
+                for made in replay.entry(entry, &mut both.before)? {
                     let applied = versions.of(&made);
                     self.tallies.0.add(&made, applied, counts);
                 }
@@ -65,7 +64,7 @@ impl Run {
             }
             (None, None) => {}
         }
-        let made = self.after.entry(entry, &mut pools.after)?;
+        let made = self.after.entry(entry, &mut both.after)?;
         for made in &made {
             self.tallies.1.add(made, versions.of(made), counts);
         }
@@ -77,8 +76,6 @@ impl Run {
 
     fn note(&mut self, recorded: &Transaction, counts: bool) {
         self.until = self.until.max(Some(recorded.written_at));
-        let is_first = recorded.wallets.iter().any(|wallet| wallet.sequence == 1);
-        self.played.members += u64::from(is_first);
         self.played.transactions += 1;
         if !counts {
             return;
@@ -149,7 +146,7 @@ const TOLD_EVERY: i64 = 1_000;
 pub(super) async fn play_all(
     database: &Database,
     groups: Vec<Vec<Run>>,
-    plan: &Prepared,
+    (versions, newest, changed): (&Versions, &ProgramVersion, &ProgramVersion),
     progress: Arc<dyn Fn(i64) + Send + Sync>,
 ) -> Result<Vec<Run>, SimulateError> {
     let at_once = std::thread::available_parallelism().map_or(2, usize::from);
@@ -160,13 +157,13 @@ pub(super) async fn play_all(
         {
             played.extend(done.map_err(|_| SimulateError::BrokenOff)??);
         }
-        let pools = Pools {
-            before: Pool::of(&plan.newest),
-            after: Pool::of(&plan.changed),
+        let both = Both {
+            before: Between::of(newest),
+            after: Between::of(changed),
         };
-        let (database, versions) = (database.clone(), plan.versions.clone());
+        let (database, versions) = (database.clone(), versions.clone());
         let progress = Arc::clone(&progress);
-        playing.spawn(play(database, runs, (versions, pools), progress));
+        playing.spawn(play(database, runs, (versions, both), progress));
     }
     while let Some(done) = playing.join_next().await {
         played.extend(done.map_err(|_| SimulateError::BrokenOff)??);
@@ -179,7 +176,7 @@ pub(super) async fn play_all(
 async fn play(
     database: Database,
     mut runs: Vec<Run>,
-    (versions, mut pools): (Versions, Pools),
+    (versions, mut both): (Versions, Both),
     progress: Arc<dyn Fn(i64) + Send + Sync>,
 ) -> Result<Vec<Run>, SimulateError> {
     let mut untold = 0;
@@ -194,7 +191,7 @@ async fn play(
         let Some((_, at)) = first else { break };
         let run = &mut runs[at];
         if let Some(entry) = run.source.take() {
-            run.entry(&entry, (&versions, &mut pools))?;
+            run.entry(&entry, (&versions, &mut both))?;
         }
         untold += 1;
         if untold == TOLD_EVERY {

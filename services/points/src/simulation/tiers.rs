@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use fealty_program::ProgramVersion;
 use fealty_types::{MemberId, TierId, Timestamp};
 
 /// Who works out members' tiers from what they spent.
@@ -9,6 +10,10 @@ pub trait Judge: Send {
     /// Hears what a member spent at a moment, or, below zero, what came back of that, and when
     /// it became known.
     fn spent(&mut self, member: &MemberId, spent: (Timestamp, i64), now: Timestamp);
+
+    /// Has another version count from a moment on: members keep what they have until they are
+    /// judged by it.
+    fn now_under(&mut self, version: &ProgramVersion, at: Timestamp);
 
     /// The member's changes of tier up to a moment, in order; nothing for one who never left
     /// the lowest.
@@ -59,6 +64,13 @@ impl Tiers {
                 changes.cloned().collect()
             }
             Self::Judged(judge) => judge.changes(member, until),
+        }
+    }
+
+    /// Has another version count from a moment on, where tiers are worked out.
+    pub(super) fn now_under(&mut self, version: &ProgramVersion, at: Timestamp) {
+        if let Self::Judged(judge) = self {
+            judge.now_under(version, at);
         }
     }
 

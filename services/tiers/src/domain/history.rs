@@ -8,10 +8,12 @@ use fealty_types::{MemberId, TierId, Timestamp};
 use super::{Spend, Spends, Status, advance, credit};
 
 /// A member, as far as it is known.
+#[derive(Default)]
 struct Known {
-    status: Status,
+    /// Its status; none before there were tiers.
+    status: Option<Status>,
     spends: Spends,
-    /// The statuses that it came to, in order, the beginning's first.
+    /// The statuses that it came to, in order.
     before: Vec<Status>,
 }
 
@@ -31,6 +33,17 @@ impl Histories {
         }
     }
 
+    /// Has another version of the programme count from a moment on: members keep what they have
+    /// until they are judged by it.
+    pub fn now_under(&mut self, program: Arc<Program>, at: Timestamp) {
+        if let Some(scheme) = &self.program.tiers {
+            for known in self.members.values_mut() {
+                known.advance((&self.program, scheme), at);
+            }
+        }
+        self.program = program;
+    }
+
     /// Takes in what a member spent at a moment in minor units, or, below zero, what came back
     /// of that, and when it became known.
     pub fn spent(
@@ -40,24 +53,28 @@ impl Histories {
         now: Timestamp,
     ) {
         let program = Arc::clone(&self.program);
-        let Some(scheme) = &program.tiers else { return };
-        let known = self.known(member, scheme);
         let made = Spend { at, minor_units };
-        known.advance((&program, scheme), at);
-        known.spends.add(made);
+        let known = self.members.entry(member.clone()).or_default();
+        let Some(scheme) = &program.tiers else {
+            known.spends.add(made);
+            return;
+        };
         if minor_units < 0 {
+            // What ended before it came back is judged with it.
+            known.advance((&program, scheme), now);
+            known.spends.add(made);
             return;
         }
-        let before = known.at(at);
-        let (status, spends) = (&mut known.status, &known.spends);
+        known.advance((&program, scheme), at);
+        known.spends.add(made);
+        let before = known.at(scheme, at);
+        let spends = &known.spends;
+        let status = known
+            .status
+            .get_or_insert_with(|| Status::beginning(scheme));
         // All of it is in memory.
-        let Ok(changes) = credit(
-            &program,
-            scheme,
-            status,
-            (&before, spends),
-            (made, now.max(at)),
-        ) else {
+        let until = (made, now.max(at));
+        let Ok(changes) = credit(&program, scheme, status, (&before, spends), until) else {
             return;
         };
         let changed = changes.into_iter().map(|change| change.status);
@@ -67,51 +84,38 @@ impl Histories {
     /// The member's changes of tier up to a moment, in order; nothing for one who never left the
     /// lowest.
     pub fn changes(&mut self, member: &MemberId, until: Timestamp) -> Vec<(Timestamp, TierId)> {
-        let program = Arc::clone(&self.program);
-        let Some(scheme) = &program.tiers else {
-            return Vec::new();
-        };
         let Some(known) = self.members.get_mut(member) else {
             return Vec::new();
         };
-        known.advance((&program, scheme), until);
+        if let Some(scheme) = &self.program.tiers {
+            known.advance((&self.program, scheme), until);
+        }
         let changes = known.before.iter().filter_map(|status| {
             let since = status.since.filter(|since| *since <= until)?;
             Some((since, status.tier.clone()))
         });
         changes.collect()
     }
-
-    fn known(&mut self, member: &MemberId, scheme: &TierScheme) -> &mut Known {
-        self.members.entry(member.clone()).or_insert_with(|| {
-            let status = Status::beginning(scheme);
-            Known {
-                before: vec![status.clone()],
-                status,
-                spends: Spends::default(),
-            }
-        })
-    }
 }
 
 impl Known {
     /// Judges the status as often as its validity has ended.
     fn advance(&mut self, (program, scheme): (&Program, &TierScheme), now: Timestamp) {
-        let (status, spends) = (&mut self.status, &self.spends);
-        if let Ok(changes) = advance(program, scheme, status, spends, now) {
+        let Some(status) = &mut self.status else {
+            return;
+        };
+        if let Ok(changes) = advance(program, scheme, status, &self.spends, now) {
             let changed = changes.into_iter().map(|change| change.status);
             self.before.extend(changed);
         }
     }
 
     /// The status that the member had at a moment.
-    fn at(&self, moment: Timestamp) -> Status {
-        if self.status.since <= Some(moment) {
-            return self.status.clone();
-        }
-        let mut before = self.before.iter().rev();
-        let held = before.find(|status| status.since <= Some(moment));
-        held.unwrap_or(&self.status).clone()
+    fn at(&self, scheme: &TierScheme, moment: Timestamp) -> Status {
+        let known = self.before.iter().chain(&self.status).rev();
+        let mut held = known.filter(|status| status.since <= Some(moment));
+        let held = held.next().cloned();
+        held.unwrap_or_else(|| Status::beginning(scheme))
     }
 }
 
@@ -130,7 +134,8 @@ mod tests {
         histories.spent(&member, (at, 10_000), at);
         let mut told = |until| {
             let changes = histories.changes(&member, moment(until));
-            changes.iter().map(|(_, tier)| tier.to_string()).collect()
+            let tiers = changes.iter().map(|(_, tier)| tier.to_string());
+            tiers.collect::<Vec<String>>()
         };
         let nothing: Vec<String> = Vec::new();
         assert_eq!(told("1997-01-15T11:59:59Z"), nothing);

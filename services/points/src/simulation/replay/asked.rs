@@ -21,13 +21,8 @@ pub(super) fn reduced(command: &mut Command, refusal: &Refusal) -> Reduced {
             available,
             required,
         } => (*available, *required),
-        Refusal::HoldExhausted { remaining, .. } => {
-            let asked = match command {
-                Command::Capture(capture) => capture.points,
-                _ => None,
-            };
-            (*remaining, asked.unwrap_or(*remaining))
-        }
+        // What the hold lacks was missed when it was made.
+        Refusal::HoldExhausted { remaining, .. } => (*remaining, *remaining),
         Refusal::ReversalExceeded { left, .. } => {
             let asked = match command {
                 Command::Reverse(reverse) => reverse.points,

@@ -40,8 +40,10 @@ impl EndsOfMember {
 #[derive(Debug, Default)]
 pub(super) struct PassedEnds {
     last: Option<Timestamp>,
-    /// When the next is, where it was looked: never, if there is none.
-    next: Option<Option<Timestamp>>,
+    /// When the next is; none, where there is none to come.
+    next: Option<Timestamp>,
+    /// Whether it was looked when that is.
+    is_known: bool,
 }
 
 impl PassedEnds {
@@ -52,7 +54,7 @@ impl PassedEnds {
 
     /// Has it looked again when the next is.
     pub(super) fn look_again(&mut self) {
-        self.next = None;
+        self.is_known = false;
     }
 }
 
@@ -68,8 +70,7 @@ struct Written<'a> {
 impl Replay {
     /// Notes which ends have passed by a moment.
     fn pass_ends(&mut self, now: Timestamp) {
-        let is_before_next = |next: Option<Timestamp>| next.is_none_or(|next| next > now);
-        if self.passed.next.is_some_and(is_before_next) {
+        if self.passed.is_known && self.passed.next.is_none_or(|next| next > now) {
             return;
         }
         let due = ends_due(&self.in_force, (self.passed.last, now), ENDS_MAX);
@@ -77,8 +78,8 @@ impl Replay {
         self.passed.last = self.passed.last.max(last);
         let applied = self.in_force.last();
         let applied = applied.and_then(|(_, applied)| applied.as_ref());
-        let next = applied.and_then(|applied| applied.program.earning.rules.next_end(now));
-        self.passed.next = Some(next);
+        self.passed.next = applied.and_then(|applied| applied.program.earning.rules.next_end(now));
+        self.passed.is_known = true;
     }
 
     /// Writes the ends that are due for a member, but for those that wait for its tier. `told`

@@ -10,17 +10,17 @@ mod ends;
 mod places;
 mod request;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use fealty_ledger::{
-    Cause, Due, Engine, Entry, Leases, Log, MemberBook, Moment, Notice, Said, Stamp, Stop,
-    TierChanged, Transaction,
+    Cause, Due, Engine, Entry, Leases, Log, MemberBook, Moment, Notice, Received, Said, Stamp,
+    Stop, TierChanged, Transaction,
 };
 use fealty_postgres::DatabaseError;
 use fealty_program::{Program, ProgramVersion};
 use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, TierId, Timestamp};
 
-use super::{budgets::Pool, missed::Missed, tiers::Tiers};
+use super::{between::Between, missed::Missed, tiers::Tiers};
 use crate::{plan::tier_effects, shard::number};
 use ends::{EndsOfMember, PassedEnds};
 use places::Places;
@@ -81,7 +81,8 @@ pub(super) struct Replay {
     ended_through: Option<Timestamp>,
     passed: PassedEnds,
     places: Places,
-    /// What later entries name, as it was recorded and as it was played.
+    /// What later entries name, where it was recorded, and as it was played: also what waits for
+    /// its activation.
     named: HashSet<Position>,
     originals: HashMap<Position, Transaction>,
     pub(super) tiers: Tiers,
@@ -123,15 +124,17 @@ impl Replay {
     pub(super) fn entry(
         &mut self,
         entry: &Entry,
-        pool: &mut Pool,
+        between: &mut Between,
     ) -> Result<Vec<Transaction>, DatabaseError> {
+        let since = self.versions.since;
+        self.is_tried = since.is_none_or(|since| entry.written_at() >= since);
         match entry {
             Entry::Notice(notice) if notice.program == self.versions.program => {
                 self.notice(entry, notice)?;
                 Ok(Vec::new())
             }
             Entry::Transaction(transaction) if transaction.program == self.versions.program => {
-                self.transaction(transaction, pool)
+                self.transaction(transaction, between)
             }
             Entry::Notice(_) | Entry::Transaction(_) => Ok(Vec::new()),
         }
@@ -174,6 +177,9 @@ impl Replay {
         } else {
             self.versions.since.unwrap_or(at)
         };
+        if let Some(changed) = &self.versions.changed {
+            self.tiers.now_under(changed, began);
+        }
         self.in_force.push((began, self.versions.changed.clone()));
         self.passed.look_again();
     }
@@ -192,9 +198,14 @@ impl Replay {
         applied.ok_or(DatabaseError::Broken("a programme has no version"))
     }
 
+    /// Whether budgets are drawn on as if all shards had one purse.
+    fn has_one_purse(&self) -> bool {
+        self.is_tried && !self.versions.as_leased
+    }
+
     /// Takes in what the shard has of budgets, where that counts.
     fn fold(&mut self, entry: &Entry) -> Result<(), DatabaseError> {
-        if self.has_changed && !self.versions.as_leased {
+        if self.has_one_purse() {
             return Ok(());
         }
         let folded = self.leases.fold(entry);
@@ -205,23 +216,21 @@ impl Replay {
     fn transaction(
         &mut self,
         recorded: &Transaction,
-        pool: &mut Pool,
+        between: &mut Between,
     ) -> Result<Vec<Transaction>, DatabaseError> {
         self.change(recorded.written_at);
-        let since = self.versions.since;
-        self.is_tried = since.is_none_or(|since| recorded.written_at >= since);
         let applied = self.applied()?;
         let mut known = self.known(&recorded.member);
         let mut log = self.log(recorded.written_at, recorded.position);
         if let Some(engine) = Engine::numbered(recorded.engine) {
             log = log.by(engine);
         }
-        let played = self.play(recorded, (&applied, &mut known), &mut log, pool);
+        let played = self.play(recorded, (&applied, &mut known), &mut log, between);
         known.book.settle();
         self.members.insert(recorded.member.clone(), known);
         played?;
         let made: Vec<Transaction> = log.into_transactions().collect();
-        self.taken_in(recorded, made, pool)
+        self.taken_in(recorded, made, between)
     }
 
     /// The member, as far as it was played.
@@ -248,19 +257,27 @@ impl Replay {
         &mut self,
         recorded: &Transaction,
         made: Vec<Transaction>,
-        pool: &mut Pool,
+        between: &mut Between,
     ) -> Result<Vec<Transaction>, DatabaseError> {
         let is_request = |made: &&Transaction| made.request_id().is_some();
         let same = made.iter().find(is_request);
         let last = made.last().map(|made| made.position);
-        self.places
-            .note(recorded.position, same.map(|made| made.position), last);
-        if let Some(made) = same.filter(|_| self.named.contains(&recorded.position)) {
+        self.places.reach_all(last);
+        if recorded.request_id().is_some() {
+            let made = same.map(|made| made.position);
+            self.places.note(recorded.position, made);
+        }
+        let is_named = |made: &&Transaction| {
+            let mut lots = made.lots.iter();
+            let waits = lots.any(|lot| lot.activates_at.is_some() || lot.activates_on.is_some());
+            waits || self.named.contains(&recorded.position)
+        };
+        if let Some(made) = same.filter(is_named) {
             self.originals.insert(recorded.position, made.clone());
         }
         for made in &made {
             if !made.draws().is_empty() {
-                pool.draw(made.draws());
+                between.budgets.draw(made.draws());
                 self.fold(&Entry::Transaction(made.clone()))?;
             }
         }
@@ -272,7 +289,7 @@ impl Replay {
         recorded: &Transaction,
         (applied, known): (&ProgramVersion, &mut Known),
         log: &mut Log,
-        pool: &Pool,
+        between: &mut Between,
     ) -> Result<(), DatabaseError> {
         let at = recorded.effective_at;
         match &recorded.cause {
@@ -294,7 +311,7 @@ impl Replay {
                 };
                 self.write_ends(known, asked.now.into(), None, log)?;
                 self.write_tiers(known, (applied, asked.now), log)?;
-                self.request(&asked, (applied, known), log, pool)
+                self.request((recorded.place(), &asked), (applied, known), log, between)
             }
             Cause::Due(due) => {
                 let Some(wallet) = recorded.wallets.first() else {
@@ -317,14 +334,7 @@ impl Replay {
             Cause::Received(received) => {
                 self.write_ends(known, at.into(), None, log)?;
                 let_tiers_decide(Some(&applied.program), &mut known.book);
-                match fealty_ledger::receive(&mut known.book, received, at, log) {
-                    Ok(()) => Ok(()),
-                    Err(Stop::Refused(refusal)) => {
-                        self.missed.refused(&refusal);
-                        Ok(())
-                    }
-                    Err(_) => Err(stopped()),
-                }
+                self.receive(known, (received, at), log, between)
             }
             Cause::TierChanged(change) => {
                 if self.tiers.are_told() || !self.is_tried {
@@ -343,6 +353,30 @@ impl Replay {
         }
     }
 
+    /// Writes what another member gave.
+    fn receive(
+        &mut self,
+        known: &mut Known,
+        (received, at): (&Received, Timestamp),
+        log: &mut Log,
+        between: &mut Between,
+    ) -> Result<(), DatabaseError> {
+        // Where the giver was not played yet, it is taken as it was recorded.
+        let given = match between.gifts.remove(&received.gift) {
+            Some(None) => return Ok(()),
+            Some(Some(given)) => given,
+            None => received.clone(),
+        };
+        match fealty_ledger::receive(&mut known.book, &given, at, log) {
+            Ok(()) => Ok(()),
+            Err(Stop::Refused(refusal)) => {
+                self.missed.refused(&refusal);
+                Ok(())
+            }
+            Err(_) => Err(stopped()),
+        }
+    }
+
     /// Writes what the member's tiers mean for its wallets that the log does not say.
     fn write_tiers(
         &mut self,
@@ -350,7 +384,9 @@ impl Replay {
         (applied, now): (&ProgramVersion, Timestamp),
         log: &mut Log,
     ) -> Result<(), DatabaseError> {
-        if applied.program.waivers().next().is_none() || self.log_says_tiers() {
+        let waives = |version: &ProgramVersion| version.program.waivers().next().is_some();
+        let mut recorded = self.versions.recorded.values();
+        if self.log_says_tiers() || !(waives(applied) || recorded.any(waives)) {
             return Ok(());
         }
         let changes = self.tiers.changes(&known.book.member, now);
@@ -361,18 +397,18 @@ impl Replay {
         Ok(())
     }
 
-    /// Whether the log says what members' tiers mean for their wallets.
+    /// Whether the log says what members' tiers mean for their wallets: of the versions that were
+    /// in force it does.
     fn log_says_tiers(&self) -> bool {
-        let mut recorded = self.versions.recorded.values();
-        let waives = |version: &ProgramVersion| version.program.waivers().next().is_some();
-        (self.tiers.are_told() || !self.is_tried) && recorded.any(waives)
+        !self.is_tried || self.versions.is_unchanged
     }
 
     /// Has everything come that is due by a moment, for all members.
     pub(super) fn finish(&mut self, now: Timestamp) -> Result<Vec<Transaction>, DatabaseError> {
-        let Ok(applied) = self.applied() else {
-            return Ok(Vec::new());
-        };
+        let since = self.versions.since;
+        self.is_tried = since.is_none_or(|since| now >= since);
+        self.change(now);
+        let applied = self.applied()?;
         let mut members: Vec<MemberId> = self.members.keys().cloned().collect();
         members.sort_unstable();
         let mut made = Vec::new();
@@ -394,7 +430,7 @@ impl Replay {
             known.book.settle();
             self.members.insert(member, known);
             let last = log.next().get() - 1;
-            self.places.reach(Position::new(last));
+            self.places.reach_all(Some(Position::new(last)));
             made.extend(log.into_transactions());
         }
         Ok(made)
@@ -434,6 +470,3 @@ fn let_tiers_decide(program: Option<&Program>, book: &mut MemberBook) {
 fn stopped() -> DatabaseError {
     DatabaseError::Broken("a log that is in memory asks for more")
 }
-
-/// Points by currency.
-pub(super) type ByCurrency = BTreeMap<CurrencyId, i64>;

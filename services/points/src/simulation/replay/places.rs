@@ -1,6 +1,6 @@
 //! Where the entries of a log came to stand when it was played.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fealty_ledger::Command;
 use fealty_types::{LotId, Position};
@@ -11,6 +11,8 @@ use fealty_types::{LotId, Position};
 pub(super) struct Places {
     last: i64,
     further: BTreeMap<i64, i64>,
+    /// Places of what did not come about.
+    gone: BTreeSet<i64>,
 }
 
 impl Places {
@@ -20,21 +22,14 @@ impl Places {
     }
 
     /// Notes that everything up to a place is taken.
-    pub(super) fn reach(&mut self, last: Position) {
-        self.last = self.last.max(last.get());
+    pub(super) fn reach_all(&mut self, last: Option<Position>) {
+        self.last = last.map_or(self.last, |last| self.last.max(last.get()));
     }
 
-    /// Notes where a recorded entry came to stand, if it did.
-    pub(super) fn note(
-        &mut self,
-        recorded: Position,
-        made: Option<Position>,
-        last: Option<Position>,
-    ) {
-        if let Some(last) = last {
-            self.reach(last);
-        }
+    /// Notes where a recorded request came to stand, if it did.
+    pub(super) fn note(&mut self, recorded: Position, made: Option<Position>) {
         let Some(made) = made else {
+            self.gone.insert(recorded.get());
             return;
         };
         let further = made.get() - recorded.get();
@@ -44,8 +39,11 @@ impl Places {
         }
     }
 
-    /// Where a recorded transaction stands.
+    /// Where a recorded transaction stands; nowhere, which is place 0, if it did not come about.
     fn of(&self, recorded: Position) -> Position {
+        if self.gone.contains(&recorded.get()) {
+            return Position::new(0);
+        }
         let before = self.further.range(..=recorded.get()).next_back();
         let further = before.map_or(0, |(_, further)| *further);
         Position::new(recorded.get() + further)
@@ -93,14 +91,17 @@ mod tests {
         let mut places = Places::default();
         let at = Position::new;
         assert_eq!(places.next(at(3)), at(3));
-        places.note(at(3), Some(at(3)), Some(at(3)));
+        places.note(at(3), Some(at(3)));
+        places.reach_all(Some(at(3)));
         // Two more fell due before the fourth.
-        places.note(at(4), Some(at(6)), Some(at(6)));
+        places.note(at(4), Some(at(6)));
+        places.reach_all(Some(at(6)));
         assert_eq!(places.next(at(5)), at(7));
         // The fifth is refused, the sixth stands where there is room.
-        places.note(at(5), None, None);
-        places.note(at(6), Some(at(7)), Some(at(7)));
-        let stand = [3, 4, 6, 9].map(|recorded| places.of(at(recorded)).get());
-        assert_eq!(stand, [3, 6, 7, 10]);
+        places.note(at(5), None);
+        places.note(at(6), Some(at(7)));
+        places.reach_all(Some(at(7)));
+        let stand = [3, 4, 5, 6, 9].map(|recorded| places.of(at(recorded)).get());
+        assert_eq!(stand, [3, 6, 0, 7, 10]);
     }
 }

@@ -3,7 +3,9 @@
 use fealty_ledger::{Command, Facts, Log, MemberBook, Named, Request, Stop, Transaction};
 use fealty_postgres::DatabaseError;
 use fealty_program::ProgramVersion;
-use fealty_types::{MemberId, Metadata, Points, Position, RequestId, TierId, Timestamp};
+use fealty_types::{
+    MemberId, Metadata, Points, Position, RequestId, TierId, Timestamp, TransactionPlace,
+};
 
 use super::{
     Known, Replay,
@@ -13,7 +15,7 @@ use super::{
 use crate::{
     plan::{LeftOf, OfMember, PlanError, plan, plan_return, tier_moment},
     shard::number,
-    simulation::{budgets::Pool, missed::Missed},
+    simulation::{between::Between, missed::Missed},
 };
 
 /// How often a request is asked for what is there.
@@ -32,11 +34,14 @@ pub(super) struct Asked<'a> {
 impl Replay {
     pub(super) fn request(
         &mut self,
-        asked: &Asked<'_>,
+        (place, asked): (TransactionPlace, &Asked<'_>),
         (applied, known): (&ProgramVersion, &mut Known),
         log: &mut Log,
-        pool: &Pool,
+        between: &mut Between,
     ) -> Result<(), DatabaseError> {
+        if matches!(asked.command, Command::Gift(_)) {
+            between.gifts.insert(place, None);
+        }
         let named = match asked.command.names() {
             Some(Named::Transaction(named)) => Some(named),
             _ => None,
@@ -49,8 +54,8 @@ impl Replay {
             let of_member = OfMember {
                 tier: tier.clone(),
                 counters: Some(&known.book.counters),
-                left: if self.has_changed && !self.versions.as_leased {
-                    LeftOf::All(pool.left())
+                left: if self.has_one_purse() {
+                    LeftOf::All(between.budgets.left())
                 } else {
                     LeftOf::Leases(&self.leases, &self.versions.program, number(applied))
                 },
@@ -92,6 +97,12 @@ impl Replay {
         let Some(request) = request else {
             return Ok(());
         };
+        if matches!(asked.command, Command::Gift(_))
+            && let Some(made) = log.transactions().next_back()
+        {
+            let given = fealty_ledger::given(&known.book, made, request.term_ends);
+            between.gifts.insert(place, Some(given));
+        }
         self.correct(known, (&request, asked.now), log)?;
         self.judge(asked, (applied, known), log)
     }
@@ -179,6 +190,9 @@ impl Replay {
 impl Missed {
     /// Notes that points were not there.
     fn short(&mut self, command: &Command, book: &MemberBook, short: Points) {
+        if short.is_zero() {
+            return;
+        }
         self.spends += 1;
         let currency = match (command.spends(), command.names()) {
             (Some(spend), _) => Some(spend.currency),

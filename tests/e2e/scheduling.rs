@@ -265,7 +265,7 @@ async fn who_cannot_ask_points_waits_and_catches_up() {
     set(2).await;
     until("tiers has asked in vain", || async {
         let log = fleet.log("tiers").await.expect("a log");
-        log.contains("a version waits for points")
+        log.contains("does not begin yet")
     })
     .await;
     assert_eq!(standing(&tiers).await, (1, Some(2)));
@@ -279,6 +279,44 @@ async fn who_cannot_ask_points_waits_and_catches_up() {
     }
 }
 
+/// What points has in force the others take over, whether they ever heard of it or not: one was
+/// restored, or was told of another file meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lacks_what_points_has_takes_it_over() {
+    let fleet = club().await;
+    let [points, tiers, rewards] = programs(&fleet);
+    // Somebody displaces the version in rewards by another one; tiers is never asked.
+    let other = PROGRAM.replacen("points: 10,", "points: 30,", 1);
+    ask_for(&rewards, at("mine", &double(), MOMENT_S))
+        .await
+        .expect("scheduled");
+    ask_for(&rewards, at("other", &other, MOMENT_S))
+        .await
+        .expect("in its place");
+    ask_for(&points, at("mine", &double(), MOMENT_S))
+        .await
+        .expect("scheduled");
+    set_time(&fleet, MOMENT_S + 1).await;
+    let mut digests = Vec::new();
+    for client in [&points, &rewards, &tiers] {
+        until("it has begun", || async {
+            standing(client).await == (2, None)
+        })
+        .await;
+        digests.push(versions(client).await.versions.swap_remove(0).digest);
+    }
+    digests.dedup();
+    assert_eq!(digests.len(), 1, "the same everywhere");
+    // What has begun is not taken back.
+    let begun = withdraw(fleet.clients(), CLUB, 2)
+        .await
+        .expect_err("it has begun");
+    assert!(begun.to_string().contains("has begun"), "{begun}");
+    for client in [&points, &rewards, &tiers] {
+        assert_eq!(standing(client).await, (2, None));
+    }
+}
+
 /// `fealty apply`, and what it says.
 struct Applying {
     child: Child,
@@ -286,18 +324,19 @@ struct Applying {
 }
 
 impl Applying {
-    fn start(fleet: &Fleet, file: &std::path::Path) -> Self {
+    fn start(fleet: &Fleet, file: &std::path::Path, more: &[&str]) -> Self {
         let endpoints = fleet.endpoints();
         let mut child = Command::new(fealty())
             .args(["apply", "--yes", "-f"])
             .arg(file)
+            .args(more)
             .env("FEALTY_POINTS_URL", &endpoints.points)
             .env("FEALTY_TIERS_URL", &endpoints.tiers)
             .env("FEALTY_REWARDS_URL", &endpoints.rewards)
             .env("FEALTY_TOKEN", fleet.token(&[Role::Operator]))
             .env("RUST_BACKTRACE", "0")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::inherit())
             .kill_on_drop(true)
             .spawn()
             .expect("it runs");
@@ -336,7 +375,7 @@ async fn with_tiers_stopped_the_moment_moves_and_the_operator_is_told() {
         .signal("tiers", "STOP")
         .await
         .expect("it stands still");
-    let mut applying = Applying::start(&fleet, &file);
+    let mut applying = Applying::start(&fleet, &file, &[]);
     applying.says("tiers does not answer").await;
     let moved = applying.says("the moment moves").await;
     assert!(
@@ -352,6 +391,54 @@ async fn with_tiers_stopped_the_moment_moves_and_the_operator_is_told() {
     for client in [&points, &tiers, &rewards] {
         assert_eq!(standing(client).await, (2, None));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_schedules_moves_and_withdraws() {
+    let fleet = club().await;
+    let [points, tiers, rewards] = programs(&fleet);
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let file = write("double.yaml", &double());
+    let other = PROGRAM.replacen("points: 10,", "points: 30,", 1);
+    let other = write("other.yaml", &other);
+    let run = async |file: &std::path::Path, more: &[&str], words: &str| {
+        let mut applying = Applying::start(&fleet, file, more);
+        if !words.is_empty() {
+            applying.says(words).await;
+        }
+        applying.child.wait().await.expect("it ends").success()
+    };
+    let then = ["--at", "1997-01-02T00:00:00Z", "--no-wait"];
+    let comes = "version 2 comes into force at 1997-01-02T00:00:00Z";
+    assert!(run(&file, &then, comes).await);
+    // The same again changes nothing; with another moment it is moved.
+    assert!(run(&file, &["--no-wait"], comes).await);
+    let later = ["--at", "1997-01-03T00:00:00+00:00", "--no-wait"];
+    assert!(
+        run(
+            &file,
+            &later,
+            "version 2 comes into force at 1997-01-03T00:00:00Z"
+        )
+        .await
+    );
+    // What would come before it is refused, and nothing is left of the trial.
+    assert!(!run(&file, &["--now"], "").await);
+    assert!(!run(&other, &["--no-wait"], "").await);
+    assert!(!run(&file, &["--at", "1996-01-01T00:00:00Z", "--no-wait"], "").await);
+    for client in [&points, &tiers, &rewards] {
+        assert_eq!(standing(client).await, (1, Some(2)));
+        let scheduled = versions(client).await.scheduled.expect("one");
+        let moment = scheduled.effective_time.map(|time| time.seconds);
+        assert_eq!(moment, Some(START_S + 36 * 3_600), "it stays where it was");
+    }
+    assert!(withdraw(fleet.clients(), CLUB, 2).await.expect("withdrawn"));
+    assert!(run(&other, &["--now"], "record-club is at version 2").await);
 }
 
 /// Two instances, the clock of one behind: no log alternates, no purchase is lost.

@@ -206,6 +206,64 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     for name in silent {
         println!("{name} does not answer: what it has in force was not compared");
     }
+    show(&compared);
+    let version = compared.version.clone().unwrap_or_default();
+    if compared.changes.is_empty() && compared.changes_left_out == 0 {
+        println!("{} is at version {}", version.program, version.version);
+        return Ok(());
+    }
+    if arguments.dry_run {
+        println!("{} would get version {}", version.program, version.version);
+        return Ok(());
+    }
+    let known = schedule::versions(&clients, &version.program).await;
+    // One that was never applied is not known.
+    let scheduled = known.ok().and_then(|known| known.scheduled);
+    let is_same = |scheduled: &ProgramVersion| scheduled.digest == version.digest;
+    let scheduled = match scheduled {
+        Some(scheduled) if is_same(&scheduled) && !arguments.now && arguments.at.is_none() => {
+            scheduled
+        }
+        Some(scheduled) if arguments.now || !is_same(&scheduled) => bail!(
+            "version {} is scheduled: `fealty program withdraw {} --version {}` takes it back",
+            scheduled.version,
+            scheduled.program,
+            scheduled.version
+        ),
+        _ => {
+            if !arguments.yes && !confirmed(&version)? {
+                bail!("nothing was applied");
+            }
+            // What was shown is what is applied: not over somebody else's version.
+            let after = version.version - 1;
+            if arguments.now || (after == 0 && arguments.at.is_none()) {
+                return at_once(&clients, &source, (after, &arguments.note)).await;
+            }
+            let scheduling = Scheduling {
+                source: &source,
+                after,
+                note: &arguments.note,
+                at: arguments.at,
+                // A dry run tells what the service's clock says.
+                now: moment_of(&version)?,
+            };
+            scheduling
+                .schedule(&clients, |why| println!("{why}"))
+                .await?
+        }
+    };
+    let (program, number) = (&scheduled.program, scheduled.version);
+    let moment = moment_of(&scheduled)?;
+    println!("{program}: version {number} comes into force at {moment}");
+    if !arguments.no_wait {
+        schedule::wait(&clients, &scheduled).await?;
+        println!("{program} is at version {number}");
+    }
+    Ok(())
+}
+
+/// Shows what differs, and what it means.
+fn show(compared: &ApplyProgramResponse) {
     for change in &compared.changes {
         match (change.before.as_str(), change.after.as_str()) {
             ("", after) => println!("+ {}: {after}", change.path),
@@ -223,50 +281,24 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     for note in &compared.notes {
         println!("! {}: {}", note.path, note.message);
     }
-    let version = compared.version.clone().unwrap_or_default();
-    if compared.changes.is_empty() && compared.changes_left_out == 0 {
-        println!("{} is at version {}", version.program, version.version);
-        return Ok(());
-    }
-    if arguments.dry_run {
-        println!("{} would get version {}", version.program, version.version);
-        return Ok(());
-    }
-    if !arguments.yes && !confirmed(&version)? {
-        bail!("nothing was applied");
-    }
-    // What was shown is what is applied: not over somebody else's version.
-    let after = version.version - 1;
-    if arguments.now || (after == 0 && arguments.at.is_none()) {
-        let how = How::After {
-            version: after,
-            note: &arguments.note,
-        };
-        let applied = apply(&clients, &source, how).await?;
-        let version = applied.version.unwrap_or_default();
-        println!("{} is at version {}", version.program, version.version);
-        return Ok(());
-    }
-    let scheduling = Scheduling {
-        source: &source,
-        after,
-        note: &arguments.note,
-        at: arguments.at,
-        // A dry run tells what the service's clock says.
-        now: from_wire_time(version.effective_time.context("a version has a moment")?)?,
-    };
-    let scheduled = scheduling
-        .schedule(&clients, |why| println!("{why}"))
-        .await?;
-    let moment = scheduled.effective_time.map(from_wire_time);
-    let moment = moment.context("a version has a moment")??;
-    let (program, number) = (&scheduled.program, scheduled.version);
-    println!("{program}: version {number} comes into force at {moment}");
-    if !arguments.no_wait {
-        schedule::wait(&clients, &scheduled).await?;
-        println!("{program} is at version {number}");
-    }
+}
+
+/// Applies a file to one service after the other.
+async fn at_once(
+    clients: &Clients,
+    source: &str,
+    (version, note): (i64, &str),
+) -> anyhow::Result<()> {
+    let applied = apply(clients, source, How::After { version, note }).await?;
+    let version = applied.version.unwrap_or_default();
+    println!("{} is at version {}", version.program, version.version);
     Ok(())
+}
+
+/// When a version comes into force, or did.
+fn moment_of(version: &ProgramVersion) -> anyhow::Result<Timestamp> {
+    let moment = version.effective_time.context("a version has a moment")?;
+    Ok(from_wire_time(moment)?)
 }
 
 /// Reads a moment.

@@ -3,13 +3,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use fealty_client::{Deadline, call, reason};
+use fealty_client::{Channel, Deadline, call, reason};
 use fealty_proto::program::v1::{
-    ApplyProgramRequest, ListVersionsRequest, ProgramVersion, WithdrawProgramRequest,
+    ApplyProgramRequest, ListVersionsRequest, ListVersionsResponse, ProgramVersion,
+    WithdrawProgramRequest, program_service_client::ProgramServiceClient,
 };
 use fealty_server::{from_wire_time, to_wire_time};
 use fealty_types::Timestamp;
 use indicatif::{ProgressBar, ProgressStyle};
+use tonic::Status;
 
 use super::{is_away, request_id};
 use crate::endpoints::Clients;
@@ -20,6 +22,8 @@ const AHEAD: Duration = Duration::from_secs(75);
 const SERVICE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long it is tried.
 const TRIED_FOR: Duration = Duration::from_mins(10);
+/// How long the others are waited for once points has the version in force.
+const OTHERS_WAITED_FOR: Duration = Duration::from_mins(1);
 /// How often it is looked whether the version has begun.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -39,6 +43,8 @@ pub(super) struct Scheduling<'a> {
 enum Failed {
     /// Another moment may help.
     ForNow(String),
+    /// Points did not answer: it may have it or not.
+    Unknown(String),
     /// It is refused.
     Refused(anyhow::Error),
 }
@@ -57,14 +63,19 @@ impl Scheduling<'_> {
             let moment = self.at.or(soon).context("there is no such moment")?;
             let why = match self.schedule_for(clients, moment).await {
                 Ok(scheduled) => return Ok(scheduled),
-                Err(Failed::Refused(error)) => {
-                    self.withdraw(clients).await;
-                    return Err(error);
+                Err(Failed::Refused(error)) => return Err(error),
+                Err(Failed::Unknown(why)) => {
+                    told(&format!(
+                        "{why}: whether it begins at {moment} is not known yet"
+                    ));
+                    match self.settled(clients, begun).await? {
+                        Some(scheduled) => return Ok(scheduled),
+                        None => why,
+                    }
                 }
                 Err(Failed::ForNow(why)) => why,
             };
             if begun.elapsed() > TRIED_FOR || self.at.is_some() {
-                self.withdraw(clients).await;
                 bail!("{why}; nothing begins");
             }
             told(&format!(
@@ -96,27 +107,79 @@ impl Scheduling<'_> {
             let applied = applied.await.map_err(|status| {
                 let is_passed = reason(&status).as_deref() == Some("PROGRAM_MOMENT_PASSED");
                 let message = format!("{name}: {}", status.message());
-                if is_away(&status) || (is_passed && self.at.is_none()) {
-                    return Failed::ForNow(message);
+                match () {
+                    () if is_away(&status) && name == "points" => Failed::Unknown(message),
+                    () if is_away(&status) => Failed::ForNow(message),
+                    () if is_passed && self.at.is_none() => Failed::ForNow(message),
+                    () => Failed::Refused(anyhow::anyhow!(message)),
                 }
-                Failed::Refused(anyhow::anyhow!(message))
             })?;
-            scheduled = applied.version;
+            let version = applied.version.unwrap_or_default();
+            let begins_at = version
+                .effective_time
+                .map(from_wire_time)
+                .and_then(Result::ok);
+            if version.version != self.after + 1 || begins_at != Some(moment) {
+                // Somebody else was quicker; or the service knows no moments.
+                let message = format!(
+                    "{name} has version {} in force, and schedules none",
+                    version.version
+                );
+                return Err(Failed::Refused(anyhow::anyhow!(message)));
+            }
+            scheduled = Some(version);
         }
         scheduled.ok_or_else(|| Failed::Refused(anyhow::anyhow!("no version was told")))
     }
 
-    /// Takes back what was scheduled; where that cannot be, it does not begin without points.
-    async fn withdraw(&self, clients: &Clients) {
-        let program = fealty_program::Program::parse(self.source);
-        let Ok(program) = program.map(|parsed| parsed.program.id.to_string()) else {
-            return;
-        };
-        let _ = withdraw(clients, &program, self.after + 1).await;
+    /// Asks points, until it answers, whether it has the version.
+    async fn settled(
+        &self,
+        clients: &Clients,
+        begun: Instant,
+    ) -> anyhow::Result<Option<ProgramVersion>> {
+        let parsed = fealty_program::Program::parse(self.source)?;
+        let program = parsed.program.id.to_string();
+        while begun.elapsed() < TRIED_FOR {
+            if let Ok(listed) = versions(clients, &program).await {
+                let mut known = listed.scheduled.into_iter().chain(listed.versions);
+                return Ok(known.find(|known| {
+                    known.version == self.after + 1 && known.digest == parsed.digest
+                }));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        bail!("points does not answer: `fealty program history {program}` tells whether it begins");
     }
 }
 
-/// Takes a version back that is scheduled, with points first; answers whether it was there.
+/// The newest version of a programme that points has, and the one to come.
+pub(super) async fn versions(
+    clients: &Clients,
+    program: &str,
+) -> Result<ListVersionsResponse, Status> {
+    let [(_, points), ..] = clients.programs();
+    listed(&points, program).await
+}
+
+async fn listed(
+    client: &ProgramServiceClient<Channel>,
+    program: &str,
+) -> Result<ListVersionsResponse, Status> {
+    let request = ListVersionsRequest {
+        program: program.to_owned(),
+        page_size: 1,
+        ..ListVersionsRequest::default()
+    };
+    call(Deadline::within(SERVICE_DEADLINE), || {
+        let (mut client, request) = (client.clone(), request.clone());
+        async move { client.list_versions(request).await }
+    })
+    .await
+}
+
+/// Takes a version back that is scheduled, with points first; answers whether it was there. One
+/// that has begun is not taken back.
 pub async fn withdraw(clients: &Clients, program: &str, version: i64) -> anyhow::Result<bool> {
     let mut withdrawn = false;
     for (name, client) in clients.programs() {
@@ -131,6 +194,15 @@ pub async fn withdraw(clients: &Clients, program: &str, version: i64) -> anyhow:
         let answer = answer.await;
         let answer = answer.map_err(|status| anyhow::anyhow!("{name}: {}", status.message()))?;
         withdrawn |= answer.withdrawn;
+        if name == "points" && !answer.withdrawn {
+            let newest = listed(&client, program).await;
+            let newest =
+                newest.map_err(|status| anyhow::anyhow!("{name}: {}", status.message()))?;
+            let newest = newest.versions.first();
+            if newest.is_some_and(|newest| newest.version >= version) {
+                bail!("version {version} of {program} has begun");
+            }
+        }
     }
     Ok(withdrawn)
 }
@@ -144,21 +216,14 @@ pub(super) async fn wait(clients: &Clients, version: &ProgramVersion) -> anyhow:
     )?);
     bar.set_message(moment.to_string());
     bar.enable_steady_tick(LOOK_EVERY);
+    let mut points_has_it = None;
     for (name, client) in clients.programs() {
         loop {
-            let request = ListVersionsRequest {
-                program: version.program.clone(),
-                page_size: 1,
-                ..ListVersionsRequest::default()
-            };
-            let listed = call(Deadline::within(SERVICE_DEADLINE), || {
-                let (mut client, request) = (client.clone(), request.clone());
-                async move { client.list_versions(request).await }
-            });
-            match listed.await {
+            match listed(&client, &version.program).await {
                 Ok(listed) => {
                     let newest = listed.versions.first();
                     if newest.is_some_and(|newest| newest.version >= version.version) {
+                        points_has_it.get_or_insert_with(Instant::now);
                         break;
                     }
                     let scheduled = listed.scheduled.map(|scheduled| scheduled.version);
@@ -168,6 +233,10 @@ pub(super) async fn wait(clients: &Clients, version: &ProgramVersion) -> anyhow:
                     }
                 }
                 Err(status) => bar.println(format!("{name}: {}", status.message())),
+            }
+            if points_has_it.is_some_and(|since: Instant| since.elapsed() > OTHERS_WAITED_FOR) {
+                bar.finish_and_clear();
+                bail!("it has begun in points, and not yet in {name}, which goes on trying");
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -139,18 +139,18 @@ impl Programs {
         if asked.dry_run {
             return Ok(answer(stored, (changes, meanings)));
         }
+        let entry = applied_entry(caller, id, before.as_ref(), (&stored, &changes, asked));
         if asked.begins_at.is_some() {
             let request = (&asked.request_id, parsed);
-            let scheduled =
-                self.schedule_in(connection, caller, request, (stored, before.as_ref()));
-            return Ok(answer(scheduled.await?, (changes, meanings)));
+            self.schedule_in(connection, request, (&stored, before.as_ref()), &entry)
+                .await?;
+            return Ok(answer(stored, (changes, meanings)));
         }
         self.on_apply
             .apply(connection, parsed_before, &parsed.program)
             .await?;
         foundation::insert_program(connection, id, &stored).await?;
         asked.keep(connection, id, &stored).await?;
-        let entry = applied_entry(caller, id, before.as_ref(), &stored, &changes);
         audit_log::append(&mut *connection, &entry).await?;
         Ok(answer(stored, (changes, meanings)))
     }
@@ -175,7 +175,7 @@ fn compare(before: Option<&str>, after: &str) -> Result<Compared, ProgramErrors>
 }
 
 /// Does something that takes long, with a file of 4 MiB, where it holds nobody up.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(failed) => match failed.try_into_panic() {
@@ -261,13 +261,12 @@ fn version_moved(expected: i64, actual: i64) -> Rejection {
     rejection.with("expected", expected).with("actual", actual)
 }
 
-/// What the audit log says of a version that was applied.
+/// What the audit log says of a version that was applied, or scheduled.
 fn applied_entry(
     caller: &Caller,
     program: &ProgramId,
     before: Option<&StoredProgram>,
-    after: &StoredProgram,
-    changes: &[Change],
+    (after, changes, asked): (&StoredProgram, &[Change], &Applying),
 ) -> NewAuditEntry {
     let version =
         |stored: &StoredProgram| json!({ "version": stored.version, "digest": stored.digest });
@@ -277,6 +276,9 @@ fn applied_entry(
     let mut now = version(after);
     now["changes"] = changed.collect();
     now["changes_in_all"] = changes.len().into();
+    if let Some(begins_at) = asked.begins_at {
+        now["begin_time"] = begins_at.to_string().into();
+    }
     NewAuditEntry {
         program: Some(program.clone()),
         before: before.map(|before| version(before).to_string()),

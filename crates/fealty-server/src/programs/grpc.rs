@@ -26,8 +26,8 @@ fn to_wire_version(program: &ProgramId, stored: &StoredProgram) -> wire::Program
     }
 }
 
-/// A request with the longest file.
-const REQUEST_LEN_MAX: usize = SOURCE_LEN_MAX + 64 * 1024;
+/// A message with the longest file.
+pub(super) const MESSAGE_LEN_MAX: usize = SOURCE_LEN_MAX + 64 * 1024;
 /// Texts of the changes that an answer lists, in bytes: it stays well below what clients
 /// take, which is 4 MiB where nothing is said.
 const CHANGES_LEN_MAX: usize = 1024 * 1024;
@@ -38,7 +38,7 @@ impl Programs {
     /// The gRPC service, which takes files of every length that there may be.
     #[must_use]
     pub fn server(&self) -> ProgramServiceServer<Self> {
-        ProgramServiceServer::new(self.clone()).max_decoding_message_size(REQUEST_LEN_MAX)
+        ProgramServiceServer::new(self.clone()).max_decoding_message_size(MESSAGE_LEN_MAX)
     }
 }
 
@@ -238,9 +238,10 @@ impl ProgramService for Programs {
         let scheduled = scheduled::of(pool, &program)
             .await
             .map_err(Rejection::from)?;
-        // The first version of a programme may be one that is scheduled.
-        if scheduled.is_none() {
-            self.newest(&program).map_err(Rejection::from)?;
+        // What another instance applied may not be known here yet.
+        let newest = foundation::newest_version(pool, &program).await;
+        if scheduled.is_none() && newest.map_err(Rejection::from)?.is_none() {
+            return Err(Rejection::from(ProgramNotFound((*program).clone())).into());
         }
         let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
         let mut read = foundation::programs_before(pool, &program, before, wanted)

@@ -19,6 +19,7 @@ use fealty_program::{Program, ProgramErrors, ProgramVersion, text_digest};
 use fealty_proto::r#type::v1::ErrorReason;
 use fealty_types::ProgramId;
 use lru::LruCache;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
@@ -26,6 +27,9 @@ use crate::{ProgramNotFound, Rejection, ServiceClock, Violations};
 
 /// How often other instances' changes are looked for.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether the service that decides has what this one lacks.
+const CATCH_UP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a programme service can answer with.
 #[derive(Debug, thiserror::Error)]
@@ -219,16 +223,20 @@ impl Programs {
     /// Looks for what other instances applied, and has begin what is scheduled, until the
     /// service ends.
     pub async fn keep_fresh(self, shutdown: CancellationToken) {
+        let mut caught_up = Instant::now();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(REFRESH_INTERVAL) => {}
             }
-            let looked = async {
-                self.begin_due().await?;
-                self.refresh().await
-            };
-            if let Err(error) = looked.await {
+            if let Err(error) = self.begin_due().await {
+                tracing::warn!(%error, "what is scheduled could not be looked for");
+            }
+            if caught_up.elapsed() >= CATCH_UP_INTERVAL {
+                self.catch_up().await;
+                caught_up = Instant::now();
+            }
+            if let Err(error) = self.refresh().await {
                 tracing::warn!(%error, "programmes could not be looked for");
             }
         }

@@ -2,8 +2,9 @@
 //!
 //! A version is scheduled in rewards and tiers first, and then in points, which decides: what is
 //! scheduled there comes into force, whatever becomes of who asked. The others wait for their
-//! moment, and then for points to say that it has the version. So it begins everywhere or
-//! nowhere, and a service that was away catches up.
+//! moment, and then for points to have the version in force. What they lack then they read from
+//! points: a service that was away, or was restored, catches up. So a version begins everywhere
+//! or nowhere.
 
 use std::time::Duration;
 
@@ -18,15 +19,17 @@ use fealty_postgres::{
 };
 use fealty_program::{Program, ProgramSource};
 use fealty_proto::{
-    program::v1::{ListVersionsRequest, program_service_client::ProgramServiceClient},
+    program::v1::{
+        GetProgramRequest, ListVersionsRequest, ListVersionsResponse,
+        program_service_client::ProgramServiceClient,
+    },
     r#type::v1::ErrorReason,
 };
 use fealty_types::{Clock as _, ProgramId, RequestId, Timestamp};
-use serde_json::json;
 use tonic::Status;
 
-use super::{Programs, ProgramsError};
-use crate::{Rejection, audit_entry, from_wire_time};
+use super::{Programs, ProgramsError, apply::aside, grpc::MESSAGE_LEN_MAX};
+use crate::{ProgramNotFound, Rejection, audit_entry, from_wire_time};
 
 /// How far ahead a moment must be: by then all instances know of it.
 const AHEAD_MIN: Duration = Duration::from_secs(10);
@@ -41,19 +44,16 @@ impl Decider {
     /// Over a connection to the points service.
     #[must_use]
     pub fn over(points: Channel) -> Self {
-        Self(ProgramServiceClient::new(points))
+        let client = ProgramServiceClient::new(points);
+        Self(client.max_decoding_message_size(MESSAGE_LEN_MAX))
     }
 
-    /// What points has of a version: its digest, and from when on it is in force.
-    async fn decided(
-        &self,
-        program: &ProgramId,
-        version: i64,
-    ) -> Result<Option<(String, Timestamp)>, Status> {
+    /// The number of the version that is in force there, 0 for none, and of the one to come.
+    async fn standing(&self, program: &ProgramId) -> Result<(i64, Option<i64>), Status> {
         let request = ListVersionsRequest {
             program: program.to_string(),
             page_size: 1,
-            page_token: version.saturating_add(1).to_string(),
+            page_token: String::new(),
         };
         let listed = call(Deadline::within(DECIDER_DEADLINE), || {
             let (mut client, request) = (self.0.clone(), request.clone());
@@ -61,18 +61,35 @@ impl Decider {
         });
         let listed = match listed.await {
             Ok(listed) => listed,
-            Err(status) if is_not_there(&status) => return Ok(None),
+            Err(status) if is_not_there(&status) => ListVersionsResponse::default(),
             Err(status) => return Err(status),
         };
-        let known = listed.versions.into_iter().chain(listed.scheduled);
-        let mut same = known.filter(|known| known.version == version);
-        let Some(same) = same.next() else {
-            return Ok(None);
+        let newest = listed.versions.first().map_or(0, |newest| newest.version);
+        Ok((newest, listed.scheduled.map(|scheduled| scheduled.version)))
+    }
+
+    /// A version that is or was in force there.
+    async fn version(&self, program: &ProgramId, version: i64) -> Result<StoredProgram, Status> {
+        let request = GetProgramRequest {
+            program: program.to_string(),
+            version: Some(version),
         };
-        let begins_at = same.effective_time.map(from_wire_time);
-        let begins_at = begins_at.and_then(Result::ok);
-        let begins_at = begins_at.ok_or_else(|| Status::internal("a version has no time"))?;
-        Ok(Some((same.digest, begins_at)))
+        let read = call(Deadline::within(10 * DECIDER_DEADLINE), || {
+            let (mut client, request) = (self.0.clone(), request.clone());
+            async move { client.get_program(request).await }
+        });
+        let read = read.await?;
+        let told = read.version.unwrap_or_default();
+        let effective_at = told.effective_time.map(from_wire_time);
+        let effective_at = effective_at.and_then(Result::ok);
+        Ok(StoredProgram {
+            version: told.version,
+            effective_at: effective_at.ok_or_else(|| Status::internal("a version says no time"))?,
+            digest: told.digest,
+            source: read.source,
+            actor: told.actor,
+            note: told.note,
+        })
     }
 }
 
@@ -83,14 +100,14 @@ fn is_not_there(status: &Status) -> bool {
 
 impl Programs {
     /// Has a version come into force at a moment, in a transaction that has the programmes
-    /// locked; answers with what is scheduled.
+    /// locked.
     pub(super) async fn schedule_in(
         &self,
         connection: &mut PgConnection,
-        caller: &Caller,
         (request_id, parsed): (&RequestId, &ProgramSource),
-        (stored, newest): (StoredProgram, Option<&StoredProgram>),
-    ) -> Result<StoredProgram, ProgramsError> {
+        (stored, newest): (&StoredProgram, Option<&StoredProgram>),
+        entry: &NewAuditEntry,
+    ) -> Result<(), ProgramsError> {
         let begins_at = stored.effective_at;
         let ahead = self.clock.now().checked_add(AHEAD_MIN);
         let is_ahead = ahead.is_some_and(|ahead| begins_at >= ahead);
@@ -98,24 +115,18 @@ impl Programs {
         if !is_ahead || !follows {
             return Err(ProgramsError::Rejected(moment_passed(begins_at)));
         }
-        let id = &parsed.program.id;
         let scheduled = Scheduled {
-            program: id.clone(),
+            program: parsed.program.id.clone(),
             stored: stored.clone(),
             request_id: request_id.to_string(),
         };
         scheduled::put(&mut *connection, &scheduled).await?;
-        let entry = NewAuditEntry {
-            program: Some(id.clone()),
-            after: Some(told(&stored)),
-            ..audit_entry(caller)
-        };
-        audit_log::append(connection, &entry).await?;
-        Ok(stored)
+        audit_log::append(connection, entry).await?;
+        Ok(())
     }
 
-    /// Refuses what would come before a version that is scheduled. Where others decide, that
-    /// gives way.
+    /// Refuses what would come before a version that is scheduled. Where others decide, another
+    /// may be scheduled in its place: what begins is read from there.
     pub(super) async fn nothing_scheduled(
         &self,
         connection: &mut PgConnection,
@@ -125,14 +136,10 @@ impl Programs {
         let Some(known) = scheduled::of(&mut *connection, program).await? else {
             return Ok(());
         };
-        if self.decider.is_some() {
-            if !dry_run && !is_scheduling {
-                scheduled::remove(connection, program).await?;
-            }
-            return Ok(());
-        }
         // Its moment may be moved; what is asked as a dry run may be to do that.
-        if known.stored.digest == digest && (is_scheduling || dry_run) {
+        let is_same = known.stored.digest == digest;
+        let gives_way = self.decider.is_some() && (is_scheduling || dry_run);
+        if gives_way || (is_same && (is_scheduling || dry_run)) {
             return Ok(());
         }
         let StoredProgram {
@@ -158,13 +165,28 @@ impl Programs {
         run!(self.database, "withdraw_program", |connection| async {
             foundation::lock_programs(connection).await?;
             let known = scheduled::of(&mut *connection, program).await?;
+            if known.is_none() {
+                let applied = foundation::newest_version(&mut *connection, program).await?;
+                let missing = || ProgramNotFound(program.clone());
+                applied.ok_or_else(|| ProgramsError::Rejected(missing().into()))?;
+            }
             let Some(known) = known.filter(|known| known.stored.version == version) else {
                 return Ok(false);
             };
             scheduled::remove(&mut *connection, program).await?;
+            let StoredProgram {
+                digest,
+                effective_at,
+                ..
+            } = known.stored;
+            let before = serde_json::json!({
+                "version": version,
+                "digest": digest,
+                "begin_time": effective_at.to_string(),
+            });
             let entry = NewAuditEntry {
                 program: Some(program.clone()),
-                before: Some(told(&known.stored)),
+                before: Some(before.to_string()),
                 ..audit_entry(caller)
             };
             audit_log::append(connection, &entry).await?;
@@ -172,103 +194,148 @@ impl Programs {
         })
     }
 
-    /// Has the versions come into force whose moment has come.
+    /// Has the versions come into force whose moment has come. What goes wrong with one holds up
+    /// no other.
     pub(super) async fn begin_due(&self) -> Result<(), DatabaseError> {
+        if self.clock.distrust().is_some() {
+            return Ok(());
+        }
         let due = scheduled::due(self.database.pool(), self.clock.now()).await?;
-        for mut scheduled in due {
-            let (program, version) = (scheduled.program.clone(), scheduled.stored.version);
-            let is_decided = match self.is_decided(&mut scheduled).await {
-                Ok(Some(is_decided)) => is_decided,
-                // Points has moved it.
-                Ok(None) => continue,
-                Err(status) => {
-                    let message = status.message();
-                    tracing::warn!(%program, version, message, "a version waits for points to say whether it begins");
-                    continue;
-                }
+        for scheduled in due {
+            let (program, version) = (&scheduled.program, scheduled.stored.version);
+            let begun = match &self.decider {
+                None => self.begin(&scheduled).await,
+                Some(decider) => self.follow(decider, program, Some(version)).await,
             };
-            let begun = run!(self.database, "begin_program", |connection| async {
-                self.begin_in(connection, &scheduled, is_decided).await
-            });
-            match begun {
-                Ok(()) => self.refresh().await?,
-                Err(ProgramsError::Database(error)) => return Err(error),
-                Err(ProgramsError::Rejected(rejection)) => {
-                    let why = Status::from(rejection);
-                    tracing::error!(%program, version, message = why.message(), "a version that was scheduled cannot begin");
-                }
+            if let Err(why) = begun {
+                tracing::error!(%program, version, why, "a version that is scheduled does not begin yet");
             }
         }
         Ok(())
     }
 
-    /// Whether a version whose moment has come is to begin, by who decides; `None` where that
-    /// says a later moment.
-    async fn is_decided(&self, scheduled: &mut Scheduled) -> Result<Option<bool>, Status> {
-        let Some(decider) = &self.decider else {
-            return Ok(Some(true));
-        };
-        let stored = &mut scheduled.stored;
-        let decided = decider.decided(&scheduled.program, stored.version).await?;
-        let Some((_, begins_at)) = decided.filter(|(digest, _)| *digest == stored.digest) else {
-            return Ok(Some(false));
-        };
-        if begins_at > self.clock.now() {
-            return Ok(None);
+    /// Takes over what is in force where it is decided and is not here.
+    pub(super) async fn catch_up(&self) {
+        let Some(decider) = &self.decider else { return };
+        for program in self.ids() {
+            if let Err(why) = self.follow(decider, &program, None).await {
+                tracing::warn!(%program, why, "what points has in force is not known");
+                // Where it does not answer, it is not asked for all the others.
+                return;
+            }
         }
-        stored.effective_at = begins_at;
-        Ok(Some(true))
     }
 
-    /// Has a version come into force, where that is still what is scheduled; one that was not
-    /// decided is forgotten.
+    /// Takes over what is in force where it is decided. What is `due` here and is not to come
+    /// there, either, is forgotten.
+    async fn follow(
+        &self,
+        decider: &Decider,
+        program: &ProgramId,
+        due: Option<i64>,
+    ) -> Result<(), String> {
+        let told = |status: Status| status.message().to_owned();
+        let (newest, to_come) = decider.standing(program).await.map_err(told)?;
+        let here = foundation::newest_version(self.database.pool(), program);
+        let here = here.await.map_err(|error| error.to_string())?.unwrap_or(0);
+        for version in here + 1..=newest {
+            let stored = decider.version(program, version).await.map_err(told)?;
+            let scheduled = Scheduled {
+                program: program.clone(),
+                stored,
+                request_id: String::new(),
+            };
+            self.begin(&scheduled).await?;
+        }
+        let Some(due) = due.filter(|due| *due > newest && Some(*due) != to_come) else {
+            return Ok(());
+        };
+        tracing::warn!(%program, version = due, "a version that points does not have is forgotten");
+        let forgotten: Result<(), DatabaseError> =
+            run!(self.database, "forget_program", |connection| async {
+                foundation::lock_programs(connection).await?;
+                let known = scheduled::of(&mut *connection, program).await?;
+                let now = self.clock.now();
+                let is_due = |known: Scheduled| {
+                    known.stored.version == due && known.stored.effective_at <= now
+                };
+                if known.is_some_and(is_due) {
+                    scheduled::remove(connection, program).await?;
+                }
+                Ok(())
+            });
+        forgotten.map_err(|error| error.to_string())
+    }
+
+    /// Has a version come into force.
+    async fn begin(&self, scheduled: &Scheduled) -> Result<(), String> {
+        let source = scheduled.stored.source.clone();
+        let parsed = aside(move || Program::parse(&source)).await;
+        let parsed = parsed.map_err(|errors| errors.to_string())?;
+        let begun: Result<(), ProgramsError> =
+            run!(self.database, "begin_program", |connection| async {
+                self.begin_in(connection, scheduled, &parsed).await
+            });
+        match begun {
+            Ok(()) => self.refresh().await.map_err(|error| error.to_string()),
+            Err(ProgramsError::Database(error)) => Err(error.to_string()),
+            Err(ProgramsError::Rejected(rejection)) => {
+                Err(Status::from(rejection).message().to_owned())
+            }
+        }
+    }
+
+    /// Has a version come into force that follows the one that is; where this service decides,
+    /// it must be what is scheduled still.
     async fn begin_in(
         &self,
         connection: &mut PgConnection,
         scheduled: &Scheduled,
-        is_decided: bool,
+        parsed: &ProgramSource,
     ) -> Result<(), ProgramsError> {
         foundation::lock_programs(connection).await?;
         let (program, stored) = (&scheduled.program, &scheduled.stored);
         let known = scheduled::of(&mut *connection, program).await?;
-        let now = self.clock.now();
+        let (version, now) = (stored.version, self.clock.now());
         let is_same = |known: &Scheduled| {
             let known = &known.stored;
-            (known.version, &known.digest) == (stored.version, &stored.digest)
-                && known.effective_at <= now
+            (known.version, &known.digest) == (version, &stored.digest) && known.effective_at <= now
         };
-        if !known.is_some_and(|known| is_same(&known)) {
-            // Another instance was quicker, or it was moved.
-            return Ok(());
-        }
-        scheduled::remove(&mut *connection, program).await?;
+        // Else another instance was quicker, or it was moved or withdrawn.
+        let is_decided = self.decider.is_some() || known.as_ref().is_some_and(is_same);
         let before = foundation::program(&mut *connection, program, None).await?;
-        let follows = before.as_ref().map_or(0, |before| before.version) + 1 == stored.version;
+        let follows = before.as_ref().map_or(0, |before| before.version) + 1 == version;
         if !is_decided || !follows {
-            let version = stored.version;
-            tracing::warn!(%program, version, "a version that was scheduled does not begin");
             return Ok(());
         }
-        let after = Program::parse(&stored.source)
-            .map_err(|errors| ProgramsError::Rejected(errors.into()))?;
-        let parsed_before = before.and_then(|before| Program::parse(&before.source).ok());
-        let parsed_before = parsed_before.as_ref().map(|parsed| &*parsed.program);
+        if known.is_some_and(|known| known.stored.version <= version) {
+            scheduled::remove(&mut *connection, program).await?;
+        }
+        let earlier = match before {
+            Some(before) => match self.newest(program) {
+                Ok(known) if known.version == before.version => Some(known.program),
+                _ => Program::parse(&before.source)
+                    .ok()
+                    .map(|parsed| parsed.program),
+            },
+            None => None,
+        };
         let applied = self
             .on_apply
-            .apply(connection, parsed_before, &after.program);
+            .apply(connection, earlier.as_deref(), &parsed.program);
         applied.await?;
         foundation::insert_program(&mut *connection, program, stored).await?;
-        let request = ProgramRequest {
-            version: stored.version,
-            digest: stored.digest.clone(),
-            note: stored.note.clone(),
-        };
         let request_id = &scheduled.request_id;
         let asked = foundation::program_request(&mut *connection, program, request_id).await?;
-        if asked.is_none() {
+        if asked.is_none() && !request_id.is_empty() {
+            let request = ProgramRequest {
+                version,
+                digest: stored.digest.clone(),
+                note: stored.note.clone(),
+            };
             foundation::insert_program_request(connection, program, request_id, &request).await?;
         }
-        tracing::info!(%program, version = stored.version, "a version begins");
+        tracing::info!(%program, version, "a version begins");
         Ok(())
     }
 }
@@ -276,17 +343,8 @@ impl Programs {
 fn moment_passed(begins_at: Timestamp) -> Rejection {
     let seconds = AHEAD_MIN.as_secs();
     let message = format!(
-        "begin_time: {begins_at} must be {seconds} seconds ahead, and after the version in force began"
+        "begin_time: {begins_at} must be {seconds} seconds ahead, and after the version in force \
+         began"
     );
     Rejection::new(ErrorReason::ProgramMomentPassed, message).with("begin_time", begins_at)
-}
-
-/// What the audit log says of a version that is scheduled.
-fn told(stored: &StoredProgram) -> String {
-    json!({
-        "version": stored.version,
-        "digest": stored.digest,
-        "begin_time": stored.effective_at.to_string(),
-    })
-    .to_string()
 }

@@ -1,7 +1,10 @@
 //! What rewards, programmes and clocks refuse.
 
 use super::*;
-use fealty_proto::{operations::v1::ListAuditEntriesRequest, points::v1::ErasePersonalDataRequest};
+use fealty_proto::{
+    operations::v1::ListAuditEntriesRequest, points::v1::ErasePersonalDataRequest,
+    program::v1::WithdrawProgramRequest,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redeem_reward_refuses() {
@@ -102,6 +105,16 @@ async fn programmes_and_clocks_refuse() {
         let moved = (Code::FailedPrecondition, "PROGRAM_VERSION_MOVED");
         let other = good.replacen("points: 10,", "points: 20,", 1);
         refused(known(&other, Some(7), "", "moved").await, moved, &[]);
+        let withdraw = async |program: &str, version| {
+            let request = WithdrawProgramRequest {
+                program: program.to_owned(),
+                version,
+            };
+            service.clone().withdraw_program(request).await
+        };
+        let fields = ["program", "version"];
+        refused(withdraw("No", 0).await, INVALID, &fields);
+        refused(withdraw("elsewhere", 1).await, NO_PROGRAM, &[]);
         let versions = async |program: &str, page_size, page_token: &str| {
             let request = ListVersionsRequest {
                 program: program.to_owned(),

@@ -5,7 +5,7 @@ mod schedule;
 use std::{
     io::{IsTerminal as _, Write as _},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -202,6 +202,7 @@ pub async fn plan(arguments: PlanArguments) -> anyhow::Result<()> {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let source = ProgramFile::read(&arguments.file)?.text;
     let clients = Clients::connect(&arguments.endpoints)?;
+    let asked = Instant::now();
     let (compared, silent) = compare(&clients, &source).await?;
     for name in silent {
         println!("{name} does not answer: what it has in force was not compared");
@@ -245,7 +246,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 note: &arguments.note,
                 at: arguments.at,
                 // A dry run tells what the service's clock says.
-                now: moment_of(&version)?,
+                now: (moment_of(&version)?, asked),
             };
             scheduling
                 .schedule(&clients, |why| println!("{why}"))

@@ -35,8 +35,8 @@ pub(super) struct Scheduling<'a> {
     pub(super) note: &'a str,
     /// The moment, if it is not to be the next that all services know of in time.
     pub(super) at: Option<Timestamp>,
-    /// What the services' clocks say now.
-    pub(super) now: Timestamp,
+    /// What the services' clocks said, and when that was.
+    pub(super) now: (Timestamp, Instant),
 }
 
 /// Why a version could not be scheduled with a service.
@@ -59,7 +59,8 @@ impl Scheduling<'_> {
     ) -> anyhow::Result<ProgramVersion> {
         let begun = Instant::now();
         loop {
-            let soon = self.now.checked_add(begun.elapsed() + AHEAD);
+            let (then, asked) = self.now;
+            let soon = then.checked_add(asked.elapsed() + AHEAD);
             let moment = self.at.or(soon).context("there is no such moment")?;
             let why = match self.schedule_for(clients, moment).await {
                 Ok(scheduled) => return Ok(scheduled),

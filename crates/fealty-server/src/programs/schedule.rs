@@ -218,10 +218,13 @@ impl Programs {
     pub(super) async fn catch_up(&self) {
         let Some(decider) = &self.decider else { return };
         for program in self.ids() {
-            if let Err(why) = self.follow(decider, &program, None).await {
-                tracing::warn!(%program, why, "what points has in force is not known");
-                // Where it does not answer, it is not asked for all the others.
+            // Where it does not answer, it is not asked for all the others.
+            if decider.standing(&program).await.is_err() {
+                tracing::warn!(%program, "what points has in force is not known");
                 return;
+            }
+            if let Err(why) = self.follow(decider, &program, None).await {
+                tracing::error!(%program, why, "what points has in force cannot begin here");
             }
         }
     }
@@ -247,10 +250,13 @@ impl Programs {
             };
             self.begin(&scheduled).await?;
         }
-        let Some(due) = due.filter(|due| *due > newest && Some(*due) != to_come) else {
+        // What has begun is no more scheduled, what is to come there waits.
+        let Some(due) = due.filter(|due| Some(*due) != to_come) else {
             return Ok(());
         };
-        tracing::warn!(%program, version = due, "a version that points does not have is forgotten");
+        if due > newest {
+            tracing::warn!(%program, version = due, "a version that points does not have is forgotten");
+        }
         let forgotten: Result<(), DatabaseError> =
             run!(self.database, "forget_program", |connection| async {
                 foundation::lock_programs(connection).await?;
@@ -305,11 +311,11 @@ impl Programs {
         let is_decided = self.decider.is_some() || known.as_ref().is_some_and(is_same);
         let before = foundation::program(&mut *connection, program, None).await?;
         let follows = before.as_ref().map_or(0, |before| before.version) + 1 == version;
+        if is_decided && known.is_some_and(|known| known.stored.version <= version) {
+            scheduled::remove(&mut *connection, program).await?;
+        }
         if !is_decided || !follows {
             return Ok(());
-        }
-        if known.is_some_and(|known| known.stored.version <= version) {
-            scheduled::remove(&mut *connection, program).await?;
         }
         let earlier = match before {
             Some(before) => match self.newest(program) {

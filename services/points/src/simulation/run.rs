@@ -181,14 +181,15 @@ async fn play(
 ) -> Result<Vec<Run>, SimulateError> {
     let mut untold = 0;
     loop {
-        let mut first: Option<(Timestamp, usize)> = None;
+        let mut first: Option<(Timestamp, bool, usize)> = None;
         for (at, run) in runs.iter_mut().enumerate() {
             if let Some(entry) = run.source.peek(&database).await? {
-                let next = (entry.written_at(), at);
+                // What is received was given in the same moment, maybe in a later shard.
+                let next = (entry.written_at(), is_received(entry), at);
                 first = Some(first.map_or(next, |first| first.min(next)));
             }
         }
-        let Some((_, at)) = first else { break };
+        let Some((.., at)) = first else { break };
         let run = &mut runs[at];
         if let Some(entry) = run.source.take() {
             run.entry(&entry, (&versions, &mut both))?;
@@ -201,4 +202,10 @@ async fn play(
     }
     progress(untold);
     Ok(runs)
+}
+
+/// Whether an entry is the other side of a gift.
+fn is_received(entry: &Entry) -> bool {
+    let transaction = entry.transaction();
+    transaction.is_some_and(|transaction| matches!(transaction.cause, Cause::Received(_)))
 }

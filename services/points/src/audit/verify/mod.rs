@@ -6,6 +6,7 @@
 //! database and the engine work at the same time. What has been verified of a
 //! shard can be kept in a file, and the next run goes on from there.
 
+mod again;
 mod compare;
 mod ends;
 #[cfg(test)]

@@ -317,6 +317,26 @@ async fn who_lacks_what_points_has_takes_it_over() {
     }
 }
 
+/// Nothing repairs by itself what two files under one number are: it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_text_under_the_same_number_is_told_of() {
+    let fleet = club().await;
+    let [points, _, rewards] = programs(&fleet);
+    let other = PROGRAM.replacen("points: 10,", "points: 30,", 1);
+    for (client, source) in [(&rewards, other), (&points, double())] {
+        let at_once = ApplyProgramRequest {
+            begin_time: None,
+            ..at("at once", &source, 0)
+        };
+        ask_for(client, at_once).await.expect("applied");
+    }
+    until("rewards says so", || async {
+        let log = fleet.log("rewards").await.expect("a log");
+        log.contains("version 2 has another meaning here")
+    })
+    .await;
+}
+
 /// `fealty apply`, and what it says.
 struct Applying {
     child: Child,

@@ -10,9 +10,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use fealty_client::{Deadline, call, may_help};
+use fealty_client::{Channel, Deadline, call, may_help};
 use fealty_proto::program::v1::{
     ApplyProgramRequest, ApplyProgramResponse, ChangeEffect, ProgramMeaning, ProgramVersion,
+    program_service_client::ProgramServiceClient,
 };
 use fealty_server::from_wire_time;
 use fealty_types::Timestamp;
@@ -98,6 +99,19 @@ pub fn request_id() -> String {
     format!("apply-{}", uuid::Uuid::now_v7().simple())
 }
 
+/// Asks a service to apply a file, or to compare it, until it answers or the time is over.
+async fn ask(
+    client: &ProgramServiceClient<Channel>,
+    request: &ApplyProgramRequest,
+    within: Duration,
+) -> Result<ApplyProgramResponse, Status> {
+    call(Deadline::within(within), || {
+        let (mut client, request) = (client.clone(), request.clone());
+        async move { client.apply_program(request).await }
+    })
+    .await
+}
+
 /// Applies a programme's text to all three services, or only compares.
 /// Answers with what points said.
 pub async fn apply(
@@ -123,11 +137,8 @@ pub async fn apply(
             },
             begin_time: None,
         };
-        let applied = call(Deadline::within(DEADLINE), || {
-            let (mut client, request) = (client.clone(), request.clone());
-            async move { client.apply_program(request).await }
-        });
-        answered = Some(taken(name, answered.as_ref(), applied.await)?);
+        let applied = ask(&client, &request, DEADLINE).await;
+        answered = Some(taken(name, answered.as_ref(), applied)?);
     }
     answered.context("there are three services")
 }
@@ -146,11 +157,7 @@ async fn compare(
             dry_run: true,
             ..ApplyProgramRequest::default()
         };
-        let compared = call(Deadline::within(COMPARE_DEADLINE), || {
-            let (mut client, request) = (client.clone(), request.clone());
-            async move { client.apply_program(request).await }
-        });
-        match compared.await {
+        match ask(&client, &request, COMPARE_DEADLINE).await {
             Err(status) if is_away(&status) && name != "points" => silent.push(name),
             compared => answered = Some(taken(name, answered.as_ref(), compared)?),
         }

@@ -8,12 +8,12 @@ use fealty_proto::program::v1::{
     ApplyProgramRequest, ListVersionsRequest, ListVersionsResponse, ProgramVersion,
     WithdrawProgramRequest, program_service_client::ProgramServiceClient,
 };
-use fealty_server::{from_wire_time, to_wire_time};
+use fealty_server::to_wire_time;
 use fealty_types::Timestamp;
 use indicatif::{ProgressBar, ProgressStyle};
 use tonic::Status;
 
-use super::{is_away, request_id};
+use super::{ask, is_away, moment_of, request_id};
 use crate::endpoints::Clients;
 
 /// How far ahead the moment is set: a minute, and what it takes to tell all three.
@@ -43,8 +43,6 @@ pub(super) struct Scheduling<'a> {
 enum Failed {
     /// Another moment may help.
     ForNow(String),
-    /// Points did not answer: it may have it or not.
-    Unknown(String),
     /// It is refused.
     Refused(anyhow::Error),
 }
@@ -62,18 +60,10 @@ impl Scheduling<'_> {
             let (then, asked) = self.now;
             let soon = then.checked_add(asked.elapsed() + AHEAD);
             let moment = self.at.or(soon).context("there is no such moment")?;
-            let why = match self.schedule_for(clients, moment).await {
+            let scheduled = self.schedule_for(clients, (moment, begun), &mut told);
+            let why = match scheduled.await {
                 Ok(scheduled) => return Ok(scheduled),
                 Err(Failed::Refused(error)) => return Err(error),
-                Err(Failed::Unknown(why)) => {
-                    told(&format!(
-                        "{why}: whether it begins at {moment} is not known yet"
-                    ));
-                    match self.settled(clients, begun).await? {
-                        Some(scheduled) => return Ok(scheduled),
-                        None => why,
-                    }
-                }
                 Err(Failed::ForNow(why)) => why,
             };
             if begun.elapsed() > TRIED_FOR || self.at.is_some() {
@@ -89,7 +79,8 @@ impl Scheduling<'_> {
     async fn schedule_for(
         &self,
         clients: &Clients,
-        moment: Timestamp,
+        (moment, begun): (Timestamp, Instant),
+        told: &mut impl FnMut(&str),
     ) -> Result<ProgramVersion, Failed> {
         let mut scheduled = None;
         for (name, client) in clients.programs().into_iter().rev() {
@@ -101,56 +92,47 @@ impl Scheduling<'_> {
                 note: self.note.to_owned(),
                 begin_time: Some(to_wire_time(moment)),
             };
-            let applied = call(Deadline::within(SERVICE_DEADLINE), || {
-                let (mut client, request) = (client.clone(), request.clone());
-                async move { client.apply_program(request).await }
-            });
-            let applied = applied.await.map_err(|status| {
-                let is_passed = reason(&status).as_deref() == Some("PROGRAM_MOMENT_PASSED");
-                let message = format!("{name}: {}", status.message());
-                match () {
-                    () if is_away(&status) && name == "points" => Failed::Unknown(message),
-                    () if is_away(&status) => Failed::ForNow(message),
-                    () if is_passed && self.at.is_none() => Failed::ForNow(message),
-                    () => Failed::Refused(anyhow::anyhow!(message)),
+            let mut applied = ask(&client, &request, SERVICE_DEADLINE).await;
+            // Points may have it, whoever heard of that or not: the same request is answered as
+            // before.
+            while let Err(status) = &applied
+                && is_away(status)
+                && name == "points"
+            {
+                let message = status.message();
+                let why = format!("points: {message}: whether it begins at {moment} is not known");
+                if begun.elapsed() > TRIED_FOR {
+                    let history = "`fealty program history` tells once points answers";
+                    return Err(Failed::Refused(anyhow::anyhow!("{why}; {history}")));
                 }
-            })?;
-            let version = applied.version.unwrap_or_default();
-            let begins_at = version
-                .effective_time
-                .map(from_wire_time)
-                .and_then(Result::ok);
-            if version.version != self.after + 1 || begins_at != Some(moment) {
+                told(&format!("{why} yet"));
+                applied = ask(&client, &request, SERVICE_DEADLINE).await;
+            }
+            let version = applied
+                .map_err(|status| self.failed(name, &status))?
+                .version;
+            let version = version.unwrap_or_default();
+            if version.version != self.after + 1 || moment_of(&version).ok() != Some(moment) {
                 // Somebody else was quicker; or the service knows no moments.
-                let message = format!(
+                return Err(Failed::Refused(anyhow::anyhow!(
                     "{name} has version {} in force, and schedules none",
                     version.version
-                );
-                return Err(Failed::Refused(anyhow::anyhow!(message)));
+                )));
             }
             scheduled = Some(version);
         }
         scheduled.ok_or_else(|| Failed::Refused(anyhow::anyhow!("no version was told")))
     }
 
-    /// Asks points, until it answers, whether it has the version.
-    async fn settled(
-        &self,
-        clients: &Clients,
-        begun: Instant,
-    ) -> anyhow::Result<Option<ProgramVersion>> {
-        let parsed = fealty_program::Program::parse(self.source)?;
-        let program = parsed.program.id.to_string();
-        while begun.elapsed() < TRIED_FOR {
-            if let Ok(listed) = versions(clients, &program).await {
-                let mut known = listed.scheduled.into_iter().chain(listed.versions);
-                return Ok(known.find(|known| {
-                    known.version == self.after + 1 && known.digest == parsed.digest
-                }));
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+    /// What it means that a service did not schedule the version.
+    fn failed(&self, name: &str, status: &Status) -> Failed {
+        let is_passed = reason(status).as_deref() == Some("PROGRAM_MOMENT_PASSED");
+        let message = format!("{name}: {}", status.message());
+        if is_away(status) || (is_passed && self.at.is_none()) {
+            Failed::ForNow(message)
+        } else {
+            Failed::Refused(anyhow::anyhow!(message))
         }
-        bail!("points does not answer: `fealty program history {program}` tells whether it begins");
     }
 }
 
@@ -210,8 +192,7 @@ pub async fn withdraw(clients: &Clients, program: &str, version: i64) -> anyhow:
 
 /// Waits until all services have a version, or one that follows it.
 pub(super) async fn wait(clients: &Clients, version: &ProgramVersion) -> anyhow::Result<()> {
-    let moment = version.effective_time.context("a version has a moment")?;
-    let moment = from_wire_time(moment)?;
+    let moment = moment_of(version)?;
     let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(
         "{spinner} waiting for {msg}; it begins, whether somebody waits or not",
     )?);

@@ -40,6 +40,16 @@ const DECIDER_DEADLINE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Decider(ProgramServiceClient<Channel>);
 
+/// What the service that decides has of a programme.
+struct Standing {
+    /// The version that is in force, 0 for none.
+    newest: i64,
+    /// The digest of its meaning.
+    digest: String,
+    /// The version that is to come.
+    to_come: Option<i64>,
+}
+
 impl Decider {
     /// Over a connection to the points service.
     #[must_use]
@@ -48,8 +58,8 @@ impl Decider {
         Self(client.max_decoding_message_size(MESSAGE_LEN_MAX))
     }
 
-    /// The number of the version that is in force there, 0 for none, and of the one to come.
-    async fn standing(&self, program: &ProgramId) -> Result<(i64, Option<i64>), Status> {
+    /// What is in force there, and what is to come.
+    async fn standing(&self, program: &ProgramId) -> Result<Standing, Status> {
         let request = ListVersionsRequest {
             program: program.to_string(),
             page_size: 1,
@@ -64,8 +74,12 @@ impl Decider {
             Err(status) if is_not_there(&status) => ListVersionsResponse::default(),
             Err(status) => return Err(status),
         };
-        let newest = listed.versions.first().map_or(0, |newest| newest.version);
-        Ok((newest, listed.scheduled.map(|scheduled| scheduled.version)))
+        let newest = listed.versions.into_iter().next().unwrap_or_default();
+        Ok(Standing {
+            newest: newest.version,
+            digest: newest.digest,
+            to_come: listed.scheduled.map(|scheduled| scheduled.version),
+        })
     }
 
     /// A version that is or was in force there.
@@ -205,7 +219,10 @@ impl Programs {
             let (program, version) = (&scheduled.program, scheduled.stored.version);
             let begun = match &self.decider {
                 None => self.begin(&scheduled).await,
-                Some(decider) => self.follow(decider, program, Some(version)).await,
+                Some(decider) => match decider.standing(program).await {
+                    Ok(there) => self.follow((decider, there), program, Some(version)).await,
+                    Err(status) => Err(status.message().to_owned()),
+                },
             };
             if let Err(why) = begun {
                 tracing::error!(%program, version, why, "a version that is scheduled does not begin yet");
@@ -218,13 +235,17 @@ impl Programs {
     pub(super) async fn catch_up(&self) {
         let Some(decider) = &self.decider else { return };
         for program in self.ids() {
-            // Where it does not answer, it is not asked for all the others.
-            if decider.standing(&program).await.is_err() {
-                tracing::warn!(%program, "what points has in force is not known");
-                return;
-            }
-            if let Err(why) = self.follow(decider, &program, None).await {
-                tracing::error!(%program, why, "what points has in force cannot begin here");
+            let there = match decider.standing(&program).await {
+                Ok(there) => there,
+                Err(status) => {
+                    let message = status.message();
+                    tracing::warn!(%program, message, "what points has in force is not known");
+                    // Where it does not answer, it is not asked for all the others.
+                    return;
+                }
+            };
+            if let Err(why) = self.follow((decider, there), &program, None).await {
+                tracing::error!(%program, why, "what is in force here is not what points has");
             }
         }
     }
@@ -233,19 +254,26 @@ impl Programs {
     /// there, either, is forgotten.
     async fn follow(
         &self,
-        decider: &Decider,
+        (decider, there): (&Decider, Standing),
         program: &ProgramId,
         due: Option<i64>,
     ) -> Result<(), String> {
-        let told = |status: Status| status.message().to_owned();
-        let (newest, to_come) = decider.standing(program).await.map_err(told)?;
-        let here = foundation::newest_version(self.database.pool(), program);
-        let here = here.await.map_err(|error| error.to_string())?.unwrap_or(0);
-        for version in here + 1..=newest {
-            let stored = decider.version(program, version).await.map_err(told)?;
+        let Standing {
+            newest,
+            digest,
+            to_come,
+        } = there;
+        let here = foundation::program(self.database.pool(), program, None);
+        let here = here.await.map_err(|error| error.to_string())?;
+        let number = here.as_ref().map_or(0, |here| here.version);
+        if let Some(here) = here.filter(|here| here.version == newest && here.digest != digest) {
+            return Err(format!("version {} has another meaning here", here.version));
+        }
+        for version in number + 1..=newest {
+            let stored = decider.version(program, version).await;
             let scheduled = Scheduled {
                 program: program.clone(),
-                stored,
+                stored: stored.map_err(|status| status.message().to_owned())?,
                 request_id: String::new(),
             };
             self.begin(&scheduled).await?;

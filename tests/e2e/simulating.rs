@@ -1,6 +1,8 @@
 //! What-if: a simulation makes the log again that was written, and of a changed programme the log
 //! that it would have made.
 
+mod script;
+
 use std::{path::Path, process::Output};
 
 use fealty_cli::{
@@ -10,30 +12,27 @@ use fealty_cli::{
 };
 use fealty_points::simulation::{BudgetsBy, Options, Report, TiersBy, simulate as play};
 use fealty_program::Program;
-use fealty_proto::points::v1::{
-    CaptureRequest, GiftRequest, HoldRequest, RecordPurchaseRequest, RedeemRequest,
-};
+use fealty_proto::points::v1::{GiftRequest, RedeemRequest};
 use fealty_types::Timestamp;
 use serde_json::Value;
 use sqlx::PgConnection;
 use tokio::process::Command;
-use tonic::Status;
 
 use crate::{
     earning::{bought, line, record, with_rules},
     ends::until_ended,
     harness::{
-        CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, club_of, fealty, purchase,
-        set_time, until, verify,
+        CLUB, POINTS, SHOP, START_S, ask, available, club_of, fealty, purchase, set_time, until,
+        verify,
     },
-    returns::{give_back, id_of, of_money, whole},
+    returns::id_of,
     tiers::tier_of,
 };
+use script::Script;
 
 const DAY: i64 = 86_400;
 /// 1 March 1997, midnight.
 const MARCH_S: i64 = 857_174_400;
-const MEMBERS: usize = 6;
 const DAYS: i64 = 66;
 
 /// A programme with all that reads what was before: counters, an edge, caps, a budget, a true-up.
@@ -92,178 +91,6 @@ pub(crate) async fn reproduces(fleet: &Fleet, program: &str) -> Report {
         assert_eq!(of.before, of.after);
     }
     report
-}
-
-/// What was done to a fleet, and whether that was accepted.
-struct Script {
-    chance: u64,
-    /// What another fleet accepted, in order: only that is asked.
-    accepted: Option<Vec<bool>>,
-    asked: Vec<bool>,
-    /// Purchases of which something may come back: who, and which.
-    purchases: Vec<(String, String)>,
-    number: usize,
-}
-
-impl Script {
-    fn new(accepted: Option<Vec<bool>>) -> Self {
-        Self {
-            chance: 11,
-            accepted,
-            asked: Vec::new(),
-            purchases: Vec::new(),
-            number: 0,
-        }
-    }
-
-    fn below(&mut self, below: u64) -> u64 {
-        let next = self.chance.wrapping_mul(6_364_136_223_846_793_005);
-        self.chance = next.wrapping_add(1_442_695_040_888_963_407);
-        (self.chance >> 33) % below
-    }
-
-    fn member(&mut self) -> String {
-        format!("member-{}", self.below(MEMBERS as u64))
-    }
-
-    /// Whether what is asked next was accepted elsewhere.
-    fn may_ask(&self) -> bool {
-        let accepted = self.accepted.as_ref();
-        accepted.is_none_or(|accepted| accepted[self.asked.len()])
-    }
-
-    fn answered<T>(&mut self, answer: Option<Result<T, Status>>) -> Option<T> {
-        let answer = answer.and_then(Result::ok);
-        self.asked.push(answer.is_some());
-        assert_eq!(self.may_have_been(), answer.is_some(), "as elsewhere");
-        answer
-    }
-
-    fn may_have_been(&self) -> bool {
-        let last = self.asked.len() - 1;
-        let accepted = self.accepted.as_ref();
-        accepted.map_or(self.asked[last], |accepted| accepted[last])
-    }
-
-    /// Two months of purchases, returns, redemptions and holds, some of them late.
-    async fn play(&mut self, fleet: &Fleet) {
-        for day in 0..DAYS {
-            set_time(fleet, START_S + day * DAY).await;
-            for _ in 0..self.below(4) {
-                match self.below(10) {
-                    0..=5 => self.buy(fleet, START_S + day * DAY).await,
-                    6 | 7 => self.give_back(fleet).await,
-                    8 => self.redeem(fleet).await,
-                    _ => self.hold(fleet).await,
-                }
-            }
-        }
-        set_time(fleet, START_S + DAYS * DAY + 21_600).await;
-        accrue(fleet.clients(), accrual("last", "member-0", 1))
-            .await
-            .expect("given");
-    }
-
-    async fn buy(&mut self, fleet: &Fleet, now_s: i64) {
-        let member = self.member();
-        let kinds = ["jazz", "rock", "jazz"];
-        let lines: Vec<_> = (0..=self.below(2))
-            .map(|_| {
-                let kind = kinds[usize::try_from(self.below(3)).expect("small")];
-                let cents = i64::try_from(self.below(6_000) + 100).expect("small");
-                line(
-                    kind,
-                    cents,
-                    i32::try_from(self.below(2) + 1).expect("small"),
-                )
-            })
-            .collect();
-        self.number += 1;
-        let late = self.below(4) == 0 && now_s > START_S + 25 * DAY;
-        let request = RecordPurchaseRequest {
-            purchase_time: late.then_some(prost_types::Timestamp {
-                seconds: now_s - 20 * DAY,
-                nanos: 0,
-            }),
-            ..bought(self.number, &member, &lines)
-        };
-        let bought = record(fleet, request).await;
-        self.purchases.push((member, id_of(&bought)));
-    }
-
-    async fn give_back(&mut self, fleet: &Fleet) {
-        if self.purchases.is_empty() {
-            return;
-        }
-        let at = usize::try_from(self.below(self.purchases.len() as u64)).expect("small");
-        let (member, of) = self.purchases[at].clone();
-        self.number += 1;
-        let request = whole(&format!("back-{}", self.number), &member, &of);
-        let cents = i64::try_from(self.below(2_000) + 1).expect("small");
-        let request = if self.below(2) == 0 {
-            request
-        } else {
-            of_money(request, cents)
-        };
-        let answer = if self.may_ask() {
-            Some(give_back(fleet, request).await)
-        } else {
-            None
-        };
-        self.answered(answer);
-    }
-
-    async fn redeem(&mut self, fleet: &Fleet) {
-        self.number += 1;
-        let request = RedeemRequest {
-            request_id: format!("redeem-{}", self.number),
-            program: CLUB.to_owned(),
-            member: self.member(),
-            brand: SHOP.to_owned(),
-            currency: POINTS.to_owned(),
-            points: i64::try_from(self.below(9) + 1).expect("small"),
-            ..RedeemRequest::default()
-        };
-        let answer = if self.may_ask() {
-            Some(ask!(fleet.clients().ledger(), redeem, request))
-        } else {
-            None
-        };
-        self.answered(answer);
-    }
-
-    async fn hold(&mut self, fleet: &Fleet) {
-        self.number += 1;
-        let member = self.member();
-        let request = HoldRequest {
-            request_id: format!("hold-{}", self.number),
-            program: CLUB.to_owned(),
-            member: member.clone(),
-            brand: SHOP.to_owned(),
-            currency: POINTS.to_owned(),
-            points: 4,
-            ..HoldRequest::default()
-        };
-        let answer = if self.may_ask() {
-            Some(ask!(fleet.clients().ledger(), hold, request))
-        } else {
-            None
-        };
-        let captures = self.below(2) == 0;
-        if let Some(held) = self.answered(answer)
-            && captures
-        {
-            let capture = CaptureRequest {
-                request_id: format!("capture-{}", self.number),
-                program: CLUB.to_owned(),
-                member,
-                hold: held.hold,
-                points: Some(3),
-                ..CaptureRequest::default()
-            };
-            ask!(fleet.clients().ledger(), capture, capture).expect("captured");
-        }
-    }
 }
 
 /// A fleet on which a script was played under a programme, and all that was due is written.
@@ -520,10 +347,39 @@ async fn the_command_prints_writes_and_refuses() {
         .expect("it is as it was");
 }
 
-/// Points that wait for an event are activated, gifts go on as they are given, and a tier that
-/// the file lets keep its points keeps them.
+/// A tier that the file lets keep its points keeps them, though the log says nothing of it; and
+/// one that it no longer does loses them.
 #[tokio::test(flavor = "multi_thread")]
-async fn activations_gifts_and_waivers_are_played() {
+async fn tiers_whose_points_stay_are_those_of_the_file() {
+    let of = |expires: &str| {
+        let terms = "expires: { after: 12 months, round_to: end_of_month }";
+        fealty_cli::demo::PROGRAM.replace(terms, &format!("expires: {expires}"))
+    };
+    let goes = of("{ inactive_for: 3 months }");
+    let stays = of("{ inactive_for: 3 months, by_tier: { silver: never }, after_fall: 30 days }");
+    for (before, after, left) in [(&goes, &stays, [0, 1_200]), (&stays, &goes, [1_200, 0])] {
+        let fleet = club_of(before, &[]).await;
+        record(&fleet, purchase(1, "ben", 12_000)).await;
+        until("ben is silver", || async {
+            tier_of(&fleet, "ben").await.as_deref() == Some("silver")
+        })
+        .await;
+        set_time(&fleet, START_S + 120 * DAY).await;
+        // Another's purchase is where the log ends.
+        record(&fleet, purchase(2, "anna", 100)).await;
+        let ben = async || available(fleet.clients(), "ben").await;
+        until("it is swept", || async { ben().await == left[0] }).await;
+        reproduces(&fleet, before).await;
+        let tried = simulate(&fleet, after, None).await;
+        let points = tried.currencies.values().next().expect("points");
+        assert_eq!(points.before.outstanding - 10, left[0]);
+        assert_eq!(points.after.outstanding - 10, left[1], "{tried:?}");
+    }
+}
+
+/// Points that wait for an event are activated, and gifts go on as they are given.
+#[tokio::test(flavor = "multi_thread")]
+async fn activations_and_gifts_are_played() {
     use fealty_proto::points::v1::{ActivatePointsRequest, activate_points_request::Of};
     let rules = |rate: usize| {
         with_rules(&format!(

@@ -92,7 +92,7 @@ pub async fn simulate(
     for shard in shards.all() {
         sources.push(Source::of(database, shard).await?);
     }
-    let plan = Prepared::of(database, options).await?;
+    let plan = Prepared::of(database, shards, options).await?;
     let mut runs = Vec::new();
     for source in sources {
         runs.push(plan.shard(database, source).await?);

@@ -32,7 +32,11 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) async fn of(database: &Database, options: Options) -> Result<Self, SimulateError> {
+    pub(super) async fn of(
+        database: &Database,
+        shards: Shards,
+        options: Options,
+    ) -> Result<Self, SimulateError> {
         let program = options.changed.program.id.clone();
         let applied = read::versions(database, &program).await?;
         let newest = applied
@@ -54,7 +58,7 @@ impl Prepared {
         let numbered = same.map_or(newest.version + 1, |same| same.version.version);
         let changed = options.changed.numbered(numbered);
         let since = options.since;
-        let in_force = in_force(database, &program, since).await?;
+        let in_force = in_force(database, (shards, &program), since).await?;
         // Lots say the number of the version.
         let is_same = |version: &u32| {
             let known = applied.get(version);
@@ -216,11 +220,9 @@ impl Prepared {
 /// The versions that were in force in some shard since a moment.
 async fn in_force(
     database: &Database,
-    program: &ProgramId,
+    (shards, program): (Shards, &ProgramId),
     since: Option<Timestamp>,
-) -> Result<BTreeSet<u32>, SimulateError> {
-    let shards = Shards::known(database).await?;
-    let shards = shards.ok_or(DatabaseError::Broken("the installation has no shards"))?;
+) -> Result<BTreeSet<u32>, DatabaseError> {
     let mut in_force = BTreeSet::new();
     for shard in shards.all() {
         in_force.extend(read::in_force(database, (shard, program), since).await?);

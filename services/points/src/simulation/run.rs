@@ -1,5 +1,5 @@
-//! Shards, played on both sides: entry by entry, or, where budgets are for all of them, all
-//! together in the order of time.
+//! Shards, played on both sides, entry by entry: each by itself, or all together in the order of
+//! time.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -4,6 +4,7 @@
 
 mod activation;
 mod adjustments;
+mod attributes;
 mod balances;
 mod holds;
 mod ids;

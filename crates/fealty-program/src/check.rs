@@ -147,7 +147,7 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
     let refunds = refunds::check(file.refunds.as_ref(), check);
     let adjustments = adjustments::check(file.adjustments.as_ref(), check);
     let orders = orders::check(file.orders.as_ref(), check);
-    let personal = personal::check(file.personal.as_ref(), check);
+    let personal = personal::check(file.personal.as_ref(), (&attributes, &activities), check);
     Some(Program {
         id: file.program.clone(),
         calendar: calendar?.0,

@@ -7,7 +7,7 @@ use fealty_types::{ActivityType, AttributeName};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IntoDeserializer as _};
 
-use super::attributes::{ATTRIBUTES_MAX, Kind, types};
+use super::attributes::{AttributeText, types};
 use crate::{
     Effect,
     faults::Check,
@@ -26,7 +26,7 @@ pub(crate) struct ActivityText {
     sensitive: bool,
     /// Its facts, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    attributes: BTreeMap<AttributeName, Kind>,
+    attributes: BTreeMap<AttributeName, AttributeText>,
 }
 
 /// A type of activity that a programme declares.
@@ -115,10 +115,9 @@ pub(crate) fn check(
     check.within("activities", text.len(), ACTIVITIES_MAX);
     let declared = text.iter().map(|(id, activity)| {
         let path = format!("activities.{id}.attributes");
-        check.within(&path, activity.attributes.len(), ATTRIBUTES_MAX);
         let declared = DeclaredActivity {
             sensitive: activity.sensitive,
-            attributes: types(&activity.attributes),
+            attributes: types(&path, &activity.attributes, check),
         };
         (id.clone(), declared)
     });

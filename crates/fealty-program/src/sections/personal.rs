@@ -1,11 +1,15 @@
 //! `personal`: what callers keep with a change that must be deletable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use fealty_types::{Metadata, MetadataKey};
+use fealty_types::{ActivityType, AttributeName, Metadata, MetadataKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{
+    activities::DeclaredActivity,
+    attributes::{self, DeclaredAttributes},
+};
 use crate::{Effect, faults::Check, words::Words};
 
 /// Keys that a programme may name.
@@ -30,6 +34,12 @@ pub struct Personal {
     pub metadata: BTreeSet<MetadataKey>,
     /// The notes of adjustments.
     pub notes: bool,
+    /// These attributes of purchases.
+    pub purchase: BTreeSet<AttributeName>,
+    /// These attributes of their lines.
+    pub line: BTreeSet<AttributeName>,
+    /// These attributes of activities, by type; no type without one.
+    pub activities: BTreeMap<ActivityType, BTreeSet<AttributeName>>,
 }
 
 impl Personal {
@@ -40,9 +50,28 @@ impl Personal {
     }
 }
 
-pub(crate) fn check(text: Option<&PersonalText>, check: &mut Check) -> Option<Personal> {
+pub(crate) fn check(
+    text: Option<&PersonalText>,
+    (declared, activities): (
+        &DeclaredAttributes,
+        &BTreeMap<ActivityType, DeclaredActivity>,
+    ),
+    check: &mut Check,
+) -> Option<Personal> {
+    let of_activities = activities.iter().map(|(id, activity)| {
+        let personal = attributes::personal(&activity.attributes);
+        (id.clone(), personal)
+    });
+    let of_attributes = Personal {
+        purchase: attributes::personal(&declared.purchase),
+        line: attributes::personal(&declared.line),
+        activities: of_activities
+            .filter(|(_, personal)| !personal.is_empty())
+            .collect(),
+        ..Personal::default()
+    };
     let Some(text) = text else {
-        return Some(Personal::default());
+        return Some(of_attributes);
     };
     let metadata: BTreeSet<MetadataKey> = text.metadata.iter().cloned().collect();
     check.within("personal.metadata", text.metadata.len(), KEYS_MAX);
@@ -60,6 +89,7 @@ pub(crate) fn check(text: Option<&PersonalText>, check: &mut Check) -> Option<Pe
     Some(Personal {
         metadata,
         notes: text.notes,
+        ..of_attributes
     })
 }
 
@@ -98,7 +128,25 @@ mod tests {
             (2, true)
         );
         assert_eq!(with_section("").personal, super::Personal::default());
+        let declared = with_section(
+            "attributes: { purchase: { guest: { type: string, personal: true }, cup: bool }, line: { name: { type: string } } }\nactivities: { visit: { attributes: { room: { type: string, personal: true } } } }",
+        );
+        let personal = &declared.personal;
+        assert_eq!((personal.purchase.len(), personal.line.len()), (1, 0));
+        assert_eq!(personal.activities.len(), 1);
         let path = |section: &str| refused_at(section);
+        assert_eq!(
+            path("attributes: { purchase: { age: { type: int, personal: true } } }"),
+            ["attributes.purchase.age.type"]
+        );
+        // No rule reads it.
+        let declared =
+            "activities: { visit: { attributes: { room: { type: string, personal: true } } } }";
+        let counter = "counters: { suites: { of: activity.visit, over: ever, when: 'activity.attributes.room == \"1\"' } }";
+        assert_eq!(
+            path(&format!("{declared}\n{counter}")),
+            ["counters.suites.when"]
+        );
         assert_eq!(path("personal: { }"), ["personal"]);
         assert_eq!(
             path("personal: { metadata: [a, a] }"),

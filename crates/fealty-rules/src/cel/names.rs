@@ -202,6 +202,10 @@ impl Checker<'_> {
             AttributeType::Bool => Typed::Bool(Bool::Name(BoolName::Attribute(of, at))),
             AttributeType::Number => Typed::Number(Number::Name(NumberName::Attribute(of, at))),
             AttributeType::Text => Typed::Text(Text::Name(TextName::Attribute(of, at))),
+            AttributeType::Personal => {
+                let what = format!("`{name}` is personal: the log has its hash only");
+                return Err(self.wrong(tree, what));
+            }
         })
     }
 

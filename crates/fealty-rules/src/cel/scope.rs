@@ -13,6 +13,8 @@ pub enum AttributeType {
     Number,
     /// A text; empty where it is not given.
     Text,
+    /// A text that is personal: the log has its hash, and no condition reads it.
+    Personal,
 }
 
 /// Declared attributes, with the place of each in its list.

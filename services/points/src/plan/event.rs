@@ -152,15 +152,30 @@ fn attributes(given: &Attributes) -> GivenAttributes<'_> {
         .collect()
 }
 
+/// Personal attributes of a purchase's lines, all together: the log has a hash of each, and a
+/// transaction stays within 64 KiB.
+const PERSONAL_IN_LINES_MAX: usize = 200;
+
 /// Checks that a purchase has no attributes but those that the programme declares.
 pub(super) fn check_attributes(program: &Program, purchase: &Purchase) -> Result<(), PlanError> {
     let declared = &program.attributes;
     check_declared("attributes", &declared.purchase, &purchase.attributes)?;
+    let mut personal = 0;
     for (at, line) in purchase.lines.iter().enumerate() {
         if !line.attributes.is_empty() {
             let field = format!("lines[{at}].attributes");
             check_declared(&field, &declared.line, &line.attributes)?;
+            let names = line.attributes.keys();
+            let is_personal =
+                |name: &&AttributeName| declared.line.get(*name) == Some(&AttributeType::Personal);
+            personal += names.filter(is_personal).count();
         }
+    }
+    if personal > PERSONAL_IN_LINES_MAX {
+        return Err(PlanError::Field {
+            field: "lines".to_owned(),
+            what: "must have at most 200 attributes that are personal",
+        });
     }
     Ok(())
 }

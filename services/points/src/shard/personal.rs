@@ -5,11 +5,11 @@
 //! member's key, the request's and the field's name, so a request that is sent again is
 //! the same request. Once the key is deleted nobody can find a value by trying.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use fealty_ledger::{Command, Transaction};
 use fealty_program::Personal;
-use fealty_types::{Metadata, MetadataValue, Reference};
+use fealty_types::{AttributeName, AttributeValue, Attributes, Metadata, MetadataValue, Reference};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -26,7 +26,8 @@ const SEALED: &str = "sha256:";
 /// A value that stands beside the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PersonalValue {
-    /// The field that it stood in: `note`, or `metadata.` and the key.
+    /// The field that it stood in: `note`, `metadata.` and the key, or `attributes.` and the
+    /// name, of a line `lines[0].attributes.` and the name.
     pub(crate) field: String,
     pub(crate) value: String,
 }
@@ -44,7 +45,71 @@ pub(crate) struct PersonalValues {
 /// Whether a request has something personal.
 pub(crate) fn is_personal(personal: &Personal, metadata: &Metadata, command: &Command) -> bool {
     let has_note = matches!(command, Command::Adjust(adjust) if !adjust.note.as_str().is_empty());
-    personal.notes && has_note || personal.concerns(metadata)
+    personal.notes && has_note
+        || personal.concerns(metadata)
+        || has_attributes(personal, command, |_| true)
+}
+
+/// Whether a command has attributes that are declared personal, with such a value.
+fn has_attributes(
+    personal: &Personal,
+    command: &Command,
+    such: impl Fn(&AttributeValue) -> bool,
+) -> bool {
+    let has = |given: &Attributes, names: &BTreeSet<AttributeName>| {
+        let mut given = given.iter();
+        !names.is_empty() && given.any(|(name, value)| names.contains(name) && such(value))
+    };
+    match command {
+        Command::Purchase(purchase) => {
+            let mut lines = purchase.lines.iter();
+            has(&purchase.attributes, &personal.purchase)
+                || lines.any(|line| has(&line.attributes, &personal.line))
+        }
+        Command::Activity(activity) => {
+            let names = personal.activities.get(&activity.of_type);
+            names.is_some_and(|names| has(&activity.attributes, names))
+        }
+        _ => false,
+    }
+}
+
+/// The attributes of a command that are personal, by the name of their field; all that it has,
+/// where nobody says which are.
+fn attributes<'c>(
+    personal: Option<&'c Personal>,
+    command: &'c mut Command,
+) -> Vec<(String, &'c mut AttributeValue)> {
+    type Names<'n> = Option<&'n BTreeSet<AttributeName>>;
+    let nothing = personal.is_some();
+    let mut found = Vec::new();
+    let mut of = |at: Option<usize>, given: &'c mut Attributes, names: Names<'_>| {
+        for (name, value) in given {
+            if names.map_or(!nothing, |names| names.contains(name)) {
+                let field = match at {
+                    None => format!("attributes.{name}"),
+                    Some(at) => format!("lines[{at}].attributes.{name}"),
+                };
+                found.push((field, value));
+            }
+        }
+    };
+    match command {
+        Command::Purchase(purchase) => {
+            let names = personal.map(|personal| &personal.purchase);
+            of(None, &mut purchase.attributes, names);
+            for (at, line) in purchase.lines.iter_mut().enumerate() {
+                let names = personal.map(|personal| &personal.line);
+                of(Some(at), &mut line.attributes, names);
+            }
+        }
+        Command::Activity(activity) => {
+            let names = personal.and_then(|personal| personal.activities.get(&activity.of_type));
+            of(None, &mut activity.attributes, names);
+        }
+        _ => {}
+    }
+    found
 }
 
 /// Whether something that is declared personal stands in a change as it is.
@@ -54,7 +119,9 @@ pub(crate) fn has_plain(personal: &Personal, metadata: &Metadata, command: &Comm
     let mut declared = metadata
         .iter()
         .filter(|(key, _)| personal.metadata.contains(*key));
-    personal.notes && note || declared.any(|(_, value)| is_plain(value.as_str()))
+    personal.notes && note
+        || declared.any(|(_, value)| is_plain(value.as_str()))
+        || has_attributes(personal, command, |value| !is_sealed(value))
 }
 
 /// Puts hashes in the place of what is personal.
@@ -88,6 +155,14 @@ pub(crate) fn seal(
             .parse::<Reference>()
             .expect("short, and no control characters");
     }
+    for (field, value) in attributes(Some(personal), command) {
+        // Of another type it is refused: it never comes so far as to be written.
+        if let AttributeValue::Text(text) = value {
+            *text = sealed(field, text.as_str())
+                .parse()
+                .expect("short, and no control characters");
+        }
+    }
     PersonalValues {
         request_key,
         key,
@@ -98,11 +173,17 @@ pub(crate) fn seal(
 /// The key of the request that made a transaction in which hashes may stand for values.
 pub(crate) fn sealed_by(transaction: &Transaction) -> Option<Uuid> {
     let mut metadata = transaction.metadata()?.iter();
-    let has_note = match transaction.command() {
+    let in_attributes = |given: &Attributes| given.values().any(is_sealed);
+    let in_command = match transaction.command() {
         Some(Command::Adjust(adjust)) => adjust.note.as_str().starts_with(SEALED),
+        Some(Command::Purchase(purchase)) => {
+            let mut lines = purchase.lines.iter();
+            in_attributes(&purchase.attributes) || lines.any(|line| in_attributes(&line.attributes))
+        }
+        Some(Command::Activity(activity)) => in_attributes(&activity.attributes),
         _ => false,
     };
-    let is_sealed = has_note || metadata.any(|(_, value)| value.as_str().starts_with(SEALED));
+    let is_sealed = in_command || metadata.any(|(_, value)| value.as_str().starts_with(SEALED));
     let request_id = transaction.request_id().filter(|_| is_sealed)?;
     Some(request_key(
         &transaction.program,
@@ -134,6 +215,13 @@ pub(crate) fn unseal(transaction: &mut Transaction, values: &[PersonalValue]) {
     {
         adjust.note = note;
     }
+    for (field, sealed) in attributes(None, command) {
+        if let (AttributeValue::Text(text), Some(Ok(value))) =
+            (sealed, value(&field).map(str::parse))
+        {
+            *text = value;
+        }
+    }
 }
 
 /// An answer, as who asked knows it.
@@ -147,6 +235,10 @@ pub(crate) fn unsealed(answer: Answer, personal: Option<&PersonalValues>) -> Ans
         transaction: Arc::new(transaction),
         ..answer
     }
+}
+
+fn is_sealed(value: &AttributeValue) -> bool {
+    matches!(value, AttributeValue::Text(text) if text.as_str().starts_with(SEALED))
 }
 
 fn hash(key: &PersonalKey, request_key: Uuid, field: &str, value: &str) -> String {

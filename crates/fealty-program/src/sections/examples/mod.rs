@@ -329,7 +329,10 @@ fn values(
             (declared.get(name), value),
             (Some(AttributeType::Bool), ValueText::Bool(_))
                 | (Some(AttributeType::Number), ValueText::Number(_))
-                | (Some(AttributeType::Text), ValueText::Text(_))
+                | (
+                    Some(AttributeType::Text | AttributeType::Personal),
+                    ValueText::Text(_)
+                )
         );
         if !fits {
             check.wrong(

@@ -34,6 +34,7 @@ mod programmes;
 mod promises;
 mod reads;
 mod redemptions;
+mod referrals;
 mod refunds;
 mod refusals;
 mod restores;

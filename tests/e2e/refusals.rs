@@ -7,6 +7,7 @@ mod ledger;
 mod others;
 mod purchases;
 mod reads;
+mod referrals;
 
 use fealty_cli::{demo::Fleet, endpoints::Clients};
 use fealty_proto::{

@@ -14,6 +14,7 @@ use fealty_proto::{
         audit_service_client::AuditServiceClient, earning_service_client::EarningServiceClient,
         ledger_service_client::LedgerServiceClient,
         personal_data_service_client::PersonalDataServiceClient,
+        referral_service_client::ReferralServiceClient,
         settlement_service_client::SettlementServiceClient,
     },
     program::v1::program_service_client::ProgramServiceClient,
@@ -180,6 +181,12 @@ impl Clients {
     #[must_use]
     pub fn settlement(&self) -> SettlementServiceClient<Channel> {
         SettlementServiceClient::new(self.office.points.clone())
+    }
+
+    /// Members who bring others.
+    #[must_use]
+    pub fn referrals(&self) -> ReferralServiceClient<Channel> {
+        ReferralServiceClient::new(self.office.points.clone())
     }
 
     /// What is personal of members.

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 use fealty_client::{Deadline, call};
 use fealty_proto::{
     points::v1::{
-        AccountKind, ExplainTransactionRequest, GetCountersRequest, ListBalancesRequest,
-        ListTransactionsRequest, Transaction, TransactionKind,
+        AccountKind, ExplainTransactionRequest, GetCountersRequest, GetReferralRequest,
+        ListBalancesRequest, ListTransactionsRequest, ReferralState, Transaction, TransactionKind,
     },
     program::v1::GetProgramOutlineRequest,
     rewards::v1::{Availability, ListRewardsRequest},
@@ -66,6 +66,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
             let shown = show_program(&clients, &show).await?;
             show_wallets(&clients, &show, &shown).await?;
             show_counters(&clients, &show, &shown).await?;
+            show_referral(&clients, &show, &shown).await?;
             show_status(&clients, &show, &shown).await?;
             show_rewards(&clients, &show).await?;
             show_transactions(&clients, &show, &shown).await
@@ -194,6 +195,33 @@ async fn show_counters(clients: &Clients, show: &Show, shown: &Shown) -> anyhow:
             println!("    at {}: rule {}", told(goal.value), goal.rule);
         }
     }
+    Ok(())
+}
+
+/// What the member has claimed, if it was brought by another.
+async fn show_referral(clients: &Clients, show: &Show, shown: &Shown) -> anyhow::Result<()> {
+    let request = GetReferralRequest {
+        program: show.program.clone(),
+        member: show.member.clone(),
+    };
+    let read = call(Deadline::within(DEADLINE), || {
+        let (mut client, request) = (clients.referrals(), request.clone());
+        async move { client.get_referral(request).await }
+    });
+    let referral = match read.await {
+        Ok(read) => read.referral.unwrap_or_default(),
+        Err(status) if status.code() == Code::NotFound => return Ok(()),
+        Err(status) => return Err(told(status)),
+    };
+    let date = |time: Option<prost_types::Timestamp>| time.map(|time| shown.date(time));
+    let state = match (referral.state(), date(referral.due_time)) {
+        (ReferralState::Given, _) => "both sides are given".to_owned(),
+        (ReferralState::Void, _) => "nothing comes of it".to_owned(),
+        (_, Some(due)) => format!("both sides are given on {due}, if the purchase stays"),
+        (_, None) => "waits for a purchase that stays".to_owned(),
+    };
+    let claimed = date(referral.claim_time).unwrap_or_default();
+    println!("  brought by another, claimed {claimed}: {state}");
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::{
     faults::Check,
     sections::{
         activities, adjustments, attributes, brands, budgets, calendar, counters, currencies,
-        earning, examples, orders, personal, program, refunds, rewards, tiers,
+        earning, examples, orders, personal, program, referrals, refunds, rewards, tiers,
     },
     source::{self, File, Places},
     version::text_digest,
@@ -110,7 +110,9 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
     let currencies = currencies::check(&file.currencies, tiers.as_ref(), check);
     let brands = brands::check(&file.brands, currencies.as_ref(), check);
     let attributes = attributes::check(file.attributes.as_ref(), check);
-    let activities = activities::check(&file.activities, check);
+    let mut activities = activities::check(&file.activities, check);
+    let of_brands = (&brands, money);
+    let referrals = referrals::check(file.referrals.as_ref(), of_brands, &mut activities, check);
     let context = earning::Context {
         money,
         currencies: currencies.as_ref(),
@@ -121,14 +123,8 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
     };
     let late_days = calendar.as_ref().map(|(_, late_days)| *late_days);
     let earning = earning(file, &context, (&attributes, &activities, late_days), check);
-    let is_of_rules = |error: &ProgramError| {
-        let of = ["earning.", "counters.", "budgets."];
-        of.into_iter()
-            .any(|section| error.path.starts_with(section))
-    };
-    let rules_are_right = !check.found.iter().any(is_of_rules);
     let examples = match (&earning, &context.calendar) {
-        (Some(earning), Some(calendar)) if rules_are_right => {
+        (Some(earning), Some(calendar)) if rules_are_right(check) => {
             let context = examples::Context {
                 money,
                 brands: brands.keys().collect(),
@@ -159,11 +155,23 @@ fn program(file: &File, check: &mut Check) -> Option<Program> {
         earning: earning?,
         tiers,
         rewards,
+        referrals,
         refunds: refunds?,
         adjustments: adjustments?,
         orders: orders?,
         personal: personal?,
         examples,
+    })
+}
+
+/// Whether nothing was found in what purchases earn by.
+fn rules_are_right(check: &Check) -> bool {
+    let of_rules = ["earning.", "counters.", "budgets."];
+    let mut found = check.found.iter();
+    !found.any(|error| {
+        of_rules
+            .into_iter()
+            .any(|section| error.path.starts_with(section))
     })
 }
 

@@ -41,6 +41,7 @@ pub use sections::{
     orders::{OrderScopeMissing, Orders},
     personal::Personal,
     program::MoneyUnit,
+    referrals::{ReferralStep, Referrals, code_attribute},
     rewards::Reward,
     tiers::{TierLevel, TierScheme},
 };

@@ -5,7 +5,7 @@ use crate::{
     Meaning, ProgramError,
     sections::{
         activities, adjustments, attributes, brands, budgets, calendar, counters, currencies,
-        earning, personal, refunds, rewards, tiers,
+        earning, personal, referrals, refunds, rewards, tiers,
     },
     source,
     words::Words,
@@ -25,6 +25,7 @@ pub fn meanings(before: &str, after: &str) -> Result<Vec<Meaning>, ProgramError>
     budgets::meaning(&was.budgets, &is.budgets, &mut words);
     earning::groups_meaning(&was.groups, &is.groups, &mut words);
     earning::meaning(&was.earning, &is.earning, &mut words);
+    referrals::meaning(was.referrals.as_ref(), is.referrals.as_ref(), &mut words);
     tiers::meaning(was.tiers.as_ref(), is.tiers.as_ref(), &mut words);
     rewards::meaning(&was.rewards, &is.rewards, &mut words);
     refunds::meaning(was.refunds.as_ref(), is.refunds.as_ref(), &mut words);

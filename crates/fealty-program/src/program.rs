@@ -11,7 +11,7 @@ use fealty_types::{
 use crate::{
     ActivationRule, ActivationTerms, Activity, Adjustments, Brand, Calendar, Currency,
     DeclaredActivity, DeclaredAttributes, Earning, Example, Expiry, ExpiryTerms, InactivityTerms,
-    MoneyUnit, OrderScopeMissing, Orders, Personal, ProgramNote, Reward, TierScheme,
+    MoneyUnit, OrderScopeMissing, Orders, Personal, ProgramNote, Referrals, Reward, TierScheme,
     sections::{currencies, earning::ends},
 };
 
@@ -38,6 +38,8 @@ pub struct Program {
     pub tiers: Option<TierScheme>,
     /// Its catalogue.
     pub rewards: BTreeMap<RewardId, Reward>,
+    /// How members bring others, if they do.
+    pub referrals: Option<Referrals>,
     /// How points are taken back and restored.
     pub refunds: RefundTerms,
     /// What operators may put right.

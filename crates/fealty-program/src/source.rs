@@ -18,7 +18,7 @@ use crate::{
     error::FILE,
     sections::{
         activities, adjustments, attributes, brands, budgets, calendar, counters, currencies,
-        earning, examples, orders, personal, program, refunds, rewards, tiers,
+        earning, examples, orders, personal, program, referrals, refunds, rewards, tiers,
     },
 };
 
@@ -69,6 +69,9 @@ pub(crate) struct File {
     /// What points buy.
     #[serde(default)]
     pub(crate) rewards: BTreeMap<RewardId, rewards::RewardText>,
+    /// How members bring others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) referrals: Option<referrals::ReferralsText>,
     /// How points are taken back and restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refunds: Option<refunds::RefundsText>,

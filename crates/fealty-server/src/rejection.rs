@@ -123,9 +123,10 @@ impl Rejection {
         match self.reason {
             R::Unspecified | R::Internal => Code::Internal,
             R::InvalidField | R::ProgramInvalid | R::MalformedRequest => Code::InvalidArgument,
-            R::RequestIdReused | R::OrderAlreadyRecorded | R::ActivityAlreadyRecorded => {
-                Code::AlreadyExists
-            }
+            R::RequestIdReused
+            | R::OrderAlreadyRecorded
+            | R::ActivityAlreadyRecorded
+            | R::ReferralAlreadyClaimed => Code::AlreadyExists,
             R::ProgramNotFound
             | R::BrandNotFound
             | R::CurrencyNotFound
@@ -136,6 +137,7 @@ impl Rejection {
             | R::TransactionNotFound
             | R::LotNotFound
             | R::AdjustmentNotFound
+            | R::ReferralNotFound
             | R::NotFound => Code::NotFound,
             R::BrandNotAllowed
             | R::InsufficientPoints
@@ -154,6 +156,8 @@ impl Rejection {
             | R::ReversalExceeded
             | R::ReturnExceeded
             | R::ActivitySensitive
+            | R::ReferralsNotOffered
+            | R::ReferralNotNew
             | R::CurrencyUnclear
             | R::LotClosed
             | R::LotNotExpired

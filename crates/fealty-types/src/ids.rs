@@ -43,7 +43,7 @@ impl Kind {
 }
 
 /// Crockford's digits, in small letters: none is taken for another.
-static DIGITS: LazyLock<Encoding> = LazyLock::new(|| {
+pub(crate) static DIGITS: LazyLock<Encoding> = LazyLock::new(|| {
     let mut digits = Specification::new();
     digits.symbols.push_str("0123456789abcdefghjkmnpqrstvwxyz");
     digits.encoding().expect("32 digits")
@@ -52,7 +52,7 @@ static DIGITS: LazyLock<Encoding> = LazyLock::new(|| {
 /// Makes the ids of an installation, and reads them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Ids {
-    key: [u8; 16],
+    pub(crate) key: [u8; 16],
 }
 
 impl fmt::Debug for Ids {

@@ -13,6 +13,7 @@ mod money;
 mod order;
 mod personal;
 mod points;
+mod referral_code;
 mod refund;
 mod schema;
 mod shard;

@@ -21,7 +21,7 @@ const ROOMS: [(&str, &[&[&str]]); 3] = [
             &["app"],
             &["bulk", "config"],
             &["erasure"],
-            &["adjustments", "earning", "settlement"],
+            &["adjustments", "earning", "referrals", "settlement"],
             &["ledger"],
             &["audit", "simulation"],
             &["feed", "members"],

@@ -17,6 +17,7 @@ use crate::{
     lane::{self, BalanceCache, LaneSettings, Lanes, Publisher},
     ledger::Ledger,
     members,
+    referrals::Referrals,
     settlement::Settlement,
     shard::{Orders, Placement, Shards},
 };
@@ -30,6 +31,7 @@ pub(crate) struct App {
     pub(crate) audit: Audit,
     pub(crate) settlement: Settlement,
     pub(crate) erasure: Erasure,
+    pub(crate) referrals: Referrals,
     database: Database,
     shards: Shards,
 }
@@ -67,10 +69,7 @@ impl App {
             programs,
             signer,
         } = parts;
-        let placement = match settings.placement {
-            PlacementSetting::Auto => Placement::of(&database).await?,
-            PlacementSetting::Distributed => Placement::Distributed,
-        };
+        let placement = placement(&database, settings).await?;
         let shards = Shards::open(&database, settings.shards, placement).await?;
         let orders = Orders::new(claims, shards);
         let heads = Heads::new(usize::from(shards.count()));
@@ -107,15 +106,18 @@ impl App {
             publisher,
             feed: feed.clone(),
         };
+        let referrals = Referrals::new(ledger.clone());
         let ending = || shutdown.clone();
         tokio::spawn(programs.clone().keep_fresh(ending()));
         tokio::spawn(ledger.lanes.clone().watch(troubles.clone(), ending()));
         tokio::spawn(feed.follow_heads(ending()));
         tokio::spawn(lane::tail(cache, database.clone(), shards, heads, ending()));
         tokio::spawn(ledger.clone().sweep(ending()));
+        tokio::spawn(referrals.clone().follow(ending()));
         Ok(Self {
             settlement: Settlement::new(audit.clone()),
             erasure: Erasure::new(&programs, &database, shards),
+            referrals,
             programs,
             adjustments: Adjustments {
                 ledger: ledger.clone(),
@@ -130,6 +132,17 @@ impl App {
     /// Consumes the tiers service's feed, for ever.
     pub(crate) async fn follow_tiers(self, tiers: fealty_client::Channel) {
         members::follow(self.database, self.shards, tiers).await;
+    }
+}
+
+/// Where the shards lie.
+async fn placement(
+    database: &Database,
+    settings: &LedgerSection,
+) -> Result<Placement, DatabaseError> {
+    match settings.placement {
+        PlacementSetting::Auto => Placement::of(database).await,
+        PlacementSetting::Distributed => Ok(Placement::Distributed),
     }
 }
 
@@ -152,6 +165,7 @@ impl Operations for App {
     }
 
     async fn do_due(&self) -> Result<i64, Rejection> {
-        Ok(self.ledger.sweep_once().await?)
+        let looked = self.referrals.follow_once().await?;
+        Ok(looked + self.ledger.sweep_once().await?)
     }
 }

@@ -4,7 +4,7 @@
 use fealty_ledger::Refusal;
 use fealty_postgres::DatabaseError;
 use fealty_server::ProgramNotFound;
-use fealty_types::{ActivityId, BrandId, Ids, OrderNumber, ShardId};
+use fealty_types::{ActivityId, BrandId, Ids, MemberId, OrderNumber, ShardId};
 
 use uuid::Uuid;
 
@@ -37,6 +37,21 @@ pub(crate) enum Error {
         /// The transaction that has it, where the caller may know.
         transaction: Option<String>,
     },
+    /// The programme has no referrals.
+    #[error("the programme in force has no referrals")]
+    ReferralsNotOffered,
+    /// The member has claimed before, by this transaction.
+    #[error("the member has claimed to be brought before, by {0}")]
+    ReferralAlreadyClaimed(String),
+    /// The member is not new, or not newer than who is to have brought it.
+    #[error("{why}")]
+    ReferralNotNew {
+        /// Why.
+        why: &'static str,
+    },
+    /// The member has claimed nothing.
+    #[error("the member {0} has claimed nothing")]
+    ReferralNotFound(MemberId),
     /// Another version of the programme is in force than the one asked for.
     #[error("version {actual} of the programme is in force, not {expected}")]
     VersionMoved {

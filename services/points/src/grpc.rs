@@ -11,6 +11,7 @@ use fealty_proto::{
         earning_service_server::{self, EarningServiceServer},
         ledger_service_server::{self, LedgerServiceServer},
         personal_data_service_server::{self, PersonalDataServiceServer},
+        referral_service_server::{self, ReferralServiceServer},
         settlement_service_server::{self, SettlementServiceServer},
     },
     program::v1::program_service_server,
@@ -30,6 +31,7 @@ use crate::{
     error::Error,
     ledger::grpc::LedgerApi,
     plan::{self, PlanError},
+    referrals::grpc::ReferralApi,
     settlement::grpc::SettlementApi,
 };
 
@@ -37,13 +39,14 @@ use crate::{
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Their full names.
-pub(crate) const SERVICES: [&str; 7] = [
+pub(crate) const SERVICES: [&str; 8] = [
     adjustment_service_server::SERVICE_NAME,
     program_service_server::SERVICE_NAME,
     earning_service_server::SERVICE_NAME,
     audit_service_server::SERVICE_NAME,
     settlement_service_server::SERVICE_NAME,
     personal_data_service_server::SERVICE_NAME,
+    referral_service_server::SERVICE_NAME,
     ledger_service_server::SERVICE_NAME,
 ];
 
@@ -62,6 +65,12 @@ pub(crate) fn routes(app: &App, shutdown: &CancellationToken) -> Routes {
         .add_service(
             PersonalDataServiceServer::new(PersonalDataApi(app.erasure.clone()))
                 .max_decoding_message_size(REQUEST_LEN_MAX),
+        )
+        .add_service(
+            ReferralServiceServer::new(ReferralApi {
+                referrals: app.referrals.clone(),
+            })
+            .max_decoding_message_size(REQUEST_LEN_MAX),
         )
         .add_service(
             AuditServiceServer::new(AuditApi(app.audit.clone()))
@@ -110,6 +119,12 @@ impl From<Error> for Rejection {
                     None => refused,
                 }
             }
+            Error::ReferralsNotOffered => told(R::ReferralsNotOffered),
+            Error::ReferralAlreadyClaimed(transaction) => {
+                told(R::ReferralAlreadyClaimed).with("transaction", transaction)
+            }
+            Error::ReferralNotNew { .. } => told(R::ReferralNotNew),
+            Error::ReferralNotFound(member) => told(R::ReferralNotFound).with("member", member),
             Error::VersionMoved { expected, actual } => told(R::ProgramVersionMoved)
                 .with("expected", expected)
                 .with("actual", actual),

@@ -1,7 +1,7 @@
 //! The points service: purchases in, points on a double-entry ledger that
 //! anyone can check.
 //!
-//! A room is a capability: [`audit`], `earning`, `feed`, `ledger`, `members`,
+//! A room is a capability: [`audit`], `earning`, `feed`, `ledger`, `members`, `referrals`,
 //! `settlement`, [`simulation`]. They all write through `lane`, which stands on `plan` (what a
 //! command gives; pure) and `shard` (reading and writing one shard). Inside a
 //! room the layers are files: `grpc` parses, calls and renders, `store` has the
@@ -21,6 +21,7 @@ mod lane;
 mod ledger;
 mod members;
 mod plan;
+mod referrals;
 mod settlement;
 mod shard;
 pub mod simulation;
@@ -85,6 +86,7 @@ pub const SCHEMA: Schema = Schema {
         "tier_renewals",
         "personal_keys",
         "personal_values",
+        "referrals",
     ],
 };
 
@@ -148,6 +150,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         let credentials = config.credentials.for_calls();
         let tiers = fealty_client::connect(url, &credentials).context("tiers.url")?;
         let (following, shutdown) = (app.clone().follow_tiers(tiers), shutdown.clone());
+        let following = Box::pin(following);
         tokio::spawn(async move { shutdown.run_until_cancelled(following).await });
     }
     let service = Service {

@@ -211,6 +211,11 @@ fn fill(message: &MessageDescriptor, named: &Named, ids: Ids) -> DynamicMessage 
                 let club = format!("program: {}", crate::harness::CLUB);
                 text(&fealty_cli::demo::PROGRAM.replacen(&club, &program, 1))
             }
+            "code" => {
+                let program = named.program.parse().expect("an id");
+                let whose = "somebody-else".parse().expect("an id");
+                text(&ids.referral_code(&program, &whose))
+            }
             "points" => Some(Value::I64(1)),
             "version" if message.name() == "WithdrawProgramRequest" => Some(Value::I64(9)),
             "minor_units" => Some(Value::I64(100)),

@@ -16,6 +16,7 @@ pub(crate) mod figure;
 pub(crate) mod orders;
 pub(crate) mod personal;
 pub(crate) mod program;
+pub(crate) mod referrals;
 pub(crate) mod refunds;
 pub(crate) mod rewards;
 pub(crate) mod tiers;

@@ -1,7 +1,9 @@
 //! The jobs of a batch, one after the other: seen before, refused, or done; `budgets` is what
-//! a purchase wants of those that its shard has too little of.
+//! a purchase wants of those that its shard has too little of, `referral` who may claim to be
+//! brought by another.
 
 mod budgets;
+mod referral;
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,6 +17,7 @@ use fealty_types::{
 use uuid::Uuid;
 
 use budgets::{Budgets, More};
+pub(super) use referral::claims;
 
 use super::{
     ends::{Ends, EndsOfBatch, Late},
@@ -359,7 +362,7 @@ impl Jobs {
         })
     }
 
-    /// Notes what came back to budgets, and writes again the ends of the periods in which
+    /// Notes claims, and what came back to budgets, and writes again the ends of the periods in which
     /// something was that came late.
     async fn follow_up(
         &mut self,
@@ -368,6 +371,8 @@ impl Jobs {
         job: &Job,
         (position, request): (Position, &Request),
     ) -> Result<(), Interrupted> {
+        self.note_claim(connection, job, (&request.command, position))
+            .await?;
         let written = self.work.log().at(position);
         self.budgets.note_what_came_back(written);
         let Some(at) = written.and_then(Transaction::happened_at) else {
@@ -503,7 +508,7 @@ impl Jobs {
     }
 
     /// Whether its programme's version is at hand and is the one by which it was sealed,
-    /// and its order is nobody else's.
+    /// its order is nobody else's, and it is no claim of somebody who is not new.
     async fn may_be_planned(
         &mut self,
         connection: &mut PgConnection,
@@ -532,10 +537,10 @@ impl Jobs {
             self.insist_on_newest(connection, job).await?;
             return Ok(Err(Error::VersionMoved { expected, actual }));
         }
-        Ok(match (order, command) {
-            (Some(order), command) if self.orders.contains(&order) => recorded_before(command),
-            _ => Ok(()),
-        })
+        if order.is_some_and(|order| self.orders.contains(&order)) {
+            return Ok(recorded_before(command));
+        }
+        Ok(self.may_claim(connection, job, command).await?)
     }
 
     /// Has the audit log told of what was just written.

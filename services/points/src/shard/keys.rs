@@ -132,6 +132,14 @@ pub(crate) fn activity_key(program: &ProgramId, activity: &ActivityName) -> Uuid
     key(["activity\0"].into_iter().chain(named))
 }
 
+/// The id of the activity by which a member claims to be brought: there is one for ever.
+#[must_use]
+pub(crate) fn referral_id(program: &ProgramId, member: &MemberId) -> ActivityId {
+    let key = key(["referral\0", program.as_str(), member.as_str()]);
+    let id = format!("referral-{}", key.as_simple());
+    id.parse().expect("a word and hexadecimal digits")
+}
+
 /// The key of what a transaction records that may be recorded once only: an order, or an
 /// activity.
 #[must_use]

@@ -23,7 +23,7 @@ pub(crate) use currencies::currencies_of;
 pub(crate) use heads::{look_at_all_ends, look_at_all_heads, look_at_heads, of_node};
 pub(crate) use keys::{
     ActivityName, OrderName, activity_key, budget_home, ended_key, key_of, order_key, order_name,
-    order_shard, recorded_key, request_key,
+    order_shard, recorded_key, referral_id, request_key,
 };
 pub(crate) use logged::Logged;
 pub(crate) use memory::Memory;

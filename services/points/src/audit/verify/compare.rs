@@ -8,7 +8,7 @@ use fealty_types::{CurrencyId, LotId, Position, ProgramId, ShardId, Timestamp};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{VerifyError, shard::Shard};
+use super::{VerifyError, referrals, shard::Shard};
 use crate::{
     audit::store as accounts,
     shard::{
@@ -291,6 +291,7 @@ pub(super) async fn compare(
     if leases != *shard.budgets.leases() {
         return Err(shard.difference(shard.position, "what it has of budgets differs"));
     }
+    referrals::compare(connection, shard, shards.ids()).await?;
     let accounts = accounts::of_shard(connection, shard.shard).await?;
     if accounts != shard.totals {
         return Err(shard.difference(shard.position, "the accounts differ"));

@@ -14,6 +14,7 @@ mod forged;
 mod gifts;
 mod leases;
 mod periods;
+mod referrals;
 mod shard;
 mod state;
 mod time;
@@ -42,6 +43,7 @@ use crate::{
 };
 use compare::{OrdersMade, compare, no_order_without_purchase};
 use leases::Sides;
+use referrals::Brought;
 use shard::{Chunk, Shard, Stopped};
 
 /// Transactions read at a time.
@@ -160,11 +162,12 @@ pub async fn verify(
     };
     let (mut totals, mut gifts, mut heads) = (AccountTotals::default(), 0_u128, Vec::new());
     let (mut orders, mut leases) = (OrdersMade::default(), Sides::default());
+    let mut brought = Brought::default();
     let mut walked = 0;
     for id in shards.all() {
         let told = |position: i64| progress(walked + position, all);
         let one = |programs| verify_shard(database, shards, id, programs, options, &told);
-        let (shard, before) = match one(Arc::clone(&programs)).await {
+        let (mut shard, before) = match one(Arc::clone(&programs)).await {
             Err(error) => {
                 // A programme may have been applied since they were read.
                 let known = programs.len();
@@ -187,12 +190,14 @@ pub async fn verify(
         gifts = gifts.wrapping_add(shard.gifts);
         leases.add(id, shard.position, &shard.budgets);
         orders.add(&shard);
+        brought.add(&mut shard);
         heads.push(shard.position);
     }
     if !gifts::settled(database, shards, &heads, gifts).await? {
         return Err(VerifyError::TransfersDiffer);
     }
     leases.check(database).await?;
+    brought.check(database, shards).await?;
     if shards.placement() == Placement::OneNode {
         no_order_without_purchase(database, (shards, &heads), orders).await?;
     }

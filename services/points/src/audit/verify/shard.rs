@@ -15,7 +15,9 @@ use fealty_types::{
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{OTHER_TEXT, Programs, VerifyError, leases::Budgets, periods::Periods};
+use super::{
+    OTHER_TEXT, Programs, VerifyError, leases::Budgets, periods::Periods, referrals::Referrals,
+};
 use crate::{
     plan::tier_moment,
     shard::{currencies_of, key_of, recorded_key, store::log::Row},
@@ -96,6 +98,8 @@ pub(super) struct Shard {
     pub(super) budgets: Budgets,
     /// What it says of the ends of periods.
     pub(super) periods: Periods,
+    /// Who claims to have been brought by whom.
+    pub(super) referrals: Referrals,
     /// What the last request moved of its member's numbers.
     #[borsh(skip)]
     pub(super) moved: Vec<u64>,
@@ -126,6 +130,7 @@ impl Shard {
             gifts: 0,
             budgets: Budgets::default(),
             periods: Periods::default(),
+            referrals: Referrals::default(),
             moved: Vec::new(),
             originals: BTreeMap::new(),
         }
@@ -352,6 +357,8 @@ impl Shard {
         let Some(applied) = programs.get(&(program.clone(), *program_version)) else {
             return Ok(());
         };
+        let taken = self.referrals.take((transaction, number), &applied.program);
+        taken.map_err(|what| self.difference(position, what))?;
         let now = asked_at.unwrap_or(transaction.effective_at);
         let lowest = applied.program.tiers.as_ref();
         let lowest = lowest.and_then(|scheme| Some(&scheme.levels.first()?.tier));

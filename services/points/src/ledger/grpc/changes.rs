@@ -85,7 +85,7 @@ impl ChangeFields<'_> {
         self.fields.parse(field, text)
     }
 
-    fn check<T>(&mut self, field: &str, value: Result<T, InvalidValue>) -> Option<T> {
+    pub(crate) fn check<T>(&mut self, field: &str, value: Result<T, InvalidValue>) -> Option<T> {
         self.fields.check(field, value)
     }
 

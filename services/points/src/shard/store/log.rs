@@ -332,6 +332,29 @@ pub(crate) async fn touching(
     Ok(rows)
 }
 
+/// Reads a member's transactions on from `after`, oldest first.
+pub(crate) async fn page_on(
+    executor: impl PgExecutor<'_>,
+    (shard, member_no): (ShardId, i64),
+    after: Position,
+    limit: i64,
+) -> Result<Vec<Row>, DatabaseError> {
+    let rows = sqlx::query_as!(
+        Row,
+        "-- points.log.page_on
+        SELECT position, member_no, request_key, body, chain, currencies FROM transactions
+        WHERE shard = $1 AND member_no = $2 AND position > $3
+        ORDER BY position LIMIT $4",
+        stored(shard),
+        member_no,
+        after.get(),
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows)
+}
+
 /// Reads a member's transactions back from before `before`, newest first.
 pub(crate) async fn page(
     executor: impl PgExecutor<'_>,

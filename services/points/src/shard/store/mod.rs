@@ -18,6 +18,7 @@ pub(crate) mod marks;
 pub(crate) mod members;
 pub(crate) mod orders;
 pub(crate) mod personal;
+pub(crate) mod referrals;
 pub(crate) mod returns;
 pub(crate) mod reversals;
 pub(crate) mod rows;

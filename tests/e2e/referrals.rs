@@ -183,7 +183,26 @@ async fn the_first_purchase_counts_that_stays() {
     );
     set_time(&fleet, due).await;
     assert_eq!(both(&fleet, "anna", "ben").await, (550, 10 + 19 + 20 + 200));
-    // What comes back later is too late.
+    // What comes back later is too late, whenever it is looked at.
+    claim(&fleet, ("carl", "c"), &code).await.expect("claimed");
+    set_time(&fleet, due + 40 * DAY).await;
+    let late = RecordPurchaseRequest {
+        purchase_time: Some(prost_types::Timestamp {
+            seconds: due + 5 * DAY,
+            nanos: 0,
+        }),
+        ..purchase(6, "carl", 4_000)
+    };
+    let late = record(&fleet, late).await.transaction.expect("one").id;
+    // One that is told late stands for a day after it was told.
+    set_time(&fleet, due + 41 * DAY - 1).await;
+    assert_eq!(both(&fleet, "anna", "carl").await, (550, 10 + 40));
+    set_time(&fleet, due + 41 * DAY).await;
+    assert_eq!(both(&fleet, "anna", "carl").await, (1_050, 10 + 40 + 200));
+    assert_eq!(state(&fleet, "carl").await, (ReferralState::Given, None));
+    take_back(&fleet, "too-late", "carl", &late).await;
+    set_time(&fleet, due + 80 * DAY).await;
+    assert_eq!(both(&fleet, "anna", "carl").await, (1_050, 10 + 200));
     verify(&fleet).await.expect("the ledger is sound");
 }
 
@@ -230,8 +249,9 @@ async fn who_was_there_before_is_not_brought() {
         }),
         ..purchase(3, "frieda", 5_000)
     };
-    record(&fleet, late).await;
     record(&fleet, purchase(4, "frieda", 5_000)).await;
+    record(&fleet, late).await;
+    record(&fleet, purchase(5, "frieda", 5_000)).await;
     set_time(&fleet, START_S + 40 * DAY).await;
     assert_eq!(state(&fleet, "frieda").await, (ReferralState::Void, None));
     assert_eq!(available(fleet.clients(), "anna").await, 50);
@@ -273,6 +293,12 @@ async fn each_side_is_given_once_whoever_looks_how_often() {
         }
         verify(&fleet).await.expect("the ledger is sound");
         // What a table says that the log does not is found.
+        let forged = sqlx::query("UPDATE referrals SET state = 3 WHERE member = 'f-1'");
+        forged.execute(&mut connection).await.expect("forged");
+        verify(&fleet).await.expect_err("it is not void");
+        let right = sqlx::query("UPDATE referrals SET state = 2 WHERE member = 'f-1'");
+        right.execute(&mut connection).await.expect("as it was");
+        verify(&fleet).await.expect("the ledger is sound");
         let forged = sqlx::query("UPDATE referrals SET claim = claim + 1 WHERE member = 'f-1'");
         forged.execute(&mut connection).await.expect("forged");
         verify(&fleet).await.expect_err("the claim is not there");

@@ -213,6 +213,14 @@ mod tests {
                 &["+ `hello` is new: 50 points for each `moved`"],
             ),
             (
+                CLUB,
+                &[(
+                    "tiers:\n",
+                    "referrals: { brand: record-shop, returns_within: 30 days }\ntiers:\n",
+                )],
+                &["+ members may bring others, by codes"],
+            ),
+            (
                 CARD,
                 &[("\"0.00\": 5, ", "\"0.00\": 4, ")],
                 &["~ `restaurants` gives points for each 1.00 by `restaurants`, by other bands"],

@@ -8,7 +8,10 @@ use fealty_types::{ActivityId, BrandId, Ids, MemberId, OrderNumber, ShardId};
 
 use uuid::Uuid;
 
-use crate::{plan::PlanError, shard::Shards};
+use crate::{
+    plan::{NotNew, PlanError},
+    shard::Shards,
+};
 
 /// Why a request is refused.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -44,11 +47,8 @@ pub(crate) enum Error {
     #[error("the member has claimed to be brought before, by {0}")]
     ReferralAlreadyClaimed(String),
     /// The member is not new, or not newer than who is to have brought it.
-    #[error("{why}")]
-    ReferralNotNew {
-        /// Why.
-        why: &'static str,
-    },
+    #[error("{}", .0.why())]
+    ReferralNotNew(NotNew),
     /// The member has claimed nothing.
     #[error("the member {0} has claimed nothing")]
     ReferralNotFound(MemberId),

@@ -123,7 +123,7 @@ impl From<Error> for Rejection {
             Error::ReferralAlreadyClaimed(transaction) => {
                 told(R::ReferralAlreadyClaimed).with("transaction", transaction)
             }
-            Error::ReferralNotNew { .. } => told(R::ReferralNotNew),
+            Error::ReferralNotNew(_) => told(R::ReferralNotNew),
             Error::ReferralNotFound(member) => told(R::ReferralNotFound).with("member", member),
             Error::VersionMoved { expected, actual } => told(R::ProgramVersionMoved)
                 .with("expected", expected)

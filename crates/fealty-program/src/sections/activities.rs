@@ -7,7 +7,7 @@ use fealty_types::{ActivityType, AttributeName};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IntoDeserializer as _};
 
-use super::attributes::{AttributeText, types};
+use super::attributes::{self, AttributeText, types};
 use crate::{
     Effect,
     faults::Check,
@@ -142,6 +142,11 @@ pub(crate) fn meaning(
     words: &mut Words,
 ) {
     for (id, before, after) in each(before, after) {
+        if let (Some(before), Some(after)) = (before, after) {
+            let path = format!("activities.{id}.attributes");
+            let facts = (&before.attributes, &after.attributes);
+            attributes::changed((&path, &format!("`{id}`")), facts, words);
+        }
         let message = match (before, after) {
             (Some(_), None) => format!("`{id}` can be recorded no more"),
             (Some(before), Some(after)) if !before.sensitive && after.sensitive => {

@@ -215,26 +215,36 @@ pub(crate) fn meaning(
         ("purchase", &before.purchase, &after.purchase),
         ("line", &before.line, &after.line),
     ] {
-        for (name, was, is) in each(before, after) {
-            let path = format!("attributes.{of}.{name}");
-            let message = match (was, is) {
-                (Some(_), None) => format!("a {of} with `{name}` is refused from now on"),
-                (Some(was), Some(is)) if was.personal && !is.personal => {
-                    format!(
-                        "`{name}` of a {of} stays in the log from now on, and cannot be deleted"
-                    )
-                }
-                (Some(was), Some(is)) if was.kind == is.kind && is.personal && !was.personal => {
-                    format!(
-                        "`{name}` of a {of} stands beside the log from now on; what was recorded stays in it"
-                    )
-                }
-                (Some(was), Some(is)) if !same(was, is) => {
-                    format!("`{name}` of a {of} must be of another type, or it is refused")
-                }
-                _ => continue,
-            };
-            words.say(Effect::Depends, path, message);
-        }
+        let path = format!("attributes.{of}");
+        changed((&path, &format!("a {of}")), (before, after), words);
+    }
+}
+
+/// What it means that facts of something are declared otherwise, or no more.
+pub(crate) fn changed(
+    (path, of): (&str, &str),
+    (before, after): (
+        &BTreeMap<AttributeName, AttributeText>,
+        &BTreeMap<AttributeName, AttributeText>,
+    ),
+    words: &mut Words,
+) {
+    for (name, was, is) in each(before, after) {
+        let message = match (was, is) {
+            (Some(_), None) => format!("{of} with `{name}` is refused from now on"),
+            (Some(was), Some(is)) if was.personal && !is.personal => {
+                format!("`{name}` of {of} stays in the log from now on, and cannot be deleted")
+            }
+            (Some(was), Some(is)) if was.kind == is.kind && is.personal && !was.personal => {
+                format!(
+                    "`{name}` of {of} stands beside the log from now on; what was recorded stays in it"
+                )
+            }
+            (Some(was), Some(is)) if !same(was, is) => {
+                format!("`{name}` of {of} must be of another type, or it is refused")
+            }
+            _ => continue,
+        };
+        words.say(Effect::Depends, format!("{path}.{name}"), message);
     }
 }

@@ -1,35 +1,33 @@
 //! Recording a purchase, or an activity.
 
 use fealty_ledger::Command;
-use fealty_program::{ProgramVersion, ReferralStep};
+use fealty_program::ReferralStep;
 
 use crate::{
     error::Error,
     ledger::{By, Change, Ledger},
-    plan::PlanError,
+    plan::{PlanError, referral_step},
     shard::{Answer, order_name},
 };
 
-/// Whether a command is an activity that the programme's referrals make, and nobody else.
-fn is_made_here(applied: &ProgramVersion, command: &Command) -> bool {
-    let Command::Activity(activity) = command else {
-        return false;
-    };
-    applied.program.referrals.is_some() && ReferralStep::of(&activity.of_type).is_some()
-}
-
 /// Records a purchase or an activity, once. One that was recorded before is refused with the
 /// transaction that has it, for who may read that.
-pub(crate) async fn record(ledger: &Ledger, change: Change) -> Result<Answer, Error> {
+pub(crate) async fn record(ledger: &Ledger, mut change: Change) -> Result<Answer, Error> {
     let (caller, program) = (change.caller.clone(), change.program.clone());
     let applied = ledger.programs.newest(&program);
-    if let Ok(applied) = &applied
-        && is_made_here(applied, &change.command)
+    let mut is_own_name = false;
+    if let (Ok(applied), Command::Activity(activity)) = (&applied, &change.command)
+        && ReferralStep::of(&activity.of_type).is_some()
     {
-        return Err(Error::Plan(PlanError::Field {
-            field: "activity".to_owned(),
-            what: "is what referrals make: see ReferralService",
-        }));
+        if referral_step(&applied.program, &change.command).is_some() {
+            return Err(Error::Plan(PlanError::Field {
+                field: "activity".to_owned(),
+                what: "is what referrals make: see ReferralService",
+            }));
+        }
+        // It is the programme's own: under a version with referrals it would be theirs.
+        change.only_version = Some(applied.version);
+        is_own_name = true;
     }
     let by = match (applied, &change.command) {
         (Ok(applied), Command::Purchase(purchase)) => {
@@ -39,6 +37,9 @@ pub(crate) async fn record(ledger: &Ledger, change: Change) -> Result<Answer, Er
         _ => None,
     };
     let mut done = ledger.submit(change).await;
+    if is_own_name && matches!(done, Err(Error::VersionMoved { .. })) {
+        return Err(Error::Unavailable);
+    }
     if let Err(
         Error::OrderAlreadyRecorded { transaction, .. }
         | Error::ActivityAlreadyRecorded { transaction, .. },

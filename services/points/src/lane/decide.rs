@@ -17,7 +17,6 @@ use fealty_types::{
 use uuid::Uuid;
 
 use budgets::{Budgets, More};
-pub(super) use referral::claims;
 
 use super::{
     ends::{Ends, EndsOfBatch, Late},

@@ -9,9 +9,10 @@ use fealty_types::{CurrencyId, MemberId, Metadata, RequestId, Timestamp};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{decide::claims, recorded};
+use super::recorded;
 use crate::{
     error::Error,
+    plan::claims_referral,
     shard::{Answer, PersonalValues, activity_key, order_key, order_name},
 };
 
@@ -96,7 +97,7 @@ impl Job {
                 command, personal, ..
             } => {
                 personal.is_some()
-                    || claims(&self.applied.program, command).is_some()
+                    || claims_referral(&self.applied.program, command).is_some()
                     || matches!(command.names(), Some(Named::Transaction(_) | Named::Lot(_)))
             }
             Work::Advance { .. } | Work::EndPeriods { .. } => false,

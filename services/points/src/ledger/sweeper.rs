@@ -16,7 +16,11 @@ use rand::seq::SliceRandom as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{ends, service::Ledger};
-use crate::{error::Error, members, shard::store};
+use crate::{
+    error::Error,
+    members,
+    shard::store::{self, head::Sweep},
+};
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Wallets of a shard in one go: no more than a quarter of a lane's queue.
@@ -114,7 +118,7 @@ async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
         return Ok(());
     }
     let mut transaction = pool.begin().await.map_err(DatabaseError::from)?;
-    let is_free = store::head::try_sweep(&mut transaction, shard);
+    let is_free = store::head::try_sweep(&mut transaction, Sweep::Due, shard);
     let swept = if ledger.database.within(is_free).await?? {
         sweep_shard(ledger, shard, now).await.map(|_| ())
     } else {

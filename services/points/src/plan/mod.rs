@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod grant;
 mod purchase;
+mod referral;
 mod returns;
 mod spend;
 mod tier;
@@ -23,6 +24,10 @@ use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 pub(crate) use ends::{AskedEnd, end_of, ends_due, every, plan_end, recorded_end, written_before};
 pub(crate) use error::{PlanError, field};
 pub(crate) use event::{LedgerNumbers, LeftOf};
+pub(crate) use referral::{
+    Course, ENTRIES_OF_NEW_MAX, LOOK_AGAIN, NotNew, Stands, bought_at, claims_referral,
+    is_before_claim, referral_step, stands_against_claim,
+};
 pub(crate) use returns::plan_return;
 pub(crate) use tier::tier_effects;
 pub(crate) use verdicts::{OfRule, Preview, held_back, preview, recorded};

@@ -2,7 +2,7 @@
 
 use fealty_auth::InReach;
 use fealty_ledger::{Activity, Command, Transaction};
-use fealty_program::{ReferralStep, code_attribute};
+use fealty_program::{ProgramVersion, ReferralStep, code_attribute};
 use fealty_types::{
     AttributeValue, BrandId, MemberId, Position, ProgramId, Timestamp, TransactionPlace,
 };
@@ -11,6 +11,7 @@ use super::Referrals;
 use crate::{
     error::Error,
     ledger::Change,
+    plan::{ENTRIES_OF_NEW_MAX, NotNew, stands_against_claim},
     shard::{
         Answer, referral_id, request_key,
         store::{self, log, referrals::StoredReferral},
@@ -54,19 +55,9 @@ impl Referrals {
     pub(crate) async fn claim(&self, change: Change<Claim>) -> Result<(Answer, Referral), Error> {
         let (program, member) = (change.program.clone(), change.member.clone());
         let applied = self.ledger.programs.newest(&program)?;
-        // Where it is there already, the answer is the same whatever the programme says by now.
-        let brand = if let Some(brand) = self.brand_before(&change).await? {
-            brand
-        } else {
-            let referrals = applied.program.referrals.as_ref();
-            let referrals = referrals.ok_or(Error::ReferralsNotOffered)?;
-            self.has_not_claimed(&program, &member).await?;
-            self.was_there_before(&program, (&change.command.referrer, &member))
-                .await?;
-            referrals.brand.clone()
-        };
+        let brand = self.brand_of(&change, &applied).await?;
         let id = referral_id(&program, &member);
-        let claim = change.map(|claim| {
+        let mut claim = change.map(|claim| {
             let code = claim.code.parse().expect("short, of letters and digits");
             Command::Activity(Activity {
                 brand,
@@ -76,11 +67,15 @@ impl Referrals {
                 attributes: [(code_attribute(), AttributeValue::Text(code))].into(),
             })
         });
+        // Nobody else's activity of that name, under another version, may be taken for it.
+        claim.only_version = Some(applied.version);
         let answer = match self.ledger.submit(claim).await {
             Err(Error::ActivityAlreadyRecorded { .. }) => {
-                self.has_not_claimed(&program, &member).await?;
+                self.may_claim(&program, &member).await?;
                 return Err(Error::Unavailable);
             }
+            // Another version began meanwhile: what it says is looked at anew.
+            Err(Error::VersionMoved { .. }) => return Err(Error::Unavailable),
             answer => answer?,
         };
         Ok((answer, self.of(&program, &member).await?))
@@ -116,19 +111,58 @@ impl Referrals {
         })
     }
 
-    /// Refuses where a member has claimed, without a lock; the lane looks again.
-    async fn has_not_claimed(&self, program: &ProgramId, member: &MemberId) -> Result<(), Error> {
-        let (pool, shard) = (
-            self.ledger.database.pool(),
-            self.ledger.shards.of(program, member),
-        );
-        let claimed = store::referrals::of(pool, shard, (program, member)).await?;
-        claimed.map_or(Ok(()), |claimed| {
-            let position = claimed.claim;
-            let place = TransactionPlace { shard, position };
-            let transaction = self.ledger.shards.ids().transaction(place);
-            Err(Error::ReferralAlreadyClaimed(transaction))
-        })
+    /// The brand at which a claim stands: that of the programme in force, if the member may
+    /// claim. Where the same request has claimed before, the answer is the same whatever the
+    /// programme says by now.
+    async fn brand_of(
+        &self,
+        change: &Change<Claim>,
+        applied: &ProgramVersion,
+    ) -> Result<BrandId, Error> {
+        if let Some(brand) = self.brand_before(change).await? {
+            return Ok(brand);
+        }
+        let referrals = applied.program.referrals.as_ref();
+        let referrals = referrals.ok_or(Error::ReferralsNotOffered)?;
+        let (program, member) = (&change.program, &change.member);
+        let may_claim = async {
+            self.may_claim(program, member).await?;
+            let referrer = &change.command.referrer;
+            self.was_there_before(program, (referrer, member)).await
+        };
+        match may_claim.await {
+            Ok(()) => Ok(referrals.brand.clone()),
+            // The request may just have been done, sent before.
+            Err(refused) => self.brand_before(change).await?.ok_or(refused),
+        }
+    }
+
+    /// Refuses a member who has claimed or bought, without a lock: what was written stays, so
+    /// whoever is refused here is refused under it.
+    async fn may_claim(&self, program: &ProgramId, member: &MemberId) -> Result<(), Error> {
+        let (pool, shards) = (self.ledger.database.pool(), self.ledger.shards);
+        let shard = shards.of(program, member);
+        let number = store::members::number(pool, shard, program, member).await?;
+        let Some(number) = number else {
+            return Ok(());
+        };
+        let (end, most) = (Position::new(i64::MAX), ENTRIES_OF_NEW_MAX);
+        let rows = log::page(pool, shard, number, end, most).await?;
+        for row in &rows {
+            let written = row.transaction()?;
+            match stands_against_claim(&written) {
+                None => {}
+                Some(NotNew::Claimed) => {
+                    let transaction = shards.ids().transaction(written.place());
+                    return Err(Error::ReferralAlreadyClaimed(transaction));
+                }
+                Some(not_new) => return Err(Error::ReferralNotNew(not_new)),
+            }
+        }
+        if i64::try_from(rows.len()) == Ok(most) {
+            return Err(Error::ReferralNotNew(NotNew::TooMuch));
+        }
+        Ok(())
     }
 
     /// The brand of the claim that the same request made before, if it did.
@@ -154,14 +188,12 @@ impl Referrals {
     ) -> Result<(), Error> {
         let came = self.came_at(program, referrer).await?;
         let Some(came) = came else {
-            return Err(Error::ReferralNotNew {
-                why: "nothing was written yet to the member whose code it is",
-            });
+            return Err(Error::ReferralNotNew(NotNew::NobodyThere));
         };
         match self.came_at(program, member).await? {
-            Some(member_came) if member_came <= came => Err(Error::ReferralNotNew {
-                why: "the member was there before the one whose code it is",
-            }),
+            Some(member_came) if member_came <= came => {
+                Err(Error::ReferralNotNew(NotNew::ThereBefore))
+            }
             _ => Ok(()),
         }
     }

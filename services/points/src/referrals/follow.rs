@@ -1,15 +1,15 @@
 //! What comes of claims: both sides are given once a purchase of who was brought has stood
 //! long enough.
 //!
-//! Every instance looks, shard by shard, at the claims whose time has come. Two that meet at
-//! one do no harm: what each side is given is recorded once. A claim is looked at no later
-//! than anything that is bought after the last look could be due, and then again when it is.
+//! Instances look, shard by shard, at the claims whose time has come. Two that meet at one do
+//! no harm: what each side is given is recorded once. A claim that waits is looked at once a
+//! day, and when it is due; once it is decided, nothing that happens changes it.
 
 use std::time::Duration;
 
-use fealty_ledger::{Activity, Cause, Command, Returned, Transaction, taken_back};
+use fealty_ledger::{Activity, Command, Transaction};
 use fealty_postgres::DatabaseError;
-use fealty_program::{Period, Program, ReferralStep, Referrals as Offered};
+use fealty_program::{ProgramVersion, ReferralStep};
 use fealty_types::{BrandId, Clock as _, MemberId, Metadata, Position, ShardId, Timestamp};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use rand::seq::SliceRandom as _;
@@ -19,8 +19,11 @@ use super::{Referrals, claim::code_of};
 use crate::{
     error::Error,
     ledger::Change,
+    plan::{Course, LOOK_AGAIN, Stands},
     shard::store::{
-        self, log,
+        self,
+        head::Sweep,
+        log,
         referrals::{ReferralState, StoredReferral},
     },
 };
@@ -29,25 +32,13 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Claims looked at in one go.
 const CLAIMS_MAX: i64 = 200;
 /// Claims looked at at once.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 4;
 /// Entries of a member read at a time.
 const READ_LEN: i64 = 200;
-/// How far the clocks of tills may be behind.
-const CLOCKS_DIFFER: Duration = Duration::from_hours(1);
 /// When one that could not be looked at is looked at again.
 const AGAIN_SOON: Duration = Duration::from_mins(1);
 /// The same where the programme, or the ledger, refuses.
-const AGAIN_LATER: Period = Period::Days(1);
-
-/// How a claim stands.
-enum Stands {
-    /// No purchase counts yet.
-    NotBought,
-    /// One counts, from then on.
-    From(Timestamp),
-    /// The member had bought before.
-    Void,
-}
+const AGAIN_LATER: Duration = Duration::from_hours(24);
 
 impl Referrals {
     /// Looks at claims until the service ends.
@@ -66,11 +57,9 @@ impl Referrals {
     /// Looks at all claims whose time has come; answers how many those were.
     pub(crate) async fn follow_once(&self) -> Result<i64, Error> {
         let programs = self.ledger.programs.ids().into_iter();
-        let offered = programs.filter(|program| {
-            let applied = self.ledger.programs.newest(program);
-            applied.is_ok_and(|applied| applied.program.referrals.is_some())
-        });
-        let offered: Vec<String> = offered.map(|program| program.to_string()).collect();
+        let newest = programs.filter_map(|program| self.ledger.programs.newest(&program).ok());
+        let offered = newest.filter(|applied| applied.program.referrals.is_some());
+        let offered: Vec<ProgramVersion> = offered.collect();
         if offered.is_empty() {
             return Ok(0);
         }
@@ -78,28 +67,59 @@ impl Referrals {
         shards.shuffle(&mut rand::rng());
         let (mut looked, mut failed) = (0, None);
         for shard in shards {
-            match self.follow_shard(shard, &offered).await {
-                Ok(claims) => looked += claims,
-                // A node that is down keeps no other waiting.
-                Err(error) => failed = Some(error),
+            for applied in &offered {
+                match self.follow_shard(shard, applied).await {
+                    Ok(claims) => looked += claims,
+                    // A node that is down keeps no other waiting.
+                    Err(error) => failed = Some(error),
+                }
             }
         }
         failed.map_or(Ok(looked), Err)
     }
 
-    async fn follow_shard(&self, shard: ShardId, offered: &[String]) -> Result<i64, Error> {
-        let (pool, mut looked) = (self.ledger.database.pool(), 0);
+    /// The time, if the clock can be trusted.
+    fn now(&self) -> Result<Timestamp, Error> {
+        match self.ledger.clock.distrust() {
+            None => Ok(self.ledger.clock.now()),
+            Some(_) => Err(Error::Unavailable),
+        }
+    }
+
+    /// Looks at the claims of a programme in a shard, unless another instance does.
+    async fn follow_shard(&self, shard: ShardId, applied: &ProgramVersion) -> Result<i64, Error> {
+        let (database, of) = (&self.ledger.database, (shard, &applied.program.id));
+        let now = self.now()?;
+        // Most of the time nothing is due, and no lock is needed to see that.
+        let due = store::referrals::due(database.pool(), of, now, 1).await?;
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let transaction = database.pool().begin().await;
+        let mut transaction = transaction.map_err(DatabaseError::from)?;
+        let is_free = store::head::try_sweep(&mut transaction, Sweep::Referrals, shard);
+        let looked = if database.within(is_free).await?? {
+            self.look_at_due(shard, applied).await
+        } else {
+            Ok(0)
+        };
+        let ended = database.within(transaction.rollback()).await?;
+        ended.map_err(DatabaseError::from)?;
+        looked
+    }
+
+    async fn look_at_due(&self, shard: ShardId, applied: &ProgramVersion) -> Result<i64, Error> {
+        let (pool, of) = (self.ledger.database.pool(), (shard, &applied.program.id));
+        let mut looked = 0;
         loop {
-            let now = self.ledger.clock.now();
-            let of = (shard, offered);
-            let due = store::referrals::due(pool, of, now, CLAIMS_MAX).await?;
+            let due = store::referrals::due(pool, of, self.now()?, CLAIMS_MAX).await?;
             if due.is_empty() {
                 return Ok(looked);
             }
             looked += i64::try_from(due.len()).unwrap_or(i64::MAX);
             let looks = due.into_iter();
             let looks: Vec<_> = looks
-                .map(|referral| self.look_once(shard, referral, now))
+                .map(|referral| self.look_once(shard, applied, referral))
                 .collect();
             let looks = stream::iter(looks).buffer_unordered(AT_ONCE);
             looks.try_collect::<Vec<()>>().await?;
@@ -110,17 +130,20 @@ impl Referrals {
     async fn look_once(
         &self,
         shard: ShardId,
+        applied: &ProgramVersion,
         mut referral: StoredReferral,
-        now: Timestamp,
     ) -> Result<(), Error> {
-        let look_at = match self.look(shard, &mut referral, now).await {
+        let looked_at = self.now()?;
+        let look_at = match self.look(shard, applied, &mut referral, looked_at).await {
             Ok(look_at) => look_at,
             Err(error) => {
                 let program = &referral.program;
                 tracing::warn!(%error, %program, claim = %referral.claim, "a referral waits");
-                after_error(&error, now)
+                after_error(&error, looked_at)
             }
         };
+        // By a clock that is not trusted by now, nothing is put off.
+        self.now()?;
         let pool = self.ledger.database.pool();
         Ok(store::referrals::put(pool, shard, &referral, look_at).await?)
     }
@@ -129,40 +152,38 @@ impl Referrals {
     async fn look(
         &self,
         shard: ShardId,
+        applied: &ProgramVersion,
         referral: &mut StoredReferral,
         now: Timestamp,
     ) -> Result<Timestamp, Error> {
-        let applied = self.ledger.programs.newest(&referral.program)?;
-        let Some(offered) = &applied.program.referrals else {
-            return Ok(AGAIN_LATER.after(now, &applied.program.calendar.zone));
-        };
         let pool = self.ledger.database.pool();
         let claim = log::transaction_at(pool, shard, referral.claim).await?;
         let claim = claim.map(|row| row.transaction()).transpose()?;
         let claim = claim.ok_or(Error::Defect)?;
-        referral.due_at = None;
-        match self
-            .stands(shard, &claim, (&applied.program, offered))
-            .await?
-        {
-            Stands::Void => {
-                referral.state = ReferralState::Void;
-                Ok(now)
-            }
-            Stands::NotBought => {
-                let zone = &applied.program.calendar.zone;
-                Ok(offered.returns_within.after(now, zone))
-            }
-            Stands::From(due) => {
-                referral.due_at = Some(due);
-                if due > now {
-                    return Ok(due);
+        let again = LOOK_AGAIN.after(now, &applied.program.calendar.zone);
+        if referral.state == ReferralState::Waiting {
+            match self.stands(shard, &claim, (applied, referral)).await? {
+                Stands::Void => {
+                    (referral.state, referral.due_at) = (ReferralState::Void, None);
+                    return Ok(now);
                 }
-                self.give(&claim, due).await?;
-                referral.state = ReferralState::Given;
-                Ok(now)
+                Stands::NotBought => {
+                    referral.due_at = None;
+                    return Ok(again);
+                }
+                Stands::From(due) => referral.due_at = Some(due),
             }
         }
+        let due = referral.due_at.ok_or(Error::Defect)?;
+        if due > now {
+            return Ok(due.min(again));
+        }
+        // It is decided, whatever comes between the two sides.
+        referral.state = ReferralState::Giving;
+        store::referrals::put(pool, shard, referral, now).await?;
+        self.give(&claim, (applied.version, due)).await?;
+        referral.state = ReferralState::Given;
+        Ok(now)
     }
 
     /// How a claim stands, by what was written to its member since.
@@ -170,63 +191,41 @@ impl Referrals {
         &self,
         shard: ShardId,
         claim: &Transaction,
-        (program, offered): (&Program, &Offered),
+        (applied, referral): (&ProgramVersion, &mut StoredReferral),
     ) -> Result<Stands, Error> {
         let pool = self.ledger.database.pool();
-        let name = (&claim.program, &claim.member);
-        let number = store::members::number(pool, shard, name.0, name.1).await?;
-        let number = number.ok_or(Error::Defect)?;
-        let claimed_at = claim.written_at;
-        let mut after = claim.position;
-        loop {
+        let number = store::members::number(pool, shard, &claim.program, &claim.member);
+        let number = number.await?.ok_or(Error::Defect)?;
+        let offered = applied.program.referrals.as_ref();
+        let offered = offered.ok_or(Error::ReferralsNotOffered)?;
+        let mut course = Course::new(claim.written_at, (&applied.program, offered));
+        let mut after = referral.read_to;
+        'read: loop {
             let rows = log::page_on(pool, (shard, number), after, READ_LEN).await?;
-            let Some(last) = rows.last() else {
-                return Ok(Stands::NotBought);
-            };
-            after = Position::new(last.position);
-            for row in rows {
-                let written = row.transaction()?;
-                let Some(bought_at) = bought_at(&written) else {
-                    continue;
-                };
-                if later(bought_at, CLOCKS_DIFFER) < claimed_at {
-                    return Ok(Stands::Void);
-                }
-                if self.is_kept(shard, &written, offered).await? {
-                    let zone = &program.calendar.zone;
-                    let from = bought_at.max(claimed_at);
-                    return Ok(Stands::From(offered.returns_within.after(from, zone)));
+            for row in &rows {
+                after = Position::new(row.position);
+                if !course.take(&row.transaction()?) {
+                    break 'read;
                 }
             }
+            if i64::try_from(rows.len()).is_ok_and(|len| len < READ_LEN) {
+                break;
+            }
         }
-    }
-
-    /// Whether as much of a purchase is left as must be.
-    async fn is_kept(
-        &self,
-        shard: ShardId,
-        written: &Transaction,
-        offered: &Offered,
-    ) -> Result<bool, DatabaseError> {
-        let Some(Command::Purchase(purchase)) = written.command() else {
-            return Ok(false);
-        };
-        let pool = self.ledger.database.pool();
-        let reversal = store::reversals::of(pool, shard, written.position).await?;
-        let returned = store::returns::of(pool, shard, written.position).await?;
-        // One of which all points were taken back by hand is as one that came back.
-        let takes_all = |reversal| taken_back(written, Some(reversal), &[]).is_empty();
-        if !written.lots.is_empty() && reversal.as_ref().is_some_and(takes_all) {
-            return Ok(false);
+        let stands = course.stands();
+        if stands == Stands::NotBought {
+            // What has come back does not come again.
+            referral.read_to = after;
         }
-        let left = returned.map_or(purchase.amount, |returned: Returned| {
-            returned.rest(purchase).amount
-        });
-        Ok(left.minor_units() >= offered.minimum.minor_units())
+        Ok(stands)
     }
 
     /// Has both sides given what the rules say: first who was brought, then who brought.
-    async fn give(&self, claim: &Transaction, due: Timestamp) -> Result<(), Error> {
+    async fn give(
+        &self,
+        claim: &Transaction,
+        (version, due): (i64, Timestamp),
+    ) -> Result<(), Error> {
         let ids = self.ledger.shards.ids();
         let (code, brand) = code_of(claim)
             .zip(claim.command().and_then(Command::brand))
@@ -238,7 +237,8 @@ impl Referrals {
             (ReferralStep::Referrer, referrer),
         ];
         for (step, member) in sides {
-            self.record((claim, step), member, (brand, due)).await?;
+            self.record((claim, step), member, (brand, version, due))
+                .await?;
         }
         Ok(())
     }
@@ -249,7 +249,7 @@ impl Referrals {
         &self,
         (claim, step): (&Transaction, ReferralStep),
         member: MemberId,
-        (brand, due): (&BrandId, Timestamp),
+        (brand, version, due): (&BrandId, i64, Timestamp),
     ) -> Result<(), Error> {
         let claim_id = self.ledger.shards.ids().transaction(claim.place());
         // Another one each time: what makes it one is the activity's id.
@@ -268,7 +268,8 @@ impl Referrals {
             program,
             member: member.map_err(|_| Error::Defect)?,
             named_shard: None,
-            only_version: None,
+            // Under another version it might be another activity of that name.
+            only_version: Some(version),
             command: Command::Activity(Activity {
                 brand: brand.clone(),
                 of_type: step.activity(),
@@ -280,22 +281,10 @@ impl Referrals {
         };
         match self.ledger.submit(change).await {
             Ok(_) | Err(Error::ActivityAlreadyRecorded { .. }) => Ok(()),
+            Err(Error::VersionMoved { .. }) => Err(Error::Unavailable),
             Err(error) => Err(error),
         }
     }
-}
-
-/// When a purchase was made, if a transaction is one.
-fn bought_at(written: &Transaction) -> Option<Timestamp> {
-    let Cause::Request {
-        command: Command::Purchase(_),
-        facts: Some(facts),
-        ..
-    } = &written.cause
-    else {
-        return None;
-    };
-    Some(facts.of_purchase()?.purchased_at)
 }
 
 fn later(moment: Timestamp, by: Duration) -> Timestamp {
@@ -309,6 +298,6 @@ fn after_error(error: &Error, now: Timestamp) -> Timestamp {
     if error.is_passing() {
         later(now, AGAIN_SOON)
     } else {
-        later(now, Duration::from_hours(24))
+        later(now, AGAIN_LATER)
     }
 }

@@ -88,7 +88,7 @@ fn claim(call: Call<'_>, request: &wire::ClaimReferralRequest) -> Result<Change<
 
 fn render(call: Call<'_>, referral: &Referral) -> wire::Referral {
     let state = match referral.stored.state {
-        ReferralState::Waiting => wire::ReferralState::Waiting,
+        ReferralState::Waiting | ReferralState::Giving => wire::ReferralState::Waiting,
         ReferralState::Given => wire::ReferralState::Given,
         ReferralState::Void => wire::ReferralState::Void,
     };

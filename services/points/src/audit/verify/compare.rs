@@ -8,7 +8,7 @@ use fealty_types::{CurrencyId, LotId, Position, ProgramId, ShardId, Timestamp};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{VerifyError, referrals, shard::Shard};
+use super::{VerifyError, shard::Shard};
 use crate::{
     audit::store as accounts,
     shard::{
@@ -291,7 +291,10 @@ pub(super) async fn compare(
     if leases != *shard.budgets.leases() {
         return Err(shard.difference(shard.position, "what it has of budgets differs"));
     }
-    referrals::compare(connection, shard, shards.ids()).await?;
+    let referrals = store::referrals::of_shard(&mut *connection, shard.shard).await?;
+    let of = (shard.shard, shards.ids());
+    let compared = shard.referrals.compare(of, referrals);
+    compared.map_err(|(at, what)| shard.difference(at, what))?;
     let accounts = accounts::of_shard(connection, shard.shard).await?;
     if accounts != shard.totals {
         return Err(shard.difference(shard.position, "the accounts differ"));

@@ -190,7 +190,8 @@ pub async fn verify(
         gifts = gifts.wrapping_add(shard.gifts);
         leases.add(id, shard.position, &shard.budgets);
         orders.add(&shard);
-        brought.add(&mut shard);
+        let referrals = std::mem::take(&mut shard.referrals);
+        brought.add(id, shard.position, referrals);
         heads.push(shard.position);
     }
     if !gifts::settled(database, shards, &heads, gifts).await? {

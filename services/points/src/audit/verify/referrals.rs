@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{Command, Transaction};
-use fealty_postgres::{Database, DatabaseError, PgConnection};
+use fealty_postgres::{Database, DatabaseError};
 use fealty_program::{Program, ReferralStep, code_attribute};
 use fealty_types::{
-    AttributeValue, BrandId, Ids, MemberId, Position, ProgramId, ShardId, TransactionPlace,
+    AttributeValue, BrandId, Ids, MemberId, Position, ProgramId, ShardId, Timestamp,
+    TransactionPlace,
 };
 
-use super::{VerifyError, shard::Shard};
+use super::VerifyError;
+use crate::plan::{bought_at, is_before_claim};
 use crate::shard::{
     ActivityName, Shards, activity_key, order_shard,
     store::{
@@ -25,6 +27,7 @@ use crate::shard::{
 struct Claim {
     program: ProgramId,
     member: MemberId,
+    brand: BrandId,
     code: String,
 }
 
@@ -53,8 +56,10 @@ pub(super) struct Referrals {
     bought: HashSet<i64>,
     /// Claims, by where they stand.
     claims: BTreeMap<Position, Claim>,
-    /// Members who have claimed, by number.
-    claimed: HashSet<i64>,
+    /// Members who have claimed, by number: where, and when.
+    claimed: HashMap<i64, (Position, Timestamp)>,
+    /// Claims of members who had bought before, which was told later.
+    void: BTreeSet<Position>,
     /// What was given to those who were brought.
     referred: Vec<Side>,
     /// What was given to those who brought them.
@@ -71,6 +76,12 @@ impl Referrals {
         let activity = match transaction.command() {
             Some(Command::Purchase(_)) => {
                 self.bought.insert(number);
+                if let (Some((claim, claimed_at)), Some(bought_at)) =
+                    (self.claimed.get(&number), bought_at(transaction))
+                    && is_before_claim(bought_at, *claimed_at)
+                {
+                    self.void.insert(*claim);
+                }
                 return Ok(());
             }
             Some(Command::Activity(activity)) if program.referrals.is_some() => activity,
@@ -90,7 +101,8 @@ impl Referrals {
                 if self.bought.contains(&number) {
                     return Err("it claims that a member is new who has bought before");
                 }
-                if !self.claimed.insert(number) {
+                let claimed = (transaction.position, transaction.written_at);
+                if self.claimed.insert(number, claimed).is_some() {
                     return Err("the member has claimed before");
                 }
                 let Some(AttributeValue::Text(code)) = activity.attributes.get(&code_attribute())
@@ -99,6 +111,7 @@ impl Referrals {
                 };
                 let claim = Claim {
                     code: code.to_string(),
+                    brand: activity.brand.clone(),
                     program,
                     member,
                 };
@@ -126,50 +139,76 @@ impl Referrals {
         });
         given.collect()
     }
-}
 
-/// What is kept of claims must be what the log says.
-pub(super) async fn compare(
-    connection: &mut PgConnection,
-    shard: &Shard,
-    ids: Ids,
-) -> Result<(), VerifyError> {
-    let stored = store::referrals::of_shard(&mut *connection, shard.shard).await?;
-    let stored: HashMap<Position, StoredReferral> = stored
-        .into_iter()
-        .map(|referral| (referral.claim, referral))
-        .collect();
-    let of_log = &shard.referrals;
-    let given = of_log.given((shard.shard, ids));
-    let given = given.map_err(|at| shard.difference(at, "the member has made no such claim"))?;
-    for (position, claim) in &of_log.claims {
-        let kept = stored.get(position);
-        let kept =
-            kept.filter(|kept| (&kept.program, &kept.member) == (&claim.program, &claim.member));
-        let Some(kept) = kept else {
-            return Err(shard.difference(*position, "the claim is not kept as it stands here"));
-        };
-        if kept.state == ReferralState::Given && !given.contains(position) {
-            return Err(shard.difference(*position, "nothing was given for this claim"));
+    /// What is kept of claims must be what the log says; else where it is not, and how.
+    pub(super) fn compare(
+        &self,
+        of: (ShardId, Ids),
+        stored: Vec<StoredReferral>,
+    ) -> Result<(), (Position, &'static str)> {
+        let stored = stored.into_iter();
+        let stored: HashMap<Position, StoredReferral> =
+            stored.map(|referral| (referral.claim, referral)).collect();
+        let given = self.given(of);
+        let given = given.map_err(|at| (at, "the member has made no such claim"))?;
+        for (position, claim) in &self.claims {
+            let kept = stored.get(position);
+            let kept = kept
+                .filter(|kept| (&kept.program, &kept.member) == (&claim.program, &claim.member));
+            let Some(kept) = kept else {
+                return Err((*position, "the claim is not kept as it stands here"));
+            };
+            let is_right = match kept.state {
+                ReferralState::Waiting | ReferralState::Giving => true,
+                ReferralState::Given => given.contains(position),
+                ReferralState::Void => self.void.contains(position),
+            };
+            if !is_right {
+                return Err((
+                    *position,
+                    "it is kept what came of this claim, and it did not",
+                ));
+            }
         }
-    }
-    match stored.keys().find(|at| !of_log.claims.contains_key(at)) {
-        None => Ok(()),
-        Some(at) => Err(shard.difference(*at, "a claim is kept that is not in the log")),
+        match stored.keys().find(|at| !self.claims.contains_key(at)) {
+            None => Ok(()),
+            Some(at) => Err((*at, "a claim is kept that is not in the log")),
+        }
     }
 }
 
 /// Both sides over all shards: who was given something for having brought a member is the one
-/// whose code that member claimed, and the member was given its side.
+/// whose code that member claimed, the member was given its side, and where both are said to be
+/// given they are.
 #[derive(Default)]
 pub(super) struct Brought {
-    shards: BTreeMap<ShardId, (Position, Referrals)>,
+    shards: BTreeMap<ShardId, OfShard>,
+    /// The claims for which those were given something who brought a member.
+    brought: HashSet<String>,
+}
+
+/// What a shard says of both sides.
+struct OfShard {
+    /// Up to where it was verified.
+    through: Position,
+    claims: BTreeMap<Position, Claim>,
+    /// The claims for which who was brought was given something.
+    referred: HashSet<String>,
+    referrers: Vec<Side>,
 }
 
 impl Brought {
-    pub(super) fn add(&mut self, shard: &mut Shard) {
-        let referrals = std::mem::take(&mut shard.referrals);
-        self.shards.insert(shard.shard, (shard.position, referrals));
+    pub(super) fn add(&mut self, shard: ShardId, through: Position, referrals: Referrals) {
+        let referred = referrals.referred.into_iter().map(|side| side.claim);
+        let brought = referrals.referrers.iter().map(|side| side.claim.clone());
+        self.brought.extend(brought);
+        let of_shard = OfShard {
+            through,
+            claims: referrals.claims,
+            referred: referred.collect(),
+            referrers: referrals.referrers,
+        };
+        self.shards.insert(shard, of_shard);
     }
 
     pub(super) async fn check(
@@ -177,16 +216,21 @@ impl Brought {
         database: &Database,
         shards: Shards,
     ) -> Result<(), VerifyError> {
-        for (shard, (_, referrals)) in &self.shards {
-            for side in &referrals.referrers {
+        let different = |shard: ShardId, position: Position, what: &str| VerifyError::Difference {
+            shard,
+            position,
+            what: what.to_owned(),
+        };
+        for (shard, of_shard) in &self.shards {
+            for side in &of_shard.referrers {
                 let wrong = self.wrong(database, shards, side).await?;
                 if let Some(what) = wrong {
-                    return Err(VerifyError::Difference {
-                        shard: *shard,
-                        position: side.at,
-                        what: what.to_owned(),
-                    });
+                    return Err(different(*shard, side.at, what));
                 }
+            }
+            if let Some(at) = self.not_brought(database, shards, *shard).await? {
+                let what = "both sides are said to be given, and who brought the member was not";
+                return Err(different(*shard, at, what));
             }
         }
         Ok(())
@@ -204,11 +248,11 @@ impl Brought {
         let Some(place) = side.claim(ids) else {
             return Ok(NONE);
         };
-        let Some((through, theirs)) = self.shards.get(&place.shard) else {
+        let Some(theirs) = self.shards.get(&place.shard) else {
             return Ok(NONE);
         };
         // What was claimed since that shard was looked at is verified the next time.
-        if place.position > *through {
+        if place.position > theirs.through {
             return Ok(None);
         }
         let Some(claim) = theirs.claims.get(&place.position) else {
@@ -218,28 +262,61 @@ impl Brought {
         if claim.program != side.program || whose.as_ref() != Ok(&side.member) {
             return Ok(Some("another member's code was claimed"));
         }
-        let mut given = theirs.referred.iter();
-        let is_given = given.any(|given| given.claim == side.claim)
-            || is_stored(database, shards, side).await?;
+        let of = (&side.program, &side.brand, &*side.claim);
+        let is_given = theirs.referred.contains(&side.claim)
+            || is_stored(database, shards, ReferralStep::Referred, of).await?;
         Ok((!is_given).then_some("the member who was brought was given nothing"))
+    }
+
+    /// The first claim of a shard for which both sides are said to be given, and who brought the
+    /// member was not.
+    async fn not_brought(
+        &self,
+        database: &Database,
+        shards: Shards,
+        shard: ShardId,
+    ) -> Result<Option<Position>, DatabaseError> {
+        let Some(of_shard) = self.shards.get(&shard) else {
+            return Ok(None);
+        };
+        let stored = store::referrals::of_shard(database.pool(), shard).await?;
+        let given = stored.into_iter();
+        let given = given.filter(|referral| referral.state == ReferralState::Given);
+        for referral in given {
+            let position = referral.claim;
+            let Some(claim) = of_shard.claims.get(&position) else {
+                continue;
+            };
+            let id = shards
+                .ids()
+                .transaction(TransactionPlace { shard, position });
+            let of = (&claim.program, &claim.brand, &*id);
+            let is_given = self.brought.contains(&id)
+                || is_stored(database, shards, ReferralStep::Referrer, of).await?;
+            if !is_given {
+                return Ok(Some(position));
+            }
+        }
+        Ok(None)
     }
 }
 
-/// Whether who was brought was given its side for a claim, by what is stored by now.
+/// Whether a side was given for a claim, by what is stored by now.
 async fn is_stored(
     database: &Database,
     shards: Shards,
-    side: &Side,
+    step: ReferralStep,
+    (program, brand, claim): (&ProgramId, &BrandId, &str),
 ) -> Result<bool, DatabaseError> {
-    let Ok(id) = side.claim.parse() else {
+    let Ok(id) = claim.parse() else {
         return Ok(false);
     };
     let name = ActivityName {
-        brand: side.brand.clone(),
-        of_type: ReferralStep::Referred.activity(),
+        brand: brand.clone(),
+        of_type: step.activity(),
         id,
     };
-    let key = activity_key(&side.program, &name);
+    let key = activity_key(program, &name);
     let holder = store::orders::holder(database.pool(), order_shard(key, shards), key).await?;
     Ok(holder.is_some())
 }

@@ -1,99 +1,71 @@
 //! A claim that a member was brought by another: once, and before the first purchase. What was
 //! written to the member before is looked at under the lock of the head.
 
-use fealty_ledger::{Command, Entry, Transaction};
+use fealty_ledger::{Command, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection};
-use fealty_program::{Program, ReferralStep, Referrals};
 use fealty_types::{Position, Timestamp, TransactionPlace};
 
 use super::Jobs;
 use crate::{
     error::Error,
     lane::job::Job,
-    shard::store::{self, log},
+    plan::{ENTRIES_OF_NEW_MAX, LOOK_AGAIN, NotNew, claims_referral, stands_against_claim},
+    shard::store,
 };
-
-/// Whoever has so many entries is not new, whatever they are: what is read under the lock of a
-/// head has an end.
-const ENTRIES_MAX: i64 = 200;
-
-/// The referrals of a programme, if a command is such a claim.
-pub(in crate::lane) fn claims<'p>(
-    program: &'p Program,
-    command: &Command,
-) -> Option<&'p Referrals> {
-    let Command::Activity(activity) = command else {
-        return None;
-    };
-    let referrals = program.referrals.as_ref()?;
-    let step = ReferralStep::of(&activity.of_type);
-    (step == Some(ReferralStep::Claim)).then_some(referrals)
-}
 
 impl Jobs {
     /// Whether a member may claim: if its job is no claim, it may.
     pub(super) async fn may_claim(
-        &self,
+        &mut self,
         connection: &mut PgConnection,
         job: &Job,
         command: &Command,
     ) -> Result<Result<(), Error>, DatabaseError> {
-        if claims(&job.applied.program, command).is_none() {
+        if claims_referral(&job.applied.program, command).is_none() {
             return Ok(Ok(()));
         }
         let (program, member) = (&job.applied.program.id, &job.member);
-        let written = self.work.log().written().iter();
-        let now = written.filter_map(|entry| match entry {
-            Entry::Transaction(written) => Some(written),
-            Entry::Notice(_) => None,
-        });
-        let own = now.filter(|written| written.program == *program && written.member == *member);
-        for written in own {
-            if let Some(refused) = self.stands_against(written) {
-                return Ok(Err(refused));
-            }
+        let written = self.work.log().transactions();
+        let mut own = written
+            .filter(|written| written.program == *program && written.member == *member)
+            .filter_map(|written| self.against(written));
+        if let Some(refused) = own.next() {
+            return Ok(Err(refused));
         }
+        drop(own);
         let shard = self.work.shard();
         let number = store::members::number(&mut *connection, shard, program, member).await?;
         let Some(number) = number else {
             return Ok(Ok(()));
         };
-        let end = Position::new(i64::MAX);
-        let rows = log::page(connection, shard, number, end, ENTRIES_MAX).await?;
+        let (end, most) = (Position::new(i64::MAX), ENTRIES_OF_NEW_MAX);
+        let rows = store::log::page(connection, shard, number, end, most).await?;
+        self.due_done += rows.len();
         for row in &rows {
-            if let Some(refused) = self.stands_against(&row.transaction()?) {
+            if let Some(refused) = self.against(&row.transaction()?) {
                 return Ok(Err(refused));
             }
         }
-        if i64::try_from(rows.len()) == Ok(ENTRIES_MAX) {
-            let why = "too much was written to the member for one that is new";
-            return Ok(Err(Error::ReferralNotNew { why }));
-        }
-        Ok(Ok(()))
+        Ok(if i64::try_from(rows.len()) == Ok(most) {
+            Err(Error::ReferralNotNew(NotNew::TooMuch))
+        } else {
+            Ok(())
+        })
     }
 
     /// Why a transaction of a member leaves no room for a claim, if it does.
-    fn stands_against(&self, written: &Transaction) -> Option<Error> {
-        match written.command()? {
-            Command::Purchase(_) => Some(Error::ReferralNotNew {
-                why: "the member has bought before",
-            }),
-            Command::Activity(activity)
-                if ReferralStep::of(&activity.of_type) == Some(ReferralStep::Claim) =>
-            {
-                let place = TransactionPlace {
-                    shard: self.work.shard(),
-                    position: written.position,
-                };
-                let transaction = self.shards.ids().transaction(place);
-                Some(Error::ReferralAlreadyClaimed(transaction))
+    fn against(&self, written: &Transaction) -> Option<Error> {
+        Some(match stands_against_claim(written)? {
+            NotNew::Claimed => {
+                let (shard, position) = (self.work.shard(), written.position);
+                let place = TransactionPlace { shard, position };
+                Error::ReferralAlreadyClaimed(self.shards.ids().transaction(place))
             }
-            _ => None,
-        }
+            not_new => Error::ReferralNotNew(not_new),
+        })
     }
 
-    /// Notes a claim that was written, so that it is looked at in time: nothing that is bought
-    /// later can stand long enough before.
+    /// Notes a claim that was written, to be looked at before long.
     pub(super) async fn note_claim(
         &self,
         connection: &mut PgConnection,
@@ -101,13 +73,11 @@ impl Jobs {
         (command, position): (&Command, Position),
     ) -> Result<(), DatabaseError> {
         let program = &job.applied.program;
-        let Some(referrals) = claims(program, command) else {
+        if claims_referral(program, command).is_none() {
             return Ok(());
-        };
+        }
         let (shard, name) = (self.work.shard(), (&program.id, &job.member));
-        let look_at: Timestamp = referrals
-            .returns_within
-            .after(self.now, &program.calendar.zone);
+        let look_at: Timestamp = LOOK_AGAIN.after(self.now, &program.calendar.zone);
         store::referrals::note(connection, shard, name, (position, look_at)).await
     }
 }

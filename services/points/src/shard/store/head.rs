@@ -146,19 +146,31 @@ pub(crate) async fn move_fence(
     Ok(())
 }
 
+/// What one instance at a time does in a shard: by a lock of the database, whose first number
+/// it is.
+#[derive(Clone, Copy, Debug)]
+#[repr(i32)]
+pub(crate) enum Sweep {
+    /// Writing what is due.
+    Due = 7351,
+    /// Looking at claims of referrals.
+    Referrals = 7352,
+}
+
 /// Takes the right to sweep a shard until the transaction ends; `false` if
 /// another instance has it.
 pub(crate) async fn try_sweep(
     connection: &mut PgConnection,
+    sweep: Sweep,
     shard: ShardId,
 ) -> Result<bool, DatabaseError> {
-    // The first number tells this lock from others of the database.
     let row = sqlx::query!(
         r#"-- points.sweep.try_lock
-        SELECT pg_try_advisory_xact_lock(7351, $1) AS "taken!",
+        SELECT pg_try_advisory_xact_lock($2, $1) AS "taken!",
                -- It is kept for as long as the sweep takes, and nothing is said meanwhile.
                set_config('idle_in_transaction_session_timeout', '0', true)"#,
         i32::from(shard.get()),
+        sweep as i32,
     )
     .fetch_one(connection)
     .await?;

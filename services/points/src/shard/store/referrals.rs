@@ -16,11 +16,13 @@ pub(crate) enum ReferralState {
     Given = 2,
     /// Nothing comes of it.
     Void = 3,
+    /// It is decided that both sides are given, and not both are yet.
+    Giving = 4,
 }
 
 impl ReferralState {
     fn of(number: i16) -> Option<Self> {
-        let states = [Self::Waiting, Self::Given, Self::Void];
+        let states = [Self::Waiting, Self::Given, Self::Void, Self::Giving];
         states.into_iter().find(|state| *state as i16 == number)
     }
 }
@@ -37,6 +39,8 @@ pub(crate) struct StoredReferral {
     pub(crate) state: ReferralState,
     /// When both sides are given, if the purchase stays.
     pub(crate) due_at: Option<Timestamp>,
+    /// Up to where the log says nothing that may still count.
+    pub(crate) read_to: Position,
 }
 
 struct Row {
@@ -45,6 +49,7 @@ struct Row {
     claim: i64,
     state: i16,
     due_at: Option<PgTime>,
+    read_to: i64,
 }
 
 impl Row {
@@ -56,6 +61,7 @@ impl Row {
             claim: Position::new(self.claim),
             state: row.check("state", ReferralState::of(self.state))?,
             due_at: self.due_at.map(from_pg),
+            read_to: Position::new(self.read_to),
         })
     }
 }
@@ -69,8 +75,8 @@ pub(crate) async fn note(
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
         "-- points.referrals.note
-        INSERT INTO referrals (member, program, shard, claim, state, look_at)
-        VALUES ($1, $2, $3, $4, 1, $5)",
+        INSERT INTO referrals (member, program, shard, claim, state, look_at, read_to)
+        VALUES ($1, $2, $3, $4, 1, $5, $4)",
         member.as_str(),
         program.as_str(),
         stored(shard),
@@ -91,7 +97,7 @@ pub(crate) async fn of(
     let row = sqlx::query_as!(
         Row,
         "-- points.referrals.of
-        SELECT member, program, claim, state, due_at FROM referrals
+        SELECT member, program, claim, state, due_at, read_to FROM referrals
         WHERE shard = $1 AND program = $2 AND member = $3",
         stored(shard),
         program.as_str(),
@@ -110,7 +116,7 @@ pub(crate) async fn of_shard(
     let rows = sqlx::query_as!(
         Row,
         "-- points.referrals.of_shard
-        SELECT member, program, claim, state, due_at FROM referrals WHERE shard = $1",
+        SELECT member, program, claim, state, due_at, read_to FROM referrals WHERE shard = $1",
         stored(shard),
     )
     .fetch_all(executor)
@@ -118,22 +124,22 @@ pub(crate) async fn of_shard(
     rows.into_iter().map(Row::into_referral).collect()
 }
 
-/// Some that are to be looked at by now, of these programmes, the longest due first.
+/// Some of a programme that are to be looked at by now, the longest due first.
 pub(crate) async fn due(
     executor: impl PgExecutor<'_>,
-    (shard, programs): (ShardId, &[String]),
+    (shard, program): (ShardId, &ProgramId),
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<StoredReferral>, DatabaseError> {
     let rows = sqlx::query_as!(
         Row,
         "-- points.referrals.due
-        SELECT member, program, claim, state, due_at FROM referrals
-        WHERE shard = $1 AND state = 1 AND look_at <= $2 AND program = ANY($3)
+        SELECT member, program, claim, state, due_at, read_to FROM referrals
+        WHERE shard = $1 AND program = $3 AND state IN (1, 4) AND look_at <= $2
         ORDER BY look_at LIMIT $4",
         stored(shard),
         to_pg(now),
-        programs,
+        program.as_str(),
         limit,
     )
     .fetch_all(executor)
@@ -141,7 +147,7 @@ pub(crate) async fn due(
     rows.into_iter().map(Row::into_referral).collect()
 }
 
-/// Says how far one is that waits, and when to look at it again.
+/// Says how far one is that is not at its end, and when to look at it again.
 pub(crate) async fn put(
     executor: impl PgExecutor<'_>,
     shard: ShardId,
@@ -150,14 +156,15 @@ pub(crate) async fn put(
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
         "-- points.referrals.put
-        UPDATE referrals SET state = $4, look_at = $5, due_at = $6
-        WHERE shard = $1 AND program = $2 AND member = $3 AND state = 1",
+        UPDATE referrals SET state = $4, look_at = $5, due_at = $6, read_to = $7
+        WHERE shard = $1 AND program = $2 AND member = $3 AND state IN (1, 4)",
         stored(shard),
         referral.program.as_str(),
         referral.member.as_str(),
         referral.state as i16,
         to_pg(look_at),
         referral.due_at.map(to_pg),
+        referral.read_to.get(),
     )
     .execute(executor)
     .await?;

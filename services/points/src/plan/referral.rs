@@ -1,0 +1,232 @@
+//! Members who bring others: what stands against a claim, and what comes of one.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use fealty_ledger::{Cause, Command, Facts, Transaction};
+use fealty_program::{Period, Program, ReferralStep, Referrals};
+use fealty_types::{LotId, Position, Timestamp};
+
+/// How far the clocks of tills may be behind.
+const CLOCKS_DIFFER: Duration = Duration::from_hours(1);
+
+/// How often a claim is looked at that waits: purchases may be told late, and another version of
+/// the programme may say something else.
+pub(crate) const LOOK_AGAIN: Period = Period::Days(1);
+
+/// Whoever has so many entries is not new, whatever they are: what is read under the lock of a
+/// head has an end.
+pub(crate) const ENTRIES_OF_NEW_MAX: i64 = 200;
+
+/// The step of a referral that a command is, where the programme has them.
+pub(crate) fn referral_step(program: &Program, command: &Command) -> Option<ReferralStep> {
+    let Command::Activity(activity) = command else {
+        return None;
+    };
+    program.referrals.as_ref()?;
+    ReferralStep::of(&activity.of_type)
+}
+
+/// The referrals of a programme, if a command is a member's claim to have been brought.
+pub(crate) fn claims_referral<'p>(
+    program: &'p Program,
+    command: &Command,
+) -> Option<&'p Referrals> {
+    let step = referral_step(program, command);
+    let referrals = program.referrals.as_ref();
+    referrals.filter(|_| step == Some(ReferralStep::Claim))
+}
+
+/// Why a member cannot claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotNew {
+    /// It has bought.
+    Bought,
+    /// It has claimed.
+    Claimed,
+    /// So much was written to it that it cannot be new.
+    TooMuch,
+    /// It was there before the one whose code it is.
+    ThereBefore,
+    /// Nothing was written yet to the one whose code it is.
+    NobodyThere,
+}
+
+impl NotNew {
+    /// In words.
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Self::Bought => "the member has bought before",
+            Self::Claimed => "the member has claimed before",
+            Self::TooMuch => "too much was written to the member for one that is new",
+            Self::ThereBefore => "the member was there before the one whose code it is",
+            Self::NobodyThere => "nothing was written yet to the member whose code it is",
+        }
+    }
+}
+
+/// Whether something that was written to a member leaves no room for a claim.
+pub(crate) fn stands_against_claim(written: &Transaction) -> Option<NotNew> {
+    match written.command()? {
+        Command::Purchase(_) => Some(NotNew::Bought),
+        Command::Activity(activity)
+            if ReferralStep::of(&activity.of_type) == Some(ReferralStep::Claim) =>
+        {
+            Some(NotNew::Claimed)
+        }
+        _ => None,
+    }
+}
+
+/// When a purchase was made, if a transaction is one.
+pub(crate) fn bought_at(written: &Transaction) -> Option<Timestamp> {
+    let Cause::Request {
+        command: Command::Purchase(_),
+        facts: Some(facts),
+        ..
+    } = &written.cause
+    else {
+        return None;
+    };
+    Some(facts.of_purchase()?.purchased_at)
+}
+
+/// Whether a purchase of some moment was made before a claim, as far as clocks can tell.
+pub(crate) fn is_before_claim(bought_at: Timestamp, claimed_at: Timestamp) -> bool {
+    let differ = i64::try_from(CLOCKS_DIFFER.as_micros()).unwrap_or(i64::MAX);
+    bought_at.micros().saturating_add(differ) < claimed_at.micros()
+}
+
+/// What comes of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stands {
+    /// No purchase counts yet.
+    NotBought,
+    /// One counts from then on, if it does not come back before.
+    From(Timestamp),
+    /// The member had bought before.
+    Void,
+}
+
+/// What was written to a member since its claim, in order: what comes back counts up to the
+/// moment at which the purchase has stood, and not after.
+pub(crate) struct Course<'p> {
+    claimed_at: Timestamp,
+    program: &'p Program,
+    referrals: &'p Referrals,
+    void: bool,
+    bought: BTreeMap<Position, Bought>,
+}
+
+/// A purchase of which enough was paid.
+struct Bought {
+    /// From when on it counts.
+    due: Timestamp,
+    /// Money that is left, in minor units.
+    left: i64,
+    /// The points that it gave and that were not reversed by hand, by lot.
+    points: BTreeMap<LotId, i64>,
+}
+
+impl Bought {
+    fn stands(&self, minimum: i64) -> bool {
+        // One of which all points were taken back by hand is as one that came back.
+        let is_reversed = !self.points.is_empty() && self.points.values().all(|left| *left <= 0);
+        self.left >= minimum && !is_reversed
+    }
+}
+
+impl<'p> Course<'p> {
+    /// Before anything was written since a claim.
+    pub(crate) fn new(
+        claimed_at: Timestamp,
+        (program, referrals): (&'p Program, &'p Referrals),
+    ) -> Self {
+        Self {
+            claimed_at,
+            program,
+            referrals,
+            void: false,
+            bought: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what was written next; `false` where it comes after all that counts.
+    pub(crate) fn take(&mut self, written: &Transaction) -> bool {
+        if self.first_due().is_some_and(|due| due < written.written_at) {
+            return false;
+        }
+        if let Some(bought_at) = bought_at(written) {
+            self.void |= is_before_claim(bought_at, self.claimed_at);
+            self.bought(written, bought_at);
+        }
+        let (Some(command), Some(facts)) = (written.command(), facts(written)) else {
+            return true;
+        };
+        let named = match command {
+            Command::Return(asked) => asked.transaction,
+            Command::Reverse(asked) => asked.transaction,
+            _ => return true,
+        };
+        let bought = self.bought.get_mut(&named);
+        match (
+            bought.filter(|bought| written.written_at <= bought.due),
+            facts,
+        ) {
+            (Some(bought), Facts::Return(facts)) => bought.left = facts.left.minor_units(),
+            (Some(bought), Facts::Reversal(facts)) => {
+                for part in &facts.parts {
+                    if let Some(left) = bought.points.get_mut(&part.lot) {
+                        *left -= part.points.get();
+                    }
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn bought(&mut self, written: &Transaction, bought_at: Timestamp) {
+        let Some(Command::Purchase(purchase)) = written.command() else {
+            return;
+        };
+        let left = purchase.amount.minor_units();
+        if left < self.referrals.minimum.minor_units() {
+            return;
+        }
+        let from = bought_at.max(self.claimed_at);
+        let lots = written.lots.iter();
+        let (within, zone) = (self.referrals.returns_within, &self.program.calendar.zone);
+        // What came back of one that is told late is told late too.
+        let told = LOOK_AGAIN.after(written.written_at, zone);
+        let bought = Bought {
+            due: within.after(from, zone).max(told),
+            left,
+            points: lots.map(|lot| (lot.lot, lot.amount.get())).collect(),
+        };
+        self.bought.insert(written.position, bought);
+    }
+
+    /// When the first purchase counts that stands.
+    fn first_due(&self) -> Option<Timestamp> {
+        let minimum = self.referrals.minimum.minor_units();
+        let bought = self.bought.values();
+        let standing = bought.filter(|bought| bought.stands(minimum));
+        standing.map(|bought| bought.due).min()
+    }
+
+    /// What comes of the claim by all that was taken in.
+    pub(crate) fn stands(&self) -> Stands {
+        match self.first_due() {
+            _ if self.void => Stands::Void,
+            Some(due) => Stands::From(due),
+            None => Stands::NotBought,
+        }
+    }
+}
+
+fn facts(written: &Transaction) -> Option<&Facts> {
+    match &written.cause {
+        Cause::Request { facts, .. } => facts.as_ref(),
+        _ => None,
+    }
+}

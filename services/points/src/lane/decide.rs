@@ -1,22 +1,25 @@
 //! The jobs of a batch, one after the other: seen before, refused, or done; `budgets` is what
 //! a purchase wants of those that its shard has too little of, `referral` who may claim to be
-//! brought by another.
+//! brought by another, `tier` what changes of a member's tier mean.
 
 mod budgets;
 mod referral;
+mod replay;
+mod seen;
+mod tier;
 
 use std::collections::{HashMap, HashSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Lot, Request, TierChanged, Transaction};
+use fealty_ledger::{Command, Lot, Request, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
 use fealty_server::Programs;
-use fealty_types::{
-    MemberId, Metadata, Position, ProgramId, RequestId, ShardId, TierId, Timestamp,
-};
+use fealty_types::{MemberId, Metadata, Position, ProgramId, RequestId, ShardId, Timestamp};
 use uuid::Uuid;
 
 use budgets::{Budgets, More};
+use replay::recorded_before;
+pub(crate) use replay::same_request;
 
 use super::{
     ends::{Ends, EndsOfBatch, Late},
@@ -27,9 +30,9 @@ use super::{
 };
 use crate::{
     error::Error,
-    plan::{LeftOf, OfMember, PlanError, plan, plan_return, tier_effects},
+    plan::{LeftOf, OfMember, PlanError, plan, plan_return},
     shard::{
-        Answer, Asked, Driven, Interrupted, Memory, ReadOn, ShardWork, Shards, number, order_shard,
+        Asked, Driven, Interrupted, Memory, ReadOn, ShardWork, Shards, number, order_shard,
         request_key,
         store::{
             self,
@@ -238,20 +241,6 @@ impl Jobs {
         Ok(Pending::Postponed)
     }
 
-    /// Has changes of a member's tier, which were taken, stay due.
-    async fn put_back(
-        &self,
-        connection: &mut PgConnection,
-        job: &Job,
-        changes: &[(Timestamp, TierId)],
-    ) -> Result<(), DatabaseError> {
-        let member = (job.applied.program.id.as_str(), job.member.as_str());
-        for (since, _) in changes {
-            store::tier_changes::note(connection, self.work.shard(), member, *since).await?;
-        }
-        Ok(())
-    }
-
     async fn perform(
         &mut self,
         connection: &mut PgConnection,
@@ -454,41 +443,6 @@ impl Jobs {
         Ok(planned.map_err(Error::from))
     }
 
-    /// Writes what a member's tier means for its wallets, if that is due.
-    async fn change_tier(
-        &mut self,
-        connection: &mut PgConnection,
-        index: usize,
-        job: &Job,
-    ) -> Result<Pending, Interrupted> {
-        let changes = self.tiers.changes.remove(&index).unwrap_or_default();
-        let program = &job.applied.program.id;
-        if self.unplanned.contains(program) {
-            self.put_back(connection, job, &changes).await?;
-            return Ok(Pending::Final(Err(Error::Unavailable)));
-        }
-        if !changes.is_empty() {
-            // What is taken is decided once, so by what is stored, not by what is known.
-            self.insist_on_newest(connection, job).await?;
-        }
-        for (at, (since, tier)) in changes.iter().enumerate() {
-            let since = *since;
-            let change = TierChanged {
-                tier: tier.clone(),
-                since,
-                program_version: number(&job.applied),
-            };
-            let (work, slot) = (&mut self.work, self.slot_of[index]);
-            let effects = tier_effects(&job.applied.program, &change.tier, since);
-            let changed = work.change_tier(connection, slot, &job.applied, (&change, &effects));
-            if let Driven::MoreIsDue = changed.await? {
-                self.put_back(connection, job, &changes[at..]).await?;
-                return Ok(Pending::Postponed);
-            }
-        }
-        Ok(Pending::Final(Ok(None)))
-    }
-
     /// Has the batch planned anew, if its version of the programme is not the newest stored.
     async fn insist_on_newest(
         &mut self,
@@ -550,47 +504,6 @@ impl Jobs {
         caller.mark_recorded();
     }
 
-    /// The answer to a request that was there before, in the log or in this
-    /// batch.
-    fn replay(&self, index: usize, job: &Job) -> Result<Option<Pending>, Interrupted> {
-        let (
-            Some(key),
-            Work::Request {
-                request_id,
-                metadata,
-                command,
-                ..
-            },
-        ) = (self.keys[index], &job.work)
-        else {
-            return Ok(None);
-        };
-        if let Some(seen) = self.seen.get(&key) {
-            let transaction = seen.transaction()?;
-            let same = same_request((request_id, metadata), command, &transaction);
-            return Ok(Some(Pending::Final(same.map(|()| {
-                Some(Answer {
-                    transaction: transaction.into(),
-                    replayed: true,
-                })
-            }))));
-        }
-        let Some(position) = self.done.get(&key).copied() else {
-            return Ok(None);
-        };
-        let written = self.work.log().at(position);
-        let written = written.expect("what was written in this batch is in its log");
-        Ok(Some(
-            match same_request((request_id, metadata), command, written) {
-                Err(error) => Pending::Final(Err(error)),
-                Ok(()) => Pending::Written {
-                    position,
-                    replayed: true,
-                },
-            },
-        ))
-    }
-
     /// What comes of them.
     pub(super) fn finish(self) -> Decided {
         Decided {
@@ -612,39 +525,4 @@ pub(super) struct Decided {
     pub(super) recorded: Vec<NewAuditEntry>,
     /// What is wanted of budgets for those that are left to a later batch.
     pub(super) wants: Vec<Want>,
-}
-
-/// What may be recorded once only, and was.
-fn recorded_before(command: &Command) -> Result<(), Error> {
-    match command {
-        Command::Purchase(purchase) => Err(Error::OrderAlreadyRecorded {
-            brand: purchase.brand.clone(),
-            order_number: purchase.order_number.clone(),
-            transaction: None,
-        }),
-        Command::Activity(activity) => Err(Error::ActivityAlreadyRecorded {
-            brand: activity.brand.clone(),
-            id: activity.id.clone(),
-            transaction: None,
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// The first field in which a request differs from the one that was there
-/// under its id, as a refusal.
-pub(crate) fn same_request(
-    (request_id, metadata): (&RequestId, &Metadata),
-    command: &Command,
-    before: &Transaction,
-) -> Result<(), Error> {
-    let field = match (before.request_id(), before.command()) {
-        // Other ids with the same key do not happen; were it so, this refuses.
-        (Some(stored), _) if stored != request_id => Some("request_id"),
-        (Some(_), Some(stored)) => command
-            .first_difference(stored)
-            .or_else(|| (before.metadata() != Some(metadata)).then_some("metadata")),
-        _ => Some("method"),
-    };
-    field.map_or(Ok(()), |field| Err(Error::RequestIdReused { field }))
 }

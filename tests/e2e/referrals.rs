@@ -1,12 +1,16 @@
 //! Members who bring others: claimed once and before the first purchase, given once on both
 //! sides when the purchase has stood.
 
-use fealty_cli::demo::Fleet;
+use fealty_cli::{
+    apply::{How, apply},
+    demo::Fleet,
+};
 use fealty_proto::points::v1::{
     ClaimReferralRequest, ClaimReferralResponse, GetReferralCodeRequest, GetReferralRequest,
     RecordActivityRequest, RecordPurchaseRequest, Referral, ReferralState, ReturnPurchaseRequest,
     ReturnedLine, ReverseRequest, return_purchase_request::Of,
 };
+use fealty_proto::r#type::v1::Money;
 use futures::future::join_all;
 use sqlx::{Connection as _, PgConnection};
 use tonic::Status;
@@ -203,6 +207,56 @@ async fn the_first_purchase_counts_that_stays() {
     take_back(&fleet, "too-late", "carl", &late).await;
     set_time(&fleet, due + 80 * DAY).await;
     assert_eq!(both(&fleet, "anna", "carl").await, (1_050, 10 + 200));
+    verify(&fleet).await.expect("the ledger is sound");
+}
+
+/// A shorter time does not reach back past what came back in time; what is left of a purchase
+/// and is reversed by hand counts as come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_judges_from_when_it_began() {
+    let fleet = fleet().await;
+    let code = code(&fleet, "anna").await;
+    claim(&fleet, ("ben", "c-1"), &code).await.expect("claimed");
+    let first = record(&fleet, purchase(2, "ben", 9_000)).await;
+    set_time(&fleet, START_S + 5 * DAY).await;
+    let first = first.transaction.expect("one").id;
+    take_back(&fleet, "back-1", "ben", &first).await;
+    set_time(&fleet, START_S + 20 * DAY).await;
+    let second = record(&fleet, purchase(3, "ben", 9_000)).await;
+    let second = second.transaction.expect("one").id;
+    let quick = RULES.replace("returns_within: 30 days", "returns_within: 4 days");
+    let quick = apply(fleet.clients(), &with_rules(&quick), How::Now).await;
+    quick.expect("the programme is applied");
+    set_time(&fleet, START_S + 21 * DAY).await;
+    assert_eq!(both(&fleet, "anna", "ben").await, (50, 10 + 90));
+    // A third of it comes back; the points of the rest are taken by hand.
+    let part = ReturnPurchaseRequest {
+        request_id: "back-2".to_owned(),
+        program: CLUB.to_owned(),
+        member: "ben".to_owned(),
+        of: Some(Of::Transaction(second.clone())),
+        amount: Some(Money {
+            currency_code: "USD".to_owned(),
+            minor_units: 3_000,
+        }),
+        ..ReturnPurchaseRequest::default()
+    };
+    ask!(fleet.clients().earning(), return_purchase, part).expect("taken back");
+    let rest = ReverseRequest {
+        request_id: "by-hand".to_owned(),
+        program: CLUB.to_owned(),
+        member: "ben".to_owned(),
+        transaction: second,
+        ..ReverseRequest::default()
+    };
+    ask!(fleet.clients().ledger(), reverse, rest).expect("reversed");
+    set_time(&fleet, START_S + 30 * DAY).await;
+    assert_eq!(both(&fleet, "anna", "ben").await, (50, 10));
+    record(&fleet, purchase(4, "ben", 2_000)).await;
+    set_time(&fleet, START_S + 34 * DAY - 1).await;
+    assert_eq!(both(&fleet, "anna", "ben").await, (50, 10 + 20));
+    set_time(&fleet, START_S + 34 * DAY).await;
+    assert_eq!(both(&fleet, "anna", "ben").await, (550, 10 + 20 + 200));
     verify(&fleet).await.expect("the ledger is sound");
 }
 

@@ -12,7 +12,7 @@ CREATE TABLE referrals (
     look_at timestamptz NOT NULL,
     -- When both sides are given, if the purchase stays; none where no purchase counts yet.
     due_at timestamptz,
-    -- Up to where the log says nothing that may still count.
+    -- Up to where the log was read, and nothing in it counts.
     read_to bigint NOT NULL,
     PRIMARY KEY (member, program, shard)
 );

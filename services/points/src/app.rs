@@ -165,7 +165,7 @@ impl Operations for App {
     }
 
     async fn do_due(&self) -> Result<i64, Rejection> {
-        let looked = self.referrals.follow_once().await?;
+        let looked = self.referrals.follow_all().await?;
         Ok(looked + self.ledger.sweep_once().await?)
     }
 }

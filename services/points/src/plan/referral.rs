@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use fealty_ledger::{Cause, Command, Facts, Transaction};
+use fealty_ledger::{Cause, Command, Facts, HoldLot, Transaction};
 use fealty_program::{Period, Program, ReferralStep, Referrals};
-use fealty_types::{LotId, Position, Timestamp};
+use fealty_types::{ActivityId, LotId, Position, Timestamp};
 
 /// How far the clocks of tills may be behind.
 const CLOCKS_DIFFER: Duration = Duration::from_hours(1);
@@ -64,12 +64,14 @@ impl NotNew {
     }
 }
 
-/// Whether something that was written to a member leaves no room for a claim.
-pub(crate) fn stands_against_claim(written: &Transaction) -> Option<NotNew> {
+/// Whether something that was written to a member leaves no room for its claim, which would have
+/// an id.
+pub(crate) fn stands_against_claim(written: &Transaction, id: &ActivityId) -> Option<NotNew> {
     match written.command()? {
         Command::Purchase(_) => Some(NotNew::Bought),
         Command::Activity(activity)
-            if ReferralStep::of(&activity.of_type) == Some(ReferralStep::Claim) =>
+            if ReferralStep::of(&activity.of_type) == Some(ReferralStep::Claim)
+                && activity.id == *id =>
         {
             Some(NotNew::Claimed)
         }
@@ -113,6 +115,8 @@ pub(crate) struct Course<'p> {
     claimed_at: Timestamp,
     program: &'p Program,
     referrals: &'p Referrals,
+    /// When the version began by which it is judged: no purchase is judged by it earlier.
+    judged_from: Timestamp,
     void: bool,
     bought: BTreeMap<Position, Bought>,
 }
@@ -123,15 +127,26 @@ struct Bought {
     due: Timestamp,
     /// Money that is left, in minor units.
     left: i64,
-    /// The points that it gave and that were not reversed by hand, by lot.
+    /// The points that it gave and that were not taken back, by lot.
     points: BTreeMap<LotId, i64>,
+    /// Whether the last of them were taken back by hand: then it is as one that came back.
+    by_hand: bool,
 }
 
 impl Bought {
     fn stands(&self, minimum: i64) -> bool {
-        // One of which all points were taken back by hand is as one that came back.
-        let is_reversed = !self.points.is_empty() && self.points.values().all(|left| *left <= 0);
-        self.left >= minimum && !is_reversed
+        self.left >= minimum && !self.by_hand
+    }
+
+    /// Takes points back; answers whether those were the last.
+    fn take_back(&mut self, parts: &[HoldLot]) -> bool {
+        let had_some = self.points.values().any(|left| *left > 0);
+        for part in parts {
+            if let Some(left) = self.points.get_mut(&part.lot) {
+                *left -= part.points.get();
+            }
+        }
+        had_some && self.points.values().all(|left| *left <= 0)
     }
 }
 
@@ -139,12 +154,13 @@ impl<'p> Course<'p> {
     /// Before anything was written since a claim.
     pub(crate) fn new(
         claimed_at: Timestamp,
-        (program, referrals): (&'p Program, &'p Referrals),
+        (program, referrals, judged_from): (&'p Program, &'p Referrals, Timestamp),
     ) -> Self {
         Self {
             claimed_at,
             program,
             referrals,
+            judged_from,
             void: false,
             bought: BTreeMap::new(),
         }
@@ -172,13 +188,12 @@ impl<'p> Course<'p> {
             bought.filter(|bought| written.written_at <= bought.due),
             facts,
         ) {
-            (Some(bought), Facts::Return(facts)) => bought.left = facts.left.minor_units(),
+            (Some(bought), Facts::Return(facts)) => {
+                bought.left = facts.left.minor_units();
+                bought.take_back(&facts.reversal.parts);
+            }
             (Some(bought), Facts::Reversal(facts)) => {
-                for part in &facts.parts {
-                    if let Some(left) = bought.points.get_mut(&part.lot) {
-                        *left -= part.points.get();
-                    }
-                }
+                bought.by_hand |= bought.take_back(&facts.parts);
             }
             _ => {}
         }
@@ -199,9 +214,10 @@ impl<'p> Course<'p> {
         // What came back of one that is told late is told late too.
         let told = LOOK_AGAIN.after(written.written_at, zone);
         let bought = Bought {
-            due: within.after(from, zone).max(told),
+            due: within.after(from, zone).max(told).max(self.judged_from),
             left,
             points: lots.map(|lot| (lot.lot, lot.amount.get())).collect(),
+            by_hand: false,
         };
         self.bought.insert(written.position, bought);
     }

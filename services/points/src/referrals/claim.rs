@@ -74,8 +74,11 @@ impl Referrals {
                 self.may_claim(&program, &member).await?;
                 return Err(Error::Unavailable);
             }
-            // Another version began meanwhile: what it says is looked at anew.
-            Err(Error::VersionMoved { .. }) => return Err(Error::Unavailable),
+            // Another version began meanwhile, or the same request was done under one with
+            // another brand: what there is is looked at anew.
+            Err(Error::VersionMoved { .. } | Error::RequestIdReused { field: "brand" }) => {
+                return Err(Error::Unavailable);
+            }
             answer => answer?,
         };
         Ok((answer, self.of(&program, &member).await?))
@@ -123,15 +126,16 @@ impl Referrals {
             return Ok(brand);
         }
         let referrals = applied.program.referrals.as_ref();
-        let referrals = referrals.ok_or(Error::ReferralsNotOffered)?;
         let (program, member) = (&change.program, &change.member);
         let may_claim = async {
+            let referrals = referrals.ok_or(Error::ReferralsNotOffered)?;
             self.may_claim(program, member).await?;
             let referrer = &change.command.referrer;
-            self.was_there_before(program, (referrer, member)).await
+            self.was_there_before(program, (referrer, member)).await?;
+            Ok(referrals.brand.clone())
         };
         match may_claim.await {
-            Ok(()) => Ok(referrals.brand.clone()),
+            Ok(brand) => Ok(brand),
             // The request may just have been done, sent before.
             Err(refused) => self.brand_before(change).await?.ok_or(refused),
         }
@@ -146,11 +150,12 @@ impl Referrals {
         let Some(number) = number else {
             return Ok(());
         };
+        let id = referral_id(program, member);
         let (end, most) = (Position::new(i64::MAX), ENTRIES_OF_NEW_MAX);
         let rows = log::page(pool, shard, number, end, most).await?;
         for row in &rows {
             let written = row.transaction()?;
-            match stands_against_claim(&written) {
+            match stands_against_claim(&written, &id) {
                 None => {}
                 Some(NotNew::Claimed) => {
                     let transaction = shards.ids().transaction(written.place());

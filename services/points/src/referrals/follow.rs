@@ -10,7 +10,9 @@ use std::time::Duration;
 use fealty_ledger::{Activity, Command, Transaction};
 use fealty_postgres::DatabaseError;
 use fealty_program::{ProgramVersion, ReferralStep};
-use fealty_types::{BrandId, Clock as _, MemberId, Metadata, Position, ShardId, Timestamp};
+use fealty_types::{
+    BrandId, Clock as _, MemberId, Metadata, Position, ProgramId, ShardId, Timestamp,
+};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use rand::seq::SliceRandom as _;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,7 @@ use crate::{
         head::Sweep,
         log,
         referrals::{ReferralState, StoredReferral},
+        rows::VersionRow,
     },
 };
 
@@ -40,6 +43,19 @@ const AGAIN_SOON: Duration = Duration::from_mins(1);
 /// The same where the programme, or the ledger, refuses.
 const AGAIN_LATER: Duration = Duration::from_hours(24);
 
+/// Whether what another instance does is left to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alone {
+    Yes,
+    No,
+}
+
+/// The version by which claims are judged in a shard, and from when on.
+struct Judged {
+    applied: ProgramVersion,
+    from: Timestamp,
+}
+
 impl Referrals {
     /// Looks at claims until the service ends.
     pub(crate) async fn follow(self, shutdown: CancellationToken) {
@@ -48,14 +64,19 @@ impl Referrals {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
-            if let Err(error) = self.follow_once().await {
+            let followed = shutdown.run_until_cancelled(self.follow_once(Alone::Yes));
+            if let Some(Err(error)) = followed.await {
                 tracing::debug!(%error, "referrals were not all looked at");
             }
         }
     }
 
     /// Looks at all claims whose time has come; answers how many those were.
-    pub(crate) async fn follow_once(&self) -> Result<i64, Error> {
+    pub(crate) async fn follow_all(&self) -> Result<i64, Error> {
+        self.follow_once(Alone::No).await
+    }
+
+    async fn follow_once(&self, alone: Alone) -> Result<i64, Error> {
         let programs = self.ledger.programs.ids().into_iter();
         let newest = programs.filter_map(|program| self.ledger.programs.newest(&program).ok());
         let offered = newest.filter(|applied| applied.program.referrals.is_some());
@@ -68,7 +89,7 @@ impl Referrals {
         let (mut looked, mut failed) = (0, None);
         for shard in shards {
             for applied in &offered {
-                match self.follow_shard(shard, applied).await {
+                match self.follow_shard(shard, applied, alone).await {
                     Ok(claims) => looked += claims,
                     // A node that is down keeps no other waiting.
                     Err(error) => failed = Some(error),
@@ -87,7 +108,12 @@ impl Referrals {
     }
 
     /// Looks at the claims of a programme in a shard, unless another instance does.
-    async fn follow_shard(&self, shard: ShardId, applied: &ProgramVersion) -> Result<i64, Error> {
+    async fn follow_shard(
+        &self,
+        shard: ShardId,
+        applied: &ProgramVersion,
+        alone: Alone,
+    ) -> Result<i64, Error> {
         let (database, of) = (&self.ledger.database, (shard, &applied.program.id));
         let now = self.now()?;
         // Most of the time nothing is due, and no lock is needed to see that.
@@ -95,11 +121,14 @@ impl Referrals {
         if due.is_empty() {
             return Ok(0);
         }
+        if alone == Alone::No {
+            return self.look_at_due(shard, &applied.program.id, now).await;
+        }
         let transaction = database.pool().begin().await;
         let mut transaction = transaction.map_err(DatabaseError::from)?;
         let is_free = store::head::try_sweep(&mut transaction, Sweep::Referrals, shard);
         let looked = if database.within(is_free).await?? {
-            self.look_at_due(shard, applied).await
+            self.look_at_due(shard, &applied.program.id, now).await
         } else {
             Ok(0)
         };
@@ -108,33 +137,55 @@ impl Referrals {
         looked
     }
 
-    async fn look_at_due(&self, shard: ShardId, applied: &ProgramVersion) -> Result<i64, Error> {
-        let (pool, of) = (self.ledger.database.pool(), (shard, &applied.program.id));
+    /// Looks at all that were due at a moment: what is put off is left to a later time.
+    async fn look_at_due(
+        &self,
+        shard: ShardId,
+        program: &ProgramId,
+        now: Timestamp,
+    ) -> Result<i64, Error> {
+        let pool = self.ledger.database.pool();
         let mut looked = 0;
         loop {
-            let due = store::referrals::due(pool, of, self.now()?, CLAIMS_MAX).await?;
+            let due = store::referrals::due(pool, (shard, program), now, CLAIMS_MAX).await?;
             if due.is_empty() {
                 return Ok(looked);
             }
             looked += i64::try_from(due.len()).unwrap_or(i64::MAX);
+            let applied = self.ledger.programs.newest(program)?;
+            let judged = Judged {
+                from: self.begun_at(shard, &applied).await?,
+                applied,
+            };
             let looks = due.into_iter();
             let looks: Vec<_> = looks
-                .map(|referral| self.look_once(shard, applied, referral))
+                .map(|referral| self.look_once(shard, &judged, referral))
                 .collect();
             let looks = stream::iter(looks).buffer_unordered(AT_ONCE);
             looks.try_collect::<Vec<()>>().await?;
         }
     }
 
+    /// When a version began in a shard; now, where it is only to begin.
+    async fn begun_at(&self, shard: ShardId, applied: &ProgramVersion) -> Result<Timestamp, Error> {
+        let (pool, program) = (self.ledger.database.pool(), &applied.program.id);
+        let history = store::versions::history(pool, shard, Some(program)).await?;
+        let mut begun = history.into_iter().rev();
+        let begun = begun.find(|row| i64::from(row.version) == applied.version);
+        let begun = begun.map(VersionRow::into_version).transpose()?;
+        let now = self.now()?;
+        Ok(begun.map_or(now, |(_, begun)| begun.begun_at))
+    }
+
     /// Looks at a claim, and notes when to look again.
     async fn look_once(
         &self,
         shard: ShardId,
-        applied: &ProgramVersion,
+        judged: &Judged,
         mut referral: StoredReferral,
     ) -> Result<(), Error> {
         let looked_at = self.now()?;
-        let look_at = match self.look(shard, applied, &mut referral, looked_at).await {
+        let look_at = match self.look(shard, judged, &mut referral, looked_at).await {
             Ok(look_at) => look_at,
             Err(error) => {
                 let program = &referral.program;
@@ -152,7 +203,7 @@ impl Referrals {
     async fn look(
         &self,
         shard: ShardId,
-        applied: &ProgramVersion,
+        judged: &Judged,
         referral: &mut StoredReferral,
         now: Timestamp,
     ) -> Result<Timestamp, Error> {
@@ -160,9 +211,9 @@ impl Referrals {
         let claim = log::transaction_at(pool, shard, referral.claim).await?;
         let claim = claim.map(|row| row.transaction()).transpose()?;
         let claim = claim.ok_or(Error::Defect)?;
-        let again = LOOK_AGAIN.after(now, &applied.program.calendar.zone);
+        let again = LOOK_AGAIN.after(now, &judged.applied.program.calendar.zone);
         if referral.state == ReferralState::Waiting {
-            match self.stands(shard, &claim, (applied, referral)).await? {
+            match self.stands(shard, &claim, (judged, referral)).await? {
                 Stands::Void => {
                     (referral.state, referral.due_at) = (ReferralState::Void, None);
                     return Ok(now);
@@ -178,10 +229,14 @@ impl Referrals {
         if due > now {
             return Ok(due.min(again));
         }
+        let version = judged.applied.version;
+        if self.ledger.programs.newest(&referral.program)?.version != version {
+            return Err(Error::Unavailable);
+        }
         // It is decided, whatever comes between the two sides.
         referral.state = ReferralState::Giving;
         store::referrals::put(pool, shard, referral, now).await?;
-        self.give(&claim, (applied.version, due)).await?;
+        self.give(&claim, (version, due)).await?;
         referral.state = ReferralState::Given;
         Ok(now)
     }
@@ -191,14 +246,15 @@ impl Referrals {
         &self,
         shard: ShardId,
         claim: &Transaction,
-        (applied, referral): (&ProgramVersion, &mut StoredReferral),
+        (judged, referral): (&Judged, &mut StoredReferral),
     ) -> Result<Stands, Error> {
         let pool = self.ledger.database.pool();
         let number = store::members::number(pool, shard, &claim.program, &claim.member);
         let number = number.await?.ok_or(Error::Defect)?;
-        let offered = applied.program.referrals.as_ref();
+        let program = &judged.applied.program;
+        let offered = program.referrals.as_ref();
         let offered = offered.ok_or(Error::ReferralsNotOffered)?;
-        let mut course = Course::new(claim.written_at, (&applied.program, offered));
+        let mut course = Course::new(claim.written_at, (program, offered, judged.from));
         let mut after = referral.read_to;
         'read: loop {
             let rows = log::page_on(pool, (shard, number), after, READ_LEN).await?;
@@ -214,7 +270,7 @@ impl Referrals {
         }
         let stands = course.stands();
         if stands == Stands::NotBought {
-            // What has come back does not come again.
+            // What has come back does not come again, and what was too little stays so.
             referral.read_to = after;
         }
         Ok(stands)

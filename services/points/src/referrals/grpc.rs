@@ -93,7 +93,7 @@ fn render(call: Call<'_>, referral: &Referral) -> wire::Referral {
         ReferralState::Void => wire::ReferralState::Void,
     };
     let due = referral.stored.due_at;
-    let due = due.filter(|_| referral.stored.state == ReferralState::Waiting);
+    let due = due.filter(|_| state == wire::ReferralState::Waiting);
     wire::Referral {
         member: referral.stored.member.to_string(),
         code: referral.code.clone(),

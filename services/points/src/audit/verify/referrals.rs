@@ -146,7 +146,7 @@ impl Referrals {
         of: (ShardId, Ids),
         stored: Vec<StoredReferral>,
     ) -> Result<(), (Position, &'static str)> {
-        let stored = stored.into_iter();
+        let (rows, stored) = (stored.len(), stored.into_iter());
         let stored: HashMap<Position, StoredReferral> =
             stored.map(|referral| (referral.claim, referral)).collect();
         let given = self.given(of);
@@ -171,6 +171,9 @@ impl Referrals {
             }
         }
         match stored.keys().find(|at| !self.claims.contains_key(at)) {
+            None if rows > stored.len() => {
+                Err((Position::new(0), "a claim is kept more than once"))
+            }
             None => Ok(()),
             Some(at) => Err((*at, "a claim is kept that is not in the log")),
         }

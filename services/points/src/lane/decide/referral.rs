@@ -3,14 +3,14 @@
 
 use fealty_ledger::{Command, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection};
-use fealty_types::{Position, Timestamp, TransactionPlace};
+use fealty_types::{ActivityId, Position, Timestamp, TransactionPlace};
 
 use super::Jobs;
 use crate::{
     error::Error,
     lane::job::Job,
     plan::{ENTRIES_OF_NEW_MAX, LOOK_AGAIN, NotNew, claims_referral, stands_against_claim},
-    shard::store,
+    shard::{referral_id, store},
 };
 
 impl Jobs {
@@ -25,10 +25,11 @@ impl Jobs {
             return Ok(Ok(()));
         }
         let (program, member) = (&job.applied.program.id, &job.member);
+        let id = referral_id(program, member);
         let written = self.work.log().transactions();
         let mut own = written
             .filter(|written| written.program == *program && written.member == *member)
-            .filter_map(|written| self.against(written));
+            .filter_map(|written| self.against(written, &id));
         if let Some(refused) = own.next() {
             return Ok(Err(refused));
         }
@@ -42,7 +43,7 @@ impl Jobs {
         let rows = store::log::page(connection, shard, number, end, most).await?;
         self.due_done += rows.len();
         for row in &rows {
-            if let Some(refused) = self.against(&row.transaction()?) {
+            if let Some(refused) = self.against(&row.transaction()?, &id) {
                 return Ok(Err(refused));
             }
         }
@@ -53,9 +54,9 @@ impl Jobs {
         })
     }
 
-    /// Why a transaction of a member leaves no room for a claim, if it does.
-    fn against(&self, written: &Transaction) -> Option<Error> {
-        Some(match stands_against_claim(written)? {
+    /// Why a transaction of a member leaves no room for its claim, if it does.
+    fn against(&self, written: &Transaction, id: &ActivityId) -> Option<Error> {
+        Some(match stands_against_claim(written, id)? {
             NotNew::Claimed => {
                 let (shard, position) = (self.work.shard(), written.position);
                 let place = TransactionPlace { shard, position };

@@ -39,7 +39,7 @@ pub(crate) struct StoredReferral {
     pub(crate) state: ReferralState,
     /// When both sides are given, if the purchase stays.
     pub(crate) due_at: Option<Timestamp>,
-    /// Up to where the log says nothing that may still count.
+    /// Up to where the log was read, and nothing in it counts.
     pub(crate) read_to: Position,
 }
 

@@ -1,6 +1,7 @@
 //! Members who bring others: claimed once and before the first purchase, given once on both
 //! sides when the purchase has stood.
 
+use fealty_auth::Role;
 use fealty_cli::{
     apply::{How, apply},
     demo::Fleet,
@@ -17,7 +18,9 @@ use tonic::Status;
 
 use crate::{
     earning::{counters, record, with_rules},
-    harness::{CLUB, SHOP, START_S, ask, available, club_of, purchase, reason, set_time, verify},
+    harness::{
+        CLUB, SHOP, START_S, ask, available, club_of, fealty, purchase, reason, set_time, verify,
+    },
     instance::DISTRIBUTED,
     simulating::reproduces,
 };
@@ -88,6 +91,25 @@ async fn both(fleet: &Fleet, one: &str, other: &str) -> (i64, i64) {
     )
 }
 
+/// What `fealty member show` says of a member's claim.
+async fn shown(fleet: &Fleet, member: &str) -> Option<String> {
+    let endpoints = fleet.endpoints();
+    let output = tokio::process::Command::new(fealty())
+        .args(["member", "show", member])
+        .env("FEALTY_POINTS_URL", &endpoints.points)
+        .env("FEALTY_TIERS_URL", &endpoints.tiers)
+        .env("FEALTY_REWARDS_URL", &endpoints.rewards)
+        .env("FEALTY_TOKEN", fleet.token(&[Role::Operator]))
+        .kill_on_drop(true)
+        .output();
+    let output = output.await.expect("it runs");
+    let said = String::from_utf8(output.stdout).expect("a text");
+    assert!(output.status.success(), "{said}");
+    let mut lines = said.lines();
+    let claim = lines.find(|line| line.contains("brought by another"));
+    claim.map(|line| line.trim().to_owned())
+}
+
 /// Takes a purchase back, all of it.
 async fn take_back(fleet: &Fleet, request_id: &str, member: &str, transaction: &str) {
     let request = ReturnPurchaseRequest {
@@ -131,6 +153,8 @@ async fn both_sides_are_given_when_the_purchase_has_stood() {
         state(&fleet, "ben").await,
         (ReferralState::Waiting, Some(due))
     );
+    let waits = "brought by another, claimed 1997-01-01: both sides are given on 1997-02-07, if the purchase stays";
+    assert_eq!(shown(&fleet, "ben").await.as_deref(), Some(waits));
     let part = ReturnPurchaseRequest {
         request_id: "part".to_owned(),
         program: CLUB.to_owned(),
@@ -148,6 +172,9 @@ async fn both_sides_are_given_when_the_purchase_has_stood() {
     set_time(&fleet, due).await;
     assert_eq!(both(&fleet, "anna", "ben").await, (550, 10 + 25 + 200));
     assert_eq!(state(&fleet, "ben").await, (ReferralState::Given, None));
+    let given = "brought by another, claimed 1997-01-01: both sides are given";
+    assert_eq!(shown(&fleet, "ben").await.as_deref(), Some(given));
+    assert_eq!(shown(&fleet, "anna").await, None);
     assert_eq!(counters(&fleet, "anna").await["friends"].value, 1);
     set_time(&fleet, due + 90 * DAY).await;
     assert_eq!(both(&fleet, "anna", "ben").await, (550, 235));

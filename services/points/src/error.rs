@@ -118,6 +118,14 @@ impl Error {
         matches!(self, Self::Overloaded | Self::Ending | Self::Unavailable)
     }
 
+    /// Why a member cannot claim to have been brought.
+    pub(crate) fn not_new(shards: Shards, why: NotNew) -> Self {
+        match why {
+            NotNew::Claimed(place) => Self::ReferralAlreadyClaimed(shards.ids().transaction(place)),
+            why => Self::ReferralNotNew(why),
+        }
+    }
+
     /// What the ledger refuses of a shard.
     pub(crate) fn refused(shards: Shards, shard: ShardId, refusal: Refusal) -> Self {
         Self::Ledger {

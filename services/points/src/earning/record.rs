@@ -1,12 +1,12 @@
 //! Recording a purchase, or an activity.
 
 use fealty_ledger::Command;
-use fealty_program::ReferralStep;
+use fealty_program::{ProgramVersion, ReferralStep};
 
 use crate::{
     error::Error,
     ledger::{By, Change, Ledger},
-    plan::{PlanError, referral_step},
+    plan::PlanError,
     shard::{Answer, order_name, request_key, store},
 };
 
@@ -15,24 +15,10 @@ use crate::{
 pub(crate) async fn record(ledger: &Ledger, mut change: Change) -> Result<Answer, Error> {
     let (caller, program) = (change.caller.clone(), change.program.clone());
     let applied = ledger.programs.newest(&program);
-    let mut is_own_name = false;
-    if let (Ok(applied), Command::Activity(activity)) = (&applied, &change.command)
-        && ReferralStep::of(&activity.of_type).is_some()
-    {
-        let is_theirs = referral_step(&applied.program, &change.command).is_some();
-        // What was recorded before the programme had referrals is answered as it was.
-        if is_theirs && !was_done(ledger, &change).await? {
-            return Err(Error::Plan(PlanError::Field {
-                field: "activity".to_owned(),
-                what: "is what referrals make: see ReferralService",
-            }));
-        }
-        // It is the programme's own: under a version with referrals it would be theirs.
-        if !is_theirs {
-            change.only_version = Some(applied.version);
-            is_own_name = true;
-        }
-    }
+    let is_own_name = match &applied {
+        Ok(applied) => keep_apart(ledger, applied, &mut change).await?,
+        Err(_) => false,
+    };
     let by = match (applied, &change.command) {
         (Ok(applied), Command::Purchase(purchase)) => {
             order_name(&applied.program, purchase).map(By::Order)
@@ -54,6 +40,34 @@ pub(crate) async fn record(ledger: &Ledger, mut change: Change) -> Result<Answer
         *transaction = Some(ledger.shards.ids().transaction(found.place()));
     }
     done
+}
+
+/// Refuses an activity that the programme's referrals make, and nobody else. One of a programme
+/// without them may have such a name: it is recorded under no other version, for under one with
+/// referrals it would be theirs. Answers whether it is such a one.
+async fn keep_apart(
+    ledger: &Ledger,
+    applied: &ProgramVersion,
+    change: &mut Change,
+) -> Result<bool, Error> {
+    let Command::Activity(activity) = &change.command else {
+        return Ok(false);
+    };
+    if ReferralStep::of(&activity.of_type).is_none() {
+        return Ok(false);
+    }
+    if applied.program.referrals.is_none() {
+        change.only_version = Some(applied.version);
+        return Ok(true);
+    }
+    // What was recorded before the programme had them is answered as it was.
+    if was_done(ledger, change).await? {
+        return Ok(false);
+    }
+    Err(Error::Plan(PlanError::Field {
+        field: "activity".to_owned(),
+        what: "is what referrals make: see ReferralService",
+    }))
 }
 
 /// Whether the same request was done before.

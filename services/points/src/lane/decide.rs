@@ -5,7 +5,7 @@
 mod budgets;
 mod referral;
 mod replay;
-mod seen;
+mod same;
 mod tier;
 
 use std::collections::{HashMap, HashSet};
@@ -18,8 +18,8 @@ use fealty_types::{MemberId, Metadata, Position, ProgramId, RequestId, ShardId, 
 use uuid::Uuid;
 
 use budgets::{Budgets, More};
-use replay::recorded_before;
-pub(crate) use replay::same_request;
+use same::recorded_before;
+pub(crate) use same::same_request;
 
 use super::{
     ends::{Ends, EndsOfBatch, Late},

@@ -37,6 +37,26 @@ impl Ledger {
         sweep(self, shutdown).await;
     }
 
+    /// Sweeps a shard, unless another instance does the same in it: then nothing is swept.
+    pub(crate) async fn sweep_alone(
+        &self,
+        sweep: Sweep,
+        shard: ShardId,
+        sweeping: impl Future<Output = Result<i64, Error>>,
+    ) -> Result<i64, Error> {
+        let (database, pool) = (&self.database, self.database.pool());
+        let mut transaction = pool.begin().await.map_err(DatabaseError::from)?;
+        let is_free = store::head::try_sweep(&mut transaction, sweep, shard);
+        let swept = if database.within(is_free).await?? {
+            sweeping.await
+        } else {
+            Ok(0)
+        };
+        let ended = database.within(transaction.rollback()).await?;
+        ended.map_err(DatabaseError::from)?;
+        swept
+    }
+
     /// Writes everything that is due by now; answers how many wallets that took.
     pub(crate) async fn sweep_once(&self) -> Result<i64, Error> {
         let now = self.clock.now();
@@ -117,16 +137,9 @@ async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
     if !ends && oldest.is_none() && changed.is_empty() && renewing.is_empty() {
         return Ok(());
     }
-    let mut transaction = pool.begin().await.map_err(DatabaseError::from)?;
-    let is_free = store::head::try_sweep(&mut transaction, Sweep::Due, shard);
-    let swept = if ledger.database.within(is_free).await?? {
-        sweep_shard(ledger, shard, now).await.map(|_| ())
-    } else {
-        Ok(())
-    };
-    let ended = ledger.database.within(transaction.rollback()).await?;
-    ended.map_err(DatabaseError::from)?;
-    swept
+    let sweeping = Box::pin(sweep_shard(ledger, shard, now));
+    ledger.sweep_alone(Sweep::Due, shard, sweeping).await?;
+    Ok(())
 }
 
 /// Writes what changed tiers mean; answers of how many members, and of which programmes

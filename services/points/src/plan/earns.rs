@@ -16,7 +16,7 @@ use super::{
 };
 
 /// How far ahead of the service's clock a till's may be.
-const CLOCK_SKEW_MAX: Duration = Duration::from_hours(1);
+pub(super) const CLOCK_SKEW_MAX: Duration = Duration::from_hours(1);
 
 /// What earns points.
 #[derive(Clone, Copy)]

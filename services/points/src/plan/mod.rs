@@ -26,7 +26,7 @@ pub(crate) use error::{PlanError, field};
 pub(crate) use event::{LedgerNumbers, LeftOf};
 pub(crate) use referral::{
     Course, ENTRIES_OF_NEW_MAX, LOOK_AGAIN, NotNew, Stands, bought_at, claims_referral,
-    is_before_claim, referral_step, stands_against_claim,
+    is_before_claim, why_not_new,
 };
 pub(crate) use returns::plan_return;
 pub(crate) use tier::tier_effects;

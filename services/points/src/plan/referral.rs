@@ -1,13 +1,12 @@
 //! Members who bring others: what stands against a claim, and what comes of one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use fealty_ledger::{Cause, Command, Facts, HoldLot, Transaction};
 use fealty_program::{Period, Program, ReferralStep, Referrals};
-use fealty_types::{ActivityId, LotId, Position, Timestamp};
+use fealty_types::{ActivityId, LotId, Position, Timestamp, TransactionPlace};
 
-/// How far the clocks of tills may be behind.
-const CLOCKS_DIFFER: Duration = Duration::from_hours(1);
+use super::earns::CLOCK_SKEW_MAX;
 
 /// How often a claim is looked at that waits: purchases may be told late, and another version of
 /// the programme may say something else.
@@ -17,23 +16,17 @@ pub(crate) const LOOK_AGAIN: Period = Period::Days(1);
 /// head has an end.
 pub(crate) const ENTRIES_OF_NEW_MAX: i64 = 200;
 
-/// The step of a referral that a command is, where the programme has them.
-pub(crate) fn referral_step(program: &Program, command: &Command) -> Option<ReferralStep> {
-    let Command::Activity(activity) = command else {
-        return None;
-    };
-    program.referrals.as_ref()?;
-    ReferralStep::of(&activity.of_type)
-}
-
 /// The referrals of a programme, if a command is a member's claim to have been brought.
 pub(crate) fn claims_referral<'p>(
     program: &'p Program,
     command: &Command,
 ) -> Option<&'p Referrals> {
-    let step = referral_step(program, command);
-    let referrals = program.referrals.as_ref();
-    referrals.filter(|_| step == Some(ReferralStep::Claim))
+    let Command::Activity(activity) = command else {
+        return None;
+    };
+    let referrals = program.referrals.as_ref()?;
+    let step = ReferralStep::of(&activity.of_type);
+    (step == Some(ReferralStep::Claim)).then_some(referrals)
 }
 
 /// Why a member cannot claim.
@@ -41,8 +34,8 @@ pub(crate) fn claims_referral<'p>(
 pub(crate) enum NotNew {
     /// It has bought.
     Bought,
-    /// It has claimed.
-    Claimed,
+    /// It has claimed, here.
+    Claimed(TransactionPlace),
     /// So much was written to it that it cannot be new.
     TooMuch,
     /// It was there before the one whose code it is.
@@ -56,7 +49,7 @@ impl NotNew {
     pub(crate) fn why(self) -> &'static str {
         match self {
             Self::Bought => "the member has bought before",
-            Self::Claimed => "the member has claimed before",
+            Self::Claimed(_) => "the member has claimed before",
             Self::TooMuch => "too much was written to the member for one that is new",
             Self::ThereBefore => "the member was there before the one whose code it is",
             Self::NobodyThere => "nothing was written yet to the member whose code it is",
@@ -64,19 +57,27 @@ impl NotNew {
     }
 }
 
-/// Whether something that was written to a member leaves no room for its claim, which would have
-/// an id.
-pub(crate) fn stands_against_claim(written: &Transaction, id: &ActivityId) -> Option<NotNew> {
-    match written.command()? {
-        Command::Purchase(_) => Some(NotNew::Bought),
-        Command::Activity(activity)
-            if ReferralStep::of(&activity.of_type) == Some(ReferralStep::Claim)
-                && activity.id == *id =>
-        {
-            Some(NotNew::Claimed)
+/// Why a member is not new, by what was written to it: all of it, or as much as is read. Its
+/// claim would have an id.
+pub(crate) fn why_not_new<'t>(
+    written: impl Iterator<Item = &'t Transaction>,
+    id: &ActivityId,
+) -> Option<NotNew> {
+    let mut entries = 0;
+    for written in written {
+        entries += 1;
+        match written.command() {
+            Some(Command::Purchase(_)) => return Some(NotNew::Bought),
+            Some(Command::Activity(activity))
+                if ReferralStep::of(&activity.of_type) == Some(ReferralStep::Claim)
+                    && activity.id == *id =>
+            {
+                return Some(NotNew::Claimed(written.place()));
+            }
+            _ => {}
         }
-        _ => None,
     }
+    (entries >= ENTRIES_OF_NEW_MAX).then_some(NotNew::TooMuch)
 }
 
 /// When a purchase was made, if a transaction is one.
@@ -94,8 +95,8 @@ pub(crate) fn bought_at(written: &Transaction) -> Option<Timestamp> {
 
 /// Whether a purchase of some moment was made before a claim, as far as clocks can tell.
 pub(crate) fn is_before_claim(bought_at: Timestamp, claimed_at: Timestamp) -> bool {
-    let differ = i64::try_from(CLOCKS_DIFFER.as_micros()).unwrap_or(i64::MAX);
-    bought_at.micros().saturating_add(differ) < claimed_at.micros()
+    let latest = bought_at.checked_add(CLOCK_SKEW_MAX);
+    latest.is_some_and(|latest| latest < claimed_at)
 }
 
 /// What comes of a claim.

@@ -2,6 +2,7 @@
 
 use fealty_auth::InReach;
 use fealty_ledger::{Activity, Command, Transaction};
+use fealty_postgres::DatabaseError;
 use fealty_program::{ProgramVersion, ReferralStep, code_attribute};
 use fealty_types::{
     AttributeValue, BrandId, MemberId, Position, ProgramId, Timestamp, TransactionPlace,
@@ -11,7 +12,7 @@ use super::Referrals;
 use crate::{
     error::Error,
     ledger::Change,
-    plan::{ENTRIES_OF_NEW_MAX, NotNew, stands_against_claim},
+    plan::{ENTRIES_OF_NEW_MAX, NotNew, why_not_new},
     shard::{
         Answer, referral_id, request_key,
         store::{self, log, referrals::StoredReferral},
@@ -150,24 +151,12 @@ impl Referrals {
         let Some(number) = number else {
             return Ok(());
         };
-        let id = referral_id(program, member);
-        let (end, most) = (Position::new(i64::MAX), ENTRIES_OF_NEW_MAX);
-        let rows = log::page(pool, shard, number, end, most).await?;
-        for row in &rows {
-            let written = row.transaction()?;
-            match stands_against_claim(&written, &id) {
-                None => {}
-                Some(NotNew::Claimed) => {
-                    let transaction = shards.ids().transaction(written.place());
-                    return Err(Error::ReferralAlreadyClaimed(transaction));
-                }
-                Some(not_new) => return Err(Error::ReferralNotNew(not_new)),
-            }
-        }
-        if i64::try_from(rows.len()) == Ok(most) {
-            return Err(Error::ReferralNotNew(NotNew::TooMuch));
-        }
-        Ok(())
+        let end = Position::new(i64::MAX);
+        let rows = log::page(pool, shard, number, end, ENTRIES_OF_NEW_MAX).await?;
+        let stored: Result<Vec<Transaction>, DatabaseError> =
+            rows.iter().map(log::Row::transaction).collect();
+        let why = why_not_new(stored?.iter(), &referral_id(program, member));
+        why.map_or(Ok(()), |why| Err(Error::not_new(shards, why)))
     }
 
     /// The brand of the claim that the same request made before, if it did.

@@ -3,12 +3,12 @@
 //!
 //! Instances look, shard by shard, at the claims whose time has come. Two that meet at one do
 //! no harm: what each side is given is recorded once. A claim that waits is looked at once a
-//! day, and when it is due; once it is decided, nothing that happens changes it.
+//! day, and when it is due; once it is decided that both
+//! sides are given, no purchase and no return changes that.
 
 use std::time::Duration;
 
 use fealty_ledger::{Activity, Command, Transaction};
-use fealty_postgres::DatabaseError;
 use fealty_program::{ProgramVersion, ReferralStep};
 use fealty_types::{
     BrandId, Clock as _, MemberId, Metadata, Position, ProgramId, ShardId, Timestamp,
@@ -114,27 +114,21 @@ impl Referrals {
         applied: &ProgramVersion,
         alone: Alone,
     ) -> Result<i64, Error> {
-        let (database, of) = (&self.ledger.database, (shard, &applied.program.id));
+        let (pool, of) = (self.ledger.database.pool(), (shard, &applied.program.id));
         let now = self.now()?;
         // Most of the time nothing is due, and no lock is needed to see that.
-        let due = store::referrals::due(database.pool(), of, now, 1).await?;
+        let due = store::referrals::due(pool, of, now, 1).await?;
         if due.is_empty() {
             return Ok(0);
         }
-        if alone == Alone::No {
-            return self.look_at_due(shard, &applied.program.id, now).await;
+        let looking = self.look_at_due(shard, &applied.program.id, now);
+        match alone {
+            Alone::No => looking.await,
+            Alone::Yes => {
+                let alone = self.ledger.sweep_alone(Sweep::Referrals, shard, looking);
+                alone.await
+            }
         }
-        let transaction = database.pool().begin().await;
-        let mut transaction = transaction.map_err(DatabaseError::from)?;
-        let is_free = store::head::try_sweep(&mut transaction, Sweep::Referrals, shard);
-        let looked = if database.within(is_free).await?? {
-            self.look_at_due(shard, &applied.program.id, now).await
-        } else {
-            Ok(0)
-        };
-        let ended = database.within(transaction.rollback()).await?;
-        ended.map_err(DatabaseError::from)?;
-        looked
     }
 
     /// Looks at all that were due at a moment: what is put off is left to a later time.
@@ -188,8 +182,12 @@ impl Referrals {
         let look_at = match self.look(shard, judged, &mut referral, looked_at).await {
             Ok(look_at) => look_at,
             Err(error) => {
-                let program = &referral.program;
-                tracing::warn!(%error, %program, claim = %referral.claim, "a referral waits");
+                let (program, claim) = (&referral.program, referral.claim);
+                if error.is_passing() {
+                    tracing::debug!(%error, %program, %shard, %claim, "a referral waits");
+                } else {
+                    tracing::warn!(%error, %program, %shard, %claim, "a referral waits");
+                }
                 after_error(&error, looked_at)
             }
         };
@@ -343,17 +341,12 @@ impl Referrals {
     }
 }
 
-fn later(moment: Timestamp, by: Duration) -> Timestamp {
-    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-    let later = moment.micros().saturating_add(micros);
-    Timestamp::from_micros(later).unwrap_or(moment)
-}
-
 /// When to look again at one that failed.
 fn after_error(error: &Error, now: Timestamp) -> Timestamp {
-    if error.is_passing() {
-        later(now, AGAIN_SOON)
+    let again = if error.is_passing() {
+        AGAIN_SOON
     } else {
-        later(now, AGAIN_LATER)
-    }
+        AGAIN_LATER
+    };
+    now.checked_add(again).unwrap_or(now)
 }

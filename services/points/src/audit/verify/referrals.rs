@@ -13,12 +13,14 @@ use fealty_types::{
 };
 
 use super::VerifyError;
-use crate::plan::{bought_at, is_before_claim};
-use crate::shard::{
-    ActivityName, Shards, activity_key, order_shard,
-    store::{
-        self,
-        referrals::{ReferralState, StoredReferral},
+use crate::{
+    plan::{bought_at, is_before_claim},
+    shard::{
+        ActivityName, Shards, activity_key, order_shard,
+        store::{
+            self,
+            referrals::{ReferralState, StoredReferral},
+        },
     },
 };
 
@@ -164,10 +166,7 @@ impl Referrals {
                 ReferralState::Void => self.void.contains(position),
             };
             if !is_right {
-                return Err((
-                    *position,
-                    "it is kept what came of this claim, and it did not",
-                ));
+                return Err((*position, "what is kept of the claim did not come of it"));
             }
         }
         match stored.keys().find(|at| !self.claims.contains_key(at)) {

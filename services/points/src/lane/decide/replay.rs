@@ -1,41 +1,50 @@
-//! What tells the same request from another one.
+//! Requests that were there before: their answer is the one they had.
 
-use fealty_ledger::{Command, Transaction};
-use fealty_types::{Metadata, RequestId};
+use super::{Jobs, Pending, same::same_request};
+use crate::{
+    lane::job::{Job, Work},
+    shard::{Answer, Interrupted},
+};
 
-use crate::error::Error;
-
-/// What may be recorded once only, and was.
-pub(super) fn recorded_before(command: &Command) -> Result<(), Error> {
-    match command {
-        Command::Purchase(purchase) => Err(Error::OrderAlreadyRecorded {
-            brand: purchase.brand.clone(),
-            order_number: purchase.order_number.clone(),
-            transaction: None,
-        }),
-        Command::Activity(activity) => Err(Error::ActivityAlreadyRecorded {
-            brand: activity.brand.clone(),
-            id: activity.id.clone(),
-            transaction: None,
-        }),
-        _ => Ok(()),
+impl Jobs {
+    /// The answer to a request that was there before, in the log or in this
+    /// batch.
+    pub(super) fn replay(&self, index: usize, job: &Job) -> Result<Option<Pending>, Interrupted> {
+        let (
+            Some(key),
+            Work::Request {
+                request_id,
+                metadata,
+                command,
+                ..
+            },
+        ) = (self.keys[index], &job.work)
+        else {
+            return Ok(None);
+        };
+        if let Some(seen) = self.seen.get(&key) {
+            let transaction = seen.transaction()?;
+            let same = same_request((request_id, metadata), command, &transaction);
+            return Ok(Some(Pending::Final(same.map(|()| {
+                Some(Answer {
+                    transaction: transaction.into(),
+                    replayed: true,
+                })
+            }))));
+        }
+        let Some(position) = self.done.get(&key).copied() else {
+            return Ok(None);
+        };
+        let written = self.work.log().at(position);
+        let written = written.expect("what was written in this batch is in its log");
+        Ok(Some(
+            match same_request((request_id, metadata), command, written) {
+                Err(error) => Pending::Final(Err(error)),
+                Ok(()) => Pending::Written {
+                    position,
+                    replayed: true,
+                },
+            },
+        ))
     }
-}
-
-/// The first field in which a request differs from the one that was there
-/// under its id, as a refusal.
-pub(crate) fn same_request(
-    (request_id, metadata): (&RequestId, &Metadata),
-    command: &Command,
-    before: &Transaction,
-) -> Result<(), Error> {
-    let field = match (before.request_id(), before.command()) {
-        // Other ids with the same key do not happen; were it so, this refuses.
-        (Some(stored), _) if stored != request_id => Some("request_id"),
-        (Some(_), Some(stored)) => command
-            .first_difference(stored)
-            .or_else(|| (before.metadata() != Some(metadata)).then_some("metadata")),
-        _ => Some("method"),
-    };
-    field.map_or(Ok(()), |field| Err(Error::RequestIdReused { field }))
 }

@@ -8,8 +8,8 @@ use fealty_cli::{
 };
 use fealty_proto::points::v1::{
     ClaimReferralRequest, ClaimReferralResponse, GetReferralCodeRequest, GetReferralRequest,
-    RecordActivityRequest, RecordPurchaseRequest, Referral, ReferralState, ReturnPurchaseRequest,
-    ReturnedLine, ReverseRequest, return_purchase_request::Of,
+    RecordActivityRequest, RecordPurchaseRequest, RedeemRequest, Referral, ReferralState,
+    ReturnPurchaseRequest, ReturnedLine, ReverseRequest, return_purchase_request::Of,
 };
 use fealty_proto::r#type::v1::Money;
 use futures::future::join_all;
@@ -19,10 +19,11 @@ use tonic::Status;
 use crate::{
     earning::{counters, record, with_rules},
     harness::{
-        CLUB, SHOP, START_S, ask, available, club_of, fealty, purchase, reason, set_time, verify,
+        CLUB, POINTS, SHOP, START_S, accrual, accrue, ask, available, club_of, fealty, purchase,
+        reason, set_time, verify,
     },
     instance::DISTRIBUTED,
-    simulating::reproduces,
+    simulating::{reproduces, simulate},
 };
 
 const DAY: i64 = 86_400;
@@ -36,6 +37,12 @@ earning:
   - { rule: hello, on: activity.referral-claim, earn: { currency: points, fixed: 10 } }
   - { rule: welcome, on: activity.referred, earn: { currency: points, fixed: 200 } }
   - { rule: thanks, on: activity.referrer, earn: { currency: points, fixed: 500 }, caps: [ { per: member, every: year, times: 2 } ] }
+"#;
+
+/// The same club, in which nobody brings others.
+const WITHOUT: &str = r#"
+earning:
+  - { rule: base, on: purchase, earn: { currency: points, rate: { points: 1, per: "1.00" } } }
 "#;
 
 async fn fleet() -> Fleet {
@@ -180,6 +187,10 @@ async fn both_sides_are_given_when_the_purchase_has_stood() {
     assert_eq!(both(&fleet, "anna", "ben").await, (550, 235));
     verify(&fleet).await.expect("the ledger is sound");
     reproduces(&fleet, &with_rules(RULES)).await;
+    // Under a file without referrals their steps are told to be refused, and give nothing.
+    let played = simulate(&fleet, &with_rules(WITHOUT), None).await;
+    let refused: u64 = played.missed.refused.values().sum();
+    assert_eq!(refused, 3, "{:?}", played.missed);
 }
 
 /// What comes back does not count, nor what is too little; the next purchase may.
@@ -384,6 +395,46 @@ async fn each_side_is_given_once_whoever_looks_how_often() {
         forged.execute(&mut connection).await.expect("forged");
         verify(&fleet).await.expect_err("the claim is not there");
     }
+}
+
+/// Where the second side is refused at first, nothing that comes between takes it away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decided_stays_decided_until_both_sides_are_given() {
+    const MOST: i64 = 1_000_000_000_000_000;
+    let fleet = fleet().await;
+    let clients = fleet.clients();
+    let code = code(&fleet, "anna").await;
+    claim(&fleet, ("ben", "c-1"), &code).await.expect("claimed");
+    let bought = record(&fleet, purchase(2, "ben", 5_000)).await;
+    // Anna's wallet is full: no points can be added.
+    let full = accrue(clients, accrual("full", "anna", MOST - 50)).await;
+    full.expect("given");
+    let due = START_S + 30 * DAY + 60;
+    set_time(&fleet, due).await;
+    assert_eq!(both(&fleet, "anna", "ben").await, (MOST, 10 + 50 + 200));
+    assert_eq!(
+        state(&fleet, "ben").await,
+        (ReferralState::Waiting, Some(due))
+    );
+    let bought = bought.transaction.expect("one").id;
+    take_back(&fleet, "too-late", "ben", &bought).await;
+    let spend = RedeemRequest {
+        request_id: "spend".to_owned(),
+        program: CLUB.to_owned(),
+        member: "anna".to_owned(),
+        brand: SHOP.to_owned(),
+        currency: POINTS.to_owned(),
+        points: 1_000,
+        ..RedeemRequest::default()
+    };
+    ask!(clients.ledger(), redeem, spend).expect("spent");
+    set_time(&fleet, due + DAY).await;
+    assert_eq!(
+        both(&fleet, "anna", "ben").await,
+        (MOST - 1_000 + 500, 10 + 200)
+    );
+    assert_eq!(state(&fleet, "ben").await, (ReferralState::Given, None));
+    verify(&fleet).await.expect("the ledger is sound");
 }
 
 /// What referrals make nobody else makes.

@@ -9,7 +9,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use fealty_ledger::{Command, Transaction};
 use fealty_program::Personal;
-use fealty_types::{AttributeName, AttributeValue, Attributes, Metadata, MetadataValue, Reference};
+use fealty_types::{
+    ActivityType, AttributeName, AttributeValue, Attributes, Metadata, MetadataValue, Reference,
+};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -74,42 +76,59 @@ fn has_attributes(
     }
 }
 
-/// The attributes of a command that are personal, by the name of their field; all that it has,
-/// where nobody says which are.
-fn attributes<'c>(
-    personal: Option<&'c Personal>,
-    command: &'c mut Command,
-) -> Vec<(String, &'c mut AttributeValue)> {
-    type Names<'n> = Option<&'n BTreeSet<AttributeName>>;
-    let nothing = personal.is_some();
-    let mut found = Vec::new();
-    let mut of = |at: Option<usize>, given: &'c mut Attributes, names: Names<'_>| {
-        for (name, value) in given {
-            if names.map_or(!nothing, |names| names.contains(name)) {
-                let field = match at {
-                    None => format!("attributes.{name}"),
-                    Some(at) => format!("lines[{at}].attributes.{name}"),
-                };
-                found.push((field, value));
+/// What has an attribute.
+#[derive(Clone, Copy)]
+enum Of<'a> {
+    Purchase,
+    Line(usize),
+    Activity(&'a ActivityType),
+}
+
+impl Of<'_> {
+    /// Whether a programme declares its attribute of a name personal.
+    fn is_personal(self, personal: &Personal, name: &AttributeName) -> bool {
+        match self {
+            Self::Purchase => personal.purchase.contains(name),
+            Self::Line(_) => personal.line.contains(name),
+            Self::Activity(of_type) => {
+                let names = personal.activities.get(of_type);
+                names.is_some_and(|names| names.contains(name))
             }
         }
-    };
+    }
+
+    /// The field in which it stands.
+    fn field(self, name: &AttributeName) -> String {
+        match self {
+            Self::Purchase | Self::Activity(_) => format!("attributes.{name}"),
+            Self::Line(at) => format!("lines[{at}].attributes.{name}"),
+        }
+    }
+}
+
+/// Changes the attributes of a command.
+fn change_attributes(
+    command: &mut Command,
+    mut change: impl FnMut(Of<'_>, &AttributeName, &mut AttributeValue),
+) {
     match command {
         Command::Purchase(purchase) => {
-            let names = personal.map(|personal| &personal.purchase);
-            of(None, &mut purchase.attributes, names);
+            for (name, value) in &mut purchase.attributes {
+                change(Of::Purchase, name, value);
+            }
             for (at, line) in purchase.lines.iter_mut().enumerate() {
-                let names = personal.map(|personal| &personal.line);
-                of(Some(at), &mut line.attributes, names);
+                for (name, value) in &mut line.attributes {
+                    change(Of::Line(at), name, value);
+                }
             }
         }
         Command::Activity(activity) => {
-            let names = personal.and_then(|personal| personal.activities.get(&activity.of_type));
-            of(None, &mut activity.attributes, names);
+            for (name, value) in &mut activity.attributes {
+                change(Of::Activity(&activity.of_type), name, value);
+            }
         }
         _ => {}
     }
-    found
 }
 
 /// Whether something that is declared personal stands in a change as it is.
@@ -155,14 +174,16 @@ pub(crate) fn seal(
             .parse::<Reference>()
             .expect("short, and no control characters");
     }
-    for (field, value) in attributes(Some(personal), command) {
+    change_attributes(command, |of, name, value| {
         // Of another type it is refused: it never comes so far as to be written.
-        if let AttributeValue::Text(text) = value {
-            *text = sealed(field, text.as_str())
+        if let AttributeValue::Text(text) = value
+            && of.is_personal(personal, name)
+        {
+            *text = sealed(of.field(name), text.as_str())
                 .parse()
                 .expect("short, and no control characters");
         }
-    }
+    });
     PersonalValues {
         request_key,
         key,
@@ -215,13 +236,13 @@ pub(crate) fn unseal(transaction: &mut Transaction, values: &[PersonalValue]) {
     {
         adjust.note = note;
     }
-    for (field, sealed) in attributes(None, command) {
+    change_attributes(command, |of, name, sealed| {
         if let (AttributeValue::Text(text), Some(Ok(value))) =
-            (sealed, value(&field).map(str::parse))
+            (sealed, value(&of.field(name)).map(str::parse))
         {
             *text = value;
         }
-    }
+    });
 }
 
 /// An answer, as who asked knows it.

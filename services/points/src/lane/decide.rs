@@ -3,6 +3,7 @@
 //! brought by another, `tier` what changes of a member's tier mean.
 
 mod budgets;
+mod planned;
 mod referral;
 mod replay;
 mod same;
@@ -11,10 +12,10 @@ mod tier;
 use std::collections::{HashMap, HashSet};
 
 use fealty_auth::Caller;
-use fealty_ledger::{Command, Lot, Request, Transaction};
+use fealty_ledger::{Lot, Request, Transaction};
 use fealty_postgres::{DatabaseError, PgConnection, audit_log::NewAuditEntry, foundation};
 use fealty_server::Programs;
-use fealty_types::{MemberId, Metadata, Position, ProgramId, RequestId, ShardId, Timestamp};
+use fealty_types::{MemberId, Position, ProgramId, ShardId, Timestamp};
 use uuid::Uuid;
 
 use budgets::{Budgets, More};
@@ -30,10 +31,8 @@ use super::{
 };
 use crate::{
     error::Error,
-    plan::{LeftOf, OfMember, PlanError, plan, plan_return},
     shard::{
-        Asked, Driven, Interrupted, Memory, ReadOn, ShardWork, Shards, number, order_shard,
-        request_key,
+        Asked, Driven, Interrupted, Memory, ReadOn, ShardWork, Shards, order_shard, request_key,
         store::{
             self,
             rows::{OrderRow, SeenRow},
@@ -390,57 +389,6 @@ impl Jobs {
             }
             More::Unknown => Some(Pending::Final(Err(Error::Unavailable))),
         }
-    }
-
-    /// Plans a request by what is known of its member and of budgets.
-    fn plan(
-        &self,
-        index: usize,
-        job: &Job,
-        asked: (&RequestId, &Metadata),
-        command: &Command,
-    ) -> Result<Request, PlanError> {
-        let of_member = OfMember {
-            tier: self.tiers.of.get(&index).cloned(),
-            counters: Some(&self.work.book(self.slot_of[index]).counters),
-            left: match self.work.leases() {
-                Some(leases) => {
-                    LeftOf::Leases(leases, &job.applied.program.id, number(&job.applied))
-                }
-                None => LeftOf::Nothing,
-            },
-        };
-        plan(&job.applied, asked, command, of_member, self.now)
-    }
-
-    /// Reads the purchase that a return is of, and plans by it.
-    async fn look_back(
-        &mut self,
-        connection: &mut PgConnection,
-        slot: usize,
-        job: &Job,
-        request: &mut Request,
-    ) -> Result<Result<(), Error>, Interrupted> {
-        let Command::Return(asked) = &request.command else {
-            return Ok(Ok(()));
-        };
-        let transaction = asked.transaction;
-        let read = self.work.read_what_is_named(connection, slot, request);
-        read.await?;
-        let named = request.original.as_ref();
-        let Some(version) = named.and_then(|original| original.program_version()) else {
-            return Ok(Ok(()));
-        };
-        let program = &job.applied.program.id;
-        let then = self.programs.version_in(connection, program, version);
-        let Some(then) = then.await? else {
-            tracing::error!(%program, version, "the version of a purchase cannot be read");
-            return Ok(Err(Error::Defect));
-        };
-        let book = self.work.book(slot);
-        let known = (book.returned(transaction), book.reversal(transaction));
-        let planned = plan_return(request, &then, &job.applied, known);
-        Ok(planned.map_err(Error::from))
     }
 
     /// Has the batch planned anew, if its version of the programme is not the newest stored.

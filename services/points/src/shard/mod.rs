@@ -2,6 +2,7 @@
 //! that come of it. Everything here works on a connection that it is given,
 //! and names one shard in every statement.
 
+mod begun;
 mod budgets;
 mod currencies;
 mod heads;

@@ -481,7 +481,7 @@ async fn set_time_of_points(fleet: &Fleet, seconds: i64) {
     set(points, seconds).await;
 }
 
-async fn set_clock(instance: &Instance, seconds: i64) {
+pub(crate) async fn set_clock(instance: &Instance, seconds: i64) {
     set(
         TestClockServiceClient::new(instance.operator.clone()),
         seconds,

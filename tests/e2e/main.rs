@@ -4,6 +4,7 @@
 mod accidents;
 mod accounts;
 mod activities;
+mod backfill;
 mod balancing;
 mod budgets;
 mod caching;

@@ -67,6 +67,12 @@ pub enum Said {
         /// That moment.
         through: Timestamp,
     },
+    /// The counters that began with a version, and count what was before it, are worked out for
+    /// all members of the programme in the shard.
+    CountersBackfilled {
+        /// The version.
+        version: u32,
+    },
 }
 
 /// Points that go from a budget's pool into a shard's lease.
@@ -108,6 +114,7 @@ impl Notice {
             Said::LeaseMoved(_) | Said::LeaseReceived(_) => "budget_lease",
             Said::BudgetWarned { .. } => "budget_warning",
             Said::EndsWritten { .. } => "periods_ended",
+            Said::CountersBackfilled { .. } => "all_counters_backfilled",
         }
     }
 }

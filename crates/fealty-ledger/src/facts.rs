@@ -24,6 +24,8 @@ pub enum Facts {
     Return(ReturnFacts),
     /// Of a purchase or an activity that was given points of budgets.
     Budgeted(BudgetedFacts),
+    /// Of a return of a purchase that was recorded before counters began which count it too.
+    BackfilledReturn(BackfilledReturnFacts),
 }
 
 /// What all facts of purchases and activities have.
@@ -46,7 +48,9 @@ impl Facts {
             Self::Earned(facts) | Self::Budgeted(BudgetedFacts { earned: facts, .. }) => {
                 (facts.purchased_at, &facts.order_scope, &facts.tier)
             }
-            Self::Tier(_) | Self::Reversal(_) | Self::Return(_) => return None,
+            Self::Tier(_) | Self::Reversal(_) | Self::Return(_) | Self::BackfilledReturn(_) => {
+                return None;
+            }
         };
         Some(OfPurchase {
             purchased_at,
@@ -66,6 +70,17 @@ impl Facts {
         }
     }
 
+    /// What a return came to.
+    #[must_use]
+    pub fn of_return(&self) -> Option<&ReturnFacts> {
+        match self {
+            Self::Return(facts) | Self::BackfilledReturn(BackfilledReturnFacts { facts, .. }) => {
+                Some(facts)
+            }
+            _ => None,
+        }
+    }
+
     /// What a purchase moved of the member's numbers, and drew on budgets.
     #[must_use]
     pub fn moves(&self) -> &[SlotMove] {
@@ -77,8 +92,7 @@ impl Facts {
     pub fn draws(&self) -> &[Draw] {
         match self {
             Self::Budgeted(facts) => &facts.draws,
-            Self::Return(facts) => &facts.draws,
-            _ => &[],
+            facts => facts.of_return().map_or(&[], |facts| &facts.draws),
         }
     }
 
@@ -234,6 +248,17 @@ pub struct ReturnFacts {
     pub reversal: ReversalFacts,
     /// The same by currency.
     pub points: Vec<ReturnedPoints>,
+}
+
+/// The facts of a return where counters go back with it that began after the purchase was
+/// recorded, and count it too.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BackfilledReturnFacts {
+    /// What all returns have.
+    pub facts: ReturnFacts,
+    /// What goes back of those counters: below zero, slots as the version has them by which the
+    /// return was planned.
+    pub backfilled: Vec<SlotMove>,
 }
 
 /// Points of a currency that a return moved.

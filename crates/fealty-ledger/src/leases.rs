@@ -109,7 +109,9 @@ impl Leases {
         match entry {
             Entry::Transaction(transaction) => self.draw(transaction),
             Entry::Notice(notice) => match &notice.says {
-                Said::VersionBegins { .. } | Said::EndsWritten { .. } => Ok(()),
+                Said::VersionBegins { .. }
+                | Said::EndsWritten { .. }
+                | Said::CountersBackfilled { .. } => Ok(()),
                 Said::LeaseMoved(moved) => {
                     let held = self.change(&notice.program, &moved.budget);
                     let is_own = moved.shard == notice.shard;

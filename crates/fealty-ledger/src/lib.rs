@@ -25,6 +25,7 @@
 
 mod account;
 mod advance;
+mod backfill;
 mod book;
 pub mod canonical;
 mod command;
@@ -52,6 +53,7 @@ mod wallet;
 
 pub use account::{Account, BucketName};
 pub use advance::{advance, advance_step};
+pub use backfill::{Backfill, Backfilled};
 pub use book::{MemberBook, PendingKey, PendingThrough, ReadThrough, SpendKey, WalletBook};
 pub use command::{
     Accrue, Activate, Activation, Activity, Adjust, Capture, Command, Extend, ExtendHold, Gift,
@@ -61,12 +63,13 @@ pub use counters::{Buckets as CounterBuckets, CounterMove, Counters, Forgotten};
 pub use engine::Engine;
 pub use entry::{Entry, LeaseMoved, LeaseReceived, Notice, Said};
 pub use execute::{
-    advance_to_end, apply, apply_end, apply_received, apply_tier, change_tier, end_takes_effect,
-    execute, given, receive, taken_back,
+    advance_to_end, apply, apply_backfill, apply_end, apply_received, apply_tier, change_tier,
+    end_takes_effect, execute, given, receive, taken_back,
 };
 pub use facts::{
-    BudgetedFacts, Draw, EarnedFacts, Facts, GivenLot, LinePart, OfPurchase, PurchaseFacts,
-    ReturnFacts, ReturnedPart, ReturnedPoints, ReversalFacts, RuleResult, SlotMove, SlotRead,
+    BackfilledReturnFacts, BudgetedFacts, Draw, EarnedFacts, Facts, GivenLot, LinePart, OfPurchase,
+    PurchaseFacts, ReturnFacts, ReturnedPart, ReturnedPoints, ReversalFacts, RuleResult, SlotMove,
+    SlotRead,
 };
 pub use leases::{BudgetName, Held, Lease, Leases, Overdrawn, Pool};
 pub use limits::{

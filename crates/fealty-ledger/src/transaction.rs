@@ -9,8 +9,8 @@ use fealty_types::{
 };
 
 use crate::{
-    Account, BucketName, Buckets, Command, Draw, Ended, Facts, GivenLot, Inactivity, LotTerms,
-    Principal, SlotMove, TierChanged,
+    Account, Backfilled, BucketName, Buckets, Command, Draw, Ended, Facts, GivenLot, Inactivity,
+    LotTerms, Principal, SlotMove, TierChanged,
 };
 
 /// One entry of a shard's log, of one member. Immutable. The order of the
@@ -75,6 +75,8 @@ pub enum Cause {
     TierChanged(TierChanged),
     /// A period ended.
     Ended(Ended),
+    /// Counters were worked out from the log.
+    Backfilled(Backfilled),
 }
 
 /// What fell due. Variants are only ever added at the end.
@@ -203,6 +205,7 @@ impl Transaction {
             Cause::Received(_) => "gift_received",
             Cause::TierChanged(_) => "tier_changed",
             Cause::Ended(_) => "period_ended",
+            Cause::Backfilled(_) => "counters_backfilled",
         }
     }
 
@@ -211,7 +214,11 @@ impl Transaction {
     pub fn request_id(&self) -> Option<&RequestId> {
         match &self.cause {
             Cause::Request { request_id, .. } => Some(request_id),
-            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) | Cause::Ended(_) => None,
+            Cause::Due(_)
+            | Cause::Received(_)
+            | Cause::TierChanged(_)
+            | Cause::Ended(_)
+            | Cause::Backfilled(_) => None,
         }
     }
 
@@ -220,7 +227,11 @@ impl Transaction {
     pub fn command(&self) -> Option<&Command> {
         match &self.cause {
             Cause::Request { command, .. } => Some(command),
-            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) | Cause::Ended(_) => None,
+            Cause::Due(_)
+            | Cause::Received(_)
+            | Cause::TierChanged(_)
+            | Cause::Ended(_)
+            | Cause::Backfilled(_) => None,
         }
     }
 
@@ -231,7 +242,11 @@ impl Transaction {
             Cause::Request {
                 program_version, ..
             } => Some(*program_version),
-            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) | Cause::Ended(_) => None,
+            Cause::Due(_)
+            | Cause::Received(_)
+            | Cause::TierChanged(_)
+            | Cause::Ended(_)
+            | Cause::Backfilled(_) => None,
         }
     }
 
@@ -246,7 +261,8 @@ impl Transaction {
         }
     }
 
-    /// What it moved of the member's numbers, if it recorded a purchase, or a period ended.
+    /// What it moved of the member's numbers, if it recorded a purchase, a period ended, or
+    /// counters were worked out.
     #[must_use]
     pub fn moves(&self) -> &[SlotMove] {
         match &self.cause {
@@ -254,6 +270,7 @@ impl Transaction {
                 facts: Some(facts), ..
             } => facts.moves(),
             Cause::Ended(ended) => &ended.facts.moves,
+            Cause::Backfilled(backfilled) => &backfilled.moves,
             _ => &[],
         }
     }
@@ -267,9 +284,9 @@ impl Transaction {
         else {
             return None;
         };
-        match facts {
-            Facts::Return(facts) => Some(facts.purchased_at),
-            facts => Some(facts.earned()?.purchased_at),
+        match facts.of_return() {
+            Some(facts) => Some(facts.purchased_at),
+            None => Some(facts.earned()?.purchased_at),
         }
     }
 
@@ -278,7 +295,11 @@ impl Transaction {
     pub fn metadata(&self) -> Option<&Metadata> {
         match &self.cause {
             Cause::Request { metadata, .. } => Some(metadata),
-            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) | Cause::Ended(_) => None,
+            Cause::Due(_)
+            | Cause::Received(_)
+            | Cause::TierChanged(_)
+            | Cause::Ended(_)
+            | Cause::Backfilled(_) => None,
         }
     }
 
@@ -331,9 +352,8 @@ impl Transaction {
         let of_command = self.command().and_then(Command::brand);
         let of_facts = match &self.cause {
             Cause::Request {
-                facts: Some(Facts::Return(facts)),
-                ..
-            } => Some(&facts.brand),
+                facts: Some(facts), ..
+            } => facts.of_return().map(|facts| &facts.brand),
             _ => None,
         };
         let of_transfers = self.transfers.iter().flat_map(|transfer| {

@@ -4,12 +4,12 @@
 use std::fmt::Write as _;
 
 use fealty_ledger::{
-    Account, Accrue, Activation, Activity, BucketName, Buckets, BudgetedFacts, Cause, Command,
-    Converted, ConvertedInto, Draw, Due, EarnedFacts, EndOf, Ended, Entry, Facts, GivenLot,
-    Inactivity, LeaseMoved, LeaseReceived, LinePart, LotOrigin, LotTerms, Notice, Principal,
-    Purchase, PurchaseFacts, PurchaseLine, Received, Return, ReturnFacts, ReturnedLine,
-    ReturnedPart, ReturnedPoints, ReversalFacts, Reverse, RuleResult, Said, SlotMove, SlotRead,
-    Tender, TierChanged, Transaction, Transfer, WalletAfter, canonical,
+    Account, Accrue, Activation, Activity, Backfilled, BackfilledReturnFacts, BucketName, Buckets,
+    BudgetedFacts, Cause, Command, Converted, ConvertedInto, Draw, Due, EarnedFacts, EndOf, Ended,
+    Entry, Facts, GivenLot, Inactivity, LeaseMoved, LeaseReceived, LinePart, LotOrigin, LotTerms,
+    Notice, Principal, Purchase, PurchaseFacts, PurchaseLine, Received, Return, ReturnFacts,
+    ReturnedLine, ReturnedPart, ReturnedPoints, ReversalFacts, Reverse, RuleResult, Said, SlotMove,
+    SlotRead, Tender, TierChanged, Transaction, Transfer, WalletAfter, canonical,
 };
 use fealty_types::{
     AttributeValue, Attributes, LotId, Metadata, Money, OrderScope, Points, Position, ShardId,
@@ -551,6 +551,67 @@ fn the_bytes_of_ends_stay_what_they_are() {
     assert_eq!(
         hex, "8098ac7bc770d0ecdbc0f4d601c972c6cfa111e399a15ccac2c8c54aa15a4422",
         "the bytes of ends of periods"
+    );
+}
+
+#[test]
+fn the_bytes_of_counters_from_the_log_stay_what_they_are() {
+    let moves = vec![SlotMove {
+        slot: 3,
+        bucket: 19_600,
+        by: 4_750,
+    }];
+    let backfilled = Cause::Backfilled(Backfilled {
+        program_version: 2,
+        moves: moves.clone(),
+    });
+    let asked = Return {
+        transaction: Position::new(5),
+        lines: Vec::new(),
+        amount: None,
+        reference: id("credit-2"),
+    };
+    let facts = Facts::BackfilledReturn(BackfilledReturnFacts {
+        facts: ReturnFacts {
+            brand: id("shop"),
+            purchased_at: at(1_699_999_000_000_000),
+            part: ReturnedPart {
+                minor_units: 4_750,
+                lines: Vec::new(),
+            },
+            left: Money::new(id("EUR"), 0).expect("in range"),
+            earns: Vec::new(),
+            moves: Vec::new(),
+            counts: true,
+            draws: Vec::new(),
+            reversal: ReversalFacts::default(),
+            points: Vec::new(),
+        },
+        backfilled: moves,
+    });
+    let notice = Entry::Notice(Notice {
+        engine: 1,
+        shard: ShardId::new(3),
+        position: Position::new(8),
+        program: id("club"),
+        written_at: at(1_700_000_000_000_002),
+        nonce: *b"sixteen, random.",
+        says: Said::CountersBackfilled { version: 2 },
+    });
+    let mut hash = Sha256::new();
+    for entry in [
+        Entry::Transaction(transaction(backfilled)),
+        Entry::Transaction(transaction(request(Command::Return(asked), Some(facts)))),
+        notice,
+    ] {
+        let bytes = canonical::encode(&entry);
+        assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
+        hash.update(in_format_6(&entry));
+    }
+    let hex = hex(hash.finalize().into());
+    assert_eq!(
+        hex, "3511030caef5a7e4cc086ca380abf3204dbbbc0c8d556c2843fae9e8ef780fe7",
+        "the bytes of counters from the log"
     );
 }
 

@@ -11,7 +11,7 @@ use crate::{
     cel::Eval as _,
     event::{Event, Ready},
     outcome::{Given, Move, Outcome},
-    rule::{Adds, Formula, Pick, Rule, Rules},
+    rule::{Adds, Counter, Formula, Pick, Rule, Rules},
     slot::{Inputs, Slots},
     steps::{
         base::Base,
@@ -99,34 +99,39 @@ impl Evaluation<'_> {
             self.shift(days, 1, moves);
         }
         for (number, counter) in (0_u16..).zip(&self.rules.counters) {
-            let added = match &counter.adds {
-                Adds::Purchase { when, add }
-                    if subject == Subject::Purchase && ready.holds(when) =>
-                {
-                    ready.figure(add).max(0)
-                }
-                Adds::Activity { of, when, add }
-                    if subject == Subject::Activity(*of) && ready.holds(when) =>
-                {
-                    ready.figure(add).max(0)
-                }
-                Adds::Line { when, add } if subject == Subject::Purchase => {
-                    let mut added = 0_i64;
-                    for at in 0..ready.lines.len() {
-                        ready.at.set(at);
-                        if ready.holds(when) {
-                            added = added.saturating_add(ready.figure(add).max(0));
-                        }
-                    }
-                    added
-                }
-                Adds::Purchase { .. }
-                | Adds::Line { .. }
-                | Adds::Activity { .. }
-                | Adds::Points { .. } => 0,
-            };
+            let added = self.added(counter);
             ready.slots.add(number, added);
             self.shift(counter.slot, added, moves);
+        }
+    }
+
+    /// What the event adds to a counter of events.
+    pub(crate) fn added(&self, counter: &Counter) -> i64 {
+        let ready = &self.ready;
+        let subject = ready.event.subject;
+        match &counter.adds {
+            Adds::Purchase { when, add } if subject == Subject::Purchase && ready.holds(when) => {
+                ready.figure(add).max(0)
+            }
+            Adds::Activity { of, when, add }
+                if subject == Subject::Activity(*of) && ready.holds(when) =>
+            {
+                ready.figure(add).max(0)
+            }
+            Adds::Line { when, add } if subject == Subject::Purchase => {
+                let mut added = 0_i64;
+                for at in 0..ready.lines.len() {
+                    ready.at.set(at);
+                    if ready.holds(when) {
+                        added = added.saturating_add(ready.figure(add).max(0));
+                    }
+                }
+                added
+            }
+            Adds::Purchase { .. }
+            | Adds::Line { .. }
+            | Adds::Activity { .. }
+            | Adds::Points { .. } => 0,
         }
     }
 

@@ -16,6 +16,7 @@
 
 #![deny(clippy::float_arithmetic)]
 
+mod backfill;
 mod build;
 pub mod calendar;
 mod cel;
@@ -36,6 +37,7 @@ mod text;
 mod trace;
 mod window;
 
+pub use backfill::BackfilledCounters;
 pub use build::{
     Builder, CapSource, CounterSource, Counts, Fault, FormulaSource, Foundation, On, Over,
     RuleSource,

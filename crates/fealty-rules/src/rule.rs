@@ -297,6 +297,8 @@ pub(crate) struct Counter {
     pub(crate) id: CounterId,
     pub(crate) adds: Adds,
     pub(crate) is_money: bool,
+    /// Whether it counts what was before it began, by the log.
+    pub(crate) backfill: bool,
     /// Its slot.
     pub(crate) slot: u16,
 }

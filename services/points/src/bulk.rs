@@ -248,6 +248,7 @@ fn begin(
         version: i32::try_from(version)?,
         position: head.position.get(),
         begun_at: to_pg(began.written_at()),
+        backfilled: 0,
     });
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! leaves nothing to undo. What was due before it is written all the same: it
 //! fell due, whatever becomes of the request.
 
+mod backfill;
 mod end;
 mod grant;
 mod lot;
@@ -14,6 +15,7 @@ mod spend;
 mod tier;
 mod undo;
 
+pub use backfill::apply_backfill;
 pub use end::{advance_to_end, apply_end, end_takes_effect};
 pub use returns::taken_back;
 pub use tier::{apply_tier, change_tier};

@@ -10,8 +10,9 @@ use super::{
     undo::{Moved, Undone, moved},
 };
 use crate::{
-    Command, Draw, Facts, MemberBook, Purchase, Refusal, Request, ReturnFacts, Returned,
-    ReturnedPoints, Reversal, RuleResult, Stop, Transaction, command::Return,
+    BackfilledReturnFacts, Command, Draw, Facts, MemberBook, Purchase, Refusal, Request,
+    ReturnFacts, Returned, ReturnedPoints, Reversal, RuleResult, Stop, Transaction,
+    command::Return,
 };
 
 impl Draft {
@@ -24,9 +25,10 @@ impl Draft {
         let transaction = asked.transaction;
         let original = request.original.as_deref();
         let original = original.ok_or(Refusal::TransactionNotFound { transaction })?;
-        let (Some(Command::Purchase(purchase)), Some(Facts::Return(decided))) =
-            (original.command(), &request.facts)
-        else {
+        let (Some(Command::Purchase(purchase)), Some(decided)) = (
+            original.command(),
+            request.facts.as_ref().and_then(Facts::of_return),
+        ) else {
             return Err(Refusal::NotAPurchase {
                 transaction,
                 kind: original.kind(),
@@ -47,12 +49,21 @@ impl Draft {
         }
         book.note_returned(transaction, after);
         book.counters.apply(&request.counter_moves, &[]);
-        self.facts = Some(Facts::Return(ReturnFacts {
+        let facts = ReturnFacts {
             reversal,
             points: by_currency(&parts),
             draws: without_what_is_borne(&decided.draws, borne),
             ..decided.clone()
-        }));
+        };
+        self.facts = Some(match &request.facts {
+            Some(Facts::BackfilledReturn(decided)) => {
+                Facts::BackfilledReturn(BackfilledReturnFacts {
+                    facts,
+                    backfilled: decided.backfilled.clone(),
+                })
+            }
+            _ => Facts::Return(facts),
+        });
         let currencies = original.wallets.iter().map(|after| &after.currency);
         let currencies: BTreeSet<&CurrencyId> = currencies.collect();
         for currency in currencies {

@@ -14,6 +14,9 @@ use crate::{
     words::{Words, each, same},
 };
 
+/// Counters at the most that count what was before: what they come to for a member is one entry
+/// of the log.
+const BACKFILLED_MAX: usize = 10;
 /// Counters of a programme at the most: each is asked of every purchase.
 const COUNTERS_MAX: usize = 100;
 
@@ -35,6 +38,10 @@ pub(crate) struct CounterText {
     /// For counters of points: the rules whose points count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rules: Vec<RuleId>,
+    /// Whether it counts what was before it began, as far as the log has it. Else it begins at
+    /// zero. It stays in the file: a counter without it is another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    backfill: bool,
     /// The window: `ever`, or one of `every`, `last`, `in_a_row` and `since`.
     over: OverText,
 }
@@ -180,6 +187,11 @@ pub(crate) fn check(
     check: &mut Check,
 ) {
     check.within("counters", text.len(), COUNTERS_MAX);
+    let backfilled = text.values().filter(|counter| counter.backfill);
+    if backfilled.count() > BACKFILLED_MAX {
+        let rule = format!("must have `backfill` in at most {BACKFILLED_MAX} of them");
+        check.wrong("counters", rule);
+    }
     for (id, counter) in text.iter().take(COUNTERS_MAX) {
         let path = format!("counters.{id}");
         let Some(over) = over(&path, &counter.over, check) else {
@@ -205,6 +217,7 @@ pub(crate) fn check(
             once_per_day: counter.once_per.is_some(),
             over,
             rules: counter.rules.clone(),
+            backfill: counter.backfill,
             identity: serde_json::to_string(counter).unwrap_or_default(),
         };
         if let Err(faults) = builder.counter(&source) {
@@ -251,6 +264,15 @@ pub(crate) fn window(path: &str, text: &WindowText, check: &mut Check) -> Option
     Some(Over::Window(window))
 }
 
+/// With what a counter begins.
+fn begins(counter: &CounterText) -> &'static str {
+    if counter.backfill {
+        "begins with what the log has of each member"
+    } else {
+        "begins at zero"
+    }
+}
+
 /// What other counters mean.
 pub(crate) fn meaning(
     before: &BTreeMap<CounterId, CounterText>,
@@ -259,10 +281,11 @@ pub(crate) fn meaning(
 ) {
     for (id, before, after) in each(before, after) {
         let message = match (before, after) {
-            (None, Some(_)) => format!("`{id}` is new, and begins at zero"),
+            (None, Some(after)) => format!("`{id}` is new, and {}", begins(after)),
             (Some(_), None) => format!("`{id}` counts no more"),
             (Some(before), Some(after)) if !same(before, after) => {
-                format!("`{id}` counts otherwise: it is another counter, and begins at zero")
+                let begins = begins(after);
+                format!("`{id}` counts otherwise: it is another counter, and {begins}")
             }
             _ => continue,
         };

@@ -365,6 +365,33 @@ fn counters_and_calendars_are_checked() {
 }
 
 #[test]
+fn counters_from_the_log_are_few_and_of_what_the_log_has() {
+    let with = |counter: &str| HEAD.replace("counters:\n", &format!("counters:\n{counter}"));
+    let of_points = with("  given: { of: points, rules: [base], over: ever, backfill: true }\n");
+    let errors = Program::parse(&of_points).expect_err("refused");
+    let found = errors
+        .iter()
+        .find(|error| error.path == "counters.given.backfill");
+    let what = found.map(ToString::to_string).unwrap_or_default();
+    assert!(
+        what.contains("is for counters of purchases, lines and activities"),
+        "{errors}"
+    );
+    let many = |count: usize| {
+        let counters = (0..count)
+            .map(|number| format!("  c{number}: {{ of: purchase, over: ever, backfill: true }}\n"));
+        with(&counters.collect::<String>())
+    };
+    assert!(Program::parse(&many(10)).is_ok());
+    let errors = Program::parse(&many(11)).expect_err("refused");
+    let what = errors.to_string();
+    assert!(
+        what.contains("must have `backfill` in at most 10 of them"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn figures_that_cannot_be_reckoned_exactly_are_refused() {
     let mut rules = String::new();
     for at in 0..8 {

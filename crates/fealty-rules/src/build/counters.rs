@@ -49,6 +49,7 @@ impl Builder {
             id: source.id.clone(),
             adds,
             is_money,
+            backfill: source.backfill,
             slot,
         });
         let name = CounterName {
@@ -66,6 +67,11 @@ impl Builder {
 
     fn adds(&mut self, source: &CounterSource<'_>) -> Result<(Adds, bool), Faults> {
         if source.of == Counts::Points {
+            if source.backfill {
+                let message = "is for counters of purchases, lines and activities: what rules gave \
+                               before, other rules may have given";
+                return Err(vec![Fault::new("backfill", message)]);
+            }
             if source.when.is_some() || source.add.is_some() || source.once_per_day {
                 let message = "counts points that rules give: it has `rules`, and no `when`, `add` \
                                or `once_per`";

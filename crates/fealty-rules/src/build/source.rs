@@ -95,6 +95,8 @@ pub struct CounterSource<'a> {
     pub over: Over,
     /// The rules whose points it adds.
     pub rules: Vec<RuleId>,
+    /// Whether it counts what was before it began, by the log.
+    pub backfill: bool,
     /// All of it as text: whoever says another thing is another counter.
     pub identity: String,
 }

@@ -31,6 +31,7 @@ pub(crate) async fn preview(ledger: &Ledger, asked: Asked) -> Result<(i64, plan:
     } = asked;
     let applied = ledger.programs.newest(&program)?;
     let (shard, now) = (ledger.shards.of(&program, &member), ledger.clock.now());
+    ledger.backfill_before_read(shard, &applied, &member).await;
     let command = Command::Purchase(purchase.clone());
     let mut tiers = batch_read::AskedTiers::default();
     if let Some(moment) = tier_moment(&applied.program, &command, now) {

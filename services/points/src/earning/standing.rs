@@ -19,6 +19,7 @@ pub(crate) async fn standing(
 ) -> Result<(Timestamp, Vec<Standing>), Error> {
     let applied = ledger.programs.newest(program)?;
     let (shard, now) = (ledger.shards.of(program, member), ledger.clock.now());
+    ledger.backfill_before_read(shard, &applied, member).await;
     let pool = ledger.database.pool();
     let stored = counters::of_member(pool, shard, (&**program, &**member)).await?;
     let rules = &applied.program.earning.rules;

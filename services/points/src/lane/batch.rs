@@ -28,6 +28,7 @@ use fealty_types::{Clock as _, Position, ShardId, Timestamp};
 use uuid::Uuid;
 
 use super::{
+    backfills::Backfills,
     decide::{Decided, Jobs, Known, Pending},
     ends::Ends,
     job::{Done, Job},
@@ -104,6 +105,7 @@ pub(super) struct Batches {
     pub(super) clock: ServiceClock,
     pub(super) leasing: Leasing,
     pub(super) ends: Ends,
+    pub(super) backfills: Backfills,
 }
 
 impl Batches {
@@ -254,11 +256,16 @@ impl Attempt<'_> {
             programs,
             leasing,
             ends,
+            backfills,
             ..
         } = self.batches;
         let mut decided = Jobs::read(
             connection,
-            (orders.shards(), *shard, (programs, leasing, ends)),
+            (
+                orders.shards(),
+                *shard,
+                (programs, leasing, (ends, backfills)),
+            ),
             self.jobs,
             self.now,
             self.read_on,

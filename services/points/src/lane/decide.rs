@@ -23,6 +23,7 @@ use same::recorded_before;
 pub(crate) use same::same_request;
 
 use super::{
+    backfills::{Backfills, write_backfills},
     ends::{Ends, EndsOfBatch, Late},
     job::{Done, Job, Work},
     lease::{Leasing, Want},
@@ -53,6 +54,8 @@ pub(super) enum Pending {
     LeftForMore,
 }
 
+/// Entries of a log whose reading counts for the change of a lot.
+const ENTRIES_PER_LOT: usize = 10;
 /// Lots that what is due before one request may change: then it is to be sent again.
 const DUE_PER_REQUEST: usize = 5_000;
 /// Lots that one wallet which the sweeper found may change in a batch.
@@ -76,6 +79,9 @@ pub(super) struct Known {
     pub(super) unplanned: HashSet<ProgramId>,
 }
 
+/// What jobs are decided with.
+type Means<'a> = (&'a Programs, &'a Leasing, (&'a Ends, &'a Backfills));
+
 /// The jobs of a batch.
 pub(super) struct Jobs {
     work: ShardWork,
@@ -83,6 +89,7 @@ pub(super) struct Jobs {
     programs: Programs,
     budgets: Budgets,
     ends: EndsOfBatch,
+    backfills: Backfills,
     /// Members of whom something is left: what comes later waits for it.
     parked: HashSet<usize>,
     now: Timestamp,
@@ -117,7 +124,7 @@ impl Jobs {
     /// Reads what the jobs name.
     pub(super) async fn read(
         connection: &mut PgConnection,
-        (shards, shard, (programs, leasing, ends)): (Shards, ShardId, (&Programs, &Leasing, &Ends)),
+        (shards, shard, (programs, leasing, (ends, backfills))): (Shards, ShardId, Means<'_>),
         jobs: &[Job],
         now: Timestamp,
         read_on: ReadOn,
@@ -165,6 +172,7 @@ impl Jobs {
             programs: programs.clone(),
             budgets: Budgets::new(leasing.clone()),
             ends,
+            backfills: backfills.clone(),
             parked: HashSet::new(),
             now,
             slot_of,
@@ -250,6 +258,9 @@ impl Jobs {
             return Ok(Pending::Final(Err(Error::Unavailable)));
         }
         let moment = job.moment(self.now);
+        if !matches!(job.work, Work::ChangeTier) && !self.backfill(connection, index, job).await? {
+            return Ok(Pending::Final(Err(Error::Unavailable)));
+        }
         let (work, slot) = (&mut self.work, self.slot_of[index]);
         // The ends of periods come before whatever else is done for the member.
         let ended = self.ends.write(work, connection, slot, moment).await?;
@@ -269,6 +280,26 @@ impl Jobs {
             Work::ChangeTier => self.change_tier(connection, index, job).await?,
         };
         Ok(done)
+    }
+
+    /// Works out counters of the member that count what was before they began; `false` where
+    /// that cannot be done here for now.
+    async fn backfill(
+        &mut self,
+        connection: &mut PgConnection,
+        index: usize,
+        job: &Job,
+    ) -> Result<bool, Interrupted> {
+        let known = (&self.backfills, &self.programs);
+        let member = (self.slot_of[index], &job.applied, self.now);
+        match write_backfills(&mut self.work, connection, known, member).await {
+            Ok(entries) => {
+                self.due_done += entries / ENTRIES_PER_LOT;
+                Ok(true)
+            }
+            Err(Interrupted::Database(DatabaseError::Contended(_))) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Plans a request and does it.

@@ -43,7 +43,7 @@ pub(crate) enum Work {
     /// Write what the member's tier means for its wallets, if that is due.
     ChangeTier,
     /// Write the ends of periods that are due for the member, where it is known who had which
-    /// tier up to a moment.
+    /// tier up to a moment, and before them what counters come to by the log.
     EndPeriods { tiers_known: Timestamp },
 }
 

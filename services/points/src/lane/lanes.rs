@@ -9,6 +9,7 @@ use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    backfills::Backfills,
     batch::Batches,
     ends::Ends,
     job::Work,
@@ -47,6 +48,7 @@ pub(crate) struct Lanes {
     /// Batches that can be under way at once.
     under_way_max: usize,
     ends: Ends,
+    backfills: Backfills,
 }
 
 impl Lanes {
@@ -68,7 +70,7 @@ impl Lanes {
             clock.clone(),
             publisher.clone(),
         );
-        let ends = Ends::default();
+        let (ends, backfills) = (Ends::default(), Backfills::default());
         let permits = Permits::new(shards, settings.batches_in_flight);
         let remembered = settings.members_in_memory / usize::from(shards.count());
         let lanes: Arc<[Lane]> = shards
@@ -82,6 +84,7 @@ impl Lanes {
                     clock: clock.clone(),
                     leasing: leasing.clone(),
                     ends: ends.clone(),
+                    backfills: backfills.clone(),
                 };
                 Lane::start(batches, publisher.clone(), permits.clone(), remembered)
             })
@@ -92,7 +95,13 @@ impl Lanes {
             lanes,
             under_way_max: under_way_max(shards, settings.batches_in_flight).into(),
             ends,
+            backfills,
         }
+    }
+
+    /// What is known of counters that count what was before they began.
+    pub(crate) fn backfills(&self) -> &Backfills {
+        &self.backfills
     }
 
     /// What is known of the ends of periods.
@@ -101,7 +110,7 @@ impl Lanes {
     }
 
     /// Writes the ends of periods that are due for a member, where it is known who had which
-    /// tier up to a moment.
+    /// tier up to a moment, and before them what counters come to by the log.
     pub(crate) async fn end_periods(
         &self,
         shard: ShardId,

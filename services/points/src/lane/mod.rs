@@ -2,9 +2,10 @@
 //!
 //! [`Lanes`] finds the lane of a member's shard. `run` is the lane: it takes
 //! all that waits. `batch` is what it then does: `read` in `shard`, `decide`
-//! here (with `tiers` and `ends`), `write` in `shard`. What was committed is told to the cache and the
+//! here (with `tiers`, `ends` and `backfills`), `write` in `shard`. What was committed is told to the cache and the
 //! feed by `publish`, before its callers are answered.
 
+mod backfills;
 mod batch;
 mod cache;
 mod decide;
@@ -18,6 +19,7 @@ mod recorded;
 mod run;
 mod tiers;
 
+pub(crate) use backfills::DueBackfill;
 pub(crate) use cache::{BalanceCache, tail};
 pub(crate) use decide::same_request;
 pub(crate) use ends::{DueEnd, Open, Standing, write_all};

@@ -10,7 +10,7 @@ use fealty_program::ProgramVersion;
 use fealty_types::{Clock as _, MemberId, Position, ProgramId, ShardId, Timestamp};
 use futures::{StreamExt as _, stream};
 
-use super::{failure::Failure, service::Ledger};
+use super::{backfills, failure::Failure, service::Ledger};
 use crate::{
     error::Error,
     lane::{DueEnd, Open, Standing, write_all},
@@ -123,6 +123,10 @@ pub(super) async fn sweep(
         if ledger.lanes.ends().are_open(shard, &applied, now) == Open::No {
             continue;
         }
+        // Who has nothing in a counter yet may have something in it once that is worked out.
+        if backfills::come_first(ledger, shard, &applied).await? {
+            continue;
+        }
         match sweep_program(ledger, shard, &applied, (now, tiers_known)).await {
             Ok(members) => swept += members,
             Err(error) => failed = Some(error),
@@ -189,25 +193,39 @@ struct Ending<'a> {
     through: Timestamp,
 }
 
+/// Has what is due before all else written for some members, where it is known who had which tier
+/// up to a moment.
+pub(super) async fn write_for(
+    ledger: &Ledger,
+    (shard, applied): (ShardId, &ProgramVersion),
+    members: Vec<MemberId>,
+    tiers_known: Timestamp,
+) -> Result<(), Error> {
+    let work = members.into_iter().map(|member| async move {
+        loop {
+            let ended = (member.clone(), tiers_known);
+            match ledger
+                .lanes
+                .end_periods(shard, applied.clone(), ended)
+                .await
+            {
+                // Others have filled the lane's queue.
+                Err(Error::Overloaded) => tokio::time::sleep(OVERLOADED).await,
+                done => return done,
+            }
+        }
+    });
+    let work: Vec<_> = work.collect();
+    let done = stream::iter(work).buffer_unordered(AT_ONCE);
+    let done: Vec<Result<(), Error>> = done.collect().await;
+    done.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+}
+
 impl Ending<'_> {
     /// Has them written for some members.
     async fn write_for(&self, members: Vec<MemberId>) -> Result<(), Error> {
-        let work = members.into_iter().map(|member| async move {
-            loop {
-                let ended = (member.clone(), self.moment.tiers_known);
-                let applied = self.applied.clone();
-                let lanes = &self.ledger.lanes;
-                match lanes.end_periods(self.shard, applied, ended).await {
-                    // Others have filled the lane's queue.
-                    Err(Error::Overloaded) => tokio::time::sleep(OVERLOADED).await,
-                    done => return done,
-                }
-            }
-        });
-        let work: Vec<_> = work.collect();
-        let done = stream::iter(work).buffer_unordered(AT_ONCE);
-        let done: Vec<Result<(), Error>> = done.collect().await;
-        done.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+        let of = (self.shard, self.applied);
+        write_for(self.ledger, of, members, self.moment.tiers_known).await
     }
 
     /// Says in the log that they are written for all, once they are also for those who were

@@ -6,6 +6,7 @@
 //! wallet in memory, so that it never shows what fell due as if it had not.
 
 mod activation;
+mod backfills;
 mod balance;
 mod ends;
 mod failure;

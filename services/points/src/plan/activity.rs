@@ -21,7 +21,7 @@ impl Plan<'_> {
         let rules = &self.program.earning.rules;
         let tier = (self.tier.as_ref(), occurred_at);
         let counts = rules.counts(occurred_at, self.now);
-        let event = activity_event(self.program, brand, activity, tier, counts);
+        let event = activity_event(self.program, &brand.issues, activity, tier, counts);
         let event = event.ok_or(PlanError::ActivitySensitive)?;
         let outcome = self.evaluated_by_now(&event, &mut Silent)?;
         let of = Earns {

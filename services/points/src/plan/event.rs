@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fealty_ledger::{Activity, Counters, Leases, Purchase, PurchaseLine, WalletBook};
-use fealty_program::{AttributeType, Brand, Program};
+use fealty_program::{AttributeType, Program};
 use fealty_rules::{Book, Buckets, Budget, Event, GivenAttributes, Line, Subject, WalletPart};
 use fealty_types::{
     AttributeName, AttributeValue, Attributes, BudgetId, Code, CurrencyId, Money, Points,
@@ -61,7 +61,7 @@ impl Book for LedgerNumbers<'_> {
 /// A purchase as rules see it, or what is left of one that cost `whole_amount`.
 pub(super) fn event<'a>(
     program: &Program,
-    brand: &'a Brand,
+    issues: &'a [CurrencyId],
     (purchase, whole_amount): (&'a Purchase, Money),
     (tier, purchased_at): (Option<&'a TierId>, Timestamp),
     counts: bool,
@@ -82,7 +82,7 @@ pub(super) fn event<'a>(
         paid,
         lines: purchase.lines.iter().map(line).collect(),
         attributes: attributes(&purchase.attributes),
-        issues: &brand.issues,
+        issues,
         tier_rank: rank(program, tier),
         tier: tier.map(TierId::as_str).unwrap_or_default(),
         counts,
@@ -93,7 +93,7 @@ pub(super) fn event<'a>(
 /// An activity as rules see it; `None` where they do not.
 pub(super) fn activity_event<'a>(
     program: &Program,
-    brand: &'a Brand,
+    issues: &'a [CurrencyId],
     activity: &'a Activity,
     (tier, occurred_at): (Option<&'a TierId>, Timestamp),
     counts: bool,
@@ -110,7 +110,7 @@ pub(super) fn activity_event<'a>(
         paid: [0; TenderKind::ALL.len()],
         lines: Vec::new(),
         attributes: attributes(&activity.attributes),
-        issues: &brand.issues,
+        issues,
         tier_rank: rank(program, tier),
         tier: tier.map(TierId::as_str).unwrap_or_default(),
         counts,

@@ -5,6 +5,7 @@
 //! and `fealty verify` plans again and compares.
 
 mod activity;
+mod backfill;
 mod earns;
 mod ends;
 mod error;
@@ -21,6 +22,7 @@ use fealty_ledger::{Active, Command, Counters, Facts, Grant, Purchase, Request};
 use fealty_program::{Activity, Program, ProgramVersion, TierAsOf};
 use fealty_types::{CurrencyId, Metadata, RequestId, TierId, Timestamp};
 
+pub(crate) use backfill::{FromLog, is_backfilled_before, recorded_backfill};
 pub(crate) use ends::{AskedEnd, end_of, ends_due, every, plan_end, recorded_end, written_before};
 pub(crate) use error::{PlanError, field};
 pub(crate) use event::{LedgerNumbers, LeftOf};

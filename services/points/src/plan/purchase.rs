@@ -43,7 +43,7 @@ impl Plan<'_> {
         let tier = (self.tier.as_ref(), purchased_at);
         let counts = rules.counts(purchased_at, self.now);
         let purchase = (purchase, purchase.amount);
-        let event = event(self.program, brand, purchase, tier, counts);
+        let event = event(self.program, &brand.issues, purchase, tier, counts);
         self.evaluated_by_now(&event, trace)
     }
 

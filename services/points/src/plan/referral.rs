@@ -185,18 +185,13 @@ impl<'p> Course<'p> {
             _ => return true,
         };
         let bought = self.bought.get_mut(&named);
-        match (
-            bought.filter(|bought| written.written_at <= bought.due),
-            facts,
-        ) {
-            (Some(bought), Facts::Return(facts)) => {
+        if let Some(bought) = bought.filter(|bought| written.written_at <= bought.due) {
+            if let Some(facts) = facts.of_return() {
                 bought.left = facts.left.minor_units();
                 bought.take_back(&facts.reversal.parts);
-            }
-            (Some(bought), Facts::Reversal(facts)) => {
+            } else if let Facts::Reversal(facts) = facts {
                 bought.by_hand |= bought.take_back(&facts.parts);
             }
-            _ => {}
         }
         true
     }

@@ -1,14 +1,20 @@
 //! A return: what is left of the purchase, and what that earns.
 
 use fealty_ledger::{
-    Cause, Command, CounterMove, Draw, Facts, Purchase, Request, Return, ReturnFacts, Returned,
-    Reversal, ReversalFacts, RuleResult, SlotMove, Transaction, Transfer, taken_back,
+    BackfilledReturnFacts, Command, CounterMove, Draw, Facts, Purchase, Request, Return,
+    ReturnFacts, Returned, Reversal, ReversalFacts, RuleResult, SlotMove, Transaction, Transfer,
+    taken_back,
 };
 use fealty_program::ProgramVersion;
 use fealty_rules::{Move, Outcome, Recorded, Rules, Silent, evaluate};
-use fealty_types::{LotId, Points, RuleId, Timestamp};
+use fealty_types::{LotId, Points, RuleId};
 
-use super::{PlanError, event::event, verdicts::read};
+use super::{
+    PlanError,
+    backfill::{self, Record},
+    event::event,
+    verdicts::read,
+};
 
 /// Plans a return, once what it names has been read: by the version that was in force
 /// when the purchase was recorded, `then`. What is no purchase is left to the ledger,
@@ -23,7 +29,7 @@ pub(crate) fn plan_return(
         return Ok(());
     };
     let (Some(Command::Purchase(purchase)), Some(recorded)) =
-        (original.command(), recorded(original))
+        (original.command(), Record::of(original))
     else {
         return Ok(());
     };
@@ -48,11 +54,15 @@ pub(crate) fn plan_return(
     let earns = earned(rules, &outcome);
     let taken = taken_back(original, reversal, &earns);
     let draws = draws_back(rules, original, (&mut moves, taken));
-    request.counter_moves = moves
-        .iter()
-        .filter_map(|moved| counter_move(rules, moved))
-        .collect();
-    request.facts = Some(Facts::Return(ReturnFacts {
+    let back = if counts {
+        backfill::back((then, now), original, (&known, &after))
+    } else {
+        Vec::new()
+    };
+    let of_then = moves.iter().filter_map(|moved| counter_move(rules, moved));
+    let of_now = |moved| counter_move(&now.program.earning.rules, moved);
+    request.counter_moves = of_then.chain(back.iter().filter_map(of_now)).collect();
+    let facts = ReturnFacts {
         brand: purchase.brand.clone(),
         purchased_at: recorded.purchased_at,
         left: after.rest(purchase).amount,
@@ -63,31 +73,16 @@ pub(crate) fn plan_return(
         draws,
         reversal: ReversalFacts::default(),
         points: Vec::new(),
-    }));
-    Ok(())
-}
-
-/// What the log has of a purchase that was recorded.
-struct Record<'a> {
-    facts: &'a Facts,
-    purchased_at: Timestamp,
-    recorded_at: Timestamp,
-}
-
-fn recorded(original: &Transaction) -> Option<Record<'_>> {
-    let Cause::Request {
-        facts: Some(facts),
-        asked_at,
-        ..
-    } = &original.cause
-    else {
-        return None;
     };
-    Some(Record {
-        facts,
-        purchased_at: facts.of_purchase()?.purchased_at,
-        recorded_at: asked_at.unwrap_or(original.effective_at),
-    })
+    request.facts = Some(if back.is_empty() {
+        Facts::Return(facts)
+    } else {
+        Facts::BackfilledReturn(BackfilledReturnFacts {
+            facts,
+            backfilled: backfill::slot_moves(&back),
+        })
+    });
+    Ok(())
 }
 
 /// What comes back with a return.
@@ -114,9 +109,9 @@ fn evaluated(
     let rules = &program.earning.rules;
     let brand = program.brands.get(&whole.brand);
     let brand = brand.ok_or_else(|| PlanError::BrandNotFound(whole.brand.clone()))?;
-    let tier = (recorded.facts.tier(), recorded.purchased_at);
+    let tier = recorded.when();
     let counts = rules.counts(recorded.purchased_at, recorded.recorded_at);
-    let event = event(program, brand, (rest, whole.amount), tier, counts);
+    let event = event(program, &brand.issues, (rest, whole.amount), tier, counts);
     let read = recorded.facts.earned().map(read).unwrap_or_default();
     let evaluated = evaluate(rules, &event, &Recorded(&read), &mut Silent);
     evaluated.map_err(|_| PlanError::TooManyPoints)

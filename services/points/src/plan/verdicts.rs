@@ -105,9 +105,11 @@ fn evaluated_again(
     let event = match command {
         Command::Purchase(purchase) => {
             let purchase = (purchase, purchase.amount);
-            Some(event(program, brand, purchase, tier, counts))
+            Some(event(program, &brand.issues, purchase, tier, counts))
         }
-        Command::Activity(activity) => activity_event(program, brand, activity, tier, counts),
+        Command::Activity(activity) => {
+            activity_event(program, &brand.issues, activity, tier, counts)
+        }
         _ => None,
     };
     let read = read(facts);

@@ -3,19 +3,50 @@
 use std::collections::BTreeMap;
 
 use fealty_ledger::{Entry, Said};
-use fealty_postgres::{PgConnection, foundation, to_pg};
+use fealty_postgres::{DatabaseError, PgConnection, foundation, to_pg};
 use fealty_program::{ProgramVersion, text_digest};
-use fealty_types::{Position, ProgramId, Timestamp};
+use fealty_types::{Position, ProgramId, ShardId, Timestamp};
 
 use super::{
-    store::{rows::VersionRow, versions::BegunVersion},
+    store::{self, rows::VersionRow, versions::BegunVersion},
     work::{Interrupted, ReadOn, ShardWork, number},
 };
 
 /// Where a version began, and which was in force before.
-pub(super) struct Begun {
+pub(crate) struct Begun {
     pub(super) position: Position,
     pub(super) before: Option<BegunVersion>,
+}
+
+/// What is said to be written for all members of programmes.
+#[derive(Default)]
+pub(super) struct SaidOfAll {
+    /// The ends of periods, up to a moment.
+    ended: BTreeMap<ProgramId, Timestamp>,
+    /// What counters come to by the log, up to a version.
+    backfilled: BTreeMap<ProgramId, u32>,
+}
+
+impl SaidOfAll {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ended.is_empty() && self.backfilled.is_empty()
+    }
+
+    /// Stores it, under the lock of the head.
+    pub(super) async fn put(
+        &self,
+        connection: &mut PgConnection,
+        shard: ShardId,
+    ) -> Result<(), DatabaseError> {
+        for (program, through) in &self.ended {
+            store::ends::put(&mut *connection, shard, (program, *through)).await?;
+        }
+        for (program, version) in &self.backfilled {
+            let said = (program, *version);
+            store::versions::put_backfilled(&mut *connection, shard, said).await?;
+        }
+        Ok(())
+    }
 }
 
 impl ShardWork {
@@ -23,7 +54,7 @@ impl ShardWork {
     /// in force in the shard, this one begins, unless it is the older. Answers with where
     /// it begins, if it does. What is begun stays for ever, so what is stored is looked at
     /// first, under the lock.
-    pub(super) async fn begin_version(
+    pub(crate) async fn begin_version(
         &mut self,
         connection: &mut PgConnection,
         applied: &ProgramVersion,
@@ -51,6 +82,7 @@ impl ShardWork {
             version,
             position,
             begun_at: self.log.written_at(),
+            backfilled: before.map_or(0, |before| before.backfilled),
         };
         self.versions.insert(program.clone(), begun);
         Ok(Some(Begun { position, before }))
@@ -82,6 +114,7 @@ impl ShardWork {
                     version: i32::try_from(*version).unwrap_or(i32::MAX),
                     position: notice.position.get(),
                     begun_at: to_pg(notice.written_at),
+                    backfilled: 0,
                 };
                 begun.insert(&notice.program, row);
             }
@@ -99,17 +132,25 @@ impl ShardWork {
         begun.map(|notice| notice.program.clone()).collect()
     }
 
-    /// The ends of periods that are said to be written here, by programme.
-    pub(super) fn ended(&self) -> BTreeMap<&ProgramId, Timestamp> {
-        let notices = self.log.written().iter().filter_map(|entry| match entry {
-            Entry::Notice(notice) => Some(notice),
-            Entry::Transaction(_) => None,
-        });
-        let ended = notices.filter_map(|notice| match notice.says {
-            Said::EndsWritten { through } => Some((&notice.program, through)),
-            _ => None,
-        });
-        ended.collect()
+    /// What is said here to be written for all members.
+    pub(super) fn said_of_all(&self) -> SaidOfAll {
+        let mut said = SaidOfAll::default();
+        for entry in self.log.written() {
+            let Entry::Notice(notice) = entry else {
+                continue;
+            };
+            let program = notice.program.clone();
+            match notice.says {
+                Said::EndsWritten { through } => {
+                    said.ended.insert(program, through);
+                }
+                Said::CountersBackfilled { version } => {
+                    said.backfilled.insert(program, version);
+                }
+                _ => {}
+            }
+        }
+        said
     }
 
     /// The version of a programme that is in force in the shard.

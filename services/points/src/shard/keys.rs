@@ -41,7 +41,15 @@ pub(crate) fn ended_key(
     key(["ended\0", program, member, of.name(), &ends_at, &number])
 }
 
-/// The key of a transaction: that of its request, of what was received, or of a period's end.
+/// The key of what a version's counters came to for a member by the log.
+#[must_use]
+pub(crate) fn backfilled_key(program: &ProgramId, member: &MemberId, version: u32) -> Uuid {
+    let (program, member) = (program.as_str(), member.as_str());
+    key(["backfilled\0", program, member, &version.to_string()])
+}
+
+/// The key of a transaction: that of its request, of what was received, of a period's end, or
+/// of a version's counters.
 #[must_use]
 pub(crate) fn key_of(transaction: &Transaction) -> Option<Uuid> {
     let (program, member) = (&transaction.program, &transaction.member);
@@ -51,6 +59,10 @@ pub(crate) fn key_of(transaction: &Transaction) -> Option<Uuid> {
         Cause::Ended(ended) => {
             let name = (ended.of, ended.ends_at, ended.number);
             Some(ended_key(program, member, name))
+        }
+        Cause::Backfilled(backfilled) => {
+            let version = backfilled.program_version;
+            Some(backfilled_key(program, member, version))
         }
         Cause::Due(_) | Cause::TierChanged(_) => None,
     }

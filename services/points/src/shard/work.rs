@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use fealty_ledger::{
-    Command, Entry, Leases, Log, MemberBook, Moment, Named, PeriodEnd, Received, Refusal, Request,
-    Said, Stop, TierChanged, TierEffect, WalletBook, canonical::Chain,
+    Backfill, Command, Entry, Leases, Log, MemberBook, Moment, Named, PeriodEnd, Received, Refusal,
+    Request, Said, Stop, TierChanged, TierEffect, WalletBook, canonical::Chain,
 };
 use fealty_postgres::{DatabaseError, HasDatabaseError, PgConnection};
 use fealty_program::{Program, ProgramVersion};
@@ -296,6 +296,24 @@ impl ShardWork {
             fealty_ledger::apply_end(book, end, at, log)
         });
         applied.await
+    }
+
+    /// Writes what counters come to for a member by the log.
+    pub(crate) async fn apply_backfill(
+        &mut self,
+        connection: &mut PgConnection,
+        slot: usize,
+        backfill: &Backfill,
+    ) -> Result<Driven, Interrupted> {
+        let applied = self.drive(connection, slot, |book, now, log| {
+            fealty_ledger::apply_backfill(book, backfill, now, log)
+        });
+        applied.await
+    }
+
+    /// The number of a slot's member, if it has one already.
+    pub(crate) fn member_no(&self, slot: usize) -> Option<i64> {
+        self.slots[slot].member_no
     }
 
     /// Does what a request asks that was planned by a version of its programme; answers

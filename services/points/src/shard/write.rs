@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use fealty_ledger::{Leases, Transaction, Wallet, canonical::Chain};
 use fealty_postgres::PgConnection;
-use fealty_types::{CurrencyId, MemberId, Position, ProgramId, Timestamp};
+use fealty_types::{CurrencyId, MemberId, Position, ProgramId};
 
 use super::{
     keys::key_of,
@@ -95,12 +95,8 @@ impl ShardWork {
             .collect();
         let (wallets, changed) = self.wallet_rows(after, &mut rows);
         let marks = head.position.get() / MARK_DISTANCE > after.get() / MARK_DISTANCE;
-        let ended: Vec<(ProgramId, Timestamp)> = self
-            .ended()
-            .into_iter()
-            .map(|(program, through)| (program.clone(), through))
-            .collect();
-        let needs_lock = marks || !rows.returns.is_empty() || !ended.is_empty();
+        let said = self.said_of_all();
+        let needs_lock = marks || !rows.returns.is_empty() || !said.is_empty();
         if needs_lock && read_on == ReadOn::Never {
             return Err(Interrupted::NeedsLock);
         }
@@ -125,9 +121,7 @@ impl ShardWork {
             if !rows.returns.is_empty() {
                 store::returns::put(connection, self.shard, &rows.returns).await?;
             }
-            for (program, through) in &ended {
-                store::ends::put(connection, self.shard, (program, *through)).await?;
-            }
+            said.put(connection, self.shard).await?;
             if marks {
                 store::marks::mark(connection, self.shard, head.position).await?;
             }

@@ -133,7 +133,9 @@ impl Versions {
                 program_version, ..
             } => *program_version,
             Cause::Ended(ended) => ended.program_version,
-            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) => return None,
+            Cause::Due(_) | Cause::Received(_) | Cause::TierChanged(_) | Cause::Backfilled(_) => {
+                return None;
+            }
         };
         self.numbered(version)
     }

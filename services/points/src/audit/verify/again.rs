@@ -24,6 +24,7 @@ impl Shard {
         programs: &Programs,
     ) -> Result<Transaction, VerifyError> {
         let (position, at) = (transaction.position, transaction.effective_at);
+        let backfill = self.backfill(transaction, programs)?;
         let request = self.request(transaction, programs)?;
         let moves = request.iter().flat_map(|request| &request.counter_moves);
         self.moved = moves.map(|moved| moved.key).collect();
@@ -50,6 +51,10 @@ impl Shard {
             }
             (None, Cause::Ended(_)) => match &period_end {
                 Some(end) => fealty_ledger::apply_end(book, end, at, &mut log),
+                None => Ok(()),
+            },
+            (None, Cause::Backfilled(_)) => match &backfill {
+                Some(backfill) => fealty_ledger::apply_backfill(book, backfill, at, &mut log),
                 None => Ok(()),
             },
             (None, Cause::TierChanged(change)) => {

@@ -53,6 +53,15 @@ impl Shard {
                     && began.position.get() == row.position
             })
         };
+        let is_backfilled = |row: &VersionRow| {
+            let program = row.program.parse().ok();
+            let said = program.map(|program| self.backfilled_through(&program));
+            said.map(i64::from) == Some(row.backfilled.into())
+        };
+        if !stored.iter().all(is_backfilled) {
+            let what = "up to which version counters are worked out differs";
+            return Err(self.difference(self.position, what));
+        }
         if stored.len() == self.versions.len() && stored.iter().all(same) {
             return Ok(());
         }

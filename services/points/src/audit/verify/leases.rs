@@ -91,7 +91,9 @@ impl Budgets {
                 }
             }
             Said::BudgetWarned { budget, .. } => at_home(budget)?,
-            Said::VersionBegins { .. } | Said::EndsWritten { .. } => {}
+            Said::VersionBegins { .. }
+            | Said::EndsWritten { .. }
+            | Said::CountersBackfilled { .. } => {}
         }
         let taken = self.take_in(&Entry::Notice(notice.clone()));
         taken.map_err(|error| error.to_string())

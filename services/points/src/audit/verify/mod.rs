@@ -7,6 +7,7 @@
 //! shard can be kept in a file, and the next run goes on from there.
 
 mod again;
+mod backfills;
 mod compare;
 mod ends;
 #[cfg(test)]
@@ -225,6 +226,11 @@ async fn verify_shard(
         Some(folder) => Shard::load(id, shards, folder)?,
         None => Shard::new(id, shards.count()),
     };
+    if !shard.looks_for_backfills(&programs) {
+        // What counters come to that begin later is added up from the first entry on.
+        shard = Shard::new(id, shards.count());
+        shard.looks_for_backfills(&programs);
+    }
     let before = shard.transactions;
     // What is written never changes, so it is walked without a snapshot, which would keep
     // Postgres from cleaning up what batches leave behind. One is taken for the rest of the

@@ -16,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
-    OTHER_TEXT, Programs, VerifyError, leases::Budgets, periods::Periods, referrals::Referrals,
+    OTHER_TEXT, Programs, VerifyError, backfills::Backfills, leases::Budgets, periods::Periods,
+    referrals::Referrals,
 };
 use crate::{
     plan::tier_moment,
@@ -100,6 +101,8 @@ pub(super) struct Shard {
     pub(super) periods: Periods,
     /// Who claims to have been brought by whom.
     pub(super) referrals: Referrals,
+    /// What it says of counters that count what was before they began.
+    pub(super) backfills: Backfills,
     /// What the last request moved of its member's numbers.
     #[borsh(skip)]
     pub(super) moved: Vec<u64>,
@@ -131,6 +134,7 @@ impl Shard {
             budgets: Budgets::default(),
             periods: Periods::default(),
             referrals: Referrals::default(),
+            backfills: Backfills::default(),
             moved: Vec::new(),
             originals: BTreeMap::new(),
         }
@@ -228,6 +232,9 @@ impl Shard {
         if let Said::EndsWritten { through } = notice.says {
             return self.ends_written(notice, through, programs);
         }
+        if let Said::CountersBackfilled { version } = notice.says {
+            return self.counters_backfilled(notice, version, programs);
+        }
         let Said::VersionBegins { version, digest } = &notice.says else {
             let taken = self.budgets.notice(notice, self.shards, programs);
             return taken.map_err(|what| self.difference(position, what));
@@ -243,6 +250,9 @@ impl Shard {
             return Err(self.difference(position, OTHER_TEXT));
         }
         let program = notice.program.clone();
+        let earlier = before.map(|before| before.version);
+        let name = (program.clone(), *version);
+        self.backfills.begin(&name, earlier, programs);
         let began = Began {
             version: *version,
             position,
@@ -293,6 +303,7 @@ impl Shard {
         self.check_owed(transaction)?;
         self.check_written(transaction)?;
         self.check_time(transaction, programs)?;
+        let comes_back = self.comes_back(transaction);
         let mut again = self.run_again(transaction, programs)?;
         again.nonce = transaction.nonce;
         if again != *transaction {
@@ -305,6 +316,7 @@ impl Shard {
         }
         self.originals.clear();
         self.note_ends(transaction, programs);
+        self.note_backfills(transaction, comes_back.as_ref(), programs);
         self.note(transaction, number, programs)?;
         for key in self.totals.add(transaction) {
             self.unmarked.insert(key);
@@ -339,7 +351,7 @@ impl Shard {
                 }
                 return Ok(());
             }
-            Cause::Due(_) | Cause::Received(_) => return Ok(()),
+            Cause::Due(_) | Cause::Received(_) | Cause::Backfilled(_) => return Ok(()),
         };
         if matches!(command, Command::Hold(_)) {
             self.holds.insert(position, number);

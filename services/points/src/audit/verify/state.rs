@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What a file of this release begins with.
-const STATE_HEADER: &[u8] = b"fealty verified 10\n";
+const STATE_HEADER: &[u8] = b"fealty verified 11\n";
 /// Transactions that an earlier run has verified, hashed at a time.
 const REHASH_LEN: i64 = 50_000;
 

@@ -40,7 +40,7 @@ impl Shard {
         let waits = self.waits(transaction, programs)?;
         // At the instant at which a period ends, points expire after its end.
         let before = match &transaction.cause {
-            Cause::Request { .. } | Cause::Received(_) => Some(at),
+            Cause::Request { .. } | Cause::Received(_) | Cause::Backfilled(_) => Some(at),
             Cause::Ended(ended) if ended.again => Some(at),
             Cause::Ended(ended) => Some(ended.facts.purchased_at),
             Cause::Due(_) | Cause::TierChanged(_) => None,
@@ -82,7 +82,9 @@ impl Shard {
                 program_version, ..
             } => *program_version,
             Cause::TierChanged(change) => change.program_version,
-            Cause::Due(_) | Cause::Received(_) | Cause::Ended(_) => return Ok(None),
+            Cause::Due(_) | Cause::Received(_) | Cause::Ended(_) | Cause::Backfilled(_) => {
+                return Ok(None);
+            }
         };
         let applied = self.applied(transaction, version, programs)?;
         let waivers = applied.program.waivers();

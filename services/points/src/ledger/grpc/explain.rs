@@ -1,8 +1,8 @@
 //! How a transaction came to be, in sentences.
 
 use fealty_ledger::{
-    Account, BudgetedFacts, Cause, Command, Due, Ended, Facts, ReturnFacts, ReversalFacts,
-    Transaction, Transfer,
+    Account, BackfilledReturnFacts, BudgetedFacts, Cause, Command, Due, Ended, Facts, ReturnFacts,
+    ReversalFacts, Transaction, Transfer,
 };
 use fealty_proto::points::v1 as wire;
 use fealty_rules::Verdict;
@@ -42,6 +42,11 @@ fn cause(ids: Ids, transaction: &Transaction) -> Vec<wire::ExplanationStep> {
             vec![step(format!("hold {hold} reached its time-out at {at}"))]
         }
         Cause::Ended(ended) => ended_steps(ended),
+        Cause::Backfilled(backfilled) => vec![step(format!(
+            "version {} of the programme began, and has counters that count what was before: \
+             they are worked out from the member's log",
+            backfilled.program_version
+        ))],
         Cause::Received(received) => {
             let (from, gift) = (&received.from, ids.transaction(received.gift));
             vec![step(format!(
@@ -136,6 +141,12 @@ fn decided_by(facts: &Facts) -> Vec<wire::ExplanationStep> {
         Facts::Return(facts) => {
             steps.extend(returned(facts));
             steps.extend(reversed(&facts.reversal));
+        }
+        Facts::BackfilledReturn(BackfilledReturnFacts { facts, .. }) => {
+            steps.extend(returned(facts));
+            steps.extend(reversed(&facts.reversal));
+            let text = "counters go back with it that began after the purchase, and count it too";
+            steps.push(step(text.to_owned()));
         }
     }
     steps

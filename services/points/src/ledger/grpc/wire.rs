@@ -55,7 +55,7 @@ pub(super) fn wallet(currency: &str, wallet: &Wallet) -> wire::Balance {
 }
 
 /// The kinds of transaction, by the name that the ledger has for them.
-const KINDS: [(&str, wire::TransactionKind); 25] = [
+const KINDS: [(&str, wire::TransactionKind); 27] = [
     ("purchase", wire::TransactionKind::Purchase),
     ("activity", wire::TransactionKind::Activity),
     ("accrue", wire::TransactionKind::Accrue),
@@ -80,6 +80,14 @@ const KINDS: [(&str, wire::TransactionKind); 25] = [
     ("budget_warning", wire::TransactionKind::BudgetWarning),
     ("period_ended", wire::TransactionKind::PeriodEnded),
     ("periods_ended", wire::TransactionKind::PeriodsEnded),
+    (
+        "counters_backfilled",
+        wire::TransactionKind::CountersBackfilled,
+    ),
+    (
+        "all_counters_backfilled",
+        wire::TransactionKind::AllCountersBackfilled,
+    ),
     ("activate_on_event", wire::TransactionKind::ActivateOnEvent),
 ];
 
@@ -109,7 +117,10 @@ fn tell(rendered: &mut wire::Transaction, ids: Ids, transaction: &Transaction) {
         position,
     };
     let (command, facts) = match &transaction.cause {
-        Cause::Due(Due::Activate | Due::Expire | Due::ExpireInactive) => return,
+        // What counters come to, `GetCounters` says.
+        Cause::Due(Due::Activate | Due::Expire | Due::ExpireInactive) | Cause::Backfilled(_) => {
+            return;
+        }
         Cause::Due(Due::HoldTimeout { hold }) => {
             rendered.hold = ids.hold(of_shard(*hold));
             return;
@@ -263,11 +274,13 @@ fn times_out(transaction: &Transaction, timeout: Duration) -> Option<prost_types
 fn tell_undone(rendered: &mut wire::Transaction, of: String, facts: Option<&Facts>) {
     match facts {
         Some(Facts::Reversal(facts)) => rendered.reversal = Some(reversal(of, facts)),
-        Some(Facts::Return(facts)) => {
-            rendered.brand = text(&facts.brand);
-            rendered.purchase_return = Some(purchase_return(of, facts));
+        Some(facts) => {
+            if let Some(facts) = facts.of_return() {
+                rendered.brand = text(&facts.brand);
+                rendered.purchase_return = Some(purchase_return(of, facts));
+            }
         }
-        _ => {}
+        None => {}
     }
 }
 
@@ -335,6 +348,7 @@ fn program_version(cause: &Cause) -> i64 {
         } => i64::from(*program_version),
         Cause::TierChanged(change) => i64::from(change.program_version),
         Cause::Ended(ended) => i64::from(ended.program_version),
+        Cause::Backfilled(backfilled) => i64::from(backfilled.program_version),
         Cause::Due(_) | Cause::Received(_) => 0,
     }
 }
@@ -438,7 +452,9 @@ impl Call<'_> {
             ..wire::Transaction::default()
         };
         match &notice.says {
-            Said::VersionBegins { version, .. } => rendered.program_version = (*version).into(),
+            Said::VersionBegins { version, .. } | Said::CountersBackfilled { version } => {
+                rendered.program_version = (*version).into();
+            }
             Said::EndsWritten { through } => {
                 rendered.period_end = Some(wire::PeriodEnd {
                     end_time: Some(to_wire_time(*through)),
@@ -454,7 +470,9 @@ impl Call<'_> {
 /// What an entry says of a budget.
 fn budget_entry(said: &Said) -> Option<wire::BudgetEntry> {
     let (budget, points, size) = match said {
-        Said::VersionBegins { .. } | Said::EndsWritten { .. } => return None,
+        Said::VersionBegins { .. } | Said::EndsWritten { .. } | Said::CountersBackfilled { .. } => {
+            return None;
+        }
         Said::LeaseMoved(moved) => (&moved.budget, moved.points, moved.limit),
         Said::LeaseReceived(received) => (&received.budget, received.points, 0),
         Said::BudgetWarned {

@@ -268,14 +268,16 @@ pub(crate) async fn at_once(
         ),
         versions_written AS (
             INSERT INTO begun_versions (shard, program, version, position, begun_at)
-            SELECT head.shard, new.* FROM head, unnest($17::version_row[]) AS new
+            SELECT head.shard, new.program, new.version, new.position, new.begun_at
+            FROM head, unnest($17::version_row[]) AS new
             ON CONFLICT (program, shard) DO UPDATE SET
                 version = excluded.version, position = excluded.position,
                 begun_at = excluded.begun_at
         ),
         version_history_written AS (
             INSERT INTO version_history (shard, program, version, position, begun_at)
-            SELECT head.shard, new.* FROM head, unnest($17::version_row[]) AS new
+            SELECT head.shard, new.program, new.version, new.position, new.begun_at
+            FROM head, unnest($17::version_row[]) AS new
         ),
         counters_written AS (
             INSERT INTO counters (shard, member_no, body)
@@ -563,7 +565,7 @@ async fn put_versions(
     sqlx::query!(
         "-- points.batch.put_versions
         INSERT INTO begun_versions (shard, program, version, position, begun_at)
-        SELECT home.shard, new.*
+        SELECT home.shard, new.program, new.version, new.position, new.begun_at
         FROM shards AS home, unnest($2::version_row[]) AS new WHERE home.shard = $1
         ON CONFLICT (program, shard) DO UPDATE SET
             version = excluded.version, position = excluded.position,
@@ -576,7 +578,7 @@ async fn put_versions(
     sqlx::query!(
         "-- points.batch.put_version_history
         INSERT INTO version_history (shard, program, version, position, begun_at)
-        SELECT home.shard, new.*
+        SELECT home.shard, new.program, new.version, new.position, new.begun_at
         FROM shards AS home, unnest($2::version_row[]) AS new WHERE home.shard = $1",
         stored(shard),
         &rows.versions as &[VersionRow],

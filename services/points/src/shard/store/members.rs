@@ -25,6 +25,32 @@ pub(crate) async fn number(
     Ok(number)
 }
 
+/// So many members of a programme that come after a number.
+pub(crate) async fn after(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    (program, after): (&ProgramId, i64),
+    len_max: i64,
+) -> Result<Vec<(i64, MemberId)>, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- points.members.after
+        SELECT member_no, member FROM members
+        WHERE shard = $1 AND program = $2 AND member_no > $3 ORDER BY member_no LIMIT $4",
+        stored(shard),
+        program.as_str(),
+        after,
+        len_max,
+    )
+    .fetch_all(executor)
+    .await?;
+    let rows = rows.into_iter();
+    rows.map(|row| {
+        let member = StoredRow::of("members", row.member_no).parse("member", &row.member)?;
+        Ok((row.member_no, member))
+    })
+    .collect()
+}
+
 /// All members of a shard: number, programme, member.
 pub(crate) async fn all(
     connection: &mut PgConnection,

@@ -1,5 +1,7 @@
 //! What has come back of purchases.
 
+use std::collections::HashMap;
+
 use fealty_ledger::Returned;
 use fealty_postgres::{DatabaseError, PgConnection, StoredRow};
 use fealty_types::{Position, ShardId};
@@ -23,6 +25,29 @@ pub(crate) async fn of(
     .await?;
     body.map(|body| decoded(transaction.get(), &body))
         .transpose()
+}
+
+/// What has come back of a member's purchases, by where each stands.
+pub(crate) async fn of_member(
+    executor: impl PgExecutor<'_>,
+    (shard, member_no): (ShardId, i64),
+) -> Result<HashMap<Position, Returned>, DatabaseError> {
+    let rows = sqlx::query!(
+        "-- points.returns.of_member
+        SELECT position, body FROM returns WHERE shard = $1 AND member_no = $2",
+        stored(shard),
+        member_no,
+    )
+    .fetch_all(executor)
+    .await?;
+    let rows = rows.into_iter();
+    rows.map(|row| {
+        Ok((
+            Position::new(row.position),
+            decoded(row.position, &row.body)?,
+        ))
+    })
+    .collect()
 }
 
 /// All returns of a shard: the member's number, the transaction, and what has come back of

@@ -319,6 +319,8 @@ pub(crate) struct VersionRow {
     pub(crate) position: i64,
     /// When.
     pub(crate) begun_at: PgTime,
+    /// Up to which version counters are worked out for all; it does not change with the others.
+    pub(crate) backfilled: i32,
 }
 
 /// Up to when the ends of a programme's periods are written.

@@ -1,6 +1,6 @@
 //! The versions of programmes that are in force in a shard, and those that were.
 
-use fealty_postgres::{DatabaseError, StoredRow, from_pg};
+use fealty_postgres::{DatabaseError, PgConnection, StoredRow, from_pg};
 use fealty_types::{Position, ProgramId, ShardId, Timestamp};
 use sqlx::PgExecutor;
 
@@ -14,6 +14,9 @@ pub(crate) struct BegunVersion {
     pub(crate) position: Position,
     /// When; the year 1970 where that was before it was kept.
     pub(crate) begun_at: Timestamp,
+    /// Of the one in force, up to which version the counters that count what was before they
+    /// began are worked out for all members.
+    pub(crate) backfilled: u32,
 }
 
 impl VersionRow {
@@ -25,6 +28,7 @@ impl VersionRow {
             version: row.check("version", version)?,
             position: Position::new(self.position),
             begun_at: from_pg(self.begun_at),
+            backfilled: row.check("backfilled", u32::try_from(self.backfilled).ok())?,
         };
         Ok((row.parse("program", &self.program)?, begun))
     }
@@ -38,7 +42,8 @@ pub(crate) async fn of_shard(
     let rows = sqlx::query_as!(
         VersionRow,
         "-- points.versions.of_shard
-        SELECT program, version, position, begun_at FROM begun_versions WHERE shard = $1",
+        SELECT program, version, position, begun_at, backfilled FROM begun_versions
+        WHERE shard = $1",
         stored(shard),
     )
     .fetch_all(executor)
@@ -54,13 +59,31 @@ pub(crate) async fn history(
 ) -> Result<Vec<VersionRow>, DatabaseError> {
     let rows = sqlx::query_as!(
         VersionRow,
-        "-- points.versions.history
-        SELECT program, version, position, begun_at FROM version_history
-        WHERE shard = $1 AND ($2::text IS NULL OR program = $2) ORDER BY program, version",
+        r#"-- points.versions.history
+        SELECT program, version, position, begun_at, 0 AS "backfilled!" FROM version_history
+        WHERE shard = $1 AND ($2::text IS NULL OR program = $2) ORDER BY program, version"#,
         stored(shard),
         program.map(ProgramId::as_str),
     )
     .fetch_all(executor)
     .await?;
     Ok(rows)
+}
+
+/// Writes up to which version counters are worked out for all members, under the lock of the head.
+pub(crate) async fn put_backfilled(
+    connection: &mut PgConnection,
+    shard: ShardId,
+    (program, version): (&ProgramId, u32),
+) -> Result<(), DatabaseError> {
+    sqlx::query!(
+        "-- points.versions.put_backfilled
+        UPDATE begun_versions SET backfilled = $3 WHERE program = $1 AND shard = $2",
+        program.as_str(),
+        stored(shard),
+        i32::try_from(version).unwrap_or(i32::MAX),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

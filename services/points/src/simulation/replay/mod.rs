@@ -3,9 +3,11 @@
 //! Each entry makes what it made before do again: a request is planned and executed, what fell due
 //! falls due, a period that ended ends. What comes of it is written to a log that nobody keeps.
 //! `request` does requests, `asked` says their words anew where less is there than was, `ends` are
-//! the ends of periods, `places` where entries came to stand.
+//! the ends of periods, `backfills` counters that count what was before, `places` where entries came
+//! to stand.
 
 mod asked;
+mod backfills;
 mod ends;
 mod places;
 mod request;
@@ -22,6 +24,7 @@ use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, TierId, T
 
 use super::{between::Between, missed::Missed, tiers::Tiers};
 use crate::{plan::tier_effects, shard::number};
+use backfills::BackfillOfMember;
 use ends::{EndsOfMember, PassedEnds};
 use places::Places;
 use request::Asked;
@@ -64,6 +67,7 @@ struct Known {
     ends: EndsOfMember,
     /// How many of the member's changes of tier have been written.
     tiers_written: usize,
+    backfill: BackfillOfMember,
 }
 
 /// A shard's log, played again.
@@ -147,6 +151,8 @@ impl Replay {
                 self.ended_through = Some(through);
                 Ok(())
             }
+            // What it says follows from what stands before it.
+            Said::CountersBackfilled { .. } => Ok(()),
             Said::LeaseMoved(_) | Said::LeaseReceived(_) | Said::BudgetWarned { .. } => {
                 self.fold(entry)
             }
@@ -240,6 +246,7 @@ impl Replay {
             book: MemberBook::new(self.versions.program.clone(), member.clone()),
             ends: EndsOfMember::from(self.passed.last()),
             tiers_written: 0,
+            backfill: BackfillOfMember::default(),
         })
     }
 
@@ -309,9 +316,13 @@ impl Replay {
                     program_version: *program_version,
                     facts: facts.as_ref(),
                 };
+                self.backfill(known, asked.now, log)?;
                 self.write_ends(known, asked.now.into(), None, log)?;
                 self.write_tiers(known, (applied, asked.now), log)?;
-                self.request((recorded.place(), &asked), (applied, known), log, between)
+                let comes_back = self.comes_back(known, asked.command);
+                self.request((recorded.place(), &asked), (applied, known), log, between)?;
+                self.count_what_was_before(known, comes_back.as_ref(), log);
+                Ok(())
             }
             Cause::Due(due) => {
                 let Some(wallet) = recorded.wallets.first() else {
@@ -343,11 +354,15 @@ impl Replay {
                 }
                 Ok(())
             }
+            Cause::Backfilled(backfilled) => {
+                self.backfilled_as_recorded(known, (backfilled, at), log)
+            }
             Cause::Ended(ended) => {
                 let moment = Moment {
                     now: recorded.written_at,
                     tiers_known: ended.ends_at,
                 };
+                self.backfill(known, recorded.written_at, log)?;
                 self.write_ends(known, moment, Some(ended), log)
             }
         }
@@ -419,6 +434,7 @@ impl Replay {
                 now,
                 tiers_known: now,
             };
+            self.backfill(&mut known, now, &mut log)?;
             self.write_ends(&mut known, moment, None, &mut log)?;
             self.write_tiers(&mut known, (&applied, now), &mut log)?;
             let_tiers_decide(Some(&applied.program), &mut known.book);

@@ -174,9 +174,9 @@ impl Replay {
                 let at = purchase.purchased_at.unwrap_or(asked.now);
                 Some((at, purchase.amount.minor_units()))
             }
-            (Command::Return(_), Some(Facts::Return(facts))) => {
-                Some((facts.purchased_at, -facts.part.minor_units))
-            }
+            (Command::Return(_), Some(facts)) => facts
+                .of_return()
+                .map(|facts| (facts.purchased_at, -facts.part.minor_units)),
             _ => None,
         };
         if let Some(spent) = spent {

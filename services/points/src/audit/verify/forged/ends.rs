@@ -37,7 +37,7 @@ impl Forger {
         forger
     }
 
-    fn buy(&mut self, cents: i64, now: i64, on: Option<i64>) {
+    pub(super) fn buy(&mut self, cents: i64, now: i64, on: Option<i64>) {
         let purchase = Purchase {
             brand: "record-shop".parse().expect("an id"),
             order_number: format!("order-{now}").parse().expect("a number"),

@@ -1,9 +1,11 @@
 //! Logs that hang together, byte by byte, and in which time does what it cannot; in `ends`, those
-//! in which the ends of periods are not what they must be.
+//! in which the ends of periods are not what they must be, and in `backfills` those in which counters
+//! are not that count what was before they began.
 
+mod backfills;
 mod ends;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use fealty_ledger::{
     Accrue, Command, Entry, Log, MemberBook, Redeem, Said, Stamp, advance, apply, canonical,
@@ -61,6 +63,8 @@ fn redeem() -> Command {
 /// A log of one member, and what writes to it whatever it is told.
 struct Forger {
     applied: ProgramVersion,
+    /// Those that were in force before it.
+    earlier: Vec<ProgramVersion>,
     book: MemberBook,
     /// What was written by logs of before.
     before: Vec<Entry>,
@@ -89,9 +93,23 @@ impl Forger {
         Self {
             book: MemberBook::new(program, member),
             before: Vec::new(),
+            earlier: Vec::new(),
             applied,
             log,
         }
+    }
+
+    /// Has another version begin.
+    fn begin(&mut self, source: &str) {
+        let number = self.applied.version + 1;
+        let applied = Program::parse(source).expect("valid").numbered(number);
+        let earlier = std::mem::replace(&mut self.applied, applied);
+        self.earlier.push(earlier);
+        let digest = self.applied.text_digest;
+        let version = crate::shard::number(&self.applied);
+        let program = self.applied.program.id.clone();
+        self.log
+            .announce(&program, Said::VersionBegins { version, digest });
     }
 
     /// Has what comes be written at another time.
@@ -146,9 +164,15 @@ impl Forger {
                 .collect(),
             marks: VecDeque::new(),
         };
-        let name = (self.applied.program.id.clone(), 1);
-        let programs: Programs = HashMap::from([(name, self.applied)]);
-        match Shard::new(ShardId::new(0), 1).check(chunk, &programs).1 {
+        let versions = self.earlier.into_iter().chain([self.applied]);
+        let named = versions.map(|applied| {
+            let name = (applied.program.id.clone(), crate::shard::number(&applied));
+            (name, applied)
+        });
+        let programs: Programs = named.collect();
+        let mut shard = Shard::new(ShardId::new(0), 1);
+        assert!(shard.looks_for_backfills(&programs), "it is empty");
+        match shard.check(chunk, &programs).1 {
             Stopped::Done => Ok(()),
             Stopped::Different(error) => Err(error.to_string()),
             Stopped::OriginalNeeded(..) => panic!("nothing is reversed, or taken back"),

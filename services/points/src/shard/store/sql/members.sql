@@ -37,10 +37,10 @@ SELECT
         ) t
     ) AS "seen: Vec<SeenRow>",
     (
-        SELECT array_agg(ROW(v.program, v.version, v.position, v.begun_at)::version_row)
+        SELECT array_agg(ROW(v.program, v.version, v.position, v.begun_at, v.backfilled)::version_row)
         FROM unnest($5::text[]) AS asked (program)
         CROSS JOIN LATERAL (
-            SELECT program, version, position, begun_at FROM begun_versions
+            SELECT program, version, position, begun_at, backfilled FROM begun_versions
             WHERE shard = $1 AND program = asked.program LIMIT 1
         ) v
     ) AS "versions: Vec<VersionRow>",

@@ -1,0 +1,198 @@
+//! Counters that count what was before they began, for members who do nothing themselves: the
+//! sweeper has them worked out, and says in the log when that is done. Whoever reads a member's
+//! counters has the member's worked out first.
+
+use std::{sync::Arc, time::Duration};
+
+use fealty_ledger::Said;
+use fealty_postgres::{PgConnection, run};
+use fealty_program::ProgramVersion;
+use fealty_types::{Clock as _, MemberId, ProgramId, ShardId, Timestamp};
+
+use super::{failure::Failure, service::Ledger};
+use crate::{
+    error::Error,
+    lane::DueBackfill,
+    shard::{Asked, ReadOn, ShardWork, Written, store::head::lock_head, store::members},
+};
+
+/// How long a read waits for that; then it tells the counters without what was before.
+const READ_WAITS: Duration = Duration::from_millis(500);
+/// Members worked on in one go.
+const MEMBERS_MAX: i64 = 1_000;
+
+impl Ledger {
+    /// Has a member's counters worked out before they are read, where that is still to be done.
+    pub(crate) async fn backfill_before_read(
+        &self,
+        shard: ShardId,
+        applied: &ProgramVersion,
+        member: &MemberId,
+    ) {
+        if !self.lanes.backfills().are_open_for(shard, applied, member) {
+            return;
+        }
+        let asked = (member.clone(), Timestamp::EPOCH);
+        let done = self.lanes.end_periods(shard, applied.clone(), asked);
+        match tokio::time::timeout(READ_WAITS, done).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, %shard, "counters are read before they are worked out");
+            }
+            Err(_) => tracing::debug!(%shard, "counters are read before they are worked out"),
+        }
+    }
+}
+
+/// Whether there may be something to do in a shard.
+pub(super) fn may_be_due(ledger: &Ledger, shard: ShardId) -> bool {
+    let programs = ledger.programs.ids().into_iter();
+    let mut newest = programs.filter_map(|program| ledger.programs.newest(&program).ok());
+    newest.any(|applied| ledger.lanes.backfills().are_open(shard, &applied))
+}
+
+/// Works out all that is to be worked out in a shard; answers for how many members. A programme
+/// in which that fails keeps no other waiting.
+pub(super) async fn sweep(ledger: &Ledger, shard: ShardId) -> Result<i64, Error> {
+    let (mut swept, mut failed) = (0, None);
+    for program in ledger.programs.ids() {
+        let Ok(applied) = ledger.programs.newest(&program) else {
+            continue;
+        };
+        if !ledger.lanes.backfills().are_open(shard, &applied) {
+            continue;
+        }
+        match sweep_program(ledger, shard, &applied).await {
+            Ok(members) => swept += members,
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(swept), Err)
+}
+
+async fn sweep_program(
+    ledger: &Ledger,
+    shard: ShardId,
+    applied: &ProgramVersion,
+) -> Result<i64, Error> {
+    let (pool, program) = (ledger.database.pool(), &applied.program.id);
+    // Where nobody is, the version begins with the first who comes.
+    if members::after(pool, shard, (program, 0), 1)
+        .await?
+        .is_empty()
+    {
+        return Ok(0);
+    }
+    let Some(due) = begin(ledger, shard, applied).await? else {
+        return Ok(0);
+    };
+    let Some(last) = due.last().map(|due| due.begun.version) else {
+        return Ok(0);
+    };
+    let (mut after, mut swept) = (0, 0);
+    loop {
+        let some = members::after(pool, shard, (program, after), MEMBERS_MAX).await?;
+        let Some((number, _)) = some.last() else {
+            break;
+        };
+        after = *number;
+        let members: Vec<MemberId> = some.into_iter().map(|(_, member)| member).collect();
+        swept += i64::try_from(members.len()).unwrap_or(i64::MAX);
+        let moment = Timestamp::EPOCH;
+        super::ends::write_for(ledger, (shard, applied), members, moment).await?;
+    }
+    finish(ledger, (shard, program), last).await?;
+    // So that it is known here at once.
+    begin(ledger, shard, applied).await?;
+    Ok(swept)
+}
+
+/// Whether something is to be done for members of a programme in a shard, without which it cannot
+/// be said what ends of periods come to.
+pub(super) async fn come_first(
+    ledger: &Ledger,
+    shard: ShardId,
+    applied: &ProgramVersion,
+) -> Result<bool, Error> {
+    if !ledger.lanes.backfills().are_open(shard, applied) {
+        return Ok(false);
+    }
+    let pool = ledger.database.pool();
+    let some = members::after(pool, shard, (&applied.program.id, 0), 1).await?;
+    Ok(!some.is_empty())
+}
+
+/// What comes of a look under the lock of the head: what was written, and what is to be done.
+type Looked = (Option<Written>, Option<Arc<[DueBackfill]>>);
+
+/// Has the version at hand begin, if it has not; answers with what is to be done. `None` if a
+/// later one has begun.
+async fn begin(
+    ledger: &Ledger,
+    shard: ShardId,
+    applied: &ProgramVersion,
+) -> Result<Option<Arc<[DueBackfill]>>, Error> {
+    let program = &applied.program.id;
+    let looked: Result<Looked, Failure> = run!(ledger.database, "backfill", |connection| async {
+        lock_head(connection, shard).await?;
+        let mut work = read(ledger, connection, (shard, program)).await?;
+        let begun = work.begin_version(connection, applied).await?.is_some();
+        let Some(version) = work.version(program) else {
+            return Ok((None, None));
+        };
+        let (of, programs) = ((shard, program), &ledger.programs);
+        let backfills = ledger.lanes.backfills();
+        let due = backfills.due(connection, programs, of, version).await?;
+        let placement = ledger.shards.placement();
+        if !begun {
+            return Ok((None, Some(due)));
+        }
+        let written = work.write(connection, placement, ReadOn::Locked, None);
+        Ok((Some(written.await?), Some(due)))
+    });
+    let (written, due) = looked.map_err(Error::from)?;
+    if let Some(written) = written {
+        ledger.publisher.publish(shard, &written).await;
+    }
+    Ok(due)
+}
+
+/// Says in the log that all is worked out that began up to a version.
+async fn finish(
+    ledger: &Ledger,
+    (shard, program): (ShardId, &ProgramId),
+    version: u32,
+) -> Result<(), Error> {
+    let written: Result<Option<Written>, Failure> =
+        run!(ledger.database, "backfill", |connection| async {
+            lock_head(connection, shard).await?;
+            let mut work = read(ledger, connection, (shard, program)).await?;
+            let said = work.version(program).map(|in_force| in_force.backfilled);
+            if said >= Some(version) {
+                return Ok(None);
+            }
+            work.announce(program, Said::CountersBackfilled { version })?;
+            let placement = ledger.shards.placement();
+            let written = work.write(connection, placement, ReadOn::Locked, None);
+            Ok(Some(written.await?))
+        });
+    if let Some(written) = written.map_err(Error::from)? {
+        ledger.publisher.publish(shard, &written).await;
+    }
+    Ok(())
+}
+
+/// How far a shard is with a programme, under the lock of its head.
+async fn read(
+    ledger: &Ledger,
+    connection: &mut PgConnection,
+    (shard, program): (ShardId, &ProgramId),
+) -> Result<ShardWork, Failure> {
+    let asked = Asked {
+        programs: vec![program.clone()],
+        ..Asked::default()
+    };
+    let now = ledger.clock.now();
+    let read = ShardWork::read(connection, shard, [], &asked, now, ReadOn::Locked, None);
+    Ok(read.await?.0)
+}

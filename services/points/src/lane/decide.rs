@@ -1,7 +1,9 @@
-//! The jobs of a batch, one after the other: seen before, refused, or done; `budgets` is what
-//! a purchase wants of those that its shard has too little of, `referral` who may claim to be
-//! brought by another, `tier` what changes of a member's tier mean.
+//! The jobs of a batch, one after the other: seen before, refused, or done; `backfill` is what
+//! counters come to by the log, `budgets` what a purchase wants of those that its shard has too
+//! little of, `referral` who may claim to be brought by another, `tier` what changes of a member's
+//! tier mean.
 
+mod backfill;
 mod budgets;
 mod planned;
 mod referral;
@@ -23,7 +25,7 @@ use same::recorded_before;
 pub(crate) use same::same_request;
 
 use super::{
-    backfills::{Backfills, write_backfills},
+    backfills::Backfills,
     ends::{Ends, EndsOfBatch, Late},
     job::{Done, Job, Work},
     lease::{Leasing, Want},
@@ -54,8 +56,6 @@ pub(super) enum Pending {
     LeftForMore,
 }
 
-/// Entries of a log whose reading counts for the change of a lot.
-const ENTRIES_PER_LOT: usize = 10;
 /// Lots that what is due before one request may change: then it is to be sent again.
 const DUE_PER_REQUEST: usize = 5_000;
 /// Lots that one wallet which the sweeper found may change in a batch.
@@ -280,26 +280,6 @@ impl Jobs {
             Work::ChangeTier => self.change_tier(connection, index, job).await?,
         };
         Ok(done)
-    }
-
-    /// Works out counters of the member that count what was before they began; `false` where
-    /// that cannot be done here for now.
-    async fn backfill(
-        &mut self,
-        connection: &mut PgConnection,
-        index: usize,
-        job: &Job,
-    ) -> Result<bool, Interrupted> {
-        let known = (&self.backfills, &self.programs);
-        let member = (self.slot_of[index], &job.applied, self.now);
-        match write_backfills(&mut self.work, connection, known, member).await {
-            Ok(entries) => {
-                self.due_done += entries / ENTRIES_PER_LOT;
-                Ok(true)
-            }
-            Err(Interrupted::Database(DatabaseError::Contended(_))) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// Plans a request and does it.

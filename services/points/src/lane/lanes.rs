@@ -6,6 +6,7 @@ use fealty_postgres::Database;
 use fealty_program::ProgramVersion;
 use fealty_server::{Programs, ServiceClock, Trouble, Troubles};
 use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
+use futures::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -27,6 +28,10 @@ use crate::{
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// A batch that takes longer keeps its shard from working.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// Members written for at once where nobody waits for it.
+const AT_ONCE: usize = 512;
+/// How long that waits where a lane has too much to do.
+const OVERLOADED: Duration = Duration::from_millis(50);
 /// For how long the health tells that a lane broke off.
 const BROKE_OFF_SHOWN: Duration = Duration::from_mins(1);
 
@@ -121,6 +126,29 @@ impl Lanes {
         let done = self.lane(shard).submit(applied, member, work).await?;
         debug_assert!(done.is_none(), "ends of periods have no answer");
         Ok(())
+    }
+
+    /// The same for some members.
+    pub(crate) async fn end_periods_of(
+        &self,
+        (shard, applied): (ShardId, &ProgramVersion),
+        members: Vec<MemberId>,
+        tiers_known: Timestamp,
+    ) -> Result<(), Error> {
+        let work = members.into_iter().map(|member| async move {
+            loop {
+                let ended = (member.clone(), tiers_known);
+                match self.end_periods(shard, applied.clone(), ended).await {
+                    // Others have filled the lane's queue.
+                    Err(Error::Overloaded) => tokio::time::sleep(OVERLOADED).await,
+                    done => return done,
+                }
+            }
+        });
+        let work: Vec<_> = work.collect();
+        let done = stream::iter(work).buffer_unordered(AT_ONCE);
+        let done: Vec<Result<(), Error>> = done.collect().await;
+        done.into_iter().find(Result::is_err).unwrap_or(Ok(()))
     }
 
     /// Does what a request asks, once, however often it is sent.

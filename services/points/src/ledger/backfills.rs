@@ -98,8 +98,9 @@ async fn sweep_program(
         after = *number;
         let members: Vec<MemberId> = some.into_iter().map(|(_, member)| member).collect();
         swept += i64::try_from(members.len()).unwrap_or(i64::MAX);
-        let moment = Timestamp::EPOCH;
-        super::ends::write_for(ledger, (shard, applied), members, moment).await?;
+        let of = (shard, applied);
+        let done = ledger.lanes.end_periods_of(of, members, Timestamp::EPOCH);
+        done.await?;
     }
     finish(ledger, (shard, program), last).await?;
     // So that it is known here at once.

@@ -8,7 +8,6 @@ use fealty_ledger::{Cause, Entry, Moment, Said};
 use fealty_postgres::{DatabaseError, PgConnection, run};
 use fealty_program::ProgramVersion;
 use fealty_types::{Clock as _, MemberId, Position, ProgramId, ShardId, Timestamp};
-use futures::{StreamExt as _, stream};
 
 use super::{backfills, failure::Failure, service::Ledger};
 use crate::{
@@ -29,10 +28,6 @@ use crate::{
 const READ_WAITS: Duration = Duration::from_millis(500);
 /// Members looked at in one go.
 const MEMBERS_MAX: i64 = 1_000;
-/// Members written for at once.
-const AT_ONCE: usize = 512;
-/// How long it is waited where a lane has too much to do.
-const OVERLOADED: Duration = Duration::from_millis(50);
 /// Entries of the log read at a time.
 const LOG_LEN: i64 = 5_000;
 /// Members written for together with the notice, under the lock of the head.
@@ -193,39 +188,14 @@ struct Ending<'a> {
     through: Timestamp,
 }
 
-/// Has what is due before all else written for some members, where it is known who had which tier
-/// up to a moment.
-pub(super) async fn write_for(
-    ledger: &Ledger,
-    (shard, applied): (ShardId, &ProgramVersion),
-    members: Vec<MemberId>,
-    tiers_known: Timestamp,
-) -> Result<(), Error> {
-    let work = members.into_iter().map(|member| async move {
-        loop {
-            let ended = (member.clone(), tiers_known);
-            match ledger
-                .lanes
-                .end_periods(shard, applied.clone(), ended)
-                .await
-            {
-                // Others have filled the lane's queue.
-                Err(Error::Overloaded) => tokio::time::sleep(OVERLOADED).await,
-                done => return done,
-            }
-        }
-    });
-    let work: Vec<_> = work.collect();
-    let done = stream::iter(work).buffer_unordered(AT_ONCE);
-    let done: Vec<Result<(), Error>> = done.collect().await;
-    done.into_iter().find(Result::is_err).unwrap_or(Ok(()))
-}
-
 impl Ending<'_> {
     /// Has them written for some members.
     async fn write_for(&self, members: Vec<MemberId>) -> Result<(), Error> {
         let of = (self.shard, self.applied);
-        write_for(self.ledger, of, members, self.moment.tiers_known).await
+        let lanes = &self.ledger.lanes;
+        lanes
+            .end_periods_of(of, members, self.moment.tiers_known)
+            .await
     }
 
     /// Says in the log that they are written for all, once they are also for those who were

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fealty_ledger::{
-    Backfill, Backfilled, Cause, Command, Counters, Facts, Purchase, Returned, SlotMove,
-    Transaction,
+    Backfill, Backfilled, Cause, Command, Counters, Facts, Purchase, Returned, Transaction,
 };
 use fealty_program::ProgramVersion;
 use fealty_rules::{BackfilledCounters, Move};
@@ -13,9 +12,8 @@ use fealty_types::{TierId, Timestamp};
 
 use super::{
     event::{LedgerNumbers, LeftOf, activity_event, event},
-    returns::{counter_move, slot_move},
+    moves::{counter_move, slot_moves},
 };
-use crate::shard::number;
 
 /// What a purchase or an activity was recorded by.
 #[derive(Clone, Copy)]
@@ -113,7 +111,7 @@ impl FromLog {
         let counter_moves = moves.iter().filter_map(|moved| counter_move(rules, moved));
         Some(Backfill {
             backfilled: Backfilled {
-                program_version: number(applied),
+                program_version: u32::try_from(applied.version).unwrap_or(u32::MAX),
                 moves: slot_moves(&moves),
             },
             counter_moves: counter_moves.collect(),
@@ -212,9 +210,4 @@ pub(super) fn back(
     moves
         .map(|((slot, bucket), by)| Move { slot, bucket, by })
         .collect()
-}
-
-/// What the log has of what goes back.
-pub(super) fn slot_moves(moves: &[Move]) -> Vec<SlotMove> {
-    moves.iter().map(slot_move).collect()
 }

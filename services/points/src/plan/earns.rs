@@ -12,7 +12,7 @@ use fealty_types::{BrandId, CurrencyId, OrderScope, Points, Timestamp};
 use super::{
     Plan, PlanError,
     event::LedgerNumbers,
-    returns::{counter_move, draws, slot_move},
+    moves::{counter_move, draws, slot_move},
 };
 
 /// How far ahead of the service's clock a till's may be.

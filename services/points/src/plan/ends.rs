@@ -13,7 +13,7 @@ use fealty_types::{CurrencyId, OrderScope, Points, TenderKind, TierId, Timestamp
 use super::{
     OfMember, Plan, PlanError,
     event::{LedgerNumbers, LeftOf, rank},
-    returns::{counter_move, slot_move},
+    moves::{counter_move, slot_move},
     verdicts::{OfRule, read, told},
 };
 

@@ -11,6 +11,7 @@ mod ends;
 mod error;
 mod event;
 mod grant;
+mod moves;
 mod purchase;
 mod referral;
 mod returns;

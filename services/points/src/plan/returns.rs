@@ -1,9 +1,8 @@
 //! A return: what is left of the purchase, and what that earns.
 
 use fealty_ledger::{
-    BackfilledReturnFacts, Command, CounterMove, Draw, Facts, Purchase, Request, Return,
-    ReturnFacts, Returned, Reversal, ReversalFacts, RuleResult, SlotMove, Transaction, Transfer,
-    taken_back,
+    BackfilledReturnFacts, Command, Draw, Facts, Purchase, Request, Return, ReturnFacts, Returned,
+    Reversal, ReversalFacts, RuleResult, Transaction, Transfer, taken_back,
 };
 use fealty_program::ProgramVersion;
 use fealty_rules::{Move, Outcome, Recorded, Rules, Silent, evaluate};
@@ -13,6 +12,7 @@ use super::{
     PlanError,
     backfill::{self, Record},
     event::event,
+    moves::{counter_move, slot_moves},
     verdicts::read,
 };
 
@@ -68,7 +68,7 @@ pub(crate) fn plan_return(
         left: after.rest(purchase).amount,
         part,
         earns,
-        moves: moves.iter().map(slot_move).collect(),
+        moves: slot_moves(&moves),
         counts,
         draws,
         reversal: ReversalFacts::default(),
@@ -79,7 +79,7 @@ pub(crate) fn plan_return(
     } else {
         Facts::BackfilledReturn(BackfilledReturnFacts {
             facts,
-            backfilled: backfill::slot_moves(&back),
+            backfilled: slot_moves(&back),
         })
     });
     Ok(())
@@ -177,38 +177,4 @@ fn stand(known: &Returned) -> Vec<Move> {
         by: stands.by,
     });
     stand.collect()
-}
-
-/// What the log has of a move.
-pub(super) fn slot_move(moved: &Move) -> SlotMove {
-    SlotMove {
-        slot: moved.slot,
-        bucket: moved.bucket,
-        by: moved.by,
-    }
-}
-
-/// What budgets give.
-pub(super) fn draws(rules: &Rules, moves: &[Move]) -> Vec<Draw> {
-    let draws = moves.iter().filter_map(|moved| {
-        Some(Draw {
-            budget: rules.budget_of(moved.slot)?.id.clone(),
-            lot: None,
-            points: moved.by,
-        })
-    });
-    draws.collect()
-}
-
-/// A number of the member that moves, by what it is known by; budgets are none of the
-/// member's.
-pub(super) fn counter_move(rules: &Rules, moved: &Move) -> Option<CounterMove> {
-    if rules.budget_of(moved.slot).is_some() {
-        return None;
-    }
-    Some(CounterMove {
-        key: rules.key_of(moved.slot)?,
-        bucket: moved.bucket,
-        by: moved.by,
-    })
 }

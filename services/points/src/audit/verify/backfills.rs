@@ -1,139 +1,19 @@
 //! Whether counters that count what was before they began come to what the log has.
 //!
 //! From the log's first entry on it is added up, for each version with such counters that is still
-//! to begin in the shard, what they would count. When it begins, that is held against what is
+//! to begin in the shard, what they would count (`coming`). When it begins, that is held against what is
 //! written for each member: before anything that reads the counters, and for all members before
 //! the notice that says so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use fealty_ledger::{Backfill, Cause, Command, Notice, Returned, Transaction};
+use fealty_types::{Position, ProgramId};
 
-use borsh::{BorshDeserialize, BorshSerialize};
-use fealty_ledger::{Backfill, Cause, Command, Counters, Notice, Returned, Transaction};
-use fealty_program::ProgramVersion;
-use fealty_rules::BackfilledCounters;
-use fealty_types::{MemberId, Position, ProgramId, Timestamp};
-
-use super::{Programs, VerifyError, shard::Shard};
-use crate::plan::{FromLog, is_backfilled_before};
-
-/// A version of a programme.
-type Version = (ProgramId, u32);
-
-/// A version that has begun, and whose counters are not yet said to be worked out for all.
-#[derive(Debug, BorshSerialize, BorshDeserialize)]
-struct Open {
-    /// The version that was in force before.
-    before: u32,
-    /// Members for whom it is done, or nothing was to be done.
-    done: BTreeSet<MemberId>,
-}
-
-/// What a shard's log says of such counters.
-#[derive(Debug, Default, BorshSerialize, BorshDeserialize)]
-pub(super) struct Backfills {
-    /// Versions that were looked for from the log's beginning on.
-    known: BTreeSet<Version>,
-    /// What the counters of each come to, until it is said to be done.
-    from_log: BTreeMap<Version, BTreeMap<MemberId, FromLog>>,
-    open: BTreeMap<Version, Open>,
-    /// Up to which version it is said to be done.
-    pub(super) through: BTreeMap<ProgramId, u32>,
-}
-
-/// A purchase of which something comes back, and what of it was back before.
-pub(super) struct ComesBack {
-    original: Transaction,
-    before: Returned,
-}
-
-impl Backfills {
-    /// Looks for the counters of all versions that have such; `false` if there are some that
-    /// would have to be looked for from an earlier entry on.
-    pub(super) fn look_for(&mut self, programs: &Programs, is_first: bool) -> bool {
-        let have = programs
-            .iter()
-            .filter(|(_, applied)| applied.program.earning.rules.has_backfilled());
-        let have: BTreeSet<Version> = have.map(|(version, _)| version.clone()).collect();
-        if !is_first {
-            return have.is_subset(&self.known);
-        }
-        for version in &have {
-            self.from_log.insert(version.clone(), BTreeMap::new());
-        }
-        self.known = have;
-        true
-    }
-
-    /// Notes that a version begins after another.
-    pub(super) fn begin(&mut self, version: &Version, before: Option<u32>, programs: &Programs) {
-        let earlier = before.map(|before| (version.0.clone(), before));
-        let earlier = earlier.and_then(|earlier| Some((programs.get(&earlier)?, earlier.1)));
-        let (Some(applied), Some((earlier, before))) = (programs.get(version), earlier) else {
-            self.from_log.remove(version);
-            return;
-        };
-        if new_counters(applied, earlier).is_empty() {
-            self.from_log.remove(version);
-            return;
-        }
-        let open = Open {
-            before,
-            done: BTreeSet::new(),
-        };
-        self.open.insert(version.clone(), open);
-    }
-
-    /// Adds what a transaction records, for versions that have not begun.
-    pub(super) fn add(
-        &mut self,
-        transaction: &Transaction,
-        (comes_back, after): (Option<&ComesBack>, Option<&Returned>),
-        programs: &Programs,
-    ) {
-        for (version, members) in &mut self.from_log {
-            let has_begun = self.open.contains_key(version);
-            let Some(applied) = programs.get(version).filter(|_| !has_begun) else {
-                continue;
-            };
-            if version.0 != transaction.program {
-                continue;
-            }
-            let counters = applied.program.earning.rules.backfilled();
-            let of = (applied, &counters);
-            let from_log = members.entry(transaction.member.clone()).or_default();
-            from_log.add(of, (transaction, None));
-            if let (Some(back), Some(after)) = (comes_back, after) {
-                from_log.take_off(of, (&back.original, Some(&back.before)));
-                from_log.add(of, (&back.original, Some(after)));
-            }
-        }
-    }
-
-    /// What is to be written for a member by a version; `None` where that is nothing, or done.
-    fn owed(
-        &self,
-        version: &Version,
-        (member, counters, now): (&MemberId, &Counters, Timestamp),
-        programs: &Programs,
-    ) -> Option<Backfill> {
-        let open = self.open.get(version)?;
-        if open.done.contains(member) {
-            return None;
-        }
-        let earlier = programs.get(&(version.0.clone(), open.before))?;
-        let applied = programs.get(version)?;
-        let nothing = FromLog::default();
-        let from_log = self.from_log.get(version)?.get(member);
-        let from_log = from_log.unwrap_or(&nothing);
-        let new = new_counters(applied, earlier);
-        from_log.backfill((applied, &new), (counters, now))
-    }
-}
-
-fn new_counters(applied: &ProgramVersion, earlier: &ProgramVersion) -> BackfilledCounters {
-    let rules = &applied.program.earning.rules;
-    rules.backfilled_since(&earlier.program.earning.rules)
-}
+use super::{
+    Programs, VerifyError,
+    coming::{ComesBack, Version},
+    shard::Shard,
+};
+use crate::plan::is_backfilled_before;
 
 impl Shard {
     /// What comes back with a transaction, where that is to be counted.

@@ -8,6 +8,7 @@
 
 mod again;
 mod backfills;
+mod coming;
 mod compare;
 mod ends;
 #[cfg(test)]

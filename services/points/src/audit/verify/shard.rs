@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
-    OTHER_TEXT, Programs, VerifyError, backfills::Backfills, leases::Budgets, periods::Periods,
+    OTHER_TEXT, Programs, VerifyError, coming::Backfills, leases::Budgets, periods::Periods,
     referrals::Referrals,
 };
 use crate::{

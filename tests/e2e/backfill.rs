@@ -25,7 +25,7 @@ use crate::{
     earning::{bought, counters, earned, line, record, with_rules},
     ends::set_clock,
     harness::{
-        CLUB, SHOP, START_S, ask, club_of, polled, purchase, set_time, until, verify,
+        CLUB, SHOP, START_S, ask, club_of, polled, purchase, reason, set_time, until, verify,
         without_sweepers,
     },
     instance::{DISTRIBUTED, Instance},
@@ -36,7 +36,7 @@ use crate::{
 const DAY: i64 = 86_400;
 
 /// What counters count, each in a way of its own.
-const COUNTED: [(&str, &str); 7] = [
+const COUNTED: [(&str, &str); 9] = [
     (
         "spent",
         "of: purchase, add: purchase.amount, over: { every: month }",
@@ -52,6 +52,14 @@ const COUNTED: [(&str, &str); 7] = [
     ("weeks", "of: purchase, over: { in_a_row: week }"),
     ("reviews", "of: activity.review, over: { every: quarter }"),
     ("lately", "of: purchase, over: { since: activity.moved }"),
+    (
+        "small",
+        "of: purchase, when: 'purchase.amount < money(\"10.00\")', over: ever",
+    ),
+    (
+        "singles",
+        "of: line, when: 'line.quantity == 1', over: ever",
+    ),
     (
         "gold",
         "of: purchase, when: 'member.tier == \"gold\"', over: { every: year }",
@@ -307,6 +315,72 @@ async fn counters_that_were_dropped_come_again() {
     for member in ["anna", "ben", "cleo"] {
         are_same(&fleet, member).await;
     }
+    verify(&fleet).await.expect("the ledger holds");
+}
+
+/// What comes back too late for counters takes nothing off, before they began and after.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_back_too_late_counts_all_the_same() {
+    let fleet = club_of(&programme(false), &[]).await;
+    let mut bought_first = Vec::new();
+    for number in 0..4 {
+        let lines = [line("jazz", 1_500, 2)];
+        bought_first.push(id_of(&record(&fleet, bought(number, "anna", &lines)).await));
+    }
+    give_back(
+        &fleet,
+        of_money(whole("in-time", "anna", &bought_first[0]), 600),
+    )
+    .await
+    .expect("returned");
+    set_time(&fleet, START_S + 420 * DAY).await;
+    for (number, late) in bought_first.iter().enumerate().take(2) {
+        let request = whole(&format!("late-{number}"), "anna", late);
+        give_back(&fleet, request).await.expect("returned");
+    }
+    apply(fleet.clients(), &programme(true), How::Now)
+        .await
+        .expect("applied");
+    are_same(&fleet, "anna").await;
+    give_back(&fleet, whole("later", "anna", &bought_first[2]))
+        .await
+        .expect("returned");
+    are_same(&fleet, "anna").await;
+    let (first, _) = both(&fleet, "anna").await;
+    assert_eq!(first["jazz"], 8, "all four count");
+    verify(&fleet).await.expect("the ledger holds");
+}
+
+/// A member whose log is long waits until the sweeper has read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_log_is_read_beside_the_lane() {
+    const PURCHASES: usize = 2_200;
+    let fleet = club_of(&programme(false), &[]).await;
+    let earning = fleet.clients().earning();
+    let all = (0..PURCHASES).map(|number| {
+        let request = bought(number, "anna", &[line("jazz", 1_500, 1)]);
+        let earning = earning.clone();
+        async move { ask!(earning, record_purchase, request).expect("recorded") }
+    });
+    join_all(all).await;
+    let sweepers = without_sweepers(&fleet).await;
+    apply(fleet.clients(), &programme(true), How::Now)
+        .await
+        .expect("applied");
+    let next = bought(PURCHASES, "anna", &[line("jazz", 1_500, 1)]);
+    let refused = ask!(earning, record_purchase, next.clone()).expect_err("it waits");
+    assert_eq!(reason(&refused), "UNAVAILABLE");
+    record(
+        &fleet,
+        bought(PURCHASES + 1, "ben", &[line("jazz", 500, 1)]),
+    )
+    .await;
+    drop(sweepers);
+    until_backfilled(&fleet, 2).await;
+    record(&fleet, next).await;
+    are_same(&fleet, "anna").await;
+    let (_, too) = both(&fleet, "anna").await;
+    assert_eq!(usize::try_from(too["jazz"]), Ok(PURCHASES + 1));
     verify(&fleet).await.expect("the ledger holds");
 }
 

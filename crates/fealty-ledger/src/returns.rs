@@ -36,6 +36,9 @@ pub enum ReturnError {
     },
 }
 
+/// Parts of a purchase that are told apart once they have come back.
+const PARTS_MAX: usize = 100;
+
 /// What has come back of a purchase.
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Returned {
@@ -47,6 +50,38 @@ pub struct Returned {
     stand: Vec<SlotMove>,
     /// With how many returns it did.
     times: u32,
+    /// What came back with each, in order, and whether it came in time for counters; beyond
+    /// [`PARTS_MAX`], with all the others together.
+    parts: Vec<(ReturnedPart, bool)>,
+}
+
+/// What was stored before the parts were kept.
+#[derive(BorshDeserialize)]
+struct WithoutParts {
+    minor_units: i64,
+    lines: BTreeMap<u16, (u32, i64)>,
+    stand: Vec<SlotMove>,
+    times: u32,
+}
+
+impl From<WithoutParts> for Returned {
+    fn from(stored: WithoutParts) -> Self {
+        let lines = stored.lines.iter();
+        let lines = lines.filter_map(|(line, (quantity, minor_units))| {
+            line_part((*line, *quantity, *minor_units))
+        });
+        let all = ReturnedPart {
+            minor_units: stored.minor_units,
+            lines: lines.collect(),
+        };
+        Self {
+            minor_units: stored.minor_units,
+            lines: stored.lines,
+            stand: stored.stand,
+            times: stored.times,
+            parts: vec![(all, true)],
+        }
+    }
 }
 
 impl Returned {
@@ -58,7 +93,39 @@ impl Returned {
             lines: BTreeMap::new(),
             stand: moved.to_vec(),
             times: 0,
+            parts: Vec::new(),
         }
+    }
+
+    /// What is stored of it; `None` for what is none.
+    #[must_use]
+    pub fn stored(bytes: &[u8]) -> Option<Self> {
+        let without_parts = || borsh::from_slice::<WithoutParts>(bytes).map(Self::from);
+        borsh::from_slice(bytes).or_else(|_| without_parts()).ok()
+    }
+
+    /// Whether it is what is stored, as far as that was kept.
+    #[must_use]
+    pub fn is_stored_as(&self, stored: &Self) -> bool {
+        let times = usize::try_from(stored.times).unwrap_or(usize::MAX);
+        if stored.parts.len() == times.min(PARTS_MAX) {
+            return self == stored;
+        }
+        let parts = stored.parts.clone();
+        Self {
+            parts,
+            ..self.clone()
+        } == *stored
+    }
+
+    /// How it came to be: what had come back after each return, and whether that came in time for
+    /// counters.
+    pub fn stages(&self) -> impl Iterator<Item = (Self, bool)> + '_ {
+        let mut so_far = Self::default();
+        self.parts.iter().map(move |(part, counts)| {
+            so_far = so_far.with((part, *counts), &[]);
+            (so_far.clone(), *counts)
+        })
     }
 
     /// What the purchase moved of the member's numbers and still stands.
@@ -73,11 +140,16 @@ impl Returned {
         self.minor_units
     }
 
-    /// The same once a part more has come back, with which these numbers move.
+    /// The same once a part more has come back, in time for counters or not, with which these
+    /// numbers move.
     #[must_use]
-    pub fn with(&self, part: &ReturnedPart, moves: &[SlotMove]) -> Self {
+    pub fn with(&self, (part, counts): (&ReturnedPart, bool), moves: &[SlotMove]) -> Self {
         let mut with = self.clone();
         with.times += 1;
+        with.parts.push((part.clone(), counts));
+        if with.parts.len() > PARTS_MAX {
+            with.merge_last();
+        }
         with.minor_units = with.minor_units.saturating_add(part.minor_units);
         for line in &part.lines {
             let (quantity, minor_units) = with.lines.entry(line.line).or_default();
@@ -93,6 +165,27 @@ impl Returned {
         }
         with.stand.retain(|stands| stands.by != 0);
         with
+    }
+
+    /// Makes one of the last two parts.
+    fn merge_last(&mut self) {
+        let (Some((last, last_counts)), Some((before, counts))) =
+            (self.parts.pop(), self.parts.last_mut())
+        else {
+            return;
+        };
+        *counts &= last_counts;
+        before.minor_units = before.minor_units.saturating_add(last.minor_units);
+        for more in last.lines {
+            match before.lines.iter_mut().find(|line| line.line == more.line) {
+                Some(line) => {
+                    line.quantity = line.quantity.saturating_add(more.quantity);
+                    line.minor_units = line.minor_units.saturating_add(more.minor_units);
+                }
+                None => before.lines.push(more),
+            }
+        }
+        before.lines.sort_unstable_by_key(|part| part.line);
     }
 
     /// What comes back with a return that asks for it.

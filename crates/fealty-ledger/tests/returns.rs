@@ -87,7 +87,7 @@ fn lines_come_back_by_quantity_by_amount_or_whole() {
     let whole_line = part(&asked(&[(0, None, None)], None)).expect("it is there");
     assert_eq!(by_line(&whole_line), [(0, 3, 1_000)]);
     // What is left of the first line has its part of the tax; what was free is still there.
-    let rest = none.with(&one, &[]).rest(&purchase);
+    let rest = none.with((&one, true), &[]).rest(&purchase);
     let lines: Vec<_> = rest
         .lines
         .iter()
@@ -97,7 +97,7 @@ fn lines_come_back_by_quantity_by_amount_or_whole() {
     assert_eq!(rest.amount, money(1_167));
     let all = part(&asked(&[], None)).expect("it is there");
     assert_eq!(by_line(&all), [(0, 3, 1_000), (1, 1, 500), (2, 2, 0)]);
-    assert!(none.with(&all, &[]).is_all(&purchase));
+    assert!(none.with((&all, true), &[]).is_all(&purchase));
     assert_eq!(part(&asked(&[], Some(1_500))), Ok(all));
 }
 
@@ -106,7 +106,7 @@ fn no_more_comes_back_than_is_left() {
     let purchase = purchase(&[(3, 900, 0), (1, 100, 0)], 1_000);
     let none = Returned::nothing(&[]);
     let first = none.part(&purchase, &asked(&[(0, Some(2), None)], None));
-    let left = none.with(&first.expect("it is there"), &[]);
+    let left = none.with((&first.expect("it is there"), true), &[]);
     let refused = |asked: Return| left.part(&purchase, &asked).expect_err("it is not there");
     let line = |quantity, minor_units| ReturnError::LineExceeded {
         at: 0,
@@ -126,7 +126,7 @@ fn no_more_comes_back_than_is_left() {
     let all = left
         .part(&purchase, &asked(&[], None))
         .expect("some is left");
-    let nothing = left.with(&all, &[]);
+    let nothing = left.with((&all, true), &[]);
     let again = nothing.part(&purchase, &asked(&[], None));
     assert_eq!(again, Err(exceeded(0)));
     let again = nothing.part(&purchase, &asked(&[(1, None, None)], None));
@@ -149,7 +149,9 @@ fn what_cost_nothing_comes_back_once() {
     let all = none
         .part(&purchase, &asked(&[], None))
         .expect("it was bought");
-    let again = none.with(&all, &[]).part(&purchase, &asked(&[], None));
+    let again = none
+        .with((&all, true), &[])
+        .part(&purchase, &asked(&[], None));
     let nothing = ReturnError::AmountExceeded { minor_units: 0 };
     assert_eq!(again, Err(nothing));
 }
@@ -187,7 +189,7 @@ proptest! {
             if let Some(amount) = asked.amount {
                 prop_assert_eq!(part.minor_units, amount.minor_units());
             }
-            returned = returned.with(&part, &[]);
+            returned = returned.with((&part, true), &[]);
             let rest = returned.rest(&purchase);
             let left: i64 = rest.lines.iter().map(|line| line.minor_units).sum();
             prop_assert_eq!(left, rest.amount.minor_units());
@@ -288,7 +290,7 @@ impl Books {
         let decided = Facts::Return(ReturnFacts {
             brand: id("shop"),
             purchased_at: Timestamp::EPOCH,
-            left: known.with(&part, &[]).rest(&bought).amount,
+            left: known.with((&part, true), &[]).rest(&bought).amount,
             part,
             earns: earns.collect(),
             moves: Vec::new(),

@@ -296,6 +296,24 @@ pub async fn program(
     Ok(row.map(StoredProgram::from))
 }
 
+/// The versions of a programme in whose text some words stand.
+pub async fn versions_with(
+    executor: impl PgExecutor<'_>,
+    program: &ProgramId,
+    words: &str,
+) -> Result<Vec<i64>, DatabaseError> {
+    let versions = sqlx::query_scalar!(
+        "-- foundation.versions_with
+        SELECT version FROM programs WHERE program = $1 AND strpos(source, $2) > 0
+        ORDER BY version",
+        program.as_str(),
+        words,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(versions)
+}
+
 /// The newest version of a programme.
 #[derive(Clone, Debug)]
 pub struct NewestVersion {

@@ -25,12 +25,13 @@ impl BackfilledCounters {
 
 impl Rules {
     /// The counters that count what was before they began, as far as another version, by which
-    /// that was recorded, does not count by them.
+    /// that was recorded, does not count by them; all, where that one has no such counters at all.
     #[must_use]
-    pub fn backfilled_since(&self, before: &Self) -> BackfilledCounters {
+    pub fn backfilled_since(&self, before: Option<&Self>) -> BackfilledCounters {
         let is_new = |counter: &Counter| {
             let key = self.slots[usize::from(counter.slot)].key;
-            counter.backfill && !before.by_key.contains_key(&key)
+            let was_there = |before: &Self| before.by_key.contains_key(&key);
+            counter.backfill && !before.is_some_and(was_there)
         };
         let numbered = (0_u16..).zip(&self.counters);
         let new = numbered.filter(|(_, counter)| is_new(counter));
@@ -40,9 +41,7 @@ impl Rules {
     /// All counters that count what was before they began.
     #[must_use]
     pub fn backfilled(&self) -> BackfilledCounters {
-        let numbered = (0_u16..).zip(&self.counters);
-        let all = numbered.filter(|(_, counter)| counter.backfill);
-        BackfilledCounters(all.map(|(number, _)| number).collect())
+        self.backfilled_since(None)
     }
 
     /// Whether there are such counters.

@@ -36,7 +36,7 @@ impl Draft {
             .into());
         };
         let before = returned_of(book, original);
-        let after = before.with(&decided.part, &decided.moves);
+        let after = before.with((&decided.part, decided.counts), &decided.moves);
         let moved = open(book, original)?;
         let mut parts = restored(&moved, purchase, &after);
         parts.extend(taken(&moved, original, &decided.earns));

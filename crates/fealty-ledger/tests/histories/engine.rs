@@ -633,7 +633,7 @@ fn returned(
     let before = book.returned(asked.transaction).cloned();
     let before = before.unwrap_or_else(nothing);
     let part = before.part(purchase, asked).ok()?;
-    let after = before.with(&part, &[]);
+    let after = before.with((&part, true), &[]);
     // Of 0 points no rule has a result.
     let earned = Points::amount(earns).ok().map(|points| RuleResult {
         rule: "base".parse().expect("an id"),

@@ -8,7 +8,8 @@
 //! without such counters, nobody has to.
 //!
 //! What stands in the log before a version began does not change, so it does not matter who works
-//! it out, and when. What comes back later of a purchase from before, its return says.
+//! it out, and when. What comes back later of a purchase from before, its return says. A long log
+//! is read by the sweeper, beside the lane; until then its member waits.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,7 +17,7 @@ use std::{
 };
 
 use fealty_ledger::{Returned, Transaction};
-use fealty_postgres::{DatabaseError, PgConnection};
+use fealty_postgres::{DatabaseError, PgConnection, foundation};
 use fealty_program::ProgramVersion;
 use fealty_rules::BackfilledCounters;
 use fealty_server::Programs;
@@ -32,8 +33,10 @@ use crate::{
 
 /// Entries of a member's log that are read at a time.
 const READ_LEN: i64 = 1_000;
-/// Members of whom it is remembered that there is nothing to do, of a shard and a programme.
-const DONE_MAX: usize = 100_000;
+/// Entries of one that are read in a batch.
+const READ_IN_BATCH_MAX: usize = 2_000;
+/// What the text of every version with such counters has in it.
+const BACKFILL: &str = "backfill";
 
 /// A version that began with counters which count what was before.
 #[derive(Clone, Debug)]
@@ -55,7 +58,8 @@ struct Known {
     version: BegunVersion,
     /// What is to be done for members who are not among those.
     due: Arc<[DueBackfill]>,
-    done: HashSet<MemberId>,
+    /// Members whose logs are long, with what they come to for each of `due`, once that is known.
+    long: HashMap<MemberId, Option<Arc<[FromLog]>>>,
 }
 
 /// What an instance knows of them.
@@ -79,23 +83,6 @@ impl Backfills {
         known.is_none_or(|known| known.version.version != number(newest) || !known.due.is_empty())
     }
 
-    /// Whether there may be something to do for a member.
-    pub(crate) fn are_open_for(
-        &self,
-        shard: ShardId,
-        newest: &ProgramVersion,
-        member: &MemberId,
-    ) -> bool {
-        self.are_open(shard, newest) && {
-            let all = self.all();
-            let known = all.get(&(shard, newest.program.id.clone()));
-            let is_done = |known: &Known| {
-                known.version.version == number(newest) && known.done.contains(member)
-            };
-            !known.is_some_and(is_done)
-        }
-    }
-
     /// The versions whose counters are not worked out for all members of a shard, in their order.
     pub(crate) async fn due(
         &self,
@@ -105,41 +92,71 @@ impl Backfills {
         version: BegunVersion,
     ) -> Result<Arc<[DueBackfill]>, DatabaseError> {
         let name = (shard, program.clone());
-        if let Some(known) = self
-            .all()
-            .get(&name)
-            .filter(|known| known.version == version)
+        if let Some(known) = self.all().get(&name)
+            && known.version == version
         {
             return Ok(Arc::clone(&known.due));
         }
         let due = read_due(connection, programs, (shard, program), version).await?;
+        let due: Arc<[DueBackfill]> = due.into();
         let known = Known {
             version,
-            due: due.into(),
-            done: HashSet::new(),
+            due: Arc::clone(&due),
+            long: HashMap::new(),
         };
-        let due = Arc::clone(&known.due);
         self.all().insert(name, known);
         Ok(due)
     }
 
-    /// Whether there is nothing to do for a member.
-    fn is_done(&self, work: &ShardWork, slot: usize) -> bool {
-        let book = work.book(slot);
+    /// What a member's log comes to that was read beside the lane, for versions that are due.
+    fn of_long_log(
+        &self,
+        (shard, program, member): (ShardId, &ProgramId, &MemberId),
+        version: BegunVersion,
+    ) -> Option<Arc<[FromLog]>> {
         let all = self.all();
-        let known = all.get(&(work.shard(), book.program.clone()));
-        known.is_some_and(|known| known.done.contains(&book.member))
+        let known = all.get(&(shard, program.clone()))?;
+        let is_same = known.version == version;
+        known.long.get(member).filter(|_| is_same).cloned()?
     }
 
-    /// Notes that there is nothing to do for a member: what is stored says so.
-    fn note_done(&self, work: &ShardWork, slot: usize) {
+    /// Has a member's log be read beside the lane.
+    fn want(&self, work: &ShardWork, slot: usize) {
         let book = work.book(slot);
-        let mut all = self.all();
-        if let Some(known) = all.get_mut(&(work.shard(), book.program.clone()))
-            && known.done.len() < DONE_MAX
-        {
-            known.done.insert(book.member.clone());
+        if let Some(known) = self.all().get_mut(&(work.shard(), book.program.clone())) {
+            known.long.entry(book.member.clone()).or_default();
         }
+    }
+
+    /// Reads the long logs of members, as far as that is wanted, for versions that are due.
+    pub(crate) async fn read_long_logs(
+        &self,
+        connection: &mut PgConnection,
+        (shard, program): (ShardId, &ProgramId),
+        due: &[DueBackfill],
+    ) -> Result<(), DatabaseError> {
+        let name = (shard, program.clone());
+        let wanted: Vec<MemberId> = match self.all().get(&name) {
+            Some(known) => {
+                let open = known.long.iter().filter(|(_, read)| read.is_none());
+                open.map(|(member, _)| member.clone()).collect()
+            }
+            None => Vec::new(),
+        };
+        for member in wanted {
+            let number = store::members::number(&mut *connection, shard, program, &member).await?;
+            let Some(member_no) = number else { continue };
+            let mut log = MemberLog::new(connection, (shard, member_no)).await?;
+            let read = log.read(connection, due, usize::MAX, |_| None).await?;
+            let is_due = |known: &Known| {
+                let of_known = known.due.iter().map(|due| due.begun);
+                of_known.eq(due.iter().map(|due| due.begun))
+            };
+            if let Some(known) = self.all().get_mut(&name).filter(|known| is_due(known)) {
+                known.long.insert(member, read.map(Arc::from));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -157,125 +174,240 @@ async fn read_due(
     // stored.
     begun.retain(|begun| begun.position < in_force.position);
     begun.push(in_force);
-    let missing = "a version of the programme is not to be had here";
+    let with = foundation::versions_with(&mut *connection, program, BACKFILL).await?;
+    let with: HashSet<i64> = with.into_iter().collect();
     let mut due = Vec::new();
-    let mut before: Option<ProgramVersion> = None;
-    for (at, begun_version) in begun.iter().enumerate() {
-        // The one before the first that is not done is read to see what is new.
-        let next = begun.get(at + 1);
-        let is_read = begun_version.version > in_force.backfilled
-            || next.is_some_and(|next| next.version > in_force.backfilled);
-        if !is_read {
+    for pair in begun.windows(2) {
+        let [before, begun] = pair else { continue };
+        if begun.version <= in_force.backfilled || !with.contains(&i64::from(begun.version)) {
             continue;
         }
-        let applied = programs.version_in(&mut *connection, program, begun_version.version);
-        let applied = applied.await?.ok_or(DatabaseError::Contended(missing))?;
-        if let Some(before) = &before
-            && begun_version.version > in_force.backfilled
-        {
-            let rules = &applied.program.earning.rules;
-            let counters = rules.backfilled_since(&before.program.earning.rules);
-            if !counters.is_empty() {
-                due.push(DueBackfill {
-                    begun: *begun_version,
-                    applied: applied.clone(),
-                    counters,
-                });
-            }
+        let applied = version_of(connection, programs, program, *begun).await?;
+        // One without the word has none of the counters.
+        let before = if with.contains(&i64::from(before.version)) {
+            Some(version_of(connection, programs, program, *before).await?)
+        } else {
+            None
+        };
+        let rules = &applied.program.earning.rules;
+        let earlier = before.as_ref().map(|before| &before.program.earning.rules);
+        let counters = rules.backfilled_since(earlier);
+        if !counters.is_empty() {
+            due.push(DueBackfill {
+                begun: *begun,
+                applied,
+                counters,
+            });
         }
-        before = Some(applied);
     }
     Ok(due)
 }
 
+async fn version_of(
+    connection: &mut PgConnection,
+    programs: &Programs,
+    program: &ProgramId,
+    begun: BegunVersion,
+) -> Result<ProgramVersion, DatabaseError> {
+    let applied = programs.version_in(connection, program, begun.version);
+    let missing = "a version of the programme is not to be had here";
+    applied.await?.ok_or(DatabaseError::Contended(missing))
+}
+
+/// What came of a look at a member.
+pub(super) enum Looked {
+    /// All is worked out; so many entries were read.
+    Done(usize),
+    /// The member's log is long, and is read beside the lane.
+    LogIsLong,
+}
+
 /// Works out the counters of a member that began with the version in force, or with one before
-/// it, if that is not done; a version at hand that has such begins. Answers with how many entries
-/// were read.
-pub(crate) async fn write_backfills(
+/// it, if that is not done; a version at hand that has such begins.
+pub(super) async fn write_backfills(
     work: &mut ShardWork,
     connection: &mut PgConnection,
     (backfills, programs): (&Backfills, &Programs),
     (slot, applied, now): (usize, &ProgramVersion, Timestamp),
-) -> Result<usize, Interrupted> {
-    if !applied.program.earning.rules.has_backfilled() {
-        return Ok(0);
-    }
+) -> Result<Looked, Interrupted> {
     let program = &applied.program.id;
+    let in_force = work.version(program);
+    if in_force.is_some_and(|in_force| in_force.version > number(applied)) {
+        // It may have such counters.
+        return Err(Interrupted::VersionPassed(program.clone()));
+    }
+    if !applied.program.earning.rules.has_backfilled() {
+        return Ok(Looked::Done(0));
+    }
     work.begin_version(connection, applied).await?;
     let Some(version) = work.version(program) else {
-        return Ok(0);
+        return Ok(Looked::Done(0));
     };
-    let of = (work.shard(), program);
-    let due = backfills.due(connection, programs, of, version).await?;
-    if due.is_empty() || backfills.is_done(work, slot) {
-        return Ok(0);
+    let shard = work.shard();
+    let due = backfills.due(connection, programs, (shard, program), version);
+    let due = due.await?;
+    let Some(last) = due.last().map(|due| due.begun.version) else {
+        return Ok(Looked::Done(0));
+    };
+    if work.backfilled(slot) >= last {
+        return Ok(Looked::Done(0));
     }
-    let mut open: Vec<(&DueBackfill, FromLog)> = Vec::with_capacity(due.len());
-    open.extend(due.iter().map(|due| (due, FromLog::default())));
-    let entries = read_log(work, connection, slot, &mut open).await?;
-    let mut is_written = false;
-    for (due, from_log) in &open {
-        let known = &work.book(slot).counters;
-        if let Some(backfill) = from_log.backfill(due.of(), (known, now)) {
-            is_written = true;
-            work.apply_backfill(connection, slot, &backfill).await?;
+    let mut entries = 0;
+    let open = still_open(work, connection, slot, (&due, &mut entries)).await?;
+    if open.iter().any(|open| *open) {
+        let member = work.book(slot).member.clone();
+        let read = backfills.of_long_log((shard, program, &member), version);
+        let read = match read {
+            Some(read) => Some(read),
+            None => read_in_batch(work, connection, slot, (&due, &mut entries)).await?,
+        };
+        let Some(read) = read else {
+            backfills.want(work, slot);
+            return Ok(Looked::LogIsLong);
+        };
+        for ((due, from_log), _) in due.iter().zip(&*read).zip(open).filter(|(_, open)| *open) {
+            let known = &work.book(slot).counters;
+            if let Some(backfill) = from_log.backfill(due.of(), (known, now)) {
+                work.apply_backfill(connection, slot, &backfill).await?;
+            }
         }
     }
-    // What is written here may still not come to be.
-    if !is_written {
-        backfills.note_done(work, slot);
-    }
-    Ok(entries)
+    work.note_backfilled(slot, last);
+    Ok(Looked::Done(entries + 1))
 }
 
-/// Reads a member's log, and adds what it has for each version before that began; those for which
-/// it was done go. Answers with how many entries it has.
-async fn read_log(
+/// What was written in a batch for a slot's member, which is not stored yet.
+fn written_here(work: &ShardWork, slot: usize) -> impl Iterator<Item = &Transaction> {
+    let book = work.book(slot);
+    let here = work.log().transactions();
+    here.filter(|written| written.program == book.program && written.member == book.member)
+}
+
+/// For which versions it is still to be done: after the others began there stands what comes only
+/// after that.
+async fn still_open(
     work: &ShardWork,
     connection: &mut PgConnection,
     slot: usize,
-    open: &mut Vec<(&DueBackfill, FromLog)>,
-) -> Result<usize, DatabaseError> {
-    let book = work.book(slot);
-    let mut entries = 0;
-    let mut returned: HashMap<Position, Returned> = HashMap::new();
-    let mut done: HashSet<u32> = HashSet::new();
-    let mut add = |recorded: &Transaction, returned: Option<&Returned>| {
-        entries += 1;
-        for (due, from_log) in &mut *open {
-            let version = due.begun.version;
-            if recorded.position < due.begun.position {
-                from_log.add(due.of(), (recorded, returned));
-            } else if is_backfilled_before(recorded, version) {
-                done.insert(version);
-            }
+    (due, entries): (&[DueBackfill], &mut usize),
+) -> Result<Vec<bool>, DatabaseError> {
+    let mut open = vec![true; due.len()];
+    let see = |written: &Transaction, open: &mut Vec<bool>| {
+        for (due, open) in due.iter().zip(open) {
+            let begun = due.begun;
+            let is_after = written.position > begun.position;
+            *open &= !(is_after && is_backfilled_before(written, begun.version));
         }
     };
+    for written in written_here(work, slot) {
+        see(written, &mut open);
+    }
+    let (Some(member_no), Some(first)) = (work.member_no(slot), due.first()) else {
+        return Ok(open);
+    };
+    let (of, mut after) = ((work.shard(), member_no), first.begun.position);
+    while open.iter().any(|open| *open) {
+        let rows = store::log::page_on(&mut *connection, of, after, READ_LEN).await?;
+        *entries += rows.len();
+        for row in &rows {
+            see(&row.transaction()?, &mut open);
+            after = Position::new(row.position);
+        }
+        if i64::try_from(rows.len()) != Ok(READ_LEN) {
+            break;
+        }
+    }
+    Ok(open)
+}
+
+/// Reads a member's log in a batch; `None` if it is too long for that.
+async fn read_in_batch(
+    work: &ShardWork,
+    connection: &mut PgConnection,
+    slot: usize,
+    (due, entries): (&[DueBackfill], &mut usize),
+) -> Result<Option<Arc<[FromLog]>>, DatabaseError> {
+    let book = work.book(slot);
+    // What came back in this batch is not stored yet.
+    let here = |position| book.returned(position);
+    let mut from_logs = vec![FromLog::default(); due.len()];
+    let mut returned = HashMap::new();
     if let Some(member_no) = work.member_no(slot) {
-        let of = (work.shard(), member_no);
-        returned = store::returns::of_member(&mut *connection, of).await?;
+        let mut log = MemberLog::new(connection, (work.shard(), member_no)).await?;
+        let read = log.read(connection, due, READ_IN_BATCH_MAX, here).await?;
+        *entries += log.entries;
+        let Some(read) = read else { return Ok(None) };
+        (from_logs, returned) = (read, log.returned);
+    }
+    for written in written_here(work, slot) {
+        let back = here(written.position).or_else(|| returned.get(&written.position));
+        add(due, &mut from_logs, (written, back));
+    }
+    Ok(Some(from_logs.into()))
+}
+
+/// Adds what a transaction has for each version before which it stands.
+fn add(
+    due: &[DueBackfill],
+    from_logs: &mut [FromLog],
+    (recorded, returned): (&Transaction, Option<&Returned>),
+) {
+    for (due, from_log) in due.iter().zip(from_logs) {
+        if recorded.position < due.begun.position {
+            from_log.add(due.of(), (recorded, returned));
+        }
+    }
+}
+
+/// A member's log, as it is read.
+struct MemberLog {
+    of: (ShardId, i64),
+    /// What has come back of the member's purchases.
+    returned: HashMap<Position, Returned>,
+    entries: usize,
+}
+
+impl MemberLog {
+    async fn new(connection: &mut PgConnection, of: (ShardId, i64)) -> Result<Self, DatabaseError> {
+        Ok(Self {
+            of,
+            returned: store::returns::of_member(connection, of).await?,
+            entries: 0,
+        })
+    }
+
+    /// What it comes to for versions; `None` if it has more entries than are to be read.
+    async fn read<'a>(
+        &mut self,
+        connection: &mut PgConnection,
+        due: &[DueBackfill],
+        entries_max: usize,
+        here: impl Fn(Position) -> Option<&'a Returned>,
+    ) -> Result<Option<Vec<FromLog>>, DatabaseError> {
+        let mut from_logs = vec![FromLog::default(); due.len()];
+        let through = due
+            .last()
+            .map_or(Position::new(0), |due| due.begun.position);
         let mut after = Position::new(0);
         loop {
-            let rows = store::log::page_on(&mut *connection, of, after, READ_LEN).await?;
-            let Some(last) = rows.last() else { break };
-            after = Position::new(last.position);
-            for row in &rows {
+            let rows = store::log::page_on(&mut *connection, self.of, after, READ_LEN).await?;
+            let is_last = i64::try_from(rows.len()) != Ok(READ_LEN);
+            for row in rows {
+                after = Position::new(row.position);
+                if after >= through {
+                    return Ok(Some(from_logs));
+                }
+                self.entries += 1;
                 let recorded = row.transaction()?;
-                let here = book.returned(recorded.position);
-                add(&recorded, here.or_else(|| returned.get(&recorded.position)));
+                let back = here(after).or_else(|| self.returned.get(&after));
+                add(due, &mut from_logs, (&recorded, back));
             }
-            if i64::try_from(rows.len()) != Ok(READ_LEN) {
-                break;
+            if is_last {
+                return Ok(Some(from_logs));
+            }
+            if self.entries >= entries_max {
+                return Ok(None);
             }
         }
     }
-    // What is written in this batch is not stored yet.
-    let is_own =
-        |written: &&Transaction| written.program == book.program && written.member == book.member;
-    for written in work.log().transactions().filter(is_own) {
-        let here = book.returned(written.position);
-        add(written, here.or_else(|| returned.get(&written.position)));
-    }
-    open.retain(|(due, _)| !done.contains(&due.begun.version));
-    Ok(entries)
 }

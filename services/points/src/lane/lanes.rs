@@ -128,27 +128,28 @@ impl Lanes {
         Ok(())
     }
 
-    /// The same for some members.
+    /// The same for some members; answers with those for whom it could not be done.
     pub(crate) async fn end_periods_of(
         &self,
         (shard, applied): (ShardId, &ProgramVersion),
         members: Vec<MemberId>,
         tiers_known: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Vec<(MemberId, Error)> {
         let work = members.into_iter().map(|member| async move {
             loop {
                 let ended = (member.clone(), tiers_known);
                 match self.end_periods(shard, applied.clone(), ended).await {
                     // Others have filled the lane's queue.
                     Err(Error::Overloaded) => tokio::time::sleep(OVERLOADED).await,
-                    done => return done,
+                    Err(error) => return Some((member, error)),
+                    Ok(()) => return None,
                 }
             }
         });
         let work: Vec<_> = work.collect();
         let done = stream::iter(work).buffer_unordered(AT_ONCE);
-        let done: Vec<Result<(), Error>> = done.collect().await;
-        done.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+        let done: Vec<Option<(MemberId, Error)>> = done.collect().await;
+        done.into_iter().flatten().collect()
     }
 
     /// Does what a request asks, once, however often it is sent.

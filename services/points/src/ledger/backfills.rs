@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fealty_ledger::Said;
-use fealty_postgres::{PgConnection, run};
+use fealty_postgres::{DatabaseError, PgConnection, run};
 use fealty_program::ProgramVersion;
 use fealty_types::{Clock as _, MemberId, ProgramId, ShardId, Timestamp};
 
@@ -29,7 +29,7 @@ impl Ledger {
         applied: &ProgramVersion,
         member: &MemberId,
     ) {
-        if !self.lanes.backfills().are_open_for(shard, applied, member) {
+        if !self.lanes.backfills().are_open(shard, applied) {
             return;
         }
         let asked = (member.clone(), Timestamp::EPOCH);
@@ -89,6 +89,7 @@ async fn sweep_program(
     let Some(last) = due.last().map(|due| due.begun.version) else {
         return Ok(0);
     };
+    let (of, mut failed) = ((shard, applied), Vec::new());
     let (mut after, mut swept) = (0, 0);
     loop {
         let some = members::after(pool, shard, (program, after), MEMBERS_MAX).await?;
@@ -98,9 +99,20 @@ async fn sweep_program(
         after = *number;
         let members: Vec<MemberId> = some.into_iter().map(|(_, member)| member).collect();
         swept += i64::try_from(members.len()).unwrap_or(i64::MAX);
-        let of = (shard, applied);
         let done = ledger.lanes.end_periods_of(of, members, Timestamp::EPOCH);
-        done.await?;
+        // One that fails keeps no other waiting.
+        failed.extend(done.await);
+    }
+    if !failed.is_empty() {
+        let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
+        let backfills = ledger.lanes.backfills();
+        let read = backfills.read_long_logs(&mut connection, (shard, program), &due);
+        read.await?;
+        let again = failed.into_iter().map(|(member, _)| member).collect();
+        let done = ledger.lanes.end_periods_of(of, again, Timestamp::EPOCH);
+        if let Some((_, error)) = done.await.into_iter().next() {
+            return Err(error);
+        }
     }
     finish(ledger, (shard, program), last).await?;
     // So that it is known here at once.

@@ -193,9 +193,9 @@ impl Ending<'_> {
     async fn write_for(&self, members: Vec<MemberId>) -> Result<(), Error> {
         let of = (self.shard, self.applied);
         let lanes = &self.ledger.lanes;
-        lanes
-            .end_periods_of(of, members, self.moment.tiers_known)
-            .await
+        let failed = lanes.end_periods_of(of, members, self.moment.tiers_known);
+        let failed = failed.await.into_iter().next();
+        failed.map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Says in the log that they are written for all, once they are also for those who were
@@ -258,6 +258,14 @@ impl Ending<'_> {
             }
             let moment = Moment::new(now, self.moment.tiers_known);
             let ends = (ledger.lanes.ends(), &ledger.programs);
+            if let Some(in_force) = work.version(program) {
+                // One may have begun since whose counters ends read.
+                let (of, backfills) = ((shard, program), ledger.lanes.backfills());
+                let due = backfills.due(connection, &ledger.programs, of, in_force);
+                if !due.await?.is_empty() {
+                    return Err(Failure::Refused(Error::Unavailable));
+                }
+            }
             if !few || !write_all(&mut work, connection, ends, moment).await? {
                 return Ok(Finished::NotYet);
             }

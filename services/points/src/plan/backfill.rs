@@ -145,24 +145,35 @@ pub(crate) fn is_backfilled_before(written: &Transaction, version: u32) -> bool 
     }
 }
 
-/// What counters of a version count of a transaction, less what has come back of it.
+/// What counters of a version count of a transaction, and still do once something has come back
+/// of it: with each return that came in time for counters what is left may count less, and never
+/// more, as where the counter was there when it came.
 fn counted(
-    (applied, counters): (&ProgramVersion, &BackfilledCounters),
+    of: (&ProgramVersion, &BackfilledCounters),
     (recorded, returned): (&Transaction, Option<&Returned>),
 ) -> Vec<Move> {
     let Some(record) = Record::of(recorded) else {
         return Vec::new();
     };
-    match (recorded.command(), returned) {
-        (Some(Command::Purchase(purchase)), Some(returned)) if returned.is_all(purchase) => {
-            Vec::new()
+    match recorded.command() {
+        Some(Command::Purchase(purchase)) => {
+            let mut stand = counted_of_purchase(of, (purchase, purchase), record);
+            for (stage, counts) in returned.into_iter().flat_map(Returned::stages) {
+                if !counts || stand.is_empty() {
+                    continue;
+                }
+                let left = if stage.is_all(purchase) {
+                    Vec::new()
+                } else {
+                    counted_of_purchase(of, (purchase, &stage.rest(purchase)), record)
+                };
+                let back = Move::back(&stand, &left);
+                stand = with_moves(stand, &back);
+            }
+            stand
         }
-        (Some(Command::Purchase(purchase)), returned) => {
-            let rest = returned.map(|returned| returned.rest(purchase));
-            let rest = (purchase, rest.as_ref().unwrap_or(purchase));
-            counted_of_purchase((applied, counters), rest, record)
-        }
-        (Some(Command::Activity(activity)), _) => {
+        Some(Command::Activity(activity)) => {
+            let (applied, counters) = of;
             let program = &*applied.program;
             let rules = &program.earning.rules;
             let counts = rules.counts(record.purchased_at, record.recorded_at);
@@ -171,6 +182,18 @@ fn counted(
         }
         _ => Vec::new(),
     }
+}
+
+/// Moves with others of the same slots; each slot has one bucket in what one event moves.
+fn with_moves(mut moves: Vec<Move>, more: &[Move]) -> Vec<Move> {
+    for more in more {
+        let same = |moved: &&mut Move| (moved.slot, moved.bucket) == (more.slot, more.bucket);
+        if let Some(moved) = moves.iter_mut().find(same) {
+            moved.by = moved.by.saturating_add(more.by);
+        }
+    }
+    moves.retain(|moved| moved.by != 0);
+    moves
 }
 
 fn counted_of_purchase(
@@ -194,20 +217,10 @@ pub(super) fn back(
     (before, after): (&Returned, &Returned),
 ) -> Vec<Move> {
     let rules = &now.program.earning.rules;
-    let counters = rules.backfilled_since(&then.program.earning.rules);
+    let counters = rules.backfilled_since(Some(&then.program.earning.rules));
     if counters.is_empty() {
         return Vec::new();
     }
     let of = |returned| counted((now, &counters), (original, Some(returned)));
-    let mut moves: BTreeMap<(u16, i32), i64> = BTreeMap::new();
-    for moved in of(after) {
-        *moves.entry((moved.slot, moved.bucket)).or_default() += moved.by;
-    }
-    for moved in of(before) {
-        *moves.entry((moved.slot, moved.bucket)).or_default() -= moved.by;
-    }
-    let moves = moves.into_iter().filter(|(_, by)| *by < 0);
-    moves
-        .map(|((slot, bucket), by)| Move { slot, bucket, by })
-        .collect()
+    Move::back(&of(before), &of(after))
 }

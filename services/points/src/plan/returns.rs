@@ -36,29 +36,25 @@ pub(crate) fn plan_return(
     let known = known.cloned();
     let known = known.unwrap_or_else(|| Returned::nothing(original.moves()));
     let part = part(purchase, asked, &known)?;
-    let after = known.with(&part, &[]);
+    let in_time = |version: &ProgramVersion| {
+        let rules = &version.program.earning.rules;
+        rules.counts(recorded.purchased_at, request.asked_at)
+    };
+    let counts = in_time(then) && in_time(now);
+    let after = known.with((&part, counts), &[]);
     let rules = &then.program.earning.rules;
     let outcome = if after.is_all(purchase) {
         Outcome::default()
     } else {
         evaluated(then, (purchase, &after.rest(purchase)), &recorded)?
     };
-    let in_time = |version: &ProgramVersion| {
-        let rules = &version.program.earning.rules;
-        rules.counts(recorded.purchased_at, request.asked_at)
-    };
-    let counts = in_time(then) && in_time(now);
     let mut moves = Move::back(&stand(&known), &outcome.moves);
     // Budgets know no windows: what comes back late is there again all the same.
     moves.retain(|moved| counts || rules.budget_of(moved.slot).is_some());
     let earns = earned(rules, &outcome);
     let taken = taken_back(original, reversal, &earns);
     let draws = draws_back(rules, original, (&mut moves, taken));
-    let back = if counts {
-        backfill::back((then, now), original, (&known, &after))
-    } else {
-        Vec::new()
-    };
+    let back = backfill::back((then, now), original, (&known, &after));
     let of_then = moves.iter().filter_map(|moved| counter_move(rules, moved));
     let of_now = |moved| counter_move(&now.program.earning.rules, moved);
     request.counter_moves = of_then.chain(back.iter().filter_map(of_now)).collect();

@@ -31,6 +31,8 @@ pub(super) struct Remembered {
     pub(super) wallets: Vec<(CurrencyId, Wallet)>,
     /// The numbers that earning rules read and move.
     pub(super) counters: Counters,
+    /// Up to which version they are known to be worked out by the log.
+    pub(super) backfilled: u32,
 }
 
 /// What is no longer remembered, for somebody else wrote to it.
@@ -189,6 +191,7 @@ mod tests {
             member_no: number,
             wallets: Vec::new(),
             counters: Counters::default(),
+            backfilled: 0,
         };
         let member = format!("member-{number}").parse().expect("an id");
         ("club".parse().expect("an id"), member, remembered)

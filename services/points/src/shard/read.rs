@@ -99,6 +99,7 @@ impl ShardWork {
             .map(|(program, member)| Slot {
                 member_no: None,
                 book: MemberBook::new(program, member),
+                backfilled: 0,
             })
             .collect();
         let mut trials = 0;
@@ -125,6 +126,7 @@ impl ShardWork {
             // Somebody else has written to a member who was recalled.
             for slot in &mut slots {
                 slot.member_no = None;
+                slot.backfilled = 0;
                 slot.book.wallets.clear();
                 slot.book.counters = Counters::default();
             }

@@ -132,6 +132,8 @@ impl Asked {
 pub(super) struct Slot {
     pub(super) member_no: Option<i64>,
     pub(super) book: MemberBook,
+    /// Up to which version its counters are known to be worked out by the log.
+    pub(super) backfilled: u32,
 }
 
 impl Slot {
@@ -141,6 +143,7 @@ impl Slot {
             return false;
         };
         self.member_no = Some(known.member_no);
+        self.backfilled = known.backfilled;
         for (currency, wallet) in &known.wallets {
             let wallets = &mut self.book.wallets;
             wallets.insert(currency.clone(), WalletBook::of(wallet.clone()));
@@ -159,6 +162,7 @@ impl Slot {
             member_no: self.member_no?,
             wallets: wallets.filter(|(_, wallet)| wallet.sequence > 0).collect(),
             counters: self.book.counters,
+            backfilled: self.backfilled,
         };
         Some((self.book.program, self.book.member, remembered))
     }
@@ -309,6 +313,16 @@ impl ShardWork {
             fealty_ledger::apply_backfill(book, backfill, now, log)
         });
         applied.await
+    }
+
+    /// Up to which version a member's counters are known to be worked out by the log.
+    pub(crate) fn backfilled(&self, slot: usize) -> u32 {
+        self.slots[slot].backfilled
+    }
+
+    /// Notes that they are, by what is stored or written here.
+    pub(crate) fn note_backfilled(&mut self, slot: usize, version: u32) {
+        self.slots[slot].backfilled = version;
     }
 
     /// The number of a slot's member, if it has one already.

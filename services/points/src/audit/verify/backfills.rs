@@ -6,7 +6,7 @@
 //! the notice that says so.
 
 use fealty_ledger::{Backfill, Cause, Command, Notice, Returned, Transaction};
-use fealty_types::{Position, ProgramId};
+use fealty_types::{Position, ProgramId, Timestamp};
 
 use super::{
     Programs, VerifyError,
@@ -77,7 +77,12 @@ impl Shard {
         let member = (program.clone(), transaction.member.clone());
         for version in open {
             let is_last = written == Some(version.1);
-            if !is_last && written.is_none() && !is_backfilled_before(transaction, version.1) {
+            // The end of a period reads the counters of the version by which it is evaluated.
+            let reads = match &transaction.cause {
+                Cause::Ended(ended) => ended.program_version >= version.1,
+                _ => is_backfilled_before(transaction, version.1),
+            };
+            if written.is_none() && !reads {
                 continue;
             }
             let Some(known) = self.members.get(&member) else {
@@ -85,7 +90,9 @@ impl Shard {
             };
             let of_member = (&member.1, &known.book.counters, transaction.effective_at);
             let owed = self.backfills.owed(&version, of_member, programs);
-            if let Some(open) = self.backfills.open.get_mut(&version) {
+            if let Some(open) = self.backfills.open.get_mut(&version)
+                && !matches!(transaction.cause, Cause::Ended(_))
+            {
                 open.done.insert(member.1.clone());
             }
             match (is_last, owed) {
@@ -117,20 +124,56 @@ impl Shard {
         }
         let through = self.backfills.open.range((program.clone(), 0)..=last);
         let through: Vec<Version> = through.map(|(version, _)| version.clone()).collect();
-        for version in &through {
-            let of_program = self.members.iter().filter(|((of, _), _)| of == program);
-            for ((_, member), known) in of_program {
-                let of_member = (member, &known.book.counters, notice.written_at);
-                if self.backfills.owed(version, of_member, programs).is_some() {
-                    return Err(self.difference(position, format!("{NOT_WORKED_OUT}: {member}")));
-                }
-            }
-        }
+        self.check_nobody_is_owed(notice, &through, programs)?;
         for version in through {
             self.backfills.open.remove(&version);
             self.backfills.from_log.remove(&version);
         }
         self.backfills.through.insert(program.clone(), version);
+        Ok(())
+    }
+
+    /// Checks that the counters of versions are worked out for all members.
+    fn check_nobody_is_owed(
+        &self,
+        notice: &Notice,
+        versions: &[Version],
+        programs: &Programs,
+    ) -> Result<(), VerifyError> {
+        let program = &notice.program;
+        for version in versions {
+            let of_program = self.members.iter().filter(|((of, _), _)| of == program);
+            for ((_, member), known) in of_program {
+                let of_member = (member, &known.book.counters, notice.written_at);
+                if self.backfills.owed(version, of_member, programs).is_some() {
+                    let what = format!("{NOT_WORKED_OUT}: {member}");
+                    return Err(self.difference(notice.position, what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that counters are worked out for all before it is said that the ends of periods
+    /// are written which read them: those after the versions began.
+    pub(super) fn check_backfilled_before_ends(
+        &self,
+        notice: &Notice,
+        through: Timestamp,
+        programs: &Programs,
+    ) -> Result<(), VerifyError> {
+        let program = &notice.program;
+        let begun = self.periods.begun.get(program).into_iter().flatten();
+        let began = begun.filter(|(_, _, begun_at)| *begun_at < through);
+        let began = began.map(|(version, ..)| (program.clone(), *version));
+        let open: Vec<Version> = began
+            .filter(|version| self.backfills.open.contains_key(version))
+            .collect();
+        let in_force = self.versions.get(program);
+        let in_force = in_force.and_then(|began| programs.get(&(program.clone(), began.version)));
+        if in_force.is_some_and(|applied| applied.program.earning.rules.has_backfilled()) {
+            self.check_nobody_is_owed(notice, &open, programs)?;
+        }
         Ok(())
     }
 
@@ -143,7 +186,9 @@ impl Shard {
     /// Before the first entry, where it begins to look for counters that begin later.
     pub(super) fn looks_for_backfills(&mut self, programs: &Programs) -> bool {
         let is_first = self.position == Position::new(0);
-        self.backfills.look_for(programs, is_first)
+        let versions = &self.versions;
+        let in_force = |program: &ProgramId| versions.get(program).map(|began| began.version);
+        self.backfills.look_for(programs, in_force, is_first)
     }
 }
 

@@ -26,8 +26,6 @@ pub(super) struct Open {
 /// What a shard's log says of such counters.
 #[derive(Debug, Default, BorshSerialize, BorshDeserialize)]
 pub(super) struct Backfills {
-    /// Versions that were looked for from the log's beginning on.
-    known: BTreeSet<Version>,
     /// What the counters of each come to, until it is said to be done.
     pub(super) from_log: BTreeMap<Version, BTreeMap<MemberId, FromLog>>,
     pub(super) open: BTreeMap<Version, Open>,
@@ -42,20 +40,33 @@ pub(super) struct ComesBack {
 }
 
 impl Backfills {
-    /// Looks for the counters of all versions that have such; `false` if there are some that
-    /// would have to be looked for from an earlier entry on.
-    pub(super) fn look_for(&mut self, programs: &Programs, is_first: bool) -> bool {
-        let have = programs
-            .iter()
-            .filter(|(_, applied)| applied.program.earning.rules.has_backfilled());
-        let have: BTreeSet<Version> = have.map(|(version, _)| version.clone()).collect();
+    /// Looks for the counters of all versions that have some which a version that may be in force
+    /// before them has not; `false` if there are some that would have to be looked for from an
+    /// earlier entry on.
+    pub(super) fn look_for(
+        &mut self,
+        programs: &Programs,
+        in_force: impl Fn(&ProgramId) -> Option<u32>,
+        is_first: bool,
+    ) -> bool {
+        let have = programs.iter().filter(|((program, version), applied)| {
+            let first = in_force(program).unwrap_or(0);
+            let mut earlier = programs
+                .iter()
+                .filter(|((of, earlier), _)| of == program && (first..*version).contains(earlier));
+            let has_begun = *version <= first;
+            !has_begun
+                && applied.program.earning.rules.has_backfilled()
+                && earlier.any(|(_, earlier)| !new_counters(applied, earlier).is_empty())
+        });
+        let have: Vec<Version> = have.map(|(version, _)| version.clone()).collect();
         if !is_first {
-            return have.is_subset(&self.known);
+            return have
+                .iter()
+                .all(|version| self.from_log.contains_key(version));
         }
-        for version in &have {
-            self.from_log.insert(version.clone(), BTreeMap::new());
-        }
-        self.known = have;
+        let have = have.into_iter().map(|version| (version, BTreeMap::new()));
+        self.from_log = have.collect();
         true
     }
 
@@ -63,6 +74,10 @@ impl Backfills {
     pub(super) fn begin(&mut self, version: &Version, before: Option<u32>, programs: &Programs) {
         let earlier = before.map(|before| (version.0.clone(), before));
         let earlier = earlier.and_then(|earlier| Some((programs.get(&earlier)?, earlier.1)));
+        // What it passed over does not begin any more.
+        let open = &self.open;
+        self.from_log
+            .retain(|of, _| of.0 != version.0 || of.1 >= version.1 || open.contains_key(of));
         let (Some(applied), Some((earlier, before))) = (programs.get(version), earlier) else {
             self.from_log.remove(version);
             return;
@@ -127,5 +142,5 @@ impl Backfills {
 
 fn new_counters(applied: &ProgramVersion, earlier: &ProgramVersion) -> BackfilledCounters {
     let rules = &applied.program.earning.rules;
-    rules.backfilled_since(&earlier.program.earning.rules)
+    rules.backfilled_since(Some(&earlier.program.earning.rules))
 }

@@ -222,7 +222,8 @@ impl Shard {
     ) -> Result<(), VerifyError> {
         for (number, position, returned) in stored {
             let book = by_number.get(number);
-            if book.and_then(|book| book.returned(*position)) != Some(returned) {
+            let made = book.and_then(|book| book.returned(*position));
+            if !made.is_some_and(|made| made.is_stored_as(returned)) {
                 let what = "what has come back of it differs";
                 return Err(self.difference(*position, what));
             }

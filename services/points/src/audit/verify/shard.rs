@@ -230,6 +230,7 @@ impl Shard {
             return Err(self.difference(position, "a column differs from the notice"));
         }
         if let Said::EndsWritten { through } = notice.says {
+            self.check_backfilled_before_ends(notice, through, programs)?;
             return self.ends_written(notice, through, programs);
         }
         if let Said::CountersBackfilled { version } = notice.says {

@@ -4,7 +4,10 @@ use fealty_postgres::{DatabaseError, PgConnection};
 
 use super::Jobs;
 use crate::{
-    lane::{backfills::write_backfills, job::Job},
+    lane::{
+        backfills::{Looked, write_backfills},
+        job::Job,
+    },
     shard::Interrupted,
 };
 
@@ -22,12 +25,17 @@ impl Jobs {
     ) -> Result<bool, Interrupted> {
         let known = (&self.backfills, &self.programs);
         let member = (self.slot_of[index], &job.applied, self.now);
+        if self.unplanned.contains(&job.applied.program.id) {
+            return Ok(false);
+        }
         match write_backfills(&mut self.work, connection, known, member).await {
-            Ok(entries) => {
-                self.due_done += entries / ENTRIES_PER_LOT;
+            Ok(Looked::Done(entries)) => {
+                self.due_done += entries.div_ceil(ENTRIES_PER_LOT);
                 Ok(true)
             }
-            Err(Interrupted::Database(DatabaseError::Contended(_))) => Ok(false),
+            Ok(Looked::LogIsLong) | Err(Interrupted::Database(DatabaseError::Contended(_))) => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }

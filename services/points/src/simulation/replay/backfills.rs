@@ -5,6 +5,7 @@
 use fealty_ledger::{Backfilled, Command, Log, Returned, Transaction};
 use fealty_postgres::DatabaseError;
 use fealty_program::ProgramVersion;
+use fealty_rules::BackfilledCounters;
 use fealty_types::Timestamp;
 
 use super::{Known, Replay, stopped};
@@ -32,12 +33,24 @@ impl Replay {
         log: &mut Log,
     ) -> Result<(), DatabaseError> {
         let versions = &self.versions;
-        if self.is_tried && versions.changed.is_some() && !versions.is_unchanged {
-            return Ok(());
-        }
         let applied = versions.numbered(backfilled.program_version);
         let missing = DatabaseError::Broken("a version that was in force cannot be read");
-        let backfill = recorded_backfill(applied.ok_or(missing)?, backfilled);
+        let mut backfill = recorded_backfill(applied.ok_or(missing)?, backfilled);
+        if self.is_tried
+            && let Some(changed) = &versions.changed
+            && !versions.is_unchanged
+        {
+            // Of what it keeps of the version that it takes over from, what is recorded holds.
+            let rules = &changed.program.earning.rules;
+            let new = self.new_counters(changed);
+            let is_new = |key: u64| rules.slots_of(&new).any(|(_, new)| new == key);
+            let (all, moves) = (rules.backfilled(), &mut backfill.counter_moves);
+            let is_kept = |key: u64| rules.slots_of(&all).any(|(_, kept)| kept == key);
+            moves.retain(|moved| is_kept(moved.key) && !is_new(moved.key));
+            if moves.is_empty() {
+                return Ok(());
+            }
+        }
         let applied = fealty_ledger::apply_backfill(&mut known.book, &backfill, at, log);
         applied.map_err(|_| stopped())
     }
@@ -47,6 +60,20 @@ impl Replay {
         let changed = self.versions.changed.as_ref()?;
         let counts = changed.program.earning.rules.has_backfilled();
         (counts && !self.versions.is_unchanged).then_some(changed)
+    }
+
+    /// The counters of it that the version before it has not. Where it was in force from the
+    /// first entry on, nothing was before, and all of them count from there.
+    fn new_counters(&self, changed: &ProgramVersion) -> BackfilledCounters {
+        let rules = &changed.program.earning.rules;
+        match &*self.in_force {
+            [.., (_, Some(earlier)), _] => {
+                rules.backfilled_since(Some(&earlier.program.earning.rules))
+            }
+            [.., (_, None), _] => rules.backfilled(),
+            _ if self.has_changed => rules.backfilled(),
+            _ => BackfilledCounters::default(),
+        }
     }
 
     /// What comes back with a request that is played before that.
@@ -95,14 +122,10 @@ impl Replay {
             return Ok(());
         };
         // Where it was in force from the first entry on, nothing was before.
-        let [.., (_, Some(earlier)), _] = &*self.in_force else {
-            return Ok(());
-        };
-        if std::mem::replace(&mut known.backfill.is_done, true) {
+        if self.in_force.len() < 2 || std::mem::replace(&mut known.backfill.is_done, true) {
             return Ok(());
         }
-        let rules = &changed.program.earning.rules;
-        let new = rules.backfilled_since(&earlier.program.earning.rules);
+        let new = self.new_counters(changed);
         let from_log = std::mem::take(&mut known.backfill.from_log);
         let counters = &known.book.counters;
         if let Some(backfill) = from_log.backfill((changed, &new), (counters, now)) {

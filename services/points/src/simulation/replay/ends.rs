@@ -91,6 +91,7 @@ impl Replay {
         told: Option<&Ended>,
         log: &mut Log,
     ) -> Result<(), DatabaseError> {
+        self.backfill(known, moment.now, log)?;
         self.pass_ends(moment.now);
         if known.ends.through >= self.passed.last {
             return Ok(());

@@ -316,7 +316,6 @@ impl Replay {
                     program_version: *program_version,
                     facts: facts.as_ref(),
                 };
-                self.backfill(known, asked.now, log)?;
                 self.write_ends(known, asked.now.into(), None, log)?;
                 self.write_tiers(known, (applied, asked.now), log)?;
                 let comes_back = self.comes_back(known, asked.command);
@@ -362,7 +361,6 @@ impl Replay {
                     now: recorded.written_at,
                     tiers_known: ended.ends_at,
                 };
-                self.backfill(known, recorded.written_at, log)?;
                 self.write_ends(known, moment, Some(ended), log)
             }
         }
@@ -434,7 +432,6 @@ impl Replay {
                 now,
                 tiers_known: now,
             };
-            self.backfill(&mut known, now, &mut log)?;
             self.write_ends(&mut known, moment, None, &mut log)?;
             self.write_tiers(&mut known, (&applied, now), &mut log)?;
             let_tiers_decide(Some(&applied.program), &mut known.book);

@@ -85,6 +85,22 @@ fn counters_that_are_left_out_are_found() {
     found(forger, 5, &format!("{LEFT_OUT}: anna"));
 }
 
+/// Ends of periods that are said to be written before, and read them.
+#[test]
+fn counters_that_come_after_the_ends_that_read_them_are_found() {
+    let mut forger = Forger::by(PROGRAM);
+    forger.buy(1_000, 10 * HOUR, None);
+    forger.begin(&format!(
+        "{}  - {{ rule: regular, on: end_of.month, when: counters.days >= 1, earn: {{ currency: points, fixed: 100 }}, funded_by: record-shop }}\n",
+        PROGRAM.replace("earning:", "  days: { of: purchase, once_per: day, over: { every: month }, backfill: true }\nearning:")
+    ));
+    forger.written_at(32 * 24 * HOUR);
+    let program = forger.applied.program.id.clone();
+    let through = at(31 * 24 * HOUR);
+    forger.log.announce(&program, Said::EndsWritten { through });
+    found(forger, 4, &format!("{LEFT_OUT}: anna"));
+}
+
 #[test]
 fn counters_that_come_to_something_else_are_found() {
     let mut forger = Forger::with_spent();

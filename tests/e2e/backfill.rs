@@ -15,7 +15,7 @@ use fealty_client::Channel;
 use fealty_proto::points::v1::{
     ExplainTransactionRequest, ListTransactionsRequest, RecordActivityRequest,
     RecordPurchaseRequest, Transaction,
-    TransactionKind::{self, Activity, CountersBackfilled, Purchase, Return},
+    TransactionKind::{self, Activity, CountersBackfilled, PeriodEnded, Purchase, Return},
     earning_service_client::EarningServiceClient,
 };
 use futures::future::join_all;
@@ -23,9 +23,9 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::{
     earning::{bought, counters, earned, line, record, with_rules},
-    ends::set_clock,
+    ends::{set_clock, until_ended},
     harness::{
-        CLUB, SHOP, START_S, ask, club_of, polled, purchase, reason, set_time, until, verify,
+        CLUB, SHOP, START_S, ask, club_of, polled, purchase, set_time, until, verify,
         without_sweepers,
     },
     instance::{DISTRIBUTED, Instance},
@@ -351,7 +351,7 @@ async fn what_came_back_too_late_counts_all_the_same() {
     verify(&fleet).await.expect("the ledger holds");
 }
 
-/// A member whose log is long waits until the sweeper has read it.
+/// A member whose log is long waits until it is read, whoever does that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_log_is_read_beside_the_lane() {
     const PURCHASES: usize = 2_200;
@@ -367,20 +367,57 @@ async fn a_long_log_is_read_beside_the_lane() {
     apply(fleet.clients(), &programme(true), How::Now)
         .await
         .expect("applied");
-    let next = bought(PURCHASES, "anna", &[line("jazz", 1_500, 1)]);
-    let refused = ask!(earning, record_purchase, next.clone()).expect_err("it waits");
-    assert_eq!(reason(&refused), "UNAVAILABLE");
-    record(
-        &fleet,
-        bought(PURCHASES + 1, "ben", &[line("jazz", 500, 1)]),
-    )
-    .await;
+    // Its member is refused for that long, and the client asks again.
+    for (number, member) in [(PURCHASES, "anna"), (PURCHASES + 1, "ben")] {
+        record(&fleet, bought(number, member, &[line("jazz", 1_500, 1)])).await;
+    }
+    are_same(&fleet, "anna").await;
     drop(sweepers);
     until_backfilled(&fleet, 2).await;
-    record(&fleet, next).await;
     are_same(&fleet, "anna").await;
     let (_, too) = both(&fleet, "anna").await;
     assert_eq!(usize::try_from(too["jazz"]), Ok(PURCHASES + 1));
+    verify(&fleet).await.expect("the ledger holds");
+}
+
+/// A version without such counters leaves nothing to do of the one before it: ends of periods are
+/// written, and nothing is said to be worked out that was not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_without_such_counters_leaves_nothing_open() {
+    const FEBRUARY_S: i64 = 854_755_200;
+    let with_end = |twice: bool| {
+        let end = r#"earning:
+  - { rule: regular, on: end_of.month, when: counters.spent >= money("1.00"), earn: { currency: points, fixed: 10 } }
+"#;
+        programme(twice).replacen("earning:\n", end, 1)
+    };
+    let fleet = club_of(&with_end(false), &[]).await;
+    let mut number = 0;
+    for member in ["anna", "ben", "cleo"] {
+        number += 1;
+        record(&fleet, purchase(number, member, 2_000)).await;
+    }
+    let sweepers = without_sweepers(&fleet).await;
+    for (twice, member) in [(true, "anna"), (false, "ben")] {
+        apply(fleet.clients(), &with_end(twice), How::Now)
+            .await
+            .expect("applied");
+        number += 1;
+        record(&fleet, purchase(number, member, 2_000)).await;
+    }
+    set_time(&fleet, FEBRUARY_S + 60).await;
+    drop(sweepers);
+    until_ended(&fleet, FEBRUARY_S).await;
+    for (member, expected) in [
+        (
+            "anna",
+            &[Purchase, CountersBackfilled, Purchase, PeriodEnded][..],
+        ),
+        ("ben", &[Purchase, Purchase, PeriodEnded]),
+        ("cleo", &[Purchase, PeriodEnded]),
+    ] {
+        assert_eq!(kinds(&fleet, member).await, expected, "{member}");
+    }
     verify(&fleet).await.expect("the ledger holds");
 }
 

@@ -66,20 +66,12 @@ struct WithoutParts {
 
 impl From<WithoutParts> for Returned {
     fn from(stored: WithoutParts) -> Self {
-        let lines = stored.lines.iter();
-        let lines = lines.filter_map(|(line, (quantity, minor_units))| {
-            line_part((*line, *quantity, *minor_units))
-        });
-        let all = ReturnedPart {
-            minor_units: stored.minor_units,
-            lines: lines.collect(),
-        };
         Self {
             minor_units: stored.minor_units,
             lines: stored.lines,
             stand: stored.stand,
             times: stored.times,
-            parts: vec![(all, true)],
+            parts: Vec::new(),
         }
     }
 }
@@ -107,8 +99,7 @@ impl Returned {
     /// Whether it is what is stored, as far as that was kept.
     #[must_use]
     pub fn is_stored_as(&self, stored: &Self) -> bool {
-        let times = usize::try_from(stored.times).unwrap_or(usize::MAX);
-        if stored.parts.len() == times.min(PARTS_MAX) {
+        if stored.has_parts() {
             return self == stored;
         }
         let parts = stored.parts.clone();
@@ -116,6 +107,24 @@ impl Returned {
             parts,
             ..self.clone()
         } == *stored
+    }
+
+    /// Whether the parts are there with which it came to be.
+    #[must_use]
+    pub fn has_parts(&self) -> bool {
+        let times = usize::try_from(self.times).unwrap_or(usize::MAX);
+        self.parts.len() == times.min(PARTS_MAX)
+    }
+
+    /// The same with the parts with which it came to be, in order, and whether each came in time
+    /// for counters.
+    #[must_use]
+    pub fn with_parts<'a>(self, parts: impl Iterator<Item = (&'a ReturnedPart, bool)>) -> Self {
+        let all = parts.fold(Self::default(), |all, part| all.with(part, &[]));
+        Self {
+            parts: all.parts,
+            ..self
+        }
     }
 
     /// How it came to be: what had come back after each return, and whether that came in time for

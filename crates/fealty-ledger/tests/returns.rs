@@ -156,6 +156,26 @@ fn what_cost_nothing_comes_back_once() {
     assert_eq!(again, Err(nothing));
 }
 
+/// What was stored before the parts were kept is read, and taken for what the log makes.
+#[test]
+fn what_was_stored_without_its_parts_is_read() {
+    let purchase = purchase(&[(2, 1_000, 0)], 1_000);
+    let none = Returned::nothing(&[]);
+    let one = none.part(&purchase, &asked(&[(0, Some(1), None)], None));
+    let one = one.expect("it is there");
+    let made = none.with((&one, false), &[]);
+    let bytes = borsh::to_vec(&made).expect("to memory");
+    assert_eq!(Returned::stored(&bytes), Some(made.clone()));
+    // The parts stand at the end.
+    let parts = borsh::to_vec(&vec![(one.clone(), false)]).expect("to memory");
+    let without = bytes.strip_suffix(&*parts).expect("at the end");
+    let stored = Returned::stored(without).expect("it was stored");
+    assert!(!stored.has_parts() && made.has_parts());
+    assert!(made.is_stored_as(&stored));
+    assert_eq!(stored.with_parts([(&one, false)].into_iter()), made);
+    assert_eq!(Returned::stored(&without[1..]), None);
+}
+
 proptest! {
     /// Whatever comes back and how: all parts together are the purchase, and what is left of it
     /// sums to what is left of its money.

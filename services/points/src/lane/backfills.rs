@@ -9,7 +9,7 @@
 //!
 //! What stands in the log before a version began does not change, so it does not matter who works
 //! it out, and when. What comes back later of a purchase from before, its return says. A long log
-//! is read by the sweeper, beside the lane; until then its member waits.
+//! is read beside the lane; until then its member waits.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +17,7 @@ use std::{
 };
 
 use fealty_ledger::{Returned, Transaction};
-use fealty_postgres::{DatabaseError, PgConnection, foundation};
+use fealty_postgres::{Database, DatabaseError, PgConnection, foundation};
 use fealty_program::ProgramVersion;
 use fealty_rules::BackfilledCounters;
 use fealty_server::Programs;
@@ -52,23 +52,44 @@ impl DueBackfill {
     }
 }
 
+/// What a member's log has.
+#[derive(Clone)]
+struct OfLog {
+    /// For each version that is due, what stands before it began.
+    from_logs: Vec<FromLog>,
+    /// For which of them it is still to be done: after the others there stands what comes only
+    /// after that.
+    open: Vec<bool>,
+    /// Up to where it was read.
+    through: Position,
+}
+
 /// What an instance knows of a shard and a programme.
 struct Known {
     /// The version in force, and up to which one all is done.
     version: BegunVersion,
     /// What is to be done for members who are not among those.
     due: Arc<[DueBackfill]>,
-    /// Members whose logs are long, with what they come to for each of `due`, once that is known.
-    long: HashMap<MemberId, Option<Arc<[FromLog]>>>,
+    /// Members whose logs are long, with what they have, once that is known.
+    long: HashMap<MemberId, Option<Arc<OfLog>>>,
 }
 
 /// What an instance knows of them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Backfills {
+    /// Connections for what is read beside the lanes.
+    beside: Database,
     known: Arc<Mutex<HashMap<(ShardId, ProgramId), Known>>>,
 }
 
 impl Backfills {
+    pub(super) fn new(beside: &Database) -> Self {
+        Self {
+            beside: beside.clone(),
+            known: Arc::default(),
+        }
+    }
+
     fn all(&self) -> MutexGuard<'_, HashMap<(ShardId, ProgramId), Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,12 +129,12 @@ impl Backfills {
         Ok(due)
     }
 
-    /// What a member's log comes to that was read beside the lane, for versions that are due.
+    /// What a member's log has that was read beside the lane.
     fn of_long_log(
         &self,
         (shard, program, member): (ShardId, &ProgramId, &MemberId),
         version: BegunVersion,
-    ) -> Option<Arc<[FromLog]>> {
+    ) -> Option<Arc<OfLog>> {
         let all = self.all();
         let known = all.get(&(shard, program.clone()))?;
         let is_same = known.version == version;
@@ -121,11 +142,36 @@ impl Backfills {
     }
 
     /// Has a member's log be read beside the lane.
-    fn want(&self, work: &ShardWork, slot: usize) {
-        let book = work.book(slot);
-        if let Some(known) = self.all().get_mut(&(work.shard(), book.program.clone())) {
-            known.long.entry(book.member.clone()).or_default();
+    fn want(&self, work: &ShardWork, slot: usize, due: Arc<[DueBackfill]>) {
+        let (shard, book) = (work.shard(), work.book(slot));
+        let name = (shard, book.program.clone());
+        if let Some(known) = self.all().get_mut(&name) {
+            let before = known.long.insert(book.member.clone(), None);
+            if before.is_some_and(|before| before.is_none()) {
+                return;
+            }
         }
+        let backfills = self.clone();
+        tokio::spawn(async move {
+            let read = backfills.read_wanted(&name, &due).await;
+            if let Err(error) = read {
+                tracing::debug!(%error, %shard, "a long log was not read");
+                if let Some(known) = backfills.all().get_mut(&name) {
+                    known.long.retain(|_, read| read.is_some());
+                }
+            }
+        });
+    }
+
+    async fn read_wanted(
+        &self,
+        (shard, program): &(ShardId, ProgramId),
+        due: &[DueBackfill],
+    ) -> Result<(), DatabaseError> {
+        let pool = self.beside.pool();
+        let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
+        let of = (*shard, program);
+        self.read_long_logs(&mut connection, of, due).await
     }
 
     /// Reads the long logs of members, as far as that is wanted, for versions that are due.
@@ -146,14 +192,16 @@ impl Backfills {
         for member in wanted {
             let number = store::members::number(&mut *connection, shard, program, &member).await?;
             let Some(member_no) = number else { continue };
-            let mut log = MemberLog::new(connection, (shard, member_no)).await?;
-            let read = log.read(connection, due, usize::MAX, |_| None).await?;
+            let of = (shard, member_no);
+            let (mut log, open) = (MemberLog::new(connection, of).await?, None);
+            let read = log.read(connection, due, (usize::MAX, open), |_| None);
+            let read = read.await?;
             let is_due = |known: &Known| {
                 let of_known = known.due.iter().map(|due| due.begun);
                 of_known.eq(due.iter().map(|due| due.begun))
             };
             if let Some(known) = self.all().get_mut(&name).filter(|known| is_due(known)) {
-                known.long.insert(member, read.map(Arc::from));
+                known.long.insert(member, read.map(Arc::new));
             }
         }
         Ok(())
@@ -177,6 +225,14 @@ async fn read_due(
     let with = foundation::versions_with(&mut *connection, program, BACKFILL).await?;
     let with: HashSet<i64> = with.into_iter().collect();
     let mut due = Vec::new();
+    // One that has no such counters leaves nothing to do of those before it.
+    if !with.contains(&i64::from(in_force.version)) {
+        return Ok(due);
+    }
+    let newest = version_of(connection, programs, program, in_force).await?;
+    if !newest.program.earning.rules.has_backfilled() {
+        return Ok(due);
+    }
     for pair in begun.windows(2) {
         let [before, begun] = pair else { continue };
         if begun.version <= in_force.backfilled || !with.contains(&i64::from(begun.version)) {
@@ -237,6 +293,17 @@ pub(super) async fn write_backfills(
         return Err(Interrupted::VersionPassed(program.clone()));
     }
     if !applied.program.earning.rules.has_backfilled() {
+        if let Some(in_force) = in_force.filter(|in_force| in_force.version < number(applied)) {
+            // Nothing may be written by one that has such counters and is passed over here.
+            let due = backfills.due(connection, programs, (work.shard(), program), in_force);
+            match due.await {
+                Ok(due) if due.is_empty() => {}
+                Ok(_) | Err(DatabaseError::Contended(_)) => {
+                    work.begin_version(connection, applied).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
         return Ok(Looked::Done(0));
     }
     work.begin_version(connection, applied).await?;
@@ -252,24 +319,17 @@ pub(super) async fn write_backfills(
     if work.backfilled(slot) >= last {
         return Ok(Looked::Done(0));
     }
-    let mut entries = 0;
-    let open = still_open(work, connection, slot, (&due, &mut entries)).await?;
-    if open.iter().any(|open| *open) {
-        let member = work.book(slot).member.clone();
-        let read = backfills.of_long_log((shard, program, &member), version);
-        let read = match read {
-            Some(read) => Some(read),
-            None => read_in_batch(work, connection, slot, (&due, &mut entries)).await?,
-        };
-        let Some(read) = read else {
-            backfills.want(work, slot);
-            return Ok(Looked::LogIsLong);
-        };
-        for ((due, from_log), _) in due.iter().zip(&*read).zip(open).filter(|(_, open)| *open) {
-            let known = &work.book(slot).counters;
-            if let Some(backfill) = from_log.backfill(due.of(), (known, now)) {
-                work.apply_backfill(connection, slot, &backfill).await?;
-            }
+    let member = work.book(slot).member.clone();
+    let long = backfills.of_long_log((shard, program, &member), version);
+    let Some((of_log, entries)) = read_in_batch(work, connection, slot, (&due, long)).await? else {
+        backfills.want(work, slot, Arc::clone(&due));
+        return Ok(Looked::LogIsLong);
+    };
+    let of_due = due.iter().zip(&of_log.from_logs).zip(&of_log.open);
+    for ((due, from_log), _) in of_due.filter(|(_, open)| **open) {
+        let known = &work.book(slot).counters;
+        if let Some(backfill) = from_log.backfill(due.of(), (known, now)) {
+            work.apply_backfill(connection, slot, &backfill).await?;
         }
     }
     work.note_backfilled(slot, last);
@@ -283,67 +343,72 @@ fn written_here(work: &ShardWork, slot: usize) -> impl Iterator<Item = &Transact
     here.filter(|written| written.program == book.program && written.member == book.member)
 }
 
-/// For which versions it is still to be done: after the others began there stands what comes only
-/// after that.
-async fn still_open(
-    work: &ShardWork,
-    connection: &mut PgConnection,
-    slot: usize,
-    (due, entries): (&[DueBackfill], &mut usize),
-) -> Result<Vec<bool>, DatabaseError> {
-    let mut open = vec![true; due.len()];
-    let see = |written: &Transaction, open: &mut Vec<bool>| {
-        for (due, open) in due.iter().zip(open) {
-            let begun = due.begun;
-            let is_after = written.position > begun.position;
-            *open &= !(is_after && is_backfilled_before(written, begun.version));
-        }
-    };
-    for written in written_here(work, slot) {
-        see(written, &mut open);
+/// Notes for which versions it is done, by what stands after they began.
+fn see(due: &[DueBackfill], open: &mut [bool], written: &Transaction) {
+    for (due, open) in due.iter().zip(open) {
+        let begun = due.begun;
+        let is_after = written.position > begun.position;
+        *open &= !(is_after && is_backfilled_before(written, begun.version));
     }
-    let (Some(member_no), Some(first)) = (work.member_no(slot), due.first()) else {
-        return Ok(open);
-    };
-    let (of, mut after) = ((work.shard(), member_no), first.begun.position);
-    while open.iter().any(|open| *open) {
-        let rows = store::log::page_on(&mut *connection, of, after, READ_LEN).await?;
-        *entries += rows.len();
-        for row in &rows {
-            see(&row.transaction()?, &mut open);
-            after = Position::new(row.position);
-        }
-        if i64::try_from(rows.len()) != Ok(READ_LEN) {
-            break;
-        }
-    }
-    Ok(open)
 }
 
-/// Reads a member's log in a batch; `None` if it is too long for that.
+/// Reads a member's log in a batch, and how many entries that were; `None` if it is too long for
+/// that. What was read beside the lane is not read again.
 async fn read_in_batch(
     work: &ShardWork,
     connection: &mut PgConnection,
     slot: usize,
-    (due, entries): (&[DueBackfill], &mut usize),
-) -> Result<Option<Arc<[FromLog]>>, DatabaseError> {
-    let book = work.book(slot);
-    // What came back in this batch is not stored yet.
-    let here = |position| book.returned(position);
-    let mut from_logs = vec![FromLog::default(); due.len()];
-    let mut returned = HashMap::new();
-    if let Some(member_no) = work.member_no(slot) {
-        let mut log = MemberLog::new(connection, (work.shard(), member_no)).await?;
-        let read = log.read(connection, due, READ_IN_BATCH_MAX, here).await?;
-        *entries += log.entries;
-        let Some(read) = read else { return Ok(None) };
-        (from_logs, returned) = (read, log.returned);
+    (due, long): (&[DueBackfill], Option<Arc<OfLog>>),
+) -> Result<Option<(OfLog, usize)>, DatabaseError> {
+    let (book, mut entries) = (work.book(slot), 0);
+    let first = due
+        .first()
+        .map_or(Position::new(0), |due| due.begun.position);
+    let mut of_log = OfLog {
+        from_logs: vec![FromLog::default(); due.len()],
+        open: vec![true; due.len()],
+        through: first,
+    };
+    if let Some(long) = &long {
+        of_log.clone_from(long);
     }
     for written in written_here(work, slot) {
-        let back = here(written.position).or_else(|| returned.get(&written.position));
-        add(due, &mut from_logs, (written, back));
+        see(due, &mut of_log.open, written);
     }
-    Ok(Some(from_logs.into()))
+    let Some(member_no) = work.member_no(slot) else {
+        return Ok(Some((of_log, entries)));
+    };
+    let of = (work.shard(), member_no);
+    // First what came since: most often it shows that all is done.
+    while of_log.open.iter().any(|open| *open) {
+        let rows = store::log::page_on(&mut *connection, of, of_log.through, READ_LEN).await?;
+        entries += rows.len();
+        for row in &rows {
+            see(due, &mut of_log.open, &row.transaction()?);
+            of_log.through = Position::new(row.position);
+        }
+        if i64::try_from(rows.len()) != Ok(READ_LEN) {
+            break;
+        }
+        if entries >= READ_IN_BATCH_MAX {
+            return Ok(None);
+        }
+    }
+    if long.is_some() || !of_log.open.iter().any(|open| *open) {
+        return Ok(Some((of_log, entries)));
+    }
+    // What came back in this batch is not stored yet.
+    let here = |position| book.returned(position);
+    let mut log = MemberLog::new(connection, of).await?;
+    let read = log.read(connection, due, (READ_IN_BATCH_MAX, Some(of_log)), here);
+    let Some(mut of_log) = read.await? else {
+        return Ok(None);
+    };
+    for written in written_here(work, slot) {
+        let back = here(written.position).or_else(|| log.returned.get(&written.position));
+        add(due, &mut of_log.from_logs, (written, back));
+    }
+    Ok(Some((of_log, entries + log.entries)))
 }
 
 /// Adds what a transaction has for each version before which it stands.
@@ -369,23 +434,31 @@ struct MemberLog {
 
 impl MemberLog {
     async fn new(connection: &mut PgConnection, of: (ShardId, i64)) -> Result<Self, DatabaseError> {
+        let mut returned = store::returns::of_member(&mut *connection, of).await?;
+        store::returns::fill_in_parts(connection, of, &mut returned).await?;
         Ok(Self {
             of,
-            returned: store::returns::of_member(connection, of).await?,
+            returned,
             entries: 0,
         })
     }
 
-    /// What it comes to for versions; `None` if it has more entries than are to be read.
+    /// What it has for versions, where it is known what stands after they began, or else of all
+    /// of it; `None` if it has more entries than are to be read.
     async fn read<'a>(
         &mut self,
         connection: &mut PgConnection,
         due: &[DueBackfill],
-        entries_max: usize,
+        (entries_max, known): (usize, Option<OfLog>),
         here: impl Fn(Position) -> Option<&'a Returned>,
-    ) -> Result<Option<Vec<FromLog>>, DatabaseError> {
-        let mut from_logs = vec![FromLog::default(); due.len()];
-        let through = due
+    ) -> Result<Option<OfLog>, DatabaseError> {
+        let is_known = known.is_some();
+        let mut of_log = known.unwrap_or_else(|| OfLog {
+            from_logs: vec![FromLog::default(); due.len()],
+            open: vec![true; due.len()],
+            through: Position::new(0),
+        });
+        let last = due
             .last()
             .map_or(Position::new(0), |due| due.begun.position);
         let mut after = Position::new(0);
@@ -394,16 +467,20 @@ impl MemberLog {
             let is_last = i64::try_from(rows.len()) != Ok(READ_LEN);
             for row in rows {
                 after = Position::new(row.position);
-                if after >= through {
-                    return Ok(Some(from_logs));
+                if is_known && after >= last {
+                    return Ok(Some(of_log));
                 }
                 self.entries += 1;
                 let recorded = row.transaction()?;
                 let back = here(after).or_else(|| self.returned.get(&after));
-                add(due, &mut from_logs, (&recorded, back));
+                add(due, &mut of_log.from_logs, (&recorded, back));
+                if !is_known {
+                    see(due, &mut of_log.open, &recorded);
+                    of_log.through = after;
+                }
             }
             if is_last {
-                return Ok(Some(from_logs));
+                return Ok(Some(of_log));
             }
             if self.entries >= entries_max {
                 return Ok(None);

@@ -254,13 +254,13 @@ impl Jobs {
         index: usize,
         job: &Job,
     ) -> Result<Pending, Interrupted> {
-        if self.ends.are_unknown(&job.applied.program.id) {
+        let are_unknown = self.ends.are_unknown(&job.applied.program.id);
+        if are_unknown || !self.backfill(connection, index, job).await? {
+            // What changes of tier mean stays due.
+            self.postpone(connection, index, job).await?;
             return Ok(Pending::Final(Err(Error::Unavailable)));
         }
         let moment = job.moment(self.now);
-        if !matches!(job.work, Work::ChangeTier) && !self.backfill(connection, index, job).await? {
-            return Ok(Pending::Final(Err(Error::Unavailable)));
-        }
         let (work, slot) = (&mut self.work, self.slot_of[index]);
         // The ends of periods come before whatever else is done for the member.
         let ended = self.ends.write(work, connection, slot, moment).await?;

@@ -75,7 +75,7 @@ impl Lanes {
             clock.clone(),
             publisher.clone(),
         );
-        let (ends, backfills) = (Ends::default(), Backfills::default());
+        let (ends, backfills) = (Ends::default(), Backfills::new(beside));
         let permits = Permits::new(shards, settings.batches_in_flight);
         let remembered = settings.members_in_memory / usize::from(shards.count());
         let lanes: Arc<[Lane]> = shards

@@ -13,7 +13,10 @@ use super::{failure::Failure, service::Ledger};
 use crate::{
     error::Error,
     lane::DueBackfill,
-    shard::{Asked, ReadOn, ShardWork, Written, store::head::lock_head, store::members},
+    shard::{
+        Asked, ReadOn, ShardWork, Written,
+        store::{head::lock_head, members, versions},
+    },
 };
 
 /// How long a read waits for that; then it tells the counters without what was before.
@@ -76,11 +79,8 @@ async fn sweep_program(
     applied: &ProgramVersion,
 ) -> Result<i64, Error> {
     let (pool, program) = (ledger.database.pool(), &applied.program.id);
-    // Where nobody is, the version begins with the first who comes.
-    if members::after(pool, shard, (program, 0), 1)
-        .await?
-        .is_empty()
-    {
+    // Where none has begun, nothing was before.
+    if !versions::has_begun(pool, shard, program).await? {
         return Ok(0);
     }
     let Some(due) = begin(ledger, shard, applied).await? else {
@@ -89,8 +89,7 @@ async fn sweep_program(
     let Some(last) = due.last().map(|due| due.begun.version) else {
         return Ok(0);
     };
-    let (of, mut failed) = ((shard, applied), Vec::new());
-    let (mut after, mut swept) = (0, 0);
+    let (mut failed, mut after, mut swept) = (None, 0, 0);
     loop {
         let some = members::after(pool, shard, (program, after), MEMBERS_MAX).await?;
         let Some((number, _)) = some.last() else {
@@ -99,25 +98,47 @@ async fn sweep_program(
         after = *number;
         let members: Vec<MemberId> = some.into_iter().map(|(_, member)| member).collect();
         swept += i64::try_from(members.len()).unwrap_or(i64::MAX);
-        let done = ledger.lanes.end_periods_of(of, members, Timestamp::EPOCH);
         // One that fails keeps no other waiting.
-        failed.extend(done.await);
+        let left = write_for(ledger, (shard, applied), &due, members).await?;
+        failed = failed.or(left);
     }
-    if !failed.is_empty() {
-        let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
-        let backfills = ledger.lanes.backfills();
-        let read = backfills.read_long_logs(&mut connection, (shard, program), &due);
-        read.await?;
-        let again = failed.into_iter().map(|(member, _)| member).collect();
-        let done = ledger.lanes.end_periods_of(of, again, Timestamp::EPOCH);
-        if let Some((_, error)) = done.await.into_iter().next() {
-            return Err(error);
-        }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    // By a later one without such counters nothing was worked out.
+    if ledger.programs.newest(program)?.version != applied.version {
+        return Err(Error::Unavailable);
     }
     finish(ledger, (shard, program), last).await?;
     // So that it is known here at once.
     begin(ledger, shard, applied).await?;
     Ok(swept)
+}
+
+/// Has it done for some members, and reads their logs where they are long; answers with why it
+/// could not be done for one.
+async fn write_for(
+    ledger: &Ledger,
+    (shard, applied): (ShardId, &ProgramVersion),
+    due: &[DueBackfill],
+    members: Vec<MemberId>,
+) -> Result<Option<Error>, Error> {
+    let of = (shard, applied);
+    let failed = ledger.lanes.end_periods_of(of, members, Timestamp::EPOCH);
+    let failed = failed.await;
+    if failed.is_empty() {
+        return Ok(None);
+    }
+    let pool = ledger.database.pool();
+    let mut connection = pool.acquire().await.map_err(DatabaseError::from)?;
+    let of_program = (shard, &applied.program.id);
+    let backfills = ledger.lanes.backfills();
+    let read = backfills.read_long_logs(&mut connection, of_program, due);
+    read.await?;
+    drop(connection);
+    let again = failed.into_iter().map(|(member, _)| member).collect();
+    let failed = ledger.lanes.end_periods_of(of, again, Timestamp::EPOCH);
+    Ok(failed.await.into_iter().next().map(|(_, error)| error))
 }
 
 /// Whether something is to be done for members of a programme in a shard, without which it cannot
@@ -131,8 +152,7 @@ pub(super) async fn come_first(
         return Ok(false);
     }
     let pool = ledger.database.pool();
-    let some = members::after(pool, shard, (&applied.program.id, 0), 1).await?;
-    Ok(!some.is_empty())
+    Ok(versions::has_begun(pool, shard, &applied.program.id).await?)
 }
 
 /// What comes of a look under the lock of the head: what was written, and what is to be done.

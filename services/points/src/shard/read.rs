@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use fealty_ledger::{
     Command, Counters, Log, Lot, MemberBook, Named, PendingKey, PendingThrough, PeriodEnd,
-    ReadThrough, Request, SpendKey, Transaction, WalletBook,
+    ReadThrough, Request, Returned, SpendKey, Transaction, WalletBook,
 };
 use fealty_postgres::{DatabaseError, PgConnection};
-use fealty_types::{CurrencyId, MemberId, ProgramId, ShardId, Timestamp};
+use fealty_types::{CurrencyId, MemberId, Position, ProgramId, ShardId, Timestamp};
 use uuid::Uuid;
 
 use super::{
@@ -389,8 +389,16 @@ impl ShardWork {
             if let (Command::Return(_), Some(_)) = (&request.command, &request.original) {
                 let shard = self.shard;
                 let returned = store::returns::of(&mut *connection, shard, position).await?;
-                if let Some(returned) = returned {
-                    book.add_returned(position, returned);
+                let mut returned: HashMap<Position, Returned> = returned
+                    .map(|returned| (position, returned))
+                    .into_iter()
+                    .collect();
+                if let Some(member_no) = self.slots[slot].member_no {
+                    let of = (shard, member_no);
+                    store::returns::fill_in_parts(&mut *connection, of, &mut returned).await?;
+                }
+                for (position, returned) in returned {
+                    self.slots[slot].book.add_returned(position, returned);
                 }
             }
         }

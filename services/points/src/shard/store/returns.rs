@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use fealty_ledger::Returned;
+use fealty_ledger::{Cause, Command, Facts, Returned, ReturnedPart};
 use fealty_postgres::{DatabaseError, PgConnection, StoredRow};
 use fealty_types::{Position, ShardId};
 use sqlx::PgExecutor;
 
-use super::{rows::ReturnRow, stored};
+use super::{log, rows::ReturnRow, stored};
 
 /// What has come back of the purchase that a transaction recorded.
 pub(crate) async fn of(
@@ -48,6 +48,52 @@ pub(crate) async fn of_member(
         ))
     })
     .collect()
+}
+
+/// Entries of a log that are read at a time.
+const READ_LEN: i64 = 1_000;
+
+/// Fills in the parts of what was stored before they were kept, by the member's log.
+pub(crate) async fn fill_in_parts(
+    connection: &mut PgConnection,
+    (shard, member_no): (ShardId, i64),
+    returned: &mut HashMap<Position, Returned>,
+) -> Result<(), DatabaseError> {
+    let open = returned
+        .iter()
+        .filter(|(_, returned)| !returned.has_parts());
+    let mut parts: HashMap<Position, Vec<(ReturnedPart, bool)>> =
+        open.map(|(position, _)| (*position, Vec::new())).collect();
+    let first = parts.keys().min().copied();
+    let Some(mut after) = first else {
+        return Ok(());
+    };
+    loop {
+        let rows = log::page_on(&mut *connection, (shard, member_no), after, READ_LEN).await?;
+        for row in &rows {
+            after = Position::new(row.position);
+            let written = row.transaction()?;
+            let (Some(Command::Return(asked)), Cause::Request { facts, .. }) =
+                (written.command(), &written.cause)
+            else {
+                continue;
+            };
+            let facts = facts.as_ref().and_then(Facts::of_return);
+            if let Some((parts, facts)) = parts.get_mut(&asked.transaction).zip(facts) {
+                parts.push((facts.part.clone(), facts.counts));
+            }
+        }
+        if i64::try_from(rows.len()) != Ok(READ_LEN) {
+            break;
+        }
+    }
+    for (position, parts) in parts {
+        if let Some(known) = returned.get_mut(&position) {
+            let parts = parts.iter().map(|(part, counts)| (part, *counts));
+            *known = std::mem::take(known).with_parts(parts);
+        }
+    }
+    Ok(())
 }
 
 /// All returns of a shard: the member's number, the transaction, and what has come back of

@@ -51,6 +51,25 @@ pub(crate) async fn of_shard(
     Ok(rows)
 }
 
+/// Whether some version of a programme has begun in a shard.
+pub(crate) async fn has_begun(
+    executor: impl PgExecutor<'_>,
+    shard: ShardId,
+    program: &ProgramId,
+) -> Result<bool, DatabaseError> {
+    let found = sqlx::query_scalar!(
+        r#"-- points.versions.has_begun
+        SELECT EXISTS (
+            SELECT FROM begun_versions WHERE shard = $1 AND program = $2
+        ) AS "has!""#,
+        stored(shard),
+        program.as_str(),
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(found)
+}
+
 /// All that ever began in a shard, of one programme or of all, in their order.
 pub(crate) async fn history(
     executor: impl PgExecutor<'_>,

@@ -376,6 +376,13 @@ async fn read_in_batch(
         see(due, &mut of_log.open, written);
     }
     let Some(member_no) = work.member_no(slot) else {
+        for written in written_here(work, slot) {
+            add(
+                due,
+                &mut of_log.from_logs,
+                (written, book.returned(written.position)),
+            );
+        }
         return Ok(Some((of_log, entries)));
     };
     let of = (work.shard(), member_no);

@@ -58,16 +58,14 @@ pub(crate) async fn has_begun(
     program: &ProgramId,
 ) -> Result<bool, DatabaseError> {
     let found = sqlx::query_scalar!(
-        r#"-- points.versions.has_begun
-        SELECT EXISTS (
-            SELECT FROM begun_versions WHERE shard = $1 AND program = $2
-        ) AS "has!""#,
+        "-- points.versions.has_begun
+        SELECT version FROM begun_versions WHERE shard = $1 AND program = $2",
         stored(shard),
         program.as_str(),
     )
-    .fetch_one(executor)
+    .fetch_optional(executor)
     .await?;
-    Ok(found)
+    Ok(found.is_some())
 }
 
 /// All that ever began in a shard, of one programme or of all, in their order.
@@ -97,9 +95,9 @@ pub(crate) async fn put_backfilled(
 ) -> Result<(), DatabaseError> {
     sqlx::query!(
         "-- points.versions.put_backfilled
-        UPDATE begun_versions SET backfilled = $3 WHERE program = $1 AND shard = $2",
-        program.as_str(),
+        UPDATE begun_versions SET backfilled = $3 WHERE shard = $1 AND program = $2",
         stored(shard),
+        program.as_str(),
         i32::try_from(version).unwrap_or(i32::MAX),
     )
     .execute(connection)

@@ -36,6 +36,18 @@ fn hex(digest: [u8; 32]) -> String {
     })
 }
 
+fn notice(says: Said) -> Entry {
+    Entry::Notice(Notice {
+        engine: 1,
+        shard: ShardId::new(3),
+        position: Position::new(8),
+        program: id("club"),
+        written_at: at(1_700_000_000_000_002),
+        nonce: *b"sixteen, random.",
+        says,
+    })
+}
+
 fn transaction(cause: Cause) -> Transaction {
     let lot = LotId::from_stored(7 * 65_536 + 1);
     Transaction {
@@ -207,17 +219,9 @@ fn the_bytes_of_a_log_stay_what_they_are() {
         hash.update(&bytes);
         earlier.update(in_format_6(&entry));
     }
-    let notice = Entry::Notice(Notice {
-        engine: 1,
-        shard: ShardId::new(3),
-        position: Position::new(8),
-        program: id("club"),
-        written_at: at(1_700_000_000_000_002),
-        nonce: *b"sixteen, random.",
-        says: Said::VersionBegins {
-            version: 5,
-            digest: [9; 32],
-        },
+    let notice = notice(Said::VersionBegins {
+        version: 5,
+        digest: [9; 32],
     });
     let bytes = canonical::encode(&notice);
     assert_eq!(canonical::decode(&bytes).expect("our own"), notice);
@@ -535,15 +539,7 @@ fn the_bytes_of_ends_stay_what_they_are() {
         assert_eq!(canonical::decode(&bytes).expect("our own"), entry);
         hash.update(in_format_6(&entry));
     }
-    let notice = Entry::Notice(Notice {
-        engine: 1,
-        shard: ShardId::new(3),
-        position: Position::new(8),
-        program: id("club"),
-        written_at: at(1_700_000_000_000_002),
-        nonce: *b"sixteen, random.",
-        says: Said::EndsWritten { through: ends_at },
-    });
+    let notice = notice(Said::EndsWritten { through: ends_at });
     let bytes = canonical::encode(&notice);
     assert_eq!(canonical::decode(&bytes).expect("our own"), notice);
     hash.update(in_format_6(&notice));
@@ -589,15 +585,7 @@ fn the_bytes_of_counters_from_the_log_stay_what_they_are() {
         },
         backfilled: moves,
     });
-    let notice = Entry::Notice(Notice {
-        engine: 1,
-        shard: ShardId::new(3),
-        position: Position::new(8),
-        program: id("club"),
-        written_at: at(1_700_000_000_000_002),
-        nonce: *b"sixteen, random.",
-        says: Said::CountersBackfilled { version: 2 },
-    });
+    let notice = notice(Said::CountersBackfilled { version: 2 });
     let mut hash = Sha256::new();
     for entry in [
         Entry::Transaction(transaction(backfilled)),

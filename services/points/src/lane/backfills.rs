@@ -60,8 +60,21 @@ struct OfLog {
     /// For which of them it is still to be done: after the others there stands what comes only
     /// after that.
     open: Vec<bool>,
-    /// Up to where it was read.
+    /// Up to where it was read, and the chain there where that was beside the lane.
     through: Position,
+    chain: Vec<u8>,
+}
+
+impl OfLog {
+    /// Whether it is of the log that is stored: a database may be restored meanwhile.
+    async fn is_of(
+        &self,
+        connection: &mut PgConnection,
+        shard: ShardId,
+    ) -> Result<bool, DatabaseError> {
+        let row = store::log::at(connection, shard, self.through).await?;
+        Ok(row.is_some_and(|row| row.chain == self.chain))
+    }
 }
 
 /// What an instance knows of a shard and a programme.
@@ -320,7 +333,12 @@ pub(super) async fn write_backfills(
         return Ok(Looked::Done(0));
     }
     let member = work.book(slot).member.clone();
-    let long = backfills.of_long_log((shard, program, &member), version);
+    let mut long = backfills.of_long_log((shard, program, &member), version);
+    if let Some(known) = &long
+        && !known.is_of(connection, shard).await?
+    {
+        long = None;
+    }
     let Some((of_log, entries)) = read_in_batch(work, connection, slot, (&due, long)).await? else {
         backfills.want(work, slot, Arc::clone(&due));
         return Ok(Looked::LogIsLong);
@@ -368,6 +386,7 @@ async fn read_in_batch(
         from_logs: vec![FromLog::default(); due.len()],
         open: vec![true; due.len()],
         through: first,
+        chain: Vec::new(),
     };
     if let Some(long) = &long {
         of_log.clone_from(long);
@@ -464,6 +483,7 @@ impl MemberLog {
             from_logs: vec![FromLog::default(); due.len()],
             open: vec![true; due.len()],
             through: Position::new(0),
+            chain: Vec::new(),
         });
         let last = due
             .last()
@@ -483,7 +503,7 @@ impl MemberLog {
                 add(due, &mut of_log.from_logs, (&recorded, back));
                 if !is_known {
                     see(due, &mut of_log.open, &recorded);
-                    of_log.through = after;
+                    (of_log.through, of_log.chain) = (after, row.chain);
                 }
             }
             if is_last {

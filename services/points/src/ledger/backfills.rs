@@ -47,33 +47,8 @@ impl Ledger {
     }
 }
 
-/// Whether there may be something to do in a shard.
-pub(super) fn may_be_due(ledger: &Ledger, shard: ShardId) -> bool {
-    let programs = ledger.programs.ids().into_iter();
-    let mut newest = programs.filter_map(|program| ledger.programs.newest(&program).ok());
-    newest.any(|applied| ledger.lanes.backfills().are_open(shard, &applied))
-}
-
-/// Works out all that is to be worked out in a shard; answers for how many members. A programme
-/// in which that fails keeps no other waiting.
-pub(super) async fn sweep(ledger: &Ledger, shard: ShardId) -> Result<i64, Error> {
-    let (mut swept, mut failed) = (0, None);
-    for program in ledger.programs.ids() {
-        let Ok(applied) = ledger.programs.newest(&program) else {
-            continue;
-        };
-        if !ledger.lanes.backfills().are_open(shard, &applied) {
-            continue;
-        }
-        match sweep_program(ledger, shard, &applied).await {
-            Ok(members) => swept += members,
-            Err(error) => failed = Some(error),
-        }
-    }
-    failed.map_or(Ok(swept), Err)
-}
-
-async fn sweep_program(
+/// Works out all that is to be worked out of a programme in a shard; answers for how many members.
+pub(super) async fn sweep(
     ledger: &Ledger,
     shard: ShardId,
     applied: &ProgramVersion,
@@ -139,20 +114,6 @@ async fn write_for(
     let again = failed.into_iter().map(|(member, _)| member).collect();
     let failed = ledger.lanes.end_periods_of(of, again, Timestamp::EPOCH);
     Ok(failed.await.into_iter().next().map(|(_, error)| error))
-}
-
-/// Whether something is to be done for members of a programme in a shard, without which it cannot
-/// be said what ends of periods come to.
-pub(super) async fn come_first(
-    ledger: &Ledger,
-    shard: ShardId,
-    applied: &ProgramVersion,
-) -> Result<bool, Error> {
-    if !ledger.lanes.backfills().are_open(shard, applied) {
-        return Ok(false);
-    }
-    let pool = ledger.database.pool();
-    Ok(versions::has_begun(pool, shard, &applied.program.id).await?)
 }
 
 /// What comes of a look under the lock of the head: what was written, and what is to be done.

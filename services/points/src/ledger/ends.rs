@@ -96,38 +96,51 @@ impl Ledger {
     }
 }
 
-/// Whether ends may be due in a shard.
+/// Whether ends may be due in a shard, or counters to be worked out.
 pub(super) fn may_be_due(ledger: &Ledger, shard: ShardId, now: Timestamp) -> bool {
+    let (ends, backfills) = (ledger.lanes.ends(), ledger.lanes.backfills());
     let programs = ledger.programs.ids().into_iter();
     let mut newest = programs.filter_map(|program| ledger.programs.newest(&program).ok());
-    newest.any(|applied| ledger.lanes.ends().are_open(shard, &applied, now) != Open::No)
+    newest.any(|applied| {
+        ends.are_open(shard, &applied, now) != Open::No || backfills.are_open(shard, &applied)
+    })
 }
 
-/// Writes all ends that are due in a shard; answers for how many members. A programme in which
-/// that fails keeps no other waiting.
+/// Works out counters and writes all ends that are due in a shard; answers for how many members. A
+/// programme in which that fails keeps no other waiting.
 pub(super) async fn sweep(
     ledger: &Ledger,
     shard: ShardId,
-    (now, tiers_known): (Timestamp, Timestamp),
+    moment: (Timestamp, Timestamp),
 ) -> Result<i64, Error> {
     let (mut swept, mut failed) = (0, None);
     for program in ledger.programs.ids() {
         let Ok(applied) = ledger.programs.newest(&program) else {
             continue;
         };
-        if ledger.lanes.ends().are_open(shard, &applied, now) == Open::No {
-            continue;
-        }
-        // Who has nothing in a counter yet may have something in it once that is worked out.
-        if backfills::come_first(ledger, shard, &applied).await? {
-            continue;
-        }
-        match sweep_program(ledger, shard, &applied, (now, tiers_known)).await {
+        match sweep_in_order(ledger, shard, &applied, moment).await {
             Ok(members) => swept += members,
             Err(error) => failed = Some(error),
         }
     }
     failed.map_or(Ok(swept), Err)
+}
+
+/// Ends read counters: who has nothing in one yet may have something once it is worked out.
+async fn sweep_in_order(
+    ledger: &Ledger,
+    shard: ShardId,
+    applied: &ProgramVersion,
+    moment: (Timestamp, Timestamp),
+) -> Result<i64, Error> {
+    let mut swept = 0;
+    if ledger.lanes.backfills().are_open(shard, applied) {
+        swept += backfills::sweep(ledger, shard, applied).await?;
+    }
+    if ledger.lanes.ends().are_open(shard, applied, moment.0) != Open::No {
+        swept += sweep_program(ledger, shard, applied, moment).await?;
+    }
+    Ok(swept)
 }
 
 async fn sweep_program(

@@ -15,7 +15,7 @@ use opentelemetry::{KeyValue, global, metrics::Gauge};
 use rand::seq::SliceRandom as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{backfills, ends, service::Ledger};
+use super::{ends, service::Ledger};
 use crate::{
     error::Error,
     members,
@@ -133,7 +133,7 @@ async fn sweep_if_free(ledger: &Ledger, shard: ShardId) -> Result<(), Error> {
         .collect();
     let changed = store::tier_changes::due(pool, shard, &programs, now, 1).await?;
     let renewing = store::tier_changes::renewing(pool, shard).await?;
-    let ends = ends::may_be_due(ledger, shard, now) || backfills::may_be_due(ledger, shard);
+    let ends = ends::may_be_due(ledger, shard, now);
     if !ends && oldest.is_none() && changed.is_empty() && renewing.is_empty() {
         return Ok(());
     }
@@ -203,10 +203,8 @@ async fn sweep_shard(ledger: &Ledger, shard: ShardId, now: Timestamp) -> Result<
     // Before the changes of tier are looked for, so that all that is known is written.
     let tiers_known = foundation::feed_known_at(ledger.database.pool(), members::SOURCE).await?;
     let tiers_known = tiers_known.unwrap_or(Timestamp::EPOCH).min(now);
-    // Ends read counters. At one instant they come before changes of tier, and expiries last.
-    let backfilled = backfills::sweep(ledger, shard).await;
+    // At one instant the ends of periods come before changes of tier, and expiries last.
     let ended = ends::sweep(ledger, shard, (now, tiers_known)).await;
-    let ended = backfilled.and_then(|backfilled| Ok(backfilled + ended?));
     let (mut swept, behind) = change_tiers(ledger, shard, now).await?;
     swept += ended.as_ref().copied().unwrap_or_default();
     // Those that cannot be read here keep none of the others waiting.
